@@ -1,0 +1,357 @@
+//! The boot storm.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use proxydhcp_lab::packet::{BATCH, FrameReceiver, FrameSender};
+use proxydhcp_lab::{Namespace, check_reply};
+
+use crate::report::{Outcome, StormReport};
+use crate::wire::{now, open, send_all, xid_of};
+use crate::{Client, Firmware};
+
+/// How often the caller hears of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(20);
+/// How long after the last first answer a second answer is waited for.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// How a storm is going.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// How many clients there are.
+    pub clients: usize,
+    /// How many of them have an answer.
+    pub answered: usize,
+    /// How long it has lasted.
+    pub elapsed: Duration,
+}
+
+/// Lets all `clients` ask at once from `interface` in `namespace`, and each again by its own
+/// clock, until all have an answer or have given up. `progress` may break it off.
+///
+/// # Errors
+/// When it is broken off, when the sockets fail, or when the receiving socket itself lost frames.
+pub fn storm(
+    namespace: &Namespace,
+    interface: &str,
+    clients: &[Client],
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<StormReport> {
+    let mut by_xid = HashMap::new();
+    for (index, client) in clients.iter().enumerate() {
+        let other = by_xid.insert(client.request.xid, index);
+        ensure!(
+            other.is_none(),
+            "two clients have the xid {:#010x}",
+            client.request.xid
+        );
+    }
+    let requests: Vec<Vec<u8>> = clients
+        .iter()
+        .map(|client| client.request.bytes())
+        .collect();
+    let seats: Vec<Seat> = clients.iter().map(|_| Seat::default()).collect();
+    let (sender, receiver) = open(namespace, interface)?;
+    let shared = Shared {
+        seats: &seats,
+        answered: AtomicUsize::new(0),
+        done: AtomicBool::new(false),
+    };
+
+    let (asked, heard) = thread::scope(|scope| {
+        let listener = scope.spawn(|| listen(receiver, &by_xid, &shared));
+        let asked = ask(&sender, clients, &requests, &shared, progress);
+        shared.done.store(true, Ordering::Release);
+        (
+            asked,
+            listener.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    let took = asked?;
+    let heard = heard?;
+
+    let mut outcomes = Vec::with_capacity(clients.len());
+    let mut answers = heard.answers;
+    for (index, (client, seat)) in clients.iter().zip(&seats).enumerate() {
+        let answer = answers.remove(&index);
+        let request = requests.get(index).map_or(&[][..], Vec::as_slice);
+        outcomes.push(judge(client, request, seat, answer));
+    }
+    Ok(StormReport {
+        outcomes,
+        duplicates: heard.duplicates,
+        strays: heard.strays,
+        sample: heard.sample,
+        took,
+    })
+}
+
+/// What sender and receiver know of one client.
+#[derive(Debug, Default)]
+struct Seat {
+    /// When it asked, in nanoseconds since the epoch; zero when it has not.
+    sent: [AtomicU64; 4],
+    answered: AtomicBool,
+}
+
+struct Shared<'a> {
+    seats: &'a [Seat],
+    answered: AtomicUsize,
+    done: AtomicBool,
+}
+
+/// An answer and when it came.
+type Answer = (Duration, Vec<u8>);
+
+#[derive(Default)]
+struct Heard {
+    answers: HashMap<usize, Answer>,
+    duplicates: usize,
+    strays: usize,
+    sample: Option<Vec<u8>>,
+}
+
+fn listen(
+    mut receiver: FrameReceiver,
+    by_xid: &HashMap<u32, usize>,
+    shared: &Shared,
+) -> Result<Heard> {
+    let mut heard = Heard::default();
+    while !shared.done.load(Ordering::Acquire) {
+        receiver.receive(PROGRESS_INTERVAL, |arrival| {
+            let index = xid_of(arrival.frame).and_then(|xid| by_xid.get(&xid).copied());
+            let Some((index, seat)) = index.and_then(|at| Some((at, shared.seats.get(at)?))) else {
+                heard.strays += 1;
+                return;
+            };
+            if seat.answered.swap(true, Ordering::Relaxed) {
+                heard.duplicates += 1;
+                return;
+            }
+            heard.sample.get_or_insert_with(|| arrival.frame.to_vec());
+            heard
+                .answers
+                .insert(index, (arrival.time, arrival.frame.to_vec()));
+            shared.answered.fetch_add(1, Ordering::Relaxed);
+        })?;
+    }
+    let drops = receiver.drops()?;
+    ensure!(
+        drops == 0,
+        "the storm's own socket lost {drops} frames: its figures mean nothing"
+    );
+    Ok(heard)
+}
+
+/// Sends each request when it is due; returns how long the storm lasted.
+fn ask(
+    sender: &FrameSender,
+    clients: &[Client],
+    requests: &[Vec<u8>],
+    shared: &Shared,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Duration> {
+    let started = Instant::now();
+    let mut all_answered_before = |deadline: Duration| -> Result<bool> {
+        loop {
+            let elapsed = started.elapsed();
+            let answered = shared.answered.load(Ordering::Relaxed);
+            let clients = clients.len();
+            let standing = Progress {
+                clients,
+                answered,
+                elapsed,
+            };
+            if progress(standing).is_break() {
+                bail!("the storm was broken off");
+            }
+            if answered == clients || elapsed >= deadline {
+                return Ok(answered == clients);
+            }
+            thread::sleep(PROGRESS_INTERVAL.min(deadline.saturating_sub(elapsed)));
+        }
+    };
+    let (rounds, patience) = schedule(clients);
+    for (time, asking) in rounds {
+        if all_answered_before(time)? {
+            break;
+        }
+        // Clients of both kinds that ask at the same time do so in their own order, mixed.
+        let unanswered: Vec<(&AtomicU64, &[u8])> = clients
+            .iter()
+            .zip(shared.seats)
+            .zip(requests)
+            .filter(|((_, seat), _)| !seat.answered.load(Ordering::Relaxed))
+            .filter_map(|((client, seat), request)| {
+                let (_, try_number) = asking.iter().find(|(kind, _)| *kind == client.firmware)?;
+                Some((seat.sent.get(*try_number)?, request.as_slice()))
+            })
+            .collect();
+        for batch in unanswered.chunks(BATCH) {
+            let frames: Vec<&[u8]> = batch.iter().map(|(_, request)| *request).collect();
+            let stamp = u64::try_from(now().as_nanos())?;
+            for (sent, _) in batch {
+                sent.store(stamp, Ordering::Relaxed);
+            }
+            send_all(sender, &frames)?;
+        }
+    }
+    all_answered_before(patience)?;
+    let took = started.elapsed();
+    thread::sleep(LINGER);
+    Ok(took)
+}
+
+/// Who asks when, and which of its tries that is.
+type Rounds = BTreeMap<Duration, Vec<(Firmware, usize)>>;
+
+/// The clocks of all kinds of firmware among the clients, and when the last of them gives up.
+fn schedule(clients: &[Client]) -> (Rounds, Duration) {
+    let mut rounds = Rounds::new();
+    let mut patience = Duration::ZERO;
+    for firmware in [Firmware::Bios, Firmware::Uefi] {
+        if !clients.iter().any(|client| client.firmware == firmware) {
+            continue;
+        }
+        let (times, gives_up) = firmware.clock();
+        for (try_number, time) in times.into_iter().enumerate() {
+            rounds.entry(time).or_default().push((firmware, try_number));
+        }
+        patience = patience.max(gives_up);
+    }
+    (rounds, patience)
+}
+
+fn judge(client: &Client, request: &[u8], seat: &Seat, answer: Option<Answer>) -> Outcome {
+    let asked: Vec<Duration> = seat
+        .sent
+        .iter()
+        .map(|stamp| Duration::from_nanos(stamp.load(Ordering::Relaxed)))
+        .filter(|stamp| !stamp.is_zero())
+        .collect();
+    let gave_up = Outcome {
+        firmware: client.firmware,
+        tries: asked.len(),
+        latency: None,
+        fault: None,
+    };
+    let Some((arrived, reply)) = answer else {
+        return gave_up;
+    };
+    let before: Vec<&Duration> = asked.iter().filter(|stamp| **stamp <= arrived).collect();
+    let (Some(first), Some(last)) = (before.first(), before.last()) else {
+        return gave_up;
+    };
+    let (_, patience) = client.firmware.clock();
+    if arrived.saturating_sub(**first) > patience {
+        return gave_up;
+    }
+    Outcome {
+        tries: before.len(),
+        latency: Some(arrived.saturating_sub(**last)),
+        fault: check_reply(request, &reply, &client.expected)
+            .err()
+            .map(|fault| format!("{}: {fault:#}", client.request.source)),
+        ..gave_up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proxydhcp_lab::{CLIENT_INTERFACE, Lab};
+
+    use super::*;
+    use crate::toy::Toy;
+
+    const WINPE: &str = "winboot/new/";
+
+    fn clients(count: u8) -> Vec<Client> {
+        (1..=count)
+            .map(|host| {
+                let firmware = if host % 2 == 0 {
+                    Firmware::Bios
+                } else {
+                    Firmware::Uefi
+                };
+                Client::new(firmware, Ipv4Addr::new(10, 77, 1, host), WINPE)
+            })
+            .collect()
+    }
+
+    fn run(clients: &[Client], toy: impl Fn(usize) -> Toy) -> StormReport {
+        let lab = Lab::new().unwrap();
+        let toys = clients
+            .iter()
+            .enumerate()
+            .map(|(n, client)| (client.clone(), toy(n)));
+        let _responder = Toy::serve(&lab.server, toys);
+        storm(&lab.client, CLIENT_INTERFACE, clients, &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_good_responder_answers_all_at_once() {
+        let report = run(&clients(250), |_| Toy::Answers);
+        let faults: Vec<&str> = report.faults().collect();
+        assert!(
+            report.is_flawless(),
+            "{:?} {faults:?}",
+            report.summary(None)
+        );
+        assert_eq!(report.summary(Some(Firmware::Bios)).first_try, 125);
+        assert!(report.sample.is_some());
+    }
+
+    #[test]
+    fn lost_late_and_wrong_answers_are_told_apart() {
+        let kinds = [
+            Toy::Answers,
+            Toy::MissesFirst,
+            Toy::Silent,
+            Toy::NamesAnotherLoader,
+            Toy::AnswersTwice,
+        ];
+        // BIOS clients only: they give up first.
+        let clients: Vec<Client> = (1..=10)
+            .map(|host| Client::new(Firmware::Bios, Ipv4Addr::new(10, 77, 1, host), WINPE))
+            .collect();
+        let report = run(&clients, |n| kinds[n % kinds.len()]);
+        let all = report.summary(None);
+        assert_eq!(
+            (all.first_try, all.retried, all.never, all.wrong),
+            (4, 2, 2, 2),
+            "{all:?}"
+        );
+        assert_eq!(report.duplicates, 2);
+        assert!(report.outcomes[1].tries == 2 && report.outcomes[2].tries == 4);
+        assert!(report.faults().all(|fault| fault.contains("file is")));
+        assert!(report.took >= Duration::from_millis(3750) && report.took < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_storm_can_be_broken_off() {
+        let lab = Lab::new().unwrap();
+        let broken = storm(
+            &lab.client,
+            CLIENT_INTERFACE,
+            &clients(2),
+            &mut |progress| {
+                if progress.elapsed < Duration::from_millis(50) {
+                    ControlFlow::Continue(())
+                } else {
+                    ControlFlow::Break(())
+                }
+            },
+        );
+        assert_eq!(broken.unwrap_err().to_string(), "the storm was broken off");
+    }
+}

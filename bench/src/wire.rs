@@ -1,0 +1,61 @@
+//! What the storm and the steady load share: sending in batches, and the xid of a reply.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use proxydhcp_lab::Namespace;
+use proxydhcp_lab::datagram::Datagram;
+use proxydhcp_lab::packet::{FrameReceiver, FrameSender};
+use proxydhcp_lab::udp_from_port;
+
+/// How long a full wire may stay full.
+const FULL_WIRE_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) fn open(namespace: &Namespace, interface: &str) -> Result<(FrameSender, FrameReceiver)> {
+    let sender = FrameSender::open(namespace, interface)?;
+    let receiver = FrameReceiver::open(namespace, interface, &udp_from_port(4011))?;
+    Ok((sender, receiver))
+}
+
+/// Sends all of `frames`. A frame that a full wire refuses was never sent, and is offered again.
+pub(crate) fn send_all<F: AsRef<[u8]>>(sender: &FrameSender, mut frames: &[F]) -> Result<()> {
+    let mut full_since = None;
+    while !frames.is_empty() {
+        match sender.send_batch(frames) {
+            Ok(count) => {
+                frames = frames.get(count..).unwrap_or_default();
+                full_since = None;
+            }
+            Err(error) if is_full(&error) => {
+                let since = *full_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > FULL_WIRE_PATIENCE {
+                    return Err(error).context("the wire stays full");
+                }
+                thread::yield_now();
+            }
+            Err(error) => return Err(error).context("cannot send requests"),
+        }
+    }
+    Ok(())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    const ENOBUFS: i32 = 105;
+    error.raw_os_error() == Some(ENOBUFS) || error.kind() == io::ErrorKind::Interrupted
+}
+
+/// The time by the clock that the kernel stamps arrivals with.
+pub(crate) fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// The xid of a reply, if it is one at all.
+pub(crate) fn xid_of(frame: &[u8]) -> Option<u32> {
+    let datagram = Datagram::parse(frame).ok()?;
+    let xid = datagram.payload.get(4..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*xid))
+}

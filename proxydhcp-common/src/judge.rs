@@ -1,0 +1,180 @@
+//! The verdict on a frame.
+
+use crate::frame::{Frame, MAX_OFFSET};
+use crate::headers::{self, Datagram};
+use crate::nodes::{self, Lines, Target};
+use crate::options::{self, Facts};
+use crate::template::{Loader, Template, UUID_LEN};
+
+/// What a judgement looks things up in.
+pub trait Tables {
+    /// The lines of the node table.
+    type Lines: Lines + ?Sized;
+
+    /// The node table, or `None` while none is installed.
+    fn nodes(&self) -> Option<&Self::Lines>;
+
+    /// The template for `target`'s WinPE, or `None` where there is none, which is a fault of the
+    /// tables.
+    fn template(&self, target: Target, loader: Loader, uuid: bool) -> Option<&Template>;
+}
+
+/// All that turns a request into its reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'t> {
+    /// Where the request's parts lie.
+    pub datagram: Datagram,
+    /// What to reply.
+    pub template: &'t Template,
+    /// The value of option 97 to send back; the template has room for it exactly if it is there.
+    pub uuid: Option<[u8; UUID_LEN]>,
+}
+
+/// Why a frame is not answered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Not a request to this host's proxyDHCP port: others may want it.
+    NotOurs,
+    /// Beyond what the fast path understands: [`crate::unusual::judge`] decides.
+    Unusual,
+    /// A request that must not be answered.
+    Refuse(Reason),
+}
+
+/// Why a request is refused.
+///
+/// The source of a UDP datagram can be forged, and a responder that answers anything can be
+/// turned into a reflector or looped against itself: what no PXE client sends gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reason {
+    /// An IPv4 fragment. No request is so long that it needs to be one.
+    Fragment,
+    /// The lengths of frame, IP packet and UDP datagram disagree.
+    Length,
+    /// The IP or the UDP checksum is wrong.
+    Checksum,
+    /// The source address (MAC or IPv4) is none that a single host can have.
+    SourceAddress,
+    /// The source port is neither 68 nor 4011.
+    SourcePort,
+    /// Fewer than 241 bytes of BOOTP.
+    Short,
+    /// `op` is not 1 (BOOTREQUEST).
+    Op,
+    /// The magic cookie is wrong (RFC 2131, section 3).
+    Cookie,
+    /// `hlen` is over 16.
+    HardwareAddress,
+    /// `giaddr` is set: relays do not forward to this port.
+    Relayed,
+    /// `ciaddr` is not the packet's source address.
+    ClientAddress,
+    /// An option runs past the end.
+    Options,
+    /// Option 53 is missing or is not REQUEST (3).
+    MessageType,
+    /// Option 60 is missing or does not begin with `PXEClient`.
+    VendorClass,
+    /// No architecture is named that there is a boot loader for.
+    Architecture,
+    /// The address belongs to no node in the table.
+    Unknown,
+}
+
+impl Reason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 16] = [
+        Self::Fragment,
+        Self::Length,
+        Self::Checksum,
+        Self::SourceAddress,
+        Self::SourcePort,
+        Self::Short,
+        Self::Op,
+        Self::Cookie,
+        Self::HardwareAddress,
+        Self::Relayed,
+        Self::ClientAddress,
+        Self::Options,
+        Self::MessageType,
+        Self::VendorClass,
+        Self::Architecture,
+        Self::Unknown,
+    ];
+
+    /// The name under which `status` counts it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fragment => "fragment",
+            Self::Length => "length",
+            Self::Checksum => "checksum",
+            Self::SourceAddress => "source-address",
+            Self::SourcePort => "source-port",
+            Self::Short => "short",
+            Self::Op => "op",
+            Self::Cookie => "cookie",
+            Self::HardwareAddress => "hardware-address",
+            Self::Relayed => "relayed",
+            Self::ClientAddress => "client-address",
+            Self::Options => "options",
+            Self::MessageType => "message-type",
+            Self::VendorClass => "vendor-class",
+            Self::Architecture => "architecture",
+            Self::Unknown => "unknown-client",
+        }
+    }
+}
+
+/// The longest BOOTP message, in bytes, that counts as plain. Real requests have up to 548.
+pub const MAX_PLAIN: usize = 1024;
+
+/// Judges a frame as the fast path does: plain requests are answered or refused, all that takes
+/// more than a bounded look is [`Stop::Unusual`].
+///
+/// # Errors
+///
+/// The verdict, where it is not to answer.
+#[inline(always)]
+pub fn judge<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Answer<'t>, Stop> {
+    let lines = tables.nodes().ok_or(Stop::NotOurs)?;
+    let packet = headers::locate(frame, lines)?;
+    if !packet.is_plain() {
+        return Err(Stop::Unusual);
+    }
+    let datagram = headers::admit(frame, &packet)?;
+    if datagram.bootp_len > MAX_PLAIN {
+        return Err(Stop::Unusual);
+    }
+    let facts = options::walk(frame, &datagram)?;
+    let answer = decide(datagram, facts, lines, tables)?;
+    // Last, because it is the costly one. What fails may yet be sound: a sender on this machine
+    // leaves the checksum to hardware that is not there.
+    if !headers::is_udp_checksum_right(frame, &answer.datagram) {
+        return Err(Stop::Unusual);
+    }
+    Ok(answer)
+}
+
+/// Finds the reply to a request that is sound.
+#[inline(always)]
+pub(crate) fn decide<'t, T: Tables>(
+    datagram: Datagram,
+    facts: Facts,
+    lines: &T::Lines,
+    tables: &'t T,
+) -> Result<Answer<'t>, Stop> {
+    let target = nodes::node(lines, datagram.client).ok_or(Stop::Refuse(Reason::Unknown))?;
+    let template = tables
+        .template(target, facts.loader, facts.uuid.is_some())
+        .ok_or(Stop::Unusual)?;
+    Ok(Answer {
+        datagram,
+        template,
+        uuid: facts.uuid,
+    })
+}
+
+// The verifier learns a plain request's bound from the mask alone.
+const _: () = assert!(22 + 28 + MAX_PLAIN + 4 <= MAX_OFFSET);

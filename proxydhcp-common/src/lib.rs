@@ -1,0 +1,35 @@
+//! The protocol core of proxydhcp: what a PXE request on UDP port 4011 is, whether it is answered,
+//! and how it becomes its reply.
+//!
+//! One piece of code does this for every datapath. It reaches a frame through [`frame::Frame`],
+//! which the XDP program implements with verifier-checked packet pointers and userspace with a
+//! slice:
+//!
+//! ```text
+//! frame ──> judge::judge ──Ok(Answer)──> reply::write ──> the same frame, now the reply
+//!               │
+//!               └─Err(Stop)── NotOurs: pass · Unusual: unusual::judge · Refuse(reason): drop
+//! ```
+//!
+//! The tables that a judgement reads ([`nodes`], [`template`]) have one layout too: what
+//! userspace builds is copied into the kernel's maps byte for byte.
+#![no_std]
+// To the verifier and to the branch predictor, a judgement is one function.
+#![allow(clippy::inline_always)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod checksum;
+pub mod counters;
+pub mod frame;
+pub mod headers;
+pub mod judge;
+pub mod nodes;
+pub mod options;
+pub mod reply;
+pub mod template;
+pub mod unusual;
+
+/// The UDP port of the proxyDHCP service (PXE 2.1, section 2.2.3).
+pub const PORT: u16 = 4011;

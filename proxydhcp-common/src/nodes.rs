@@ -1,0 +1,167 @@
+//! The node table: from a client's address to its WinPE, in one cache line.
+//!
+//! The table is an array of 64-byte lines. Line 0 is the header; the others are the buckets of an
+//! open-addressing hash table, a power of two in number, with eight entries each. An address lies
+//! in its own bucket or, where that is full, in the next one. The table is built once
+//! (by userspace) and never changed: a reload installs another.
+//!
+//! It is not a BPF hash map because those cost a system call for each node at a reload, some 70
+//! bytes more per node, and two dependent cache misses at each request instead of one.
+
+use zerocopy::{Immutable, IntoBytes};
+
+/// Entries in a bucket.
+pub const SLOTS: usize = 8;
+
+/// Buckets looked at for one address: its own and the next.
+pub const PROBES: u32 = 2;
+
+/// One cache line of the table.
+///
+/// A bucket's entry `i` is `keys[i]`, an IPv4 address in network byte order as it lies in memory,
+/// and `targets[i]`, a [`Target`] or 0 for "no entry"; entries are filled from the front.
+///
+/// The header has the number of buckets less one in `keys[0]` and, in `targets[0]`, the target of
+/// clients that no entry names (0: such clients are not served).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoBytes, Immutable)]
+#[repr(C, align(64))]
+pub struct Line {
+    /// The entries' addresses.
+    pub keys: [u32; SLOTS],
+    /// What each address stands for.
+    pub targets: [u32; SLOTS],
+}
+
+impl Line {
+    /// A line's size in bytes.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// The table's first line.
+    #[must_use]
+    pub const fn header(buckets: u32, unknown: Option<Target>) -> Self {
+        let mut line = Self {
+            keys: [0; SLOTS],
+            targets: [0; SLOTS],
+        };
+        line.keys[0] = buckets.wrapping_sub(1);
+        line.targets[0] = match unknown {
+            Some(target) => target.0,
+            None => 0,
+        };
+        line
+    }
+}
+
+/// What an address stands for: one of this host's own addresses, or a node with its WinPE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target(u32);
+
+impl Target {
+    const PRESENT: u32 = 1 << 31;
+    const LOCAL: u32 = 1 << 30;
+    const BANK: u32 = 1 << 29;
+
+    /// The largest number of a WinPE that an entry holds.
+    pub const MAX_WINPE: u32 = Self::BANK - 1;
+
+    /// An address of this host.
+    pub const HOST: Self = Self(Self::PRESENT | Self::LOCAL);
+
+    /// A node that boots WinPE number `winpe`, whose templates lie in `bank` (0 or 1).
+    ///
+    /// Consecutive generations of the tables use alternate banks, so that the templates a request
+    /// finds are those its node entry was made with, whatever is being installed beside it.
+    #[must_use]
+    pub const fn node(winpe: u32, bank: u32) -> Self {
+        Self(Self::PRESENT | ((bank & 1) * Self::BANK) | (winpe & Self::MAX_WINPE))
+    }
+
+    /// The number by which a [`Line`] holds this target; never 0.
+    #[must_use]
+    pub const fn stored(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    const fn is_node(self) -> bool {
+        self.0 & Self::LOCAL == 0
+    }
+
+    /// The WinPE's number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn winpe(self) -> u32 {
+        self.0 & Self::MAX_WINPE
+    }
+
+    /// The bank of its templates, 0 or 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bank(self) -> u32 {
+        (self.0 / Self::BANK) & 1
+    }
+}
+
+/// How the lines of a table are reached: through a BPF map, or in memory.
+pub trait Lines {
+    /// Line number `index`, or `None` past the end.
+    fn line(&self, index: u32) -> Option<&Line>;
+}
+
+impl Lines for [Line] {
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.get(usize::try_from(index).ok()?)
+    }
+}
+
+/// The bucket that `address` (in memory order) belongs to, before the mask is applied.
+///
+/// Multiplication by 2^64 / golden ratio spreads neighbouring addresses, which clusters are full
+/// of, more evenly than chance would; the bits above 32 are those that all of the address reaches.
+#[inline(always)]
+#[must_use]
+pub const fn hash(address: [u8; 4]) -> u32 {
+    let product = (u32::from_be_bytes(address) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (product >> 32) as u32
+}
+
+#[inline(always)]
+fn find<L: Lines + ?Sized>(lines: &L, mask: u32, address: [u8; 4]) -> Option<Target> {
+    let key = u32::from_ne_bytes(address);
+    let first = hash(address);
+    for probe in 0..PROBES {
+        let index = first.wrapping_add(probe) & mask;
+        let line = lines.line(index.wrapping_add(1))?;
+        for (&at, &target) in line.keys.iter().zip(&line.targets) {
+            if target == 0 {
+                return None;
+            }
+            if at == key {
+                return Some(Target(target));
+            }
+        }
+    }
+    None
+}
+
+/// Whether `address` is one of this host's own.
+#[inline(always)]
+pub fn is_local<L: Lines + ?Sized>(lines: &L, address: [u8; 4]) -> bool {
+    let Some(header) = lines.line(0) else {
+        return false;
+    };
+    find(lines, header.keys[0], address).is_some_and(|target| !target.is_node())
+}
+
+/// The node at `address`, or what the table says of clients it does not know.
+#[inline(always)]
+pub fn node<L: Lines + ?Sized>(lines: &L, address: [u8; 4]) -> Option<Target> {
+    let header = lines.line(0)?;
+    if let Some(target) = find(lines, header.keys[0], address) {
+        return target.is_node().then_some(target);
+    }
+    match header.targets[0] {
+        0 => None,
+        unknown => Some(Target(unknown)),
+    }
+}

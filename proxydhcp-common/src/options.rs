@@ -1,0 +1,171 @@
+//! DHCP options of a request (RFC 2132), and what they say that matters.
+
+use crate::frame::Frame;
+use crate::headers::{BOOTP_LEN, Datagram};
+use crate::judge::{Reason, Stop};
+use crate::template::{Loader, UUID_LEN};
+
+/// The options this project reads or writes.
+pub mod code {
+    /// Padding, without a length.
+    pub const PAD: u8 = 0;
+    /// Vendor-specific information; PXE's sub-option 71 is the boot item asked for.
+    pub const VENDOR: u8 = 43;
+    /// `file` and `sname` carry options too.
+    pub const OVERLOAD: u8 = 52;
+    /// DHCP message type.
+    pub const MESSAGE_TYPE: u8 = 53;
+    /// Vendor class identifier.
+    pub const VENDOR_CLASS: u8 = 60;
+    /// Client system architecture (RFC 4578, section 2.1).
+    pub const ARCHITECTURE: u8 = 93;
+    /// Client machine identifier (RFC 4578, section 2.3).
+    pub const UUID: u8 = 97;
+    /// End of options, without a length.
+    pub const END: u8 = 255;
+}
+
+/// DHCPREQUEST (RFC 2132, section 9.6).
+pub(crate) const REQUEST: u8 = 3;
+
+/// How every PXE client's vendor class begins (PXE 2.1, section 2.2.1).
+pub(crate) const PXE_CLIENT: [u8; 9] = *b"PXEClient";
+
+/// Options, pads included, that the fast path looks at before it hands a request up. Real clients
+/// send 6 to 13.
+pub const MAX_STEPS: usize = 24;
+
+/// What a sound request says.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The boot loader that the client's architecture asks for.
+    pub loader: Loader,
+    /// The value of option 97, if it is there and well formed.
+    pub uuid: Option<[u8; UUID_LEN]>,
+}
+
+/// Where the options that matter lie in the frame (their code byte); 0 for those not found, as no
+/// option lies there.
+struct Found {
+    message_type: usize,
+    vendor_class: usize,
+    architecture: usize,
+    uuid: usize,
+}
+
+/// Reads the options of a plain request: each that matters once, in the options field alone.
+///
+/// # Errors
+///
+/// [`Stop::Refuse`] with the rule that is broken; [`Stop::Unusual`] for what needs the full walk.
+#[inline(always)]
+pub fn walk<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Facts, Stop> {
+    let found = find(frame, datagram)?;
+    match frame.at::<3>(found.message_type) {
+        Some([code::MESSAGE_TYPE, 1, REQUEST]) => {}
+        _ => return Err(Stop::Refuse(Reason::MessageType)),
+    }
+    match frame.at::<11>(found.vendor_class) {
+        Some([code::VENDOR_CLASS, (9..), class @ ..]) if *class == PXE_CLIENT => {}
+        _ => return Err(Stop::Refuse(Reason::VendorClass)),
+    }
+    Ok(Facts {
+        loader: loader(frame, &found)?,
+        uuid: match frame.at::<{ 2 + UUID_LEN }>(found.uuid) {
+            Some([code::UUID, 17, uuid @ ..]) => Some(*uuid),
+            _ => None,
+        },
+    })
+}
+
+/// Walks over the options once and notes where those that matter lie.
+#[inline(always)]
+fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
+    let end = datagram.bootp() + datagram.bootp_len;
+    let mut at = datagram.bootp() + BOOTP_LEN;
+    let mut found = Found {
+        message_type: frame.bound(0),
+        vendor_class: frame.bound(0),
+        architecture: frame.bound(0),
+        uuid: frame.bound(0),
+    };
+    for _ in 0..MAX_STEPS {
+        at = frame.bound(at);
+        if at == end {
+            return Ok(found);
+        }
+        let [tag] = *frame.at::<1>(at).ok_or(Stop::Refuse(Reason::Options))?;
+        if tag == code::END {
+            return Ok(found);
+        }
+        if tag == code::PAD {
+            at += 1;
+            continue;
+        }
+        let [len] = *frame.at::<1>(at + 1).ok_or(Stop::Refuse(Reason::Options))?;
+        let next = at + 2 + usize::from(len);
+        if next > end {
+            return Err(Stop::Refuse(Reason::Options));
+        }
+        let place = match tag {
+            code::MESSAGE_TYPE => &mut found.message_type,
+            code::VENDOR_CLASS => &mut found.vendor_class,
+            code::ARCHITECTURE => &mut found.architecture,
+            code::UUID => &mut found.uuid,
+            code::VENDOR | code::OVERLOAD => return Err(Stop::Unusual),
+            _ => {
+                at = next;
+                continue;
+            }
+        };
+        // An option sent twice is one option in two parts (RFC 3396).
+        if *place != 0 {
+            return Err(Stop::Unusual);
+        }
+        *place = frame.bound(at);
+        at = next;
+    }
+    Err(Stop::Unusual)
+}
+
+/// The loader for the architecture that option 93 names, or else option 60.
+#[inline(always)]
+fn loader<F: Frame>(frame: &F, found: &Found) -> Result<Loader, Stop> {
+    const NONE: Stop = Stop::Refuse(Reason::Architecture);
+    match frame.at::<4>(found.architecture) {
+        Some(&[code::ARCHITECTURE, len @ (2..), high, low]) if len % 2 == 0 => {
+            match Loader::for_architecture(u16::from_be_bytes([high, low])) {
+                Some(loader) => Ok(loader),
+                // The first of the list that has a loader counts: the full walk reads on.
+                None if len > 2 => Err(Stop::Unusual),
+                None => Err(NONE),
+            }
+        }
+        _ => match frame.at::<{ 2 + CLASS_LEN }>(found.vendor_class) {
+            Some([code::VENDOR_CLASS, (20..), class @ ..]) => class_architecture(class)
+                .and_then(Loader::for_architecture)
+                .ok_or(NONE),
+            _ => Err(NONE),
+        },
+    }
+}
+
+/// Length of a vendor class up to the architecture's digits: `PXEClient:Arch:00007`.
+pub(crate) const CLASS_LEN: usize = 20;
+
+/// The architecture that a vendor class names, `PXEClient:Arch:xxxxx:UNDI:yyyzzz` (PXE 2.1,
+/// section 2.2.1), in decimal digits.
+pub(crate) fn class_architecture(class: &[u8; CLASS_LEN]) -> Option<u16> {
+    let [head @ .., a, b, c, d, e] = class;
+    if head != b"PXEClient:Arch:" {
+        return None;
+    }
+    let mut number: u32 = 0;
+    for digit in [a, b, c, d, e] {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + u32::from(digit - b'0');
+    }
+    u16::try_from(number).ok()
+}

@@ -1,0 +1,288 @@
+//! The full judgement, for the requests that the fast path hands up: IP options, two VLAN tags,
+//! frames sent to a group, any number of options and pads, options in parts (RFC 3396) or in
+//! `file` and `sname` (option overload, RFC 2132, section 9.3), lists of architectures, and PXE's
+//! boot items.
+//!
+//! It runs in userspace only, so it may walk as far as it needs to.
+
+use crate::checksum::Sum;
+use crate::frame::{Frame, Slice};
+use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
+use crate::judge::{Answer, Reason, Stop, Tables, decide};
+use crate::nodes::Lines;
+use crate::options::{CLASS_LEN, Facts, PXE_CLIENT, REQUEST, class_architecture, code};
+use crate::reply::{self, Fault};
+use crate::template::{Loader, UUID_LEN};
+
+/// PXE's boot item, sub-option 71 of option 43 (PXE 2.1, section 2.2.1): the boot server type and
+/// layer that the client asks for, and expects back.
+type BootItem = [u8; 4];
+
+/// The answer to an unusual request.
+#[derive(Clone, Copy, Debug)]
+pub struct UnusualAnswer<'t> {
+    answer: Answer<'t>,
+    boot_item: Option<BootItem>,
+}
+
+/// Judges a frame that [`crate::judge::judge`] found [`Stop::Unusual`].
+///
+/// The frame is made plain on the way: IP options are cut out, and a destination that is a group
+/// becomes `mac`, the address of the interface it came in by, so that the reply can come from it.
+/// `vouched` says that the kernel knows the UDP checksum to be right, or the sender to be on this
+/// machine and the checksum not yet made.
+///
+/// # Errors
+///
+/// The verdict, where it is not to answer; never [`Stop::Unusual`].
+pub fn judge<'t, T: Tables>(
+    frame: &mut Slice<'_>,
+    tables: &'t T,
+    mac: [u8; 6],
+    vouched: bool,
+) -> Result<UnusualAnswer<'t>, Stop> {
+    let lines = tables.nodes().ok_or(Stop::NotOurs)?;
+    let packet = make_plain(frame, lines, mac)?;
+    let datagram = headers::admit(frame, &packet)?;
+    let gathered = Gathered::from(frame, &datagram)?;
+    let boot_item = gathered.vendor.boot_item();
+    let answer = decide(datagram, gathered.facts()?, lines, tables).map_err(|stop| match stop {
+        // A target without templates; the tables are at fault, the client is not served.
+        Stop::Unusual => Stop::Refuse(Reason::Unknown),
+        stop => stop,
+    })?;
+    if !vouched && !headers::is_udp_checksum_right(frame, &answer.datagram) {
+        return Err(Stop::Refuse(Reason::Checksum));
+    }
+    Ok(UnusualAnswer { answer, boot_item })
+}
+
+/// Makes the frame the reply.
+///
+/// # Errors
+///
+/// See [`Fault`].
+pub fn write(frame: &mut Slice<'_>, answer: &UnusualAnswer<'_>) -> Result<(), Fault> {
+    reply::write(frame, &answer.answer)?;
+    match answer.boot_item {
+        Some(item) => echo(frame, &answer.answer.datagram, item),
+        None => Ok(()),
+    }
+}
+
+/// Cuts IP options out and gives the frame a destination that is one host's.
+fn make_plain<L: Lines + ?Sized>(
+    frame: &mut Slice<'_>,
+    lines: &L,
+    mac: [u8; 6],
+) -> Result<Packet, Stop> {
+    const LENGTH: Stop = Stop::Refuse(Reason::Length);
+    let mut packet = headers::locate(frame, lines)?;
+    if packet.to_group {
+        *frame.at_mut(0).ok_or(LENGTH)? = mac;
+        packet.to_group = false;
+    }
+    let surplus = packet.ip_len.saturating_sub(IP_LEN);
+    if surplus == 0 {
+        return Ok(packet);
+    }
+    let (ip, len) = (packet.ip, frame.len());
+    if !frame.sum(ip, packet.ip_len).ok_or(LENGTH)?.is_right() {
+        return Err(Stop::Refuse(Reason::Checksum));
+    }
+    frame
+        .bytes_mut()
+        .copy_within(ip + packet.ip_len..len, ip + IP_LEN);
+    frame.resize(len - surplus).map_err(|_| LENGTH)?;
+
+    let header = frame.at_mut::<IP_LEN>(ip).ok_or(LENGTH)?;
+    let surplus = u16::try_from(surplus).map_err(|_| LENGTH)?;
+    let total_len = u16::from_be_bytes([header[2], header[3]])
+        .checked_sub(surplus)
+        .ok_or(LENGTH)?;
+    header[0] = 0x45;
+    [header[2], header[3]] = total_len.to_be_bytes();
+    [header[10], header[11]] = [0, 0];
+    [header[10], header[11]] = Sum::default().bytes(header).field();
+    packet.ip_len = IP_LEN;
+    Ok(packet)
+}
+
+/// An option's value, put together from its parts (RFC 3396): the first `N` bytes of it.
+#[derive(Clone, Copy)]
+struct Value<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Default for Value<N> {
+    fn default() -> Self {
+        Self {
+            bytes: [0; N],
+            len: 0,
+        }
+    }
+}
+
+impl<const N: usize> Value<N> {
+    fn add(&mut self, part: &[u8]) {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        for (to, from) in room.iter_mut().zip(part) {
+            *to = *from;
+        }
+        self.len += part.len();
+    }
+
+    fn get(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
+}
+
+impl Value<512> {
+    /// Sub-option 71. Sub-options have the form of options (PXE 2.1, section 2.2.1); a list that
+    /// is not well formed names no boot item.
+    fn boot_item(&self) -> Option<BootItem> {
+        const BOOT_ITEM: u8 = 71;
+        let mut item = None;
+        for option in Walk(self.get()) {
+            if let (BOOT_ITEM, value) = option.ok()? {
+                item = value.try_into().ok();
+            }
+        }
+        item
+    }
+}
+
+/// A walk over options or sub-options: code and value of each; an error where one runs past the
+/// end.
+struct Walk<'b>(&'b [u8]);
+
+impl<'b> Iterator for Walk<'b> {
+    type Item = Result<(u8, &'b [u8]), Stop>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some((&code::PAD, rest)) = self.0.split_first() {
+            self.0 = rest;
+        }
+        let (&tag, rest) = self.0.split_first()?;
+        if tag == code::END {
+            return None;
+        }
+        let option = rest
+            .split_first()
+            .and_then(|(&len, rest)| rest.split_at_checked(usize::from(len)));
+        match option {
+            Some((value, rest)) => {
+                self.0 = rest;
+                Some(Ok((tag, value)))
+            }
+            None => {
+                self.0 = &[];
+                Some(Err(Stop::Refuse(Reason::Options)))
+            }
+        }
+    }
+}
+
+/// The options that matter, from all the places that have them.
+#[derive(Default)]
+struct Gathered {
+    message_type: Value<1>,
+    vendor_class: Value<CLASS_LEN>,
+    architectures: Value<32>,
+    uuid: Value<UUID_LEN>,
+    overload: Value<1>,
+    vendor: Value<512>,
+}
+
+impl Gathered {
+    /// Reads the options field, and `file` and `sname` where option 52 says that they carry more,
+    /// in this order (RFC 3396, section 5).
+    fn from(frame: &Slice<'_>, datagram: &Datagram) -> Result<Self, Stop> {
+        let bootp = frame
+            .bytes()
+            .get(datagram.bootp()..)
+            .and_then(|bytes| bytes.get(..datagram.bootp_len))
+            .unwrap_or_default();
+        let mut gathered = Self::default();
+        gathered.read(bootp.get(BOOTP_LEN..))?;
+        let overload = gathered.overload.get().first().copied().unwrap_or(0);
+        if overload & 1 != 0 {
+            gathered.read(bootp.get(108..236))?;
+        }
+        if overload & 2 != 0 {
+            gathered.read(bootp.get(44..108))?;
+        }
+        Ok(gathered)
+    }
+
+    fn read(&mut self, options: Option<&[u8]>) -> Result<(), Stop> {
+        for option in Walk(options.unwrap_or_default()) {
+            let (tag, value) = option?;
+            match tag {
+                code::MESSAGE_TYPE => self.message_type.add(value),
+                code::VENDOR_CLASS => self.vendor_class.add(value),
+                code::ARCHITECTURE => self.architectures.add(value),
+                code::UUID => self.uuid.add(value),
+                code::OVERLOAD => self.overload.add(value),
+                code::VENDOR => self.vendor.add(value),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn facts(&self) -> Result<Facts, Stop> {
+        if self.message_type.len != 1 || self.message_type.get() != [REQUEST] {
+            return Err(Stop::Refuse(Reason::MessageType));
+        }
+        if !self.vendor_class.get().starts_with(&PXE_CLIENT) {
+            return Err(Stop::Refuse(Reason::VendorClass));
+        }
+        Ok(Facts {
+            loader: self.loader().ok_or(Stop::Refuse(Reason::Architecture))?,
+            uuid: (self.uuid.len == UUID_LEN).then_some(self.uuid.bytes),
+        })
+    }
+
+    /// The first architecture that has a loader counts. An option 93 of odd or no length counts as
+    /// absent; then the vendor class tells.
+    fn loader(&self) -> Option<Loader> {
+        let list = &self.architectures;
+        if list.len == 0 || list.len % 2 != 0 {
+            let class = self.vendor_class.get().first_chunk::<CLASS_LEN>()?;
+            return Loader::for_architecture(class_architecture(class)?);
+        }
+        let (numbers, _) = list.get().as_chunks::<2>();
+        numbers
+            .iter()
+            .find_map(|number| Loader::for_architecture(u16::from_be_bytes(*number)))
+    }
+}
+
+/// Puts option 43 with the boot item into a reply that is written, before its end option.
+fn echo(frame: &mut Slice<'_>, datagram: &Datagram, [a, b, c, d]: BootItem) -> Result<(), Fault> {
+    let end = end_option(frame.bytes(), datagram.bootp() + BOOTP_LEN).ok_or(Fault::Spoilt)?;
+    let option = [code::VENDOR, 6, 71, 4, a, b, c, d, code::END];
+    let old = frame.len();
+    frame.resize(old.max(end + option.len()))?;
+    if let Some(added) = frame.bytes_mut().get_mut(old..) {
+        added.fill(0);
+    }
+    *frame.at_mut(end).ok_or(Fault::Spoilt)? = option;
+    let bootp_len = frame.len() - datagram.bootp();
+    let bootp = frame
+        .sum(datagram.bootp(), bootp_len)
+        .ok_or(Fault::Spoilt)?;
+    reply::write_ip_udp(frame, datagram, bootp_len, bootp).ok_or(Fault::Spoilt)
+}
+
+/// Where the end option lies.
+fn end_option(frame: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *frame.get(at)? {
+            code::END => return Some(at),
+            _ => at += 2 + usize::from(*frame.get(at + 1)?),
+        }
+    }
+}

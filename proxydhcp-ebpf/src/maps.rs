@@ -1,0 +1,67 @@
+//! The maps, and how the protocol core reads them.
+
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use proxydhcp_common::counters::Counts;
+use proxydhcp_common::judge::Tables;
+use proxydhcp_common::nodes::{Line, Lines, Target};
+use proxydhcp_common::template::{self, Loader, Template};
+
+/// BPF_F_MMAPABLE, so that userspace fills a table by writing memory, and BPF_F_INNER_MAP, so that
+/// tables of any size take each other's place (Linux 5.10).
+const TABLE: usize = 0x400 | 0x1000;
+
+/// The node table in service: replacing this one entry is a reload.
+#[btf_map]
+static NODES: ArrayOfMaps<Array<Line, 1, TABLE>, 1> = ArrayOfMaps::new();
+
+/// The templates, in two banks: those of the table in service and those of the next.
+#[btf_map]
+static TEMPLATES: ArrayOfMaps<Array<Template, 1, TABLE>, 2> = ArrayOfMaps::new();
+
+/// What has become of the requests.
+#[btf_map]
+static COUNTERS: PerCpuArray<Counts, 1> = PerCpuArray::new();
+
+/// A node table's lines in its map.
+#[repr(transparent)]
+pub(crate) struct NodeTable(Array<Line, 1, TABLE>);
+
+impl Lines for NodeTable {
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.0.get(index)
+    }
+}
+
+/// The tables in service.
+pub(crate) struct Maps;
+
+impl Tables for Maps {
+    type Lines = NodeTable;
+
+    #[inline(always)]
+    fn nodes(&self) -> Option<&NodeTable> {
+        let table: *const Array<Line, 1, TABLE> = NODES.get(0)?;
+        // SAFETY: NodeTable is a transparent wrapper around this very type.
+        Some(unsafe { &*table.cast() })
+    }
+
+    #[inline(always)]
+    fn template(&self, target: Target, loader: Loader, uuid: bool) -> Option<&Template> {
+        let number = template::number(target.winpe(), loader, uuid);
+        TEMPLATES.get_value(target.bank(), &number)
+    }
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn count(counter: usize) {
+    let Some(counts) = COUNTERS.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the pointer is to this CPU's own counters, which XDP does not interrupt.
+    if let Some(count) = unsafe { (*counts).get_mut(counter) } {
+        *count += 1;
+    }
+}

@@ -1,0 +1,145 @@
+//! The packet under XDP, as the protocol core sees a frame. All `unsafe` access to it is here.
+//!
+//! Safety: between `start` and `end` lies the packet's memory, and nobody else touches it while
+//! the program runs. Each access compares its own end with `end` first, in the form that the
+//! verifier recognizes; it rejects the program otherwise. `resize` is the only call that moves the
+//! packet, and takes both anew.
+
+use core::arch::asm;
+
+use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
+use aya_ebpf::programs::XdpContext;
+use proxydhcp_common::checksum::Sum;
+use proxydhcp_common::frame::{Frame, MAX_OFFSET, NoRoom};
+
+/// In memory that userspace could change, as far as the verifier knows.
+static mut ZERO: usize = 0;
+
+/// The packet of one run of the program.
+pub(crate) struct Packet<'c> {
+    ctx: &'c XdpContext,
+    start: usize,
+    end: usize,
+    /// Zero, which the verifier takes for any number.
+    zero: usize,
+}
+
+impl<'c> Packet<'c> {
+    /// The packet that the program was called for.
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'c XdpContext) -> Self {
+        Self {
+            ctx,
+            start: ctx.data(),
+            end: ctx.data_end(),
+            // SAFETY: nobody writes to it.
+            zero: unsafe { core::ptr::read_volatile(&raw const ZERO) },
+        }
+    }
+
+    #[inline(always)]
+    fn pointer<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+        let at = self.start + offset;
+        (at + N <= self.end).then_some(at as *mut [u8; N])
+    }
+}
+
+impl Frame for Packet<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        // SAFETY: see the module.
+        self.pointer(offset).map(|bytes| unsafe { &*bytes })
+    }
+
+    #[inline(always)]
+    fn at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        // SAFETY: see the module.
+        self.pointer(offset).map(|bytes| unsafe { &mut *bytes })
+    }
+
+    /// Makes the verifier forget all it knows of the offset but its bound. Without it, each way
+    /// through the options leads to a state of its own, a million of them; with it, they all look
+    /// alike and are looked at once.
+    ///
+    /// LLVM must not see it: it knows that nothing changes here, and would leave it out.
+    #[inline(always)]
+    fn bound(&self, mut offset: usize) -> usize {
+        // SAFETY: two instructions on one register.
+        unsafe {
+            asm!(
+                "{0} += {1}",
+                "{0} &= {2}",
+                inout(reg) offset,
+                in(reg) self.zero,
+                const MAX_OFFSET,
+                options(nomem, nostack)
+            );
+        }
+        offset
+    }
+
+    #[inline(always)]
+    fn sum(&self, offset: usize, len: usize) -> Option<Sum> {
+        const BLOCK: usize = 32;
+        let run = Self {
+            end: hidden(self.end),
+            ..*self
+        };
+        let mut sum = Sum::default();
+        let mut at = offset;
+        for _ in 0..self.bound(len) / BLOCK {
+            for word in run.at::<BLOCK>(at)?.as_chunks::<4>().0 {
+                sum = sum.word(*word);
+            }
+            at += BLOCK;
+        }
+        let mut at = self.bound(offset + len / BLOCK * BLOCK);
+        for size in [16, 8, 4] {
+            if len & size == 0 {
+                continue;
+            }
+            for _ in 0..size / 4 {
+                sum = sum.word(*run.at(at)?);
+                at += 4;
+            }
+        }
+        if len & 2 != 0 {
+            sum = sum.pair(*run.at(at)?);
+            at += 2;
+        }
+        if len & 1 != 0 {
+            let [last] = *run.at(at)?;
+            sum = sum.pair([last, 0]);
+        }
+        Some(sum)
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, len: usize) -> Result<(), NoRoom> {
+        let change = len as i32 - self.len() as i32;
+        // SAFETY: the context is the one the program was called with.
+        let failed = unsafe { bpf_xdp_adjust_tail(self.ctx.ctx, change) };
+        if failed != 0 {
+            return Err(NoRoom);
+        }
+        self.start = self.ctx.data();
+        self.end = self.ctx.data_end();
+        Ok(())
+    }
+}
+
+/// The same value, which LLVM takes for any: it would leave out the comparisons with the packet's
+/// end that follow from earlier ones, in ways that the verifier cannot follow.
+#[inline(always)]
+fn hidden(mut value: usize) -> usize {
+    // SAFETY: no instruction at all.
+    unsafe {
+        asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack));
+    }
+    value
+}

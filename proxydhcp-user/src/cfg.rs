@@ -1,0 +1,248 @@
+//! `proxydhcp.cfg`: which `WinPE` each node boots, as xCAT's nodeset writes it.
+//!
+//! The file is a row of 200-byte records without header or separators: 50 bytes of node name, then
+//! 150 bytes of `WinPE` path, each padded with NULs. A text ends at its field's first NUL, or with
+//! the field. An empty path is the default `WinPE`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::winpe::{WinPe, WinPeError, WinPes};
+
+pub mod file;
+
+use file::FileError;
+
+/// Bytes of a record.
+pub const RECORD: usize = 200;
+/// Bytes of a record's name field, its first.
+pub const NAME: usize = 50;
+
+/// Why a file cannot be a `proxydhcp.cfg`.
+#[derive(Debug, thiserror::Error)]
+pub enum CfgError {
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It ends within a record.
+    #[error(
+        "{}: {size} bytes is not a multiple of the {RECORD}-byte record; \
+         run nodeset again to have it written anew",
+        .path.display()
+    )]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: usize,
+    },
+}
+
+/// The sound records of a file, borrowing their names from its bytes.
+#[derive(Debug, Default)]
+pub struct Records<'a> {
+    /// The sound records, one for each name.
+    pub records: Vec<Record<'a>>,
+    /// Each `WinPE` once; the first is the default one.
+    pub winpes: Vec<WinPe>,
+    /// The records that cannot be served, in the file's order.
+    pub refused: Vec<Refused>,
+    /// What else an administrator should know, in the file's order.
+    pub warnings: Vec<String>,
+    /// Whether any sound record is padded with nothing but NULs, as every writer leaves them.
+    /// Noise has a sound record in about 70,000, but none of these.
+    pub padded: bool,
+    positions: HashMap<Name<'a>, u32>,
+}
+
+/// A sound record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its place in the file, from 1.
+    pub number: u32,
+    /// The node's name.
+    pub name: &'a str,
+    /// Its `WinPE`, an index into [`Records::winpes`].
+    pub winpe: usize,
+}
+
+/// A record that cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Its place in the file, from 1.
+    pub number: u32,
+    /// Its name, with what is not printable escaped.
+    pub name: String,
+    /// What is wrong, and the remedy.
+    pub reason: String,
+}
+
+/// What is wrong with a record.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("the node name is empty; remove the record, or run nodeset for the node again")]
+    NoName,
+    #[error(
+        "the node name is not text (UTF-8 without spaces and control characters); \
+         run nodeset for the node again"
+    )]
+    NotText,
+    #[error(transparent)]
+    WinPe(#[from] WinPeError),
+}
+
+/// A node name; names that differ only in ASCII case are the same.
+#[derive(Clone, Copy, Debug)]
+struct Name<'a>(&'a [u8]);
+
+impl PartialEq for Name<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(other.0)
+    }
+}
+
+impl Eq for Name<'_> {}
+
+impl Hash for Name<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut folded = [0; NAME];
+        for (folded, byte) in folded.iter_mut().zip(self.0) {
+            *folded = byte.to_ascii_lowercase();
+        }
+        state.write(&folded);
+    }
+}
+
+/// Reads a `proxydhcp.cfg`. An empty one is sound and has no records.
+///
+/// xCAT's writer truncates the file and fills it again, so half a file is read again a little
+/// later.
+///
+/// # Errors
+/// See [`CfgError`].
+pub fn read(path: &Path) -> Result<Vec<u8>, CfgError> {
+    let bytes = file::read(path, |bytes| bytes.len().is_multiple_of(RECORD))?;
+    if !bytes.len().is_multiple_of(RECORD) {
+        return Err(CfgError::Size {
+            path: path.to_owned(),
+            size: bytes.len(),
+        });
+    }
+    Ok(bytes)
+}
+
+/// Parses a file's bytes. A record that is not sound is refused and the others are kept; of several
+/// with one name the last is. A last part of less than a record is left out.
+pub fn parse<'a>(bytes: &'a [u8], tftp_root: &Path) -> Records<'a> {
+    let (chunks, _) = bytes.as_chunks::<RECORD>();
+    let mut parsed = Records {
+        records: Vec::with_capacity(chunks.len()),
+        positions: HashMap::with_capacity(chunks.len()),
+        ..Records::default()
+    };
+    let mut winpes = WinPes::new(tftp_root);
+    let mut position = 0;
+    for (number, chunk) in (1..).zip(chunks) {
+        let (name, path) = chunk.split_at(NAME);
+        let ((name, name_padding), (path, path_padding)) = (split(name), split(path));
+        let record = name_of(name).and_then(|name| {
+            let winpe = winpes.index(path)?;
+            Ok(Record {
+                number,
+                name,
+                winpe,
+            })
+        });
+        match record {
+            Ok(record) => {
+                parsed.padded = parsed.padded
+                    || name_padding
+                        .iter()
+                        .chain(path_padding)
+                        .all(|&byte| byte == 0);
+                if parsed.insert(record, position) {
+                    position += 1;
+                }
+            }
+            Err(fault) => parsed.refused.push(Refused {
+                number,
+                name: printable(name),
+                reason: fault.to_string(),
+            }),
+        }
+    }
+    parsed.winpes = winpes.list;
+    parsed
+}
+
+impl<'a> Records<'a> {
+    /// The position in [`Self::records`] of the record with this name, whatever its ASCII case.
+    pub fn position(&self, name: &[u8]) -> Option<u32> {
+        if name.len() > NAME {
+            return None;
+        }
+        self.positions.get(&Name(name)).copied()
+    }
+
+    /// Adds a record at `position`, the end, or in place of an earlier one with its name. Returns
+    /// whether it was added.
+    fn insert(&mut self, record: Record<'a>, position: u32) -> bool {
+        match self.positions.entry(Name(record.name.as_bytes())) {
+            Entry::Vacant(entry) => {
+                entry.insert(position);
+                self.records.push(record);
+                true
+            }
+            Entry::Occupied(entry) => {
+                if let Some(earlier) = self.records.get_mut(*entry.get() as usize) {
+                    self.warnings.push(format!(
+                        "records {} and {} are both of node {}; record {} is served: \
+                         remove the other",
+                        earlier.number, record.number, record.name, record.number
+                    ));
+                    *earlier = record;
+                }
+                false
+            }
+        }
+    }
+}
+
+/// A field's text, and what follows it.
+fn split(field: &[u8]) -> (&[u8], &[u8]) {
+    let end = field
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(field.len());
+    field.split_at(end)
+}
+
+fn name_of(name: &[u8]) -> Result<&str, Fault> {
+    let name = str::from_utf8(name).map_err(|_| Fault::NotText)?;
+    if name.is_empty() {
+        return Err(Fault::NoName);
+    }
+    if name
+        .chars()
+        .any(|char| char.is_control() || char.is_whitespace())
+    {
+        return Err(Fault::NotText);
+    }
+    Ok(name)
+}
+
+fn printable(text: &[u8]) -> String {
+    let mut printable = String::new();
+    for chunk in text.utf8_chunks() {
+        printable.extend(chunk.valid().escape_debug());
+        printable.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! Reading a file that others rewrite in place, without lock or rename.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+
+/// The largest file that is read, in bytes: 2,000,000 records of 200 bytes.
+pub const LIMIT: u64 = 400_000_000;
+
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// There is no such file.
+    #[error("{}: no such file; check the path, or let xCAT write it", .0.display())]
+    Missing(PathBuf),
+    /// A directory, device, FIFO or socket.
+    #[error("{}: not a regular file; name the file itself", .0.display())]
+    NotRegular(PathBuf),
+    /// More than [`LIMIT`] bytes.
+    #[error(
+        "{}: {size} bytes is more than the {LIMIT} (2,000,000 records) that are read; \
+         check that this is the right file",
+        .path.display()
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// It changed during each of the attempts to read it.
+    #[error("{}: changes while it is read; try again once its writer is done", .0.display())]
+    Changing(PathBuf),
+    /// The system refuses to open or read it.
+    #[error("{}: cannot be read: {source}; check its permissions", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Reads `path` whole. A file that changes meanwhile, or that `whole` takes for half of one, is
+/// read again up to three times, 50 ms apart; what is at rest by then is returned even if `whole`
+/// denies it.
+///
+/// # Errors
+/// See [`FileError`]. A FIFO or device is refused, never waited for.
+pub(crate) fn read(path: &Path, whole: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, FileError> {
+    let mut at_rest = None;
+    for attempt in 0..TRIES {
+        if attempt > 0 {
+            thread::sleep(PAUSE);
+        }
+        at_rest = read_once(path)?;
+        if at_rest.as_deref().is_some_and(&whole) {
+            break;
+        }
+    }
+    at_rest.ok_or_else(|| FileError::Changing(path.to_owned()))
+}
+
+/// One attempt; `None` when the file changed under it.
+fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => FileError::Missing(path.to_owned()),
+        _ => FileError::Io {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let mut file = open(path).map_err(failed)?;
+    let before = file.metadata().map_err(failed)?;
+    if !before.is_file() {
+        return Err(FileError::NotRegular(path.to_owned()));
+    }
+    let size = before.len();
+    if size > LIMIT {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+            size,
+        });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    // A file that grows without end must not be followed.
+    file.by_ref()
+        .take(size.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    let after = file.metadata().map_err(failed)?;
+    let unchanged = stamp(&before) == stamp(&after) && u64::try_from(bytes.len()) == Ok(size);
+    Ok(unchanged.then_some(bytes))
+}
+
+/// Non-blocking, so that opening a FIFO does not wait for its writer.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+}
+
+fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn missing_and_irregular_files_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        assert!(
+            matches!(read(&missing, |_| true), Err(FileError::Missing(path)) if path == missing)
+        );
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [folder.path(), &fifo, Path::new("/dev/zero")] {
+            let error = read(path, |_| true).unwrap_err();
+            assert!(matches!(error, FileError::NotRegular(_)), "{error}");
+            assert!(
+                error.to_string().starts_with(&path.display().to_string()),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn too_large_a_file_is_refused_unread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("large");
+        File::create(&path).unwrap().set_len(LIMIT + 1).unwrap();
+        assert!(
+            matches!(read(&path, |_| true), Err(FileError::TooLarge { size, .. }) if size == LIMIT + 1)
+        );
+    }
+
+    #[test]
+    fn half_a_file_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("half");
+        fs::write(&path, "ha").unwrap();
+        let whole = |bytes: &[u8]| {
+            fs::write(&path, "half").unwrap();
+            bytes.len() == 4
+        };
+        assert_eq!(read(&path, whole).unwrap(), b"half");
+        assert_eq!(
+            read(&path, |_| false).unwrap(),
+            b"half",
+            "at rest, so it is what there is"
+        );
+    }
+
+    #[test]
+    fn a_file_that_never_is_what_its_size_says_is_given_up_on() {
+        let error = read(Path::new("/proc/self/status"), |_| true).unwrap_err();
+        assert!(matches!(error, FileError::Changing(_)), "{error}");
+    }
+}

@@ -1,0 +1,200 @@
+//! A generation of the tables: all that requests are judged and answered by, built once, checked,
+//! and then installed as a whole.
+
+use std::net::Ipv4Addr;
+
+use proxydhcp_common::judge::Tables;
+use proxydhcp_common::nodes::{Line, PROBES, SLOTS, Target, hash};
+use proxydhcp_common::template::{Loader, Template, number};
+
+use crate::table::Table;
+use crate::template::{self, TemplateError};
+
+/// What clients are told besides their WinPE.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// Clients without a record get the default WinPE; else no answer.
+    pub serve_unknown: bool,
+    /// The TFTP server; else it is the address the client asked.
+    pub next_server: Option<Ipv4Addr>,
+}
+
+/// The tables in the layout that the protocol core reads, in userspace and in the kernel.
+#[derive(Debug, Default)]
+pub struct Generation {
+    /// Counts the tables installed since the start; 0 is the empty one that precedes them.
+    pub number: u64,
+    bank: u32,
+    lines: Vec<Line>,
+    templates: Vec<Template>,
+}
+
+impl Generation {
+    /// Builds the generation that follows `previous` from `table`, on a host with the addresses
+    /// `local`. A node with an address of the host itself is left out.
+    ///
+    /// # Errors
+    ///
+    /// A reply that cannot be encoded.
+    pub fn next(
+        previous: &Self,
+        table: &Table,
+        local: &[Ipv4Addr],
+        policy: Policy,
+    ) -> Result<Self, TemplateError> {
+        let mut templates = Vec::new();
+        for winpe in table.winpes() {
+            templates.extend(template::encode(winpe, policy.next_server)?);
+        }
+        let bank = 1 - previous.bank;
+        let node = |winpe: usize| {
+            // A table has fewer records than this.
+            Target::node(u32::try_from(winpe).unwrap_or(Target::MAX_WINPE), bank)
+        };
+        let entries = || {
+            let local = local.iter().map(|&address| (address, Target::HOST));
+            let nodes = table.nodes().map(|n| (n.address, node(n.winpe)));
+            local.chain(nodes)
+        };
+        let mut buckets = (entries().count() * 2 / SLOTS).next_power_of_two();
+        let lines = loop {
+            let unknown = policy.serve_unknown.then(|| node(0));
+            match fill(buckets, unknown, entries()) {
+                Some(lines) => break lines,
+                // Half full on average; where too many fell together, room parts them.
+                None => buckets *= 2,
+            }
+        };
+        Ok(Self {
+            number: previous.number + 1,
+            bank,
+            lines,
+            templates,
+        })
+    }
+
+    /// The node table, header first.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The templates.
+    pub fn templates(&self) -> &[Template] {
+        &self.templates
+    }
+
+    /// The bank that the templates belong in.
+    pub fn bank(&self) -> u32 {
+        self.bank
+    }
+}
+
+impl Tables for Generation {
+    type Lines = [Line];
+
+    fn nodes(&self) -> Option<&[Line]> {
+        Some(&self.lines)
+    }
+
+    fn template(&self, target: Target, loader: Loader, uuid: bool) -> Option<&Template> {
+        let number = number(target.winpe(), loader, uuid);
+        self.templates.get(usize::try_from(number).ok()?)
+    }
+}
+
+/// Fills a node table of `buckets`, a power of two, or gives up where an address finds no place in
+/// its buckets. An address that comes twice keeps its first target.
+fn fill(
+    buckets: usize,
+    unknown: Option<Target>,
+    entries: impl Iterator<Item = (Ipv4Addr, Target)>,
+) -> Option<Vec<Line>> {
+    let mask = u32::try_from(buckets).ok()?.wrapping_sub(1);
+    let mut lines = vec![Line::default(); 1 + buckets];
+    *lines.first_mut()? = Line::header(mask.wrapping_add(1), unknown);
+    for (address, target) in entries {
+        place(&mut lines, mask, address, target)?;
+    }
+    Some(lines)
+}
+
+fn place(lines: &mut [Line], mask: u32, address: Ipv4Addr, target: Target) -> Option<()> {
+    let key = u32::from_ne_bytes(address.octets());
+    for probe in 0..PROBES {
+        let bucket = hash(address.octets()).wrapping_add(probe) & mask;
+        let line = lines.get_mut(1 + usize::try_from(bucket).ok()?)?;
+        for (at, to) in line.keys.iter_mut().zip(&mut line.targets) {
+            if *to == 0 {
+                (*at, *to) = (key, target.stored());
+                return Some(());
+            }
+            if *at == key {
+                return Some(());
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proxydhcp_common::nodes;
+
+    #[test]
+    fn an_empty_generation_knows_nobody() {
+        let first = Generation::next(
+            &Generation::default(),
+            &Table::empty(),
+            &[Ipv4Addr::new(10, 0, 0, 1)],
+            Policy::default(),
+        )
+        .unwrap();
+        assert_eq!((first.number, first.bank), (1, 1));
+        assert!(nodes::is_local(first.lines(), [10, 0, 0, 1]));
+        assert!(!nodes::is_local(first.lines(), [10, 0, 0, 2]));
+        assert_eq!(nodes::node(first.lines(), [10, 0, 0, 2]), None);
+        // The host itself is no client of its own.
+        assert_eq!(nodes::node(first.lines(), [10, 0, 0, 1]), None);
+    }
+
+    #[test]
+    fn unknown_clients_get_the_default_where_that_is_the_policy() {
+        let policy = Policy {
+            serve_unknown: true,
+            ..Policy::default()
+        };
+        let first = Generation::next(&Generation::default(), &Table::empty(), &[], policy).unwrap();
+        let target = nodes::node(first.lines(), [10, 0, 0, 2]).unwrap();
+        assert_eq!((target.winpe(), target.bank()), (0, 1));
+        assert!(first.template(target, Loader::Uefi, true).is_some());
+        let second = Generation::next(&first, &Table::empty(), &[], policy).unwrap();
+        assert_eq!((second.number, second.bank), (2, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_was_filled_in_and_nothing_else(
+            entries in proptest::collection::hash_map(any::<u32>(), 0..1000u32, 0..300),
+            others in proptest::collection::vec(any::<u32>(), 50),
+            buckets in 0..8u32,
+        ) {
+            let of = |address: u32| Ipv4Addr::from(address);
+            let filled = entries.iter().map(|(a, w)| (of(*a), Target::node(*w, 1)));
+            let Some(lines) = fill(1 << buckets, None, filled) else {
+                // Two full buckets side by side need more than eight entries.
+                prop_assert!(entries.len() > 2 * SLOTS);
+                return Ok(());
+            };
+            for (address, winpe) in &entries {
+                let found = nodes::node(&lines[..], of(*address).octets());
+                prop_assert_eq!(found.map(Target::winpe), Some(*winpe));
+            }
+            for other in others {
+                let found = nodes::node(&lines[..], of(other).octets());
+                prop_assert_eq!(found.map(Target::winpe), entries.get(&other).copied());
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The hosts file: which names an address has (hosts(5)).
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use crate::cfg::file::{self, FileError};
+
+/// Reads a hosts file; `None` when there is none, for names may all be in the DNS.
+///
+/// # Errors
+/// Anything but a missing file, see [`FileError`].
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match file::read(path, |_| true) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(FileError::Missing(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a client can ask from this address: neither loopback, multicast, broadcast nor 0.0.0.0/8.
+pub fn is_client(address: Ipv4Addr) -> bool {
+    let [first, ..] = address.octets();
+    first != 0 && !address.is_loopback() && !address.is_multicast() && !address.is_broadcast()
+}
+
+/// The lines of a hosts file that name a client's address.
+///
+/// Comments, IPv6 and addresses that are no client's are passed over, and so is a malformed line,
+/// which is counted.
+#[derive(Clone, Debug)]
+pub struct Hosts<'a> {
+    rest: &'a [u8],
+    number: usize,
+    malformed: Option<Malformed>,
+}
+
+/// The lines that are neither blank, comment nor an address with names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// How many there are.
+    pub count: usize,
+    /// The number of the first, from 1.
+    pub first: usize,
+}
+
+/// A line: an address, and at least one name for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Host<'a> {
+    /// The address.
+    pub address: Ipv4Addr,
+    names: &'a [u8],
+}
+
+impl<'a> Host<'a> {
+    /// The canonical name and the aliases after it. They need not be UTF-8.
+    pub fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        words(self.names)
+    }
+}
+
+impl<'a> Hosts<'a> {
+    /// Walks over a file's bytes.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            rest: bytes,
+            number: 0,
+            malformed: None,
+        }
+    }
+
+    /// The malformed lines among those walked over so far.
+    pub fn malformed(&self) -> Option<Malformed> {
+        self.malformed
+    }
+}
+
+impl<'a> Iterator for Hosts<'a> {
+    type Item = Host<'a>;
+
+    fn next(&mut self) -> Option<Host<'a>> {
+        while !self.rest.is_empty() {
+            let (line, rest) = until(self.rest, |byte| byte == b'\n');
+            self.rest = rest;
+            self.number += 1;
+            match host(line) {
+                Ok(Some(host)) => return Some(host),
+                Ok(None) => {}
+                Err(NotAHost) => {
+                    let first = Malformed {
+                        count: 0,
+                        first: self.number,
+                    };
+                    self.malformed.get_or_insert(first).count += 1;
+                }
+            }
+        }
+        None
+    }
+}
+
+struct NotAHost;
+
+fn host(line: &[u8]) -> Result<Option<Host<'_>>, NotAHost> {
+    let (text, _) = until(line, |byte| byte == b'#');
+    let (address, names) = until(text.trim_ascii_start(), |byte| byte.is_ascii_whitespace());
+    if address.is_empty() || address.contains(&b':') {
+        return Ok(None);
+    }
+    let names = names.trim_ascii();
+    let address = str::from_utf8(address)
+        .ok()
+        .and_then(|address| address.parse().ok());
+    match address {
+        Some(address) if !names.is_empty() => {
+            Ok(is_client(address).then_some(Host { address, names }))
+        }
+        _ => Err(NotAHost),
+    }
+}
+
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+}
+
+/// What comes before the first such byte, and what after.
+fn until(bytes: &[u8], end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let length = bytes
+        .iter()
+        .position(|&byte| end(byte))
+        .unwrap_or(bytes.len());
+    let (before, after) = bytes.split_at(length);
+    (before, after.get(1..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Line<'a> = (String, Vec<&'a [u8]>);
+
+    fn hosts(text: &[u8]) -> (Vec<Line<'_>>, Option<Malformed>) {
+        let mut hosts = Hosts::new(text);
+        let found = hosts
+            .by_ref()
+            .map(|host| (host.address.to_string(), host.names().collect()))
+            .collect();
+        (found, hosts.malformed())
+    }
+
+    #[test]
+    fn names_come_in_their_order() {
+        let text =
+            b"10.0.0.1 cn1.cluster cn1\n\t10.0.0.2\tcn2  cn2.cluster\talias # 10.0.0.3 cn3\r\n";
+        let (found, malformed) = hosts(text);
+        let expected: [Line<'_>; 2] = [
+            ("10.0.0.1".into(), vec![b"cn1.cluster", b"cn1"]),
+            ("10.0.0.2".into(), vec![b"cn2", b"cn2.cluster", b"alias"]),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(malformed, None);
+    }
+
+    #[test]
+    fn what_is_no_clients_is_passed_over() {
+        let text = b"\n  \n# comment\n::1 localhost\nfe80::1%eth0 cn1\n127.0.0.1 localhost\n\
+            127.0.1.1 cn1\n0.0.0.0 a\n0.1.2.3 b\n224.0.0.1 c\n239.255.255.255 d\n255.255.255.255 e";
+        assert_eq!(hosts(text), (vec![], None));
+    }
+
+    #[test]
+    fn malformed_lines_are_counted() {
+        let text = b"10.0.0.1 cn1\n10.0.0.256 a\n10.0.0.2\n10.0.0.3 # no name\nword\n\xff\xfe x\n\
+            10.0.0.4 cn4\xff cn4";
+        let (found, malformed) = hosts(text);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[1].1, [b"cn4\xff" as &[u8], b"cn4"]);
+        assert_eq!(malformed, Some(Malformed { count: 5, first: 2 }));
+    }
+
+    #[test]
+    fn a_missing_file_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(&folder.path().join("hosts")).unwrap().is_none());
+        assert!(matches!(read(folder.path()), Err(FileError::NotRegular(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_walked_over(text in prop::collection::vec(any::<u8>(), 0..500)) {
+            for host in Hosts::new(&text) {
+                prop_assert!(is_client(host.address));
+                prop_assert!(host.names().count() > 0);
+            }
+        }
+
+        #[test]
+        fn near_lines_are_walked_over(text in "([0-9.:]{0,9}[ \t#a\r\n]{0,4}){0,20}") {
+            let lines = text.split('\n').count();
+            let mut hosts = Hosts::new(text.as_bytes());
+            let found = hosts.by_ref().count();
+            let malformed = hosts.malformed().map_or(0, |malformed| malformed.count);
+            prop_assert!(found + malformed <= lines);
+        }
+    }
+}

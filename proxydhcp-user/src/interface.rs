@@ -1,0 +1,150 @@
+//! The network interfaces of this host, as netlink tells them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result, bail};
+use futures_util::TryStreamExt;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+};
+
+/// An interface that may be served.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// The kernel's number for it.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its Ethernet address; zeros where it has none.
+    pub mac: [u8; 6],
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Its IPv4 addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Whether it is up and not the loopback.
+    pub in_service: bool,
+    /// Whether it is one end of a veth pair.
+    pub is_veth: bool,
+    /// The id of the XDP program attached to it.
+    pub xdp_program: Option<u32>,
+}
+
+/// All interfaces of this network namespace.
+///
+/// # Errors
+///
+/// Netlink's.
+pub async fn list() -> Result<Vec<Interface>> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().context("cannot open a netlink socket")?;
+    let task = tokio::spawn(connection);
+    let interfaces = dump(&handle).await.context("cannot list the interfaces");
+    task.abort();
+    interfaces
+}
+
+async fn dump(handle: &Handle) -> Result<Vec<Interface>> {
+    let mut interfaces = Vec::new();
+    let mut links = handle.link().get().execute();
+    while let Some(link) = links.try_next().await? {
+        interfaces.push(interface(&link));
+    }
+    let mut addresses = handle.address().get().execute();
+    while let Some(message) = addresses.try_next().await? {
+        let owner = interfaces
+            .iter_mut()
+            .find(|interface| interface.index == message.header.index);
+        let Some(owner) = owner else { continue };
+        // The local address, which on point-to-point links is not the plain one.
+        let local = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+                _ => None,
+            });
+        owner.addresses.extend(local);
+    }
+    Ok(interfaces)
+}
+
+fn interface(link: &LinkMessage) -> Interface {
+    let flags = link.header.flags;
+    let mut interface = Interface {
+        index: link.header.index,
+        name: String::new(),
+        mac: [0; 6],
+        mtu: 0,
+        addresses: Vec::new(),
+        in_service: flags.contains(LinkFlags::Up) && !flags.contains(LinkFlags::Loopback),
+        is_veth: false,
+        xdp_program: None,
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+            LinkAttribute::Address(mac) => {
+                interface.mac = mac.as_slice().try_into().unwrap_or_default();
+            }
+            LinkAttribute::LinkInfo(infos) => {
+                interface.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
+            }
+            LinkAttribute::Xdp(xdp) => {
+                interface.xdp_program = xdp.iter().find_map(|xdp| match xdp {
+                    LinkXdp::ProgId(id) => Some(*id),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    interface
+}
+
+/// The interfaces to serve: those named, or else all that are up and have an IPv4 address.
+///
+/// # Errors
+///
+/// A name that no interface has; no interface at all.
+pub fn choose(all: &[Interface], names: &[String]) -> Result<Vec<Interface>> {
+    if names.is_empty() {
+        let served: Vec<_> = all
+            .iter()
+            .filter(|interface| interface.in_service && !interface.addresses.is_empty())
+            .cloned()
+            .collect();
+        if served.is_empty() {
+            bail!("no interface is up with an IPv4 address; set one up, or name one with -i");
+        }
+        return Ok(served);
+    }
+    let mut served: Vec<Interface> = Vec::new();
+    for name in names {
+        let Some(interface) = all.iter().find(|interface| interface.name == *name) else {
+            let known: Vec<_> = all
+                .iter()
+                .map(|interface| interface.name.as_str())
+                .collect();
+            bail!(
+                "there is no interface {name}; there are: {}",
+                known.join(", ")
+            );
+        };
+        if !served.iter().any(|known| known.index == interface.index) {
+            served.push(interface.clone());
+        }
+    }
+    Ok(served)
+}
+
+/// The addresses that requests may be sent to: all of this host but the loopback's, for a host
+/// answers to each of them on every interface.
+pub fn local_addresses(all: &[Interface]) -> Vec<Ipv4Addr> {
+    all.iter()
+        .flat_map(|interface| interface.addresses.iter().copied())
+        .filter(|address| !address.is_loopback())
+        .collect()
+}

@@ -1,0 +1,237 @@
+//! The `kernel` datapath: the XDP program on one interface, and the tables it reads.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{Array, ArrayOfMaps, IterableMap, Map, MapData, PerCpuArray};
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::sys::SyscallError;
+use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use log::Log;
+use memmap2::MmapOptions;
+use nix::errno::Errno;
+use proxydhcp_common::counters::{COUNTERS, Counts};
+use proxydhcp_common::nodes::Line;
+use proxydhcp_common::template::Template;
+use serde::{Deserialize, Serialize};
+use zerocopy::IntoBytes;
+
+use crate::generation::Generation;
+use crate::interface::Interface;
+
+/// The compiled `proxydhcp-ebpf`; `cargo xtask build-ebpf` makes it.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/proxydhcp.bpf.o"));
+
+const PROGRAM: &str = "proxydhcp";
+
+type Nodes = Array<MapData, [u8; Line::SIZE]>;
+type Templates = Array<MapData, [u8; Template::SIZE]>;
+
+/// A generation's tables as maps in the kernel, ready to be installed.
+pub struct KernelTables {
+    nodes: Nodes,
+    templates: Templates,
+    bank: u32,
+}
+
+impl KernelTables {
+    /// Copies a generation's tables into fresh maps.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, lack of memory or of rights.
+    pub fn new(generation: &Generation) -> Result<Self> {
+        // As the program's own definition has it: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
+        const TABLE: u32 = 0x400 | 0x1000;
+        let nodes = Nodes::create(u32::try_from(generation.lines().len())?, TABLE)
+            .context("cannot make the map of nodes")?;
+        write(nodes.map(), generation.lines().as_bytes())?;
+        let templates = Templates::create(u32::try_from(generation.templates().len())?, TABLE)
+            .context("cannot make the map of templates")?;
+        write(templates.map(), generation.templates().as_bytes())?;
+        Ok(Self {
+            nodes,
+            templates,
+            bank: generation.bank(),
+        })
+    }
+}
+
+/// Writes a whole map by way of its memory: a million system calls fewer for as many nodes.
+fn write(map: &MapData, elements: &[u8]) -> Result<()> {
+    // SAFETY: the map is new and nobody else knows it: its memory changes by this function alone.
+    let mut memory = unsafe {
+        MmapOptions::new()
+            .len(elements.len())
+            .map_mut(map.fd().as_fd().as_raw_fd())
+    }
+    .context("cannot reach a map's memory")?;
+    memory.copy_from_slice(elements);
+    Ok(())
+}
+
+/// How the program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// By the driver, before the kernel makes a socket buffer.
+    Native,
+    /// By the network core, on any interface.
+    Generic,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
+}
+
+/// The program on an interface. Dropping it detaches the program and frees its maps.
+pub struct KernelDatapath {
+    ebpf: Ebpf,
+    mode: Mode,
+    log: Option<EbpfLogger<&'static dyn Log>>,
+}
+
+impl KernelDatapath {
+    /// Loads the program with `tables` and attaches it to `interface` in the first of `modes`
+    /// that works.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be loaded, or cannot be attached in any of the modes.
+    pub fn attach(interface: &Interface, modes: &[Mode], tables: &KernelTables) -> Result<Self> {
+        let mut ebpf = EbpfLoader::new()
+            .load(OBJECT)
+            .context("cannot load the XDP program's maps")?;
+        let log = EbpfLogger::init(&mut ebpf).context("cannot read the XDP program's log")?;
+        let program: &mut Xdp = ebpf
+            .program_mut(PROGRAM)
+            .context("the object has no XDP program")?
+            .try_into()?;
+        program
+            .load()
+            .context("the kernel refuses the XDP program")?;
+        let mut datapath = Self {
+            ebpf,
+            mode: Mode::Native,
+            log: Some(log),
+        };
+        // Before the first frame comes.
+        datapath.install(tables)?;
+        datapath.attach_first(interface, modes)?;
+        Ok(datapath)
+    }
+
+    fn attach_first(&mut self, interface: &Interface, modes: &[Mode]) -> Result<()> {
+        let program: &mut Xdp = self
+            .ebpf
+            .program_mut(PROGRAM)
+            .context("the object has no XDP program")?
+            .try_into()?;
+        let mut refusals = Vec::new();
+        for &mode in modes {
+            let xdp_mode = match mode {
+                Mode::Native => XdpMode::Driver,
+                Mode::Generic => XdpMode::Skb,
+            };
+            match program.attach_to_if_index(interface.index, xdp_mode) {
+                Ok(_) => {
+                    self.mode = mode;
+                    return Ok(());
+                }
+                Err(error) => refusals.push(format!("{mode}: {}", explain(&error, interface))),
+            }
+        }
+        bail!(
+            "XDP does not attach to {}: {}",
+            interface.name,
+            refusals.join("; ")
+        )
+    }
+
+    /// Puts a generation's tables into service, in one step: a request sees those before or these.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; what was in service stays.
+    pub fn install(&mut self, tables: &KernelTables) -> Result<()> {
+        // Nothing refers to this bank yet: the node table in service points to the other one. And
+        // when the kernel returns from replacing the node table, no run of the program reads the
+        // old one any more, so that the next generation may replace the other bank.
+        let mut templates: ArrayOfMaps<_, Templates> =
+            ArrayOfMaps::try_from(self.map("TEMPLATES")?)?;
+        templates
+            .set(tables.bank, &tables.templates, 0)
+            .context("cannot install the templates")?;
+        let mut nodes: ArrayOfMaps<_, Nodes> = ArrayOfMaps::try_from(self.map("NODES")?)?;
+        nodes
+            .set(0, &tables.nodes, 0)
+            .context("cannot install the nodes")?;
+        Ok(())
+    }
+
+    /// How the program is attached.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What the program has counted on all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn counts(&self) -> Result<Counts> {
+        let map = self.ebpf.map("COUNTERS").context("no map COUNTERS")?;
+        let counters: PerCpuArray<_, Counts> = PerCpuArray::try_from(map)?;
+        let mut sum = [0; COUNTERS];
+        for counts in counters.get(&0, 0)?.iter() {
+            for (sum, count) in sum.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The program's log, once; reading from it is the caller's part.
+    pub fn take_log(&mut self) -> Option<EbpfLogger<&'static dyn Log>> {
+        self.log.take()
+    }
+
+    fn map(&mut self, name: &str) -> Result<&mut Map> {
+        self.ebpf
+            .map_mut(name)
+            .with_context(|| format!("the object has no map {name}"))
+    }
+}
+
+/// The kernel's error codes in the words of an administrator.
+fn explain(error: &ProgramError, interface: &Interface) -> String {
+    let code = match error {
+        ProgramError::SyscallError(SyscallError { io_error, .. }) => io_error.raw_os_error(),
+        _ => None,
+    };
+    match (code.map(Errno::from_raw), interface.xdp_program) {
+        (Some(Errno::EBUSY | Errno::EEXIST), Some(id)) => format!(
+            "another XDP program (id {id}; see `bpftool prog show id {id}`) holds the interface"
+        ),
+        (Some(Errno::EBUSY | Errno::EEXIST), None) => {
+            "another XDP program holds the interface".to_owned()
+        }
+        (Some(Errno::EOPNOTSUPP), _) => "the driver has no support for it".to_owned(),
+        (Some(Errno::EINVAL | Errno::ERANGE | Errno::E2BIG), _) => format!(
+            "the driver refuses it; its MTU of {} may be too large",
+            interface.mtu
+        ),
+        _ => match error {
+            ProgramError::SyscallError(error) => error.io_error.to_string(),
+            error => error.to_string(),
+        },
+    }
+}

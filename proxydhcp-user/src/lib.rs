@@ -1,0 +1,28 @@
+//! The daemon that answers proxyDHCP requests, and its command line.
+//!
+//! From the files to the replies:
+//!
+//! ```text
+//! cfg + hosts + resolve ──> table ──> generation (with template) ──> kernel: maps of the XDP program
+//!                                                              └───> raw: a thread per interface
+//! ```
+//!
+//! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
+//! [`control`] its socket, [`status`] what it tells, and [`cli`] the commands.
+
+pub mod cfg;
+pub mod cli;
+pub mod control;
+pub mod generation;
+pub mod hosts;
+pub mod interface;
+pub mod kernel;
+pub mod port;
+pub mod raw;
+pub mod resolve;
+pub mod serve;
+pub mod service;
+pub mod status;
+pub mod table;
+pub mod template;
+pub mod winpe;

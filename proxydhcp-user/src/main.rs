@@ -1,0 +1,74 @@
+//! The `proxydhcp` command.
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
+use proxydhcp::control::{Reply, Request, ask};
+use proxydhcp::serve::serve;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(args) => {
+            start_log();
+            serve(&args).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Reload(args) => reload(&args),
+        Command::Status(args) => status(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("proxydhcp: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The log goes to stderr; `RUST_LOG` chooses what it has.
+fn start_log() {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .init();
+}
+
+fn reload(args: &ReloadArgs) -> Result<ExitCode> {
+    let request = Request::Reload {
+        allow_empty: args.allow_empty,
+    };
+    let reloaded = match ask(&args.control.socket, &request)? {
+        Reply::Reloaded(reloaded) => reloaded,
+        Reply::Rejected(reason) => anyhow::bail!("not reloaded: {reason}"),
+        Reply::Status(_) => anyhow::bail!("the daemon is of another version"),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&reloaded)?);
+    } else {
+        print!("{reloaded}");
+    }
+    Ok(if reloaded.refused.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}
+
+fn status(args: &StatusArgs) -> Result<ExitCode> {
+    let status = match ask(&args.control.socket, &Request::Status)? {
+        Reply::Status(status) => status,
+        Reply::Rejected(reason) => anyhow::bail!("{reason}"),
+        Reply::Reloaded(_) => anyhow::bail!("the daemon is of another version"),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{status}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,302 @@
+//! The `raw` datapath: a thread per interface that answers requests from an AF_PACKET ring.
+//!
+//! It takes everything that the XDP program lets pass, or simply everything where there is none,
+//! and is the only one that judges unusual requests. Replies go out by the same socket, a batch at
+//! a time.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts, HANDED_UP, refused};
+use proxydhcp_common::frame::Slice;
+use proxydhcp_common::judge::{Reason, Stop, judge};
+use proxydhcp_common::{reply, unusual};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use tracing::warn;
+
+use crate::generation::Generation;
+use crate::interface::Interface;
+
+mod filter;
+mod ring;
+
+use ring::{Received, Ring};
+
+/// Replies sent by one system call.
+const BATCH: usize = 64;
+
+/// Room for a frame of the usual MTU with two VLAN tags, and for any reply. Longer frames are no
+/// requests.
+const FRAME: usize = 2048;
+
+/// The datapath on one interface. Dropping it stops the thread.
+#[derive(Debug)]
+pub struct RawDatapath {
+    counters: Arc<Counters>,
+    socket: Arc<OwnedFd>,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread counts.
+#[derive(Debug, Default)]
+struct Counters {
+    counts: [AtomicU64; COUNTERS],
+    unsent: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Counters {
+    fn count(&self, counter: usize) {
+        if let Some(counter) = self.counts.get(counter) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl RawDatapath {
+    /// Opens the ring and starts the thread, which answers by the generation that `tables` holds.
+    ///
+    /// # Errors
+    ///
+    /// The system's; mostly, lack of CAP_NET_RAW.
+    pub fn start(interface: &Interface, tables: Arc<ArcSwap<Generation>>) -> Result<Self> {
+        let name = &interface.name;
+        let ring = Ring::open(interface.index, &filter::REQUESTS)
+            .with_context(|| format!("cannot open a packet ring on {name}"))?;
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let counters = Arc::new(Counters::default());
+        let socket = ring.socket();
+        let worker = Worker {
+            ring,
+            tables,
+            counters: Arc::clone(&counters),
+            mac: interface.mac,
+            outbox: Outbox::new(Arc::clone(&socket)),
+        };
+        let stopped = Arc::clone(&stop);
+        let interface = name.clone();
+        let thread = thread::Builder::new()
+            .name(format!("raw-{name}"))
+            .spawn(move || worker.run(&interface, &stopped))?;
+        Ok(Self {
+            counters,
+            socket,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// What has become of the frames that came in here.
+    pub fn counts(&self) -> Counts {
+        let mut counts = [0; COUNTERS];
+        for (count, counter) in counts.iter_mut().zip(&self.counters.counts) {
+            *count = counter.load(Ordering::Relaxed);
+        }
+        counts
+    }
+
+    /// Replies that the interface did not take.
+    pub fn unsent(&self) -> u64 {
+        self.counters.unsent.load(Ordering::Relaxed)
+    }
+
+    /// Frames that came while the ring was full.
+    pub fn lost(&self) -> u64 {
+        // The kernel forgets what it has told.
+        let now = ring::lost(self.socket.as_fd()).unwrap_or(0);
+        let before = self.counters.lost.fetch_add(now.into(), Ordering::Relaxed);
+        before + u64::from(now)
+    }
+}
+
+impl Drop for RawDatapath {
+    fn drop(&mut self) {
+        // Neither fails on what this thread itself holds open.
+        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the thread owns.
+struct Worker {
+    ring: Ring,
+    tables: Arc<ArcSwap<Generation>>,
+    counters: Arc<Counters>,
+    mac: [u8; 6],
+    outbox: Outbox,
+}
+
+impl Worker {
+    fn run(mut self, interface: &str, stop: &OwnedFd) {
+        loop {
+            while self.answer_block() {}
+            let mut ready = [
+                PollFd::new(&self.ring, PollFlags::IN),
+                PollFd::new(stop, PollFlags::IN),
+            ];
+            if let Err(error) = poll(&mut ready, None)
+                && error != rustix::io::Errno::INTR
+            {
+                warn!("{interface}: cannot wait for requests: {error}");
+                return;
+            }
+            let [packets, stopped] = ready.map(|ready| ready.revents());
+            if !stopped.is_empty() {
+                return;
+            }
+            if packets.contains(PollFlags::ERR) {
+                // The interface went down. Reading the error clears it; the ring works again when
+                // the interface is up.
+                let error = rustix::net::sockopt::socket_error(&self.ring);
+                warn!("{interface}: no requests come in: {error:?}");
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+
+    /// Answers what the next block holds; false if none is ready.
+    fn answer_block(&mut self) -> bool {
+        let Self {
+            ring,
+            tables,
+            counters,
+            mac,
+            outbox,
+        } = self;
+        let tables = tables.load();
+        let read = ring.read(|received| {
+            match answer(outbox.next(), &received, &tables, *mac) {
+                Ok(len) => {
+                    if outbox.push(len) {
+                        outbox.flush(counters);
+                    }
+                }
+                Err(Stop::Refuse(reason)) => counters.count(refused(reason)),
+                // Nobody is left to hand it to.
+                Err(Stop::Unusual) => counters.count(HANDED_UP),
+                Err(Stop::NotOurs) => {}
+            }
+        });
+        outbox.flush(counters);
+        read
+    }
+}
+
+/// Copies the frame to `buffer`, makes it the reply there and returns its length.
+fn answer(
+    buffer: &mut [u8],
+    received: &Received<'_>,
+    tables: &Generation,
+    mac: [u8; 6],
+) -> Result<usize, Stop> {
+    let len = restore(buffer, received).ok_or(Stop::Refuse(Reason::Length))?;
+    let mut frame = Slice::new(buffer, len).ok_or(Stop::Refuse(Reason::Length))?;
+    let written = match judge(&frame, tables) {
+        Ok(answer) => reply::write(&mut frame, &answer),
+        Err(Stop::Unusual) => {
+            let answer = unusual::judge(&mut frame, tables, mac, received.vouched)?;
+            unusual::write(&mut frame, &answer)
+        }
+        Err(stop) => return Err(stop),
+    };
+    // The buffer has room for every reply.
+    written.map_err(|_| Stop::Refuse(Reason::Length))?;
+    Ok(frame.bytes().len())
+}
+
+/// Puts the frame into `buffer` as it was on the wire.
+fn restore(buffer: &mut [u8], received: &Received<'_>) -> Option<usize> {
+    let tag = received.vlan.as_ref().map_or(&[][..], |tag| &tag[..]);
+    let (macs, rest) = received.bytes.split_at_checked(12)?;
+    let mut at = 0;
+    for part in [macs, tag, rest] {
+        buffer
+            .get_mut(at..)?
+            .get_mut(..part.len())?
+            .copy_from_slice(part);
+        at += part.len();
+    }
+    Some(at)
+}
+
+/// Replies that wait to be sent together.
+struct Outbox {
+    socket: Arc<OwnedFd>,
+    buffers: Box<[[u8; FRAME]; BATCH]>,
+    lens: [usize; BATCH],
+    filled: usize,
+}
+
+impl Outbox {
+    fn new(socket: Arc<OwnedFd>) -> Self {
+        Self {
+            socket,
+            buffers: Box::new([[0; FRAME]; BATCH]),
+            lens: [0; BATCH],
+            filled: 0,
+        }
+    }
+
+    /// The buffer for the next reply.
+    fn next(&mut self) -> &mut [u8] {
+        self.buffers
+            .get_mut(self.filled)
+            .map_or(&mut [], |buffer| &mut buffer[..])
+    }
+
+    /// Takes the next buffer's first `len` bytes for a reply; true if it was the last buffer.
+    fn push(&mut self, len: usize) -> bool {
+        if let Some(slot) = self.lens.get_mut(self.filled) {
+            *slot = len;
+        }
+        self.filled += 1;
+        self.filled == BATCH
+    }
+
+    /// Sends all replies.
+    fn flush(&mut self, counters: &Counters) {
+        let mut sent = 0;
+        while sent < self.filled {
+            let (answered, failed) = match self.send(sent) {
+                Ok(count) => (count, 0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // The first of them could not be sent: the interface is down, or out of buffers.
+                Err(_) => (0, 1),
+            };
+            if let Some(counter) = counters.counts.get(ANSWERED) {
+                counter.fetch_add(answered as u64, Ordering::Relaxed);
+            }
+            counters.unsent.fetch_add(failed as u64, Ordering::Relaxed);
+            sent += answered + failed;
+        }
+        self.filled = 0;
+    }
+
+    /// Sends the replies from number `first` on and returns how many of them went out.
+    fn send(&self, first: usize) -> io::Result<usize> {
+        let mut parts = [[IoSlice::new(&[])]; BATCH];
+        let replies = self.buffers.iter().zip(&self.lens).skip(first);
+        for (part, (buffer, &len)) in parts.iter_mut().zip(replies) {
+            *part = [IoSlice::new(buffer.get(..len).unwrap_or_default())];
+        }
+        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] =
+            std::array::from_fn(|_| SendAncillaryBuffer::default());
+        let mut messages: Vec<_> = parts
+            .iter()
+            .zip(&mut controls)
+            .take(self.filled - first)
+            .map(|(part, control)| MMsgHdr::new(part, control))
+            .collect();
+        Ok(sendmmsg(&*self.socket, &mut messages, SendFlags::empty())?)
+    }
+}

@@ -1,0 +1,65 @@
+//! The filter that keeps everything but requests out of the ring: a classic BPF program.
+
+use proxydhcp_common::PORT;
+
+// Opcodes of linux/filter.h, as this program needs them.
+const LOAD_HALF: u16 = 0x28;
+const LOAD_BYTE: u16 = 0x30;
+const LOAD_HALF_INDEXED: u16 = 0x48;
+const LOAD_IP_LEN: u16 = 0xb1;
+const JUMP_EQUAL: u16 = 0x15;
+const JUMP_SET: u16 = 0x45;
+const RETURN: u16 = 0x06;
+
+const fn load(code: u16, offset: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k: offset,
+    }
+}
+
+/// Jumps over `jt` instructions if the comparison with `k` holds, else over `jf`.
+const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
+}
+
+const fn keep(bytes: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code: RETURN,
+        jt: 0,
+        jf: 0,
+        k: bytes,
+    }
+}
+
+/// Keeps IPv4/UDP to port 4011 that is not a later fragment, with one VLAN tag or none besides the
+/// outer one, which the kernel has taken off before.
+pub(super) const REQUESTS: [libc::sock_filter; 22] = [
+    load(LOAD_HALF, 12),
+    jump(JUMP_EQUAL, 0x0800, 11, 0),
+    jump(JUMP_EQUAL, 0x8100, 1, 0),
+    jump(JUMP_EQUAL, 0x88a8, 0, 17),
+    // One tag more: what is behind it?
+    load(LOAD_HALF, 16),
+    jump(JUMP_EQUAL, 0x0800, 0, 15),
+    // IP at 18.
+    load(LOAD_BYTE, 18 + 9),
+    jump(JUMP_EQUAL, 17, 0, 13),
+    load(LOAD_HALF, 18 + 6),
+    jump(JUMP_SET, 0x1fff, 11, 0),
+    load(LOAD_IP_LEN, 18),
+    load(LOAD_HALF_INDEXED, 18 + 2),
+    jump(JUMP_EQUAL, PORT as u32, 7, 8),
+    // IP at 14.
+    load(LOAD_BYTE, 14 + 9),
+    jump(JUMP_EQUAL, 17, 0, 6),
+    load(LOAD_HALF, 14 + 6),
+    jump(JUMP_SET, 0x1fff, 4, 0),
+    load(LOAD_IP_LEN, 14),
+    load(LOAD_HALF_INDEXED, 14 + 2),
+    jump(JUMP_EQUAL, PORT as u32, 0, 1),
+    keep(u32::MAX),
+    keep(0),
+];

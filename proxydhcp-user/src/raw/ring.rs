@@ -1,0 +1,237 @@
+//! An AF_PACKET receive ring (TPACKET_V3, see packet_mmap in the kernel's documentation). All
+//! `unsafe` of the raw datapath is here.
+//!
+//! The ring is a row of blocks in memory shared with the kernel. The kernel fills a block with
+//! frames, one behind the other, and hands it over by its status word, when it is full or
+//! [`BLOCK_TIMEOUT_MS`] after its first frame; so a storm is read a few hundred frames at a time,
+//! by one wake-up. Giving the block back is one store to the same word.
+//!
+//! Safety: the status word is the only memory that both sides write, and is accessed as an atomic.
+//! Between the kernel's hand-over (seen with acquire order) and ours (done with release order) the
+//! block is ours alone, and no reference into it outlives that. Every offset that the kernel wrote
+//! is still checked against the block's end.
+
+use std::ffi::{c_int, c_uint};
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+/// A block holds some 370 requests of the longest kind (590 bytes and 110 for the kernel's notes).
+const BLOCK: usize = 1 << 18;
+
+/// 16 MiB: room for 23,000 requests of the longest kind, more than a burst of 20,000.
+const BLOCKS: usize = 64;
+
+/// What a lone request waits for company.
+const BLOCK_TIMEOUT_MS: c_uint = 1;
+
+/// A frame as it came in.
+#[derive(Debug)]
+pub(super) struct Received<'r> {
+    /// Its bytes, without the outer VLAN tag.
+    pub(super) bytes: &'r [u8],
+    /// The outer VLAN tag, which the kernel takes off: protocol and control information.
+    pub(super) vlan: Option<[u8; 4]>,
+    /// The kernel has checked the UDP checksum, or it is yet to be filled in by a sender on this
+    /// machine.
+    pub(super) vouched: bool,
+}
+
+/// A ring that receives the requests that come in by one interface.
+#[derive(Debug)]
+pub(super) struct Ring {
+    socket: Arc<OwnedFd>,
+    memory: MmapRaw,
+    next: usize,
+}
+
+impl Ring {
+    /// Opens a ring on the interface with this index, for the frames that `filter` keeps.
+    pub(super) fn open(interface: u32, filter: &[libc::sock_filter]) -> io::Result<Self> {
+        // Protocol 0: nothing is received until the socket is bound, with its filter in place.
+        // SAFETY: a plain system call.
+        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+        let program = libc::sock_fprog {
+            len: filter.len().try_into().map_err(io::Error::other)?,
+            filter: filter.as_ptr().cast_mut(),
+        };
+        set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+        let version = libc::tpacket_versions::TPACKET_V3 as c_int;
+        set(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, &version)?;
+        // Our own replies are of no interest. Linux 4.20.
+        set(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)?;
+        let request = libc::tpacket_req3 {
+            tp_block_size: BLOCK as c_uint,
+            tp_block_nr: BLOCKS as c_uint,
+            // Frames lie as close as they are long; this only bounds their number.
+            tp_frame_size: 2048,
+            tp_frame_nr: (BLOCK / 2048 * BLOCKS) as c_uint,
+            tp_retire_blk_tov: BLOCK_TIMEOUT_MS,
+            tp_sizeof_priv: 0,
+            tp_feature_req_word: 0,
+        };
+        set(&socket, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
+        let memory = MmapOptions::new()
+            .len(BLOCK * BLOCKS)
+            .map_raw(socket.as_raw_fd())?;
+        bind(&socket, interface)?;
+        Ok(Self {
+            socket: Arc::new(socket),
+            memory,
+            next: 0,
+        })
+    }
+
+    /// The socket, to wait on, to send by and to ask for [`lost`] frames.
+    pub(super) fn socket(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.socket)
+    }
+
+    /// Calls `each` with the frames of the next block, and gives it back; false if no block is
+    /// ready.
+    pub(super) fn read(&mut self, mut each: impl FnMut(Received<'_>)) -> bool {
+        // SAFETY: `next` is less than BLOCKS, so the block lies within the ring's memory.
+        let block = unsafe { self.memory.as_mut_ptr().add(self.next * BLOCK) };
+        const STATUS: usize = offset_of!(libc::tpacket_block_desc, hdr)
+            + offset_of!(libc::tpacket_hdr_v1, block_status);
+        // SAFETY: the status word, aligned as the block is, lives as long as the memory.
+        let status = unsafe { AtomicU32::from_ptr(block.add(STATUS).cast()) };
+        if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
+            return false;
+        }
+        // SAFETY: the block is ours until the store below, and none of it is written meanwhile.
+        let bytes = unsafe { std::slice::from_raw_parts(block, BLOCK) };
+        for_each(bytes, &mut each);
+        status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.next = (self.next + 1) % BLOCKS;
+        true
+    }
+}
+
+/// Walks over a block's frames.
+fn for_each(block: &[u8], each: &mut impl FnMut(Received<'_>)) {
+    const HEADER: usize = offset_of!(libc::tpacket_block_desc, hdr);
+    let Some(header) = copy::<libc::tpacket_hdr_v1>(block, HEADER) else {
+        return;
+    };
+    let mut at = header.offset_to_first_pkt as usize;
+    for _ in 0..header.num_pkts {
+        let Some(frame) = copy::<libc::tpacket3_hdr>(block, at) else {
+            return;
+        };
+        let start = at + usize::from(frame.tp_mac);
+        if let Some(bytes) = block
+            .get(start..)
+            .and_then(|rest| rest.get(..frame.tp_snaplen as usize))
+        {
+            let has = |flag| frame.tp_status & flag != 0;
+            each(Received {
+                bytes,
+                vlan: has(libc::TP_STATUS_VLAN_VALID).then(|| tag(&frame.hv1)),
+                vouched: has(libc::TP_STATUS_CSUM_VALID) || has(libc::TP_STATUS_CSUMNOTREADY),
+            });
+        }
+        at += frame.tp_next_offset as usize;
+    }
+}
+
+/// A tag as it was on the wire; 802.1Q where the kernel does not say.
+fn tag(vlan: &libc::tpacket_hdr_variant1) -> [u8; 4] {
+    let protocol = match vlan.tp_vlan_tpid {
+        0 => 0x8100,
+        protocol => protocol,
+    };
+    // The control information is 16 bits in a wider field.
+    let control = vlan.tp_vlan_tci as u16;
+    let ([a, b], [c, d]) = (protocol.to_be_bytes(), control.to_be_bytes());
+    [a, b, c, d]
+}
+
+/// A header that the kernel wrote at `offset`, or `None` past the end.
+fn copy<T: Copy>(block: &[u8], offset: usize) -> Option<T> {
+    let bytes = block.get(offset..)?.get(..size_of::<T>())?;
+    // SAFETY: the bytes are as many as T has. T is one of the kernel's structures of plain
+    // integers, for which all bits are valid, and is read unaligned.
+    Some(unsafe { ptr::read_unaligned(bytes.as_ptr().cast()) })
+}
+
+fn set<T>(socket: &OwnedFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the kernel reads the value's bytes, as many as it has.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn bind(socket: &OwnedFd, interface: u32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_ifindex: interface.try_into().map_err(io::Error::other)?,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the kernel reads the address' bytes, as many as it has.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            ptr::from_ref(&address).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Frames lost since the last call, because the ring was full.
+pub(super) fn lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats_v3 {
+        tp_packets: 0,
+        tp_drops: 0,
+        tp_freeze_q_cnt: 0,
+    };
+    let mut len = size_of::<libc::tpacket_stats_v3>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes of the structure.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            ptr::from_mut(&mut statistics).cast(),
+            &raw mut len,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(statistics.tp_drops)
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,151 @@
+//! `proxydhcp serve`: the daemon's life.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use aya_log::EbpfLogger;
+use log::Log;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
+use crate::control::Server;
+use crate::generation::Policy;
+use crate::interface;
+use crate::kernel::Mode;
+use crate::port::Port;
+use crate::service::{Modes, Service, Settings};
+use crate::table::Sources;
+
+/// How long the system resolver may take, at a start or a reload, for all names together.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// What keeps the service from starting.
+pub fn serve(args: &ServeArgs) -> Result<()> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(run(args));
+    // A look-up that the resolver has not answered is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(args: &ServeArgs) -> Result<()> {
+    let settings = settings(args)?;
+    // Before anything that a signal could interrupt.
+    let mut signals = Signals::new()?;
+    let _port = Port::take()?;
+    let server = Server::bind(&args.control.socket)?;
+    let all = interface::list().await?;
+    let served = interface::choose(&all, &args.interfaces)?;
+    let service = tokio::select! {
+        service = Service::start(settings, &all, &served) => Arc::new(service?),
+        () = signals.stop() => return Ok(()),
+    };
+    for log in service.take_logs() {
+        tokio::spawn(forward(log));
+    }
+    let mut stdout = std::io::stdout();
+    // Nobody may be reading.
+    let _ = writeln!(stdout, "{}", service.ready_line()).and_then(|()| stdout.flush());
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn!("cannot tell the service manager that the service is ready: {error}");
+    }
+
+    let reloads = async {
+        while signals.reload.recv().await.is_some() {
+            // The outcome is in the log and in the status.
+            let _ = service.reload(false).await;
+        }
+    };
+    tokio::select! {
+        () = server.run(&service) => {}
+        () = reloads => {}
+        () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),
+    }
+    Ok(())
+}
+
+fn settings(args: &ServeArgs) -> Result<Settings> {
+    let mode = match args.xdp_mode {
+        XdpMode::Auto => None,
+        XdpMode::Native => Some(Mode::Native),
+        XdpMode::Generic => Some(Mode::Generic),
+    };
+    let modes = match (args.path, mode) {
+        (Path::Auto, None) => Modes::Auto,
+        (Path::Auto, Some(mode)) => Modes::Prefer(mode),
+        (Path::Kernel, None) => Modes::Any,
+        (Path::Kernel, Some(mode)) => Modes::Only(mode),
+        (Path::Raw, _) => Modes::Never,
+        (Path::AfXdp, _) => bail!("--path af-xdp is not built yet; use kernel or raw"),
+    };
+    Ok(Settings {
+        sources: Sources {
+            config: args.config.clone(),
+            hosts: args.hosts.clone(),
+            tftp_root: args.tftp_root.clone(),
+            resolve_limit: RESOLVE_LIMIT,
+        },
+        policy: Policy {
+            serve_unknown: args.unknown == Unknown::Default,
+            next_server: args.next_server,
+        },
+        modes,
+    })
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let of = |kind| signal(kind).context("cannot wait for signals");
+        Ok(Self {
+            interrupt: of(SignalKind::interrupt())?,
+            terminate: of(SignalKind::terminate())?,
+            reload: of(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        stop(&mut self.interrupt, &mut self.terminate).await;
+    }
+}
+
+async fn stop(interrupt: &mut Signal, terminate: &mut Signal) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Passes what an XDP program logs on to the daemon's log.
+async fn forward(log: EbpfLogger<&'static dyn Log>) {
+    let mut log = match AsyncFd::new(log) {
+        Ok(log) => log,
+        Err(error) => {
+            warn!("cannot read the XDP program's log: {error}");
+            return;
+        }
+    };
+    while let Ok(mut ready) = log.readable_mut().await {
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
+    }
+}

@@ -1,0 +1,276 @@
+//! What the daemon tells about itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, refused};
+use proxydhcp_common::judge::Reason;
+use serde::{Deserialize, Serialize};
+
+use crate::cfg::Refused;
+use crate::kernel::Mode;
+use crate::table::Changes;
+
+/// Who answers on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Datapath {
+    /// The XDP program; what it hands up goes to the raw datapath.
+    Kernel,
+    /// The raw datapath alone.
+    Raw,
+}
+
+impl fmt::Display for Datapath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel",
+            Self::Raw => "raw",
+        })
+    }
+}
+
+/// The answer to `proxydhcp status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime: f64,
+    /// Tables installed since then.
+    pub generation: u64,
+    /// Addresses that are served.
+    pub nodes: usize,
+    /// Records in the file, bad ones included.
+    pub records: usize,
+    /// The file they came from.
+    pub config: PathBuf,
+    /// Why the newest file is not in service, if it is not.
+    pub rejected: Option<String>,
+    /// Records that cannot be served.
+    pub refused: Vec<Refused>,
+    /// Names that no address leads to.
+    pub unresolved: Vec<String>,
+    /// What else is wrong with the files.
+    pub warnings: Vec<String>,
+    /// The interfaces that are served.
+    pub interfaces: Vec<InterfaceStatus>,
+}
+
+/// An interface that is served.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Who answers there.
+    pub datapath: Datapath,
+    /// How the XDP program is attached, if it is.
+    pub mode: Option<Mode>,
+    /// What has become of the requests that came in there, on all datapaths together.
+    pub counters: Counters,
+    /// The XDP program's share, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kernel: Option<Counters>,
+    /// The raw datapath's share.
+    pub raw: Counters,
+}
+
+/// What has become of requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Replies sent.
+    pub answered: u64,
+    /// Frames that the XDP program left to the raw datapath, which counts them again.
+    pub handed_up: u64,
+    /// Requests not answered, by reason; only reasons that have occurred.
+    pub refused: BTreeMap<String, u64>,
+    /// Replies that the interface did not take.
+    pub unsent: u64,
+    /// Frames lost because the raw datapath's ring was full.
+    pub lost: u64,
+}
+
+impl Counters {
+    /// A datapath's counts with their names.
+    pub fn new(counts: &Counts) -> Self {
+        let get = |counter: usize| counts.get(counter).copied().unwrap_or(0);
+        let refused = Reason::ALL
+            .iter()
+            .map(|&reason| (reason.name().to_owned(), get(refused(reason))))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        Self {
+            answered: get(ANSWERED),
+            handed_up: get(HANDED_UP),
+            refused,
+            ..Self::default()
+        }
+    }
+
+    /// The two together.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.answered += other.answered;
+        self.handed_up += other.handed_up;
+        self.unsent += other.unsent;
+        self.lost += other.lost;
+        for (reason, count) in &other.refused {
+            *self.refused.entry(reason.clone()).or_default() += count;
+        }
+        self
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "proxydhcp {}, pid {}, up {:.0} s, generation {}: {} nodes from {} records of {}",
+            self.version,
+            self.pid,
+            self.uptime,
+            self.generation,
+            self.nodes,
+            self.records,
+            self.config.display()
+        )?;
+        for interface in &self.interfaces {
+            let mode = interface
+                .mode
+                .map_or(String::new(), |mode| format!(" ({mode})"));
+            let counters = &interface.counters;
+            write!(
+                f,
+                "{}: {}{mode}, answered {}, handed up {}",
+                interface.name, interface.datapath, counters.answered, counters.handed_up
+            )?;
+            for (reason, count) in &counters.refused {
+                write!(f, ", refused for {reason} {count}")?;
+            }
+            if counters.lost + counters.unsent > 0 {
+                write!(f, ", LOST {}, UNSENT {}", counters.lost, counters.unsent)?;
+            }
+            writeln!(f)?;
+        }
+        if let Some(rejected) = &self.rejected {
+            writeln!(f, "the newest file is NOT in service: {rejected}")?;
+        }
+        write_problems(f, &self.refused, &self.unresolved, &self.warnings)
+    }
+}
+
+/// The answer to `proxydhcp reload`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The number of the tables now in service.
+    pub generation: u64,
+    /// Addresses that are served.
+    pub nodes: usize,
+    /// What the reload has changed.
+    pub changes: Changes,
+    /// Records that cannot be served.
+    pub refused: Vec<Refused>,
+    /// Names that no address leads to.
+    pub unresolved: Vec<String>,
+    /// What else is wrong with the files.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub took: Took,
+}
+
+/// How long a reload took, in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Took {
+    /// All of it.
+    pub total: f64,
+    /// Reading and joining the files.
+    pub read: f64,
+    /// Asking the system resolver.
+    pub resolve: f64,
+    /// Building the tables and copying them into the kernel.
+    pub fill: f64,
+    /// Putting them into service.
+    pub swap: f64,
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let changes = &self.changes;
+        let Took {
+            total,
+            read,
+            resolve,
+            fill,
+            swap,
+        } = self.took;
+        writeln!(
+            f,
+            "generation {}: {} nodes; {} added, {} removed, {} changed; {total:.1} ms \
+             (read {read:.1}, resolve {resolve:.1}, fill {fill:.1}, swap {swap:.1})",
+            self.generation,
+            self.nodes,
+            changes.added.count,
+            changes.removed.count,
+            changes.changed.count,
+        )?;
+        for (what, change) in [
+            ("added", &changes.added),
+            ("removed", &changes.removed),
+            ("changed", &changes.changed),
+        ] {
+            if change.count > 0 {
+                let more = change.count.saturating_sub(change.examples.len());
+                write!(f, "{what}: {}", change.examples.join(", "))?;
+                writeln!(f, "{}", and_more(more))?;
+            }
+        }
+        write_problems(f, &self.refused, &self.unresolved, &self.warnings)
+    }
+}
+
+/// Lists are cut to this many lines; `--json` has them whole.
+const SHOWN: usize = 20;
+
+fn write_problems(
+    f: &mut fmt::Formatter<'_>,
+    refused: &[Refused],
+    unresolved: &[String],
+    warnings: &[String],
+) -> fmt::Result {
+    for record in refused.iter().take(SHOWN) {
+        writeln!(
+            f,
+            "refused: record {} ({}): {}",
+            record.number, record.name, record.reason
+        )?;
+    }
+    if refused.len() > SHOWN {
+        writeln!(f, "refused: {} records more", refused.len() - SHOWN)?;
+    }
+    if !unresolved.is_empty() {
+        let shown: Vec<_> = unresolved.iter().take(SHOWN).map(String::as_str).collect();
+        writeln!(
+            f,
+            "no address for: {}{}; add them to the hosts file or the DNS",
+            shown.join(", "),
+            and_more(unresolved.len() - shown.len())
+        )?;
+    }
+    for warning in warnings.iter().take(SHOWN) {
+        writeln!(f, "warning: {warning}")?;
+    }
+    if warnings.len() > SHOWN {
+        writeln!(f, "warning: {} warnings more", warnings.len() - SHOWN)?;
+    }
+    Ok(())
+}
+
+fn and_more(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    }
+}

@@ -1,0 +1,169 @@
+//! What a reload changes, node by node.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Node, Table};
+use crate::winpe::WinPe;
+
+/// How many names a [`Change`] has at most: enough to recognise what happened.
+const EXAMPLES: usize = 20;
+
+/// What differs between two tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Nodes that are served from now on.
+    pub added: Change,
+    /// Nodes that are no longer.
+    pub removed: Change,
+    /// Nodes with another `WinPE` or other addresses.
+    pub changed: Change,
+}
+
+/// Nodes that changed in one way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// How many they are.
+    pub count: usize,
+    /// The names of the first of them in the alphabet, 20 at most.
+    pub examples: Vec<String>,
+}
+
+impl Change {
+    fn note(&mut self, node: &[Served<'_>]) {
+        self.count += 1;
+        if let Some(served) = node.first()
+            && self.examples.len() < EXAMPLES
+        {
+            self.examples.push(served.name.to_owned());
+        }
+    }
+}
+
+/// Compares the nodes that two tables serve, by name whatever its ASCII case.
+pub fn changes(old: &Table, new: &Table) -> Changes {
+    let mut nodes: Vec<_> = Served::all(old, false)
+        .chain(Served::all(new, true))
+        .collect();
+    // Stable: a node's addresses remain in their order, and the old ones before the new.
+    nodes.sort_by(|a, b| a.folded().cmp(b.folded()));
+    let mut changes = Changes::default();
+    for node in nodes.chunk_by(|a, b| a.name.eq_ignore_ascii_case(b.name)) {
+        let (before, after) = node.split_at(node.partition_point(|served| !served.new));
+        match (before, after) {
+            (before, []) => changes.removed.note(before),
+            ([], after) => changes.added.note(after),
+            (before, after) => {
+                let same = before.len() == after.len()
+                    && before
+                        .iter()
+                        .zip(after)
+                        .all(|(before, after)| before.same(after));
+                if !same {
+                    changes.changed.note(after);
+                }
+            }
+        }
+    }
+    changes
+}
+
+/// An address at which a node is served.
+struct Served<'a> {
+    name: &'a str,
+    address: Ipv4Addr,
+    winpe: Option<&'a WinPe>,
+    new: bool,
+}
+
+impl<'a> Served<'a> {
+    fn all(table: &'a Table, new: bool) -> impl Iterator<Item = Self> {
+        table.nodes().map(
+            move |Node {
+                      address,
+                      name,
+                      winpe,
+                  }| {
+                // Indexes differ from table to table.
+                Self {
+                    name,
+                    address,
+                    winpe: table.winpes().get(winpe),
+                    new,
+                }
+            },
+        )
+    }
+
+    fn folded(&self) -> impl Iterator<Item = u8> {
+        self.name.bytes().map(|byte| byte.to_ascii_lowercase())
+    }
+
+    /// Whether clients see no difference.
+    fn same(&self, other: &Self) -> bool {
+        self.address == other.address && self.winpe == other.winpe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::tests::table;
+
+    fn change(count: usize, examples: &[&str]) -> Change {
+        Change {
+            count,
+            examples: examples.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn nodes_are_compared_by_what_clients_see() {
+        let hosts = "10.0.0.1 a\n10.0.0.2 b\n10.0.0.3 c\n10.0.0.4 d\n10.0.0.5 e\n10.0.0.6 f";
+        let old = table(
+            &[("a", ""), ("b", "w"), ("c", "x"), ("d", "x"), ("e", "x")],
+            hosts,
+        );
+        let hosts = "10.0.0.1 a\n10.0.0.2 b\n10.0.0.3 c\n10.0.0.4 d\n10.0.1.5 e.ib0\n10.0.0.5 e\n\
+            10.0.0.6 f";
+        let new = table(
+            &[
+                ("f", ""),
+                ("E", "x"),
+                ("d", "y"),
+                ("c", "x/"),
+                ("b", "/tftpboot/w"),
+            ],
+            hosts,
+        );
+        let expected = Changes {
+            added: change(1, &["f"]),
+            removed: change(1, &["a"]),
+            changed: change(2, &["d", "E"]),
+        };
+        assert_eq!(changes(&old, &new), expected);
+        assert_eq!(changes(&new, &new), Changes::default());
+    }
+
+    #[test]
+    fn a_table_may_be_empty() {
+        let table = table(&[("a", "")], "10.0.0.1 a");
+        let empty = Table::empty();
+        assert_eq!(changes(&empty, &empty), Changes::default());
+        assert_eq!(changes(&empty, &table).added, change(1, &["a"]));
+        assert_eq!(changes(&table, &empty).removed, change(1, &["a"]));
+    }
+
+    #[test]
+    fn only_some_names_are_told() {
+        let names: Vec<_> = (100..150).map(|number| format!("cn{number}")).collect();
+        let nodes: Vec<_> = names.iter().map(|name| (&**name, "")).collect();
+        let hosts: Vec<_> = (100..150)
+            .map(|number| format!("10.0.0.{number} cn{number}"))
+            .collect();
+        let added = changes(&Table::empty(), &table(&nodes, &hosts.join("\n"))).added;
+        assert_eq!((added.count, added.examples.len()), (50, EXAMPLES));
+        assert_eq!(added.examples[19], "cn119");
+    }
+}

@@ -1,0 +1,303 @@
+//! Where a `WinPE` lies below the TFTP root, and the files that a client is sent to from there.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+
+/// The loader of BIOS clients, below a `WinPE`'s folder.
+pub const BIOS_LOADER: &str = "Boot/pxeboot.0";
+/// The loader of UEFI clients, below a `WinPE`'s folder.
+pub const UEFI_LOADER: &str = "Boot/bootmgfw.efi";
+/// The boot configuration data that both loaders read, below a `WinPE`'s folder.
+pub const BCD: &str = "Boot/BCD";
+
+/// The longest text in the BOOTP file field: 128 bytes less the NUL (RFC 2131, section 2).
+pub const FILE_FIELD_TEXT: usize = 127;
+
+/// A `WinPE`'s folder relative to the TFTP root: empty for the default one, else ending in `/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WinPe(Box<str>);
+
+/// Why a path cannot be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WinPeError {
+    /// Not UTF-8.
+    #[error("the WinPE path is not text (UTF-8); set winpepath again")]
+    NotText,
+    /// A newline, tab, escape or the like.
+    #[error("the WinPE path has a control character; set winpepath again without it")]
+    Control,
+    /// Absolute, and not below the TFTP root.
+    #[error(
+        "the WinPE path {path} is outside the TFTP root {root}; \
+         move the WinPE into it, or set winpepath relative to it"
+    )]
+    Outside {
+        /// The path as configured.
+        path: String,
+        /// The TFTP root.
+        root: String,
+    },
+    /// It has a `..`.
+    #[error("the WinPE path {0} has a '..'; set winpepath to the folder's plain path")]
+    Parent(String),
+    /// The longest loader's file name would not fit in the BOOTP file field.
+    #[error(
+        "the WinPE path {path} makes {UEFI_LOADER} a file name of {length} characters, \
+         and a reply holds {FILE_FIELD_TEXT}; rename the WinPE, {} shorter",
+        .length - FILE_FIELD_TEXT
+    )]
+    TooLong {
+        /// The path as it would be served.
+        path: String,
+        /// Length of the file name, in bytes.
+        length: usize,
+    },
+}
+
+impl WinPe {
+    /// Takes a path as `winpepath` has it: relative to the TFTP root, or absolute and within it.
+    ///
+    /// # Errors
+    /// See [`WinPeError`]. A path that only the BIOS loader's name would fit behind is refused too:
+    /// which loader a client needs is not known before it asks.
+    pub fn parse(path: &[u8], tftp_root: &Path) -> Result<Self, WinPeError> {
+        let path = str::from_utf8(path).map_err(|_| WinPeError::NotText)?;
+        if path.chars().any(char::is_control) {
+            return Err(WinPeError::Control);
+        }
+        // TFTP servers for Windows clients map backslashes to slashes, so both separate.
+        if path.split(['/', '\\']).any(|component| component == "..") {
+            return Err(WinPeError::Parent(path.to_owned()));
+        }
+        let relative = if path.starts_with('/') {
+            below(path, tftp_root).ok_or_else(|| WinPeError::Outside {
+                path: path.to_owned(),
+                root: tftp_root.display().to_string(),
+            })?
+        } else {
+            path
+        };
+        let slash = if relative.is_empty() || relative.ends_with('/') {
+            ""
+        } else {
+            "/"
+        };
+        let path = format!("{relative}{slash}");
+        let length = path.len() + UEFI_LOADER.len().max(BIOS_LOADER.len());
+        if length > FILE_FIELD_TEXT {
+            return Err(WinPeError::TooLong { path, length });
+        }
+        Ok(Self(path.into()))
+    }
+
+    /// The folder: empty for the default `WinPE`, else ending in `/`.
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+
+    /// File name of the BIOS loader, at most [`FILE_FIELD_TEXT`] bytes.
+    pub fn bios_loader(&self) -> String {
+        format!("{}{BIOS_LOADER}", self.0)
+    }
+
+    /// File name of the UEFI loader, at most [`FILE_FIELD_TEXT`] bytes.
+    pub fn uefi_loader(&self) -> String {
+        format!("{}{UEFI_LOADER}", self.0)
+    }
+
+    /// File name of the BCD, for option 252.
+    pub fn bcd(&self) -> String {
+        format!("{}{BCD}", self.0)
+    }
+}
+
+/// The `WinPE`s of a file, each once; the first is the default one.
+#[derive(Debug)]
+pub(crate) struct WinPes<'a> {
+    pub(crate) list: Vec<WinPe>,
+    tftp_root: &'a Path,
+    // A site has few WinPEs: most records repeat a text that was judged before.
+    texts: HashMap<&'a [u8], usize>,
+    indexes: HashMap<WinPe, usize>,
+}
+
+impl<'a> WinPes<'a> {
+    pub(crate) fn new(tftp_root: &'a Path) -> Self {
+        Self {
+            list: vec![WinPe::default()],
+            tftp_root,
+            texts: HashMap::new(),
+            indexes: HashMap::from([(WinPe::default(), 0)]),
+        }
+    }
+
+    /// The index in the list of the `WinPE` that `path` means.
+    pub(crate) fn index(&mut self, path: &'a [u8]) -> Result<usize, WinPeError> {
+        if let Some(&index) = self.texts.get(path) {
+            return Ok(index);
+        }
+        let winpe = WinPe::parse(path, self.tftp_root)?;
+        let next = self.list.len();
+        let index = *self.indexes.entry(winpe).or_insert_with_key(|winpe| {
+            self.list.push(winpe.clone());
+            next
+        });
+        self.texts.insert(path, index);
+        Ok(index)
+    }
+}
+
+/// What is left of the absolute `path` below `root`, compared component by component.
+fn below<'a>(path: &'a str, root: &Path) -> Option<&'a str> {
+    let mut rest = path;
+    for component in root.components() {
+        if let Component::Normal(component) = component {
+            rest = without_slashes(rest);
+            let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
+            if OsStr::from_bytes(head.as_bytes()) != component {
+                return None;
+            }
+            rest = tail;
+        }
+    }
+    Some(without_slashes(rest))
+}
+
+fn without_slashes(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(path: &str) -> Result<WinPe, WinPeError> {
+        WinPe::parse(path.as_bytes(), Path::new("/tftpboot"))
+    }
+
+    #[test]
+    fn the_default_winpe_is_the_root() {
+        for path in ["", "/tftpboot", "/tftpboot/", "//tftpboot//"] {
+            let winpe = parse(path).unwrap();
+            assert_eq!(winpe, WinPe::default());
+            assert_eq!(winpe.bios_loader(), "Boot/pxeboot.0");
+            assert_eq!(winpe.uefi_loader(), "Boot/bootmgfw.efi");
+            assert_eq!(winpe.bcd(), "Boot/BCD");
+        }
+    }
+
+    #[test]
+    fn relative_and_absolute_paths_mean_the_same() {
+        let paths = [
+            "winboot/x",
+            "winboot/x/",
+            "/tftpboot/winboot/x",
+            "/tftpboot/winboot/x/",
+            "//tftpboot//winboot/x",
+        ];
+        for path in paths {
+            let winpe = parse(path).unwrap();
+            assert_eq!(winpe.path(), "winboot/x/");
+            assert_eq!(winpe.bios_loader(), "winboot/x/Boot/pxeboot.0");
+            assert_eq!(winpe.uefi_loader(), "winboot/x/Boot/bootmgfw.efi");
+            assert_eq!(winpe.bcd(), "winboot/x/Boot/BCD");
+        }
+    }
+
+    #[test]
+    fn the_root_may_be_deep_or_the_file_system_itself() {
+        let deep = Path::new("/srv/tftp/");
+        assert_eq!(WinPe::parse(b"/srv/tftp/w", deep).unwrap().path(), "w/");
+        assert!(WinPe::parse(b"/srv", deep).is_err());
+        assert!(WinPe::parse(b"/srv/w", deep).is_err());
+        assert_eq!(WinPe::parse(b"/w", Path::new("/")).unwrap().path(), "w/");
+    }
+
+    #[test]
+    fn absolute_paths_outside_the_root_are_refused() {
+        for path in [
+            "/",
+            "/tftpbootx/winboot",
+            "/tftp",
+            "/etc/tftpboot",
+            "/winboot/x",
+        ] {
+            let error = parse(path).unwrap_err();
+            assert!(
+                matches!(error, WinPeError::Outside { .. }),
+                "{path}: {error}"
+            );
+            assert!(error.to_string().contains("/tftpboot"), "{error}");
+        }
+    }
+
+    #[test]
+    fn parent_components_are_refused_and_dots_in_names_are_not() {
+        for path in [
+            "..",
+            "../x",
+            "winboot/../x",
+            "winboot/..",
+            "/tftpboot/../etc",
+            r"winboot\..\x",
+        ] {
+            assert_eq!(parse(path), Err(WinPeError::Parent(path.to_owned())));
+        }
+        assert_eq!(parse("winboot/..x/y..").unwrap().path(), "winboot/..x/y../");
+    }
+
+    #[test]
+    fn what_is_not_printable_text_is_refused() {
+        assert_eq!(parse("winboot/\nx"), Err(WinPeError::Control));
+        assert_eq!(parse("winboot/\u{85}x"), Err(WinPeError::Control));
+        assert_eq!(
+            WinPe::parse(b"winboot/\xff", Path::new("/tftpboot")),
+            Err(WinPeError::NotText)
+        );
+        assert_eq!(parse("winboot/ä b").unwrap().path(), "winboot/ä b/");
+    }
+
+    #[test]
+    fn the_longest_loader_decides_how_long_a_path_may_be() {
+        let longest = parse(&"x".repeat(109)).unwrap();
+        assert_eq!(longest.uefi_loader().len(), 127);
+        let error = parse(&format!("{}/", "x".repeat(110))).unwrap_err();
+        assert!(
+            matches!(error, WinPeError::TooLong { length: 128, .. }),
+            "{error}"
+        );
+        assert!(error.to_string().ends_with("1 shorter"), "{error}");
+        assert!(matches!(
+            parse(&"x".repeat(110)),
+            Err(WinPeError::TooLong { length: 128, .. })
+        ));
+        assert!(matches!(
+            parse(&"x".repeat(150)),
+            Err(WinPeError::TooLong { length: 168, .. })
+        ));
+        // Only what is sent counts.
+        let root = format!("/{}", "r".repeat(120));
+        assert_eq!(
+            WinPe::parse(format!("{root}/x").as_bytes(), Path::new(&root))
+                .unwrap()
+                .path(),
+            "x/"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_accepted_path_fits_its_replies(path in "(/tftpboot)?[ -~]{0,150}") {
+            if let Ok(winpe) = parse(&path) {
+                prop_assert!(winpe.path().is_empty() || winpe.path().ends_with('/'));
+                prop_assert!(!winpe.path().starts_with('/'));
+                prop_assert!(winpe.uefi_loader().len() <= FILE_FIELD_TEXT);
+                prop_assert!(winpe.bios_loader().len() <= FILE_FIELD_TEXT);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The usual lab: a server and its clients on one wire.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use crate::link::{End, LinkOptions, connect};
+use crate::namespace::Namespace;
+use crate::tap::Tap;
+
+/// The interface that the daemon serves.
+pub const SERVER_INTERFACE: &str = "px0";
+/// The other end of the wire.
+pub const CLIENT_INTERFACE: &str = "pc0";
+/// The daemon's address.
+pub const SERVER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// The address of the client namespace itself; simulated clients have others of the same network.
+pub const CLIENT_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 255, 254);
+/// The prefix length of the lab's network.
+pub const NETWORK_PREFIX: u8 = 16;
+/// The hardware address of the server's interface.
+pub const SERVER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+/// The hardware address of the client interface itself.
+pub const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+
+/// The hardware address that the lab gives the simulated client with this address.
+pub fn client_mac(address: Ipv4Addr) -> [u8; 6] {
+    let [_, net, high, low] = address.octets();
+    [0x52, 0x54, 0x00, net, high, low]
+}
+
+/// Two namespaces joined by a veth pair: `px0` for the server, `pc0` for the clients.
+#[derive(Debug)]
+pub struct Lab {
+    /// Where the daemon runs.
+    pub server: Namespace,
+    /// Where the clients are.
+    pub client: Namespace,
+}
+
+impl Lab {
+    /// Makes the usual lab.
+    ///
+    /// # Errors
+    /// When this process lacks the rights, which the error names, or the kernel refuses a step.
+    pub fn new() -> Result<Self> {
+        Self::with(&LinkOptions::default())
+    }
+
+    /// Makes a lab whose wire is out of the ordinary.
+    ///
+    /// # Errors
+    /// As [`Lab::new`].
+    pub fn with(options: &LinkOptions) -> Result<Self> {
+        let lab = Self {
+            server: Namespace::new()?,
+            client: Namespace::new()?,
+        };
+        let server = End {
+            namespace: &lab.server,
+            interface: SERVER_INTERFACE,
+            mac: SERVER_MAC,
+            address: (SERVER_ADDRESS, NETWORK_PREFIX),
+        };
+        let client = End {
+            namespace: &lab.client,
+            interface: CLIENT_INTERFACE,
+            mac: CLIENT_MAC,
+            address: (CLIENT_ADDRESS, NETWORK_PREFIX),
+        };
+        connect(&server, &client, options)?;
+        Ok(lab)
+    }
+
+    /// Opens a tap on the clients' end of the wire.
+    ///
+    /// # Errors
+    /// When a packet socket cannot be opened.
+    pub fn tap(&self) -> Result<Tap> {
+        Tap::open(&self.client, CLIENT_INTERFACE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_two_ends_talk() {
+        let lab = Lab::with(&LinkOptions {
+            gro: false,
+            mtu: Some(4000),
+            queues: Some(2),
+        })
+        .unwrap();
+        let bind = |address| move || Ok(UdpSocket::bind((address, 4011))?);
+        let server = lab.server.run(bind(SERVER_ADDRESS)).unwrap();
+        let client = lab.client.run(bind(CLIENT_ADDRESS)).unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        client.send_to(&[7; 3900], (SERVER_ADDRESS, 4011)).unwrap();
+        let mut buffer = [0; 4000];
+        assert_eq!(
+            server.recv_from(&mut buffer).unwrap(),
+            (3900, (CLIENT_ADDRESS, 4011).into())
+        );
+    }
+
+    #[test]
+    fn gro_is_as_asked() {
+        for gro in [true, false] {
+            let lab = Lab::with(&LinkOptions {
+                gro,
+                ..LinkOptions::default()
+            })
+            .unwrap();
+            for (namespace, interface) in [
+                (&lab.server, SERVER_INTERFACE),
+                (&lab.client, CLIENT_INTERFACE),
+            ] {
+                let is_on = namespace.run(|| crate::ethtool::gro(interface)).unwrap();
+                assert_eq!(is_on, gro, "{interface}");
+            }
+        }
+    }
+}

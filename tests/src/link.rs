@@ -1,0 +1,161 @@
+//! veth pairs between two namespaces.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result};
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use crate::Namespace;
+use crate::ethtool::set_gro;
+
+/// One end of a veth pair.
+#[derive(Debug)]
+pub struct End<'a> {
+    /// Where the end lives.
+    pub namespace: &'a Namespace,
+    /// Its interface name there.
+    pub interface: &'a str,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Its address and prefix length.
+    pub address: (Ipv4Addr, u8),
+}
+
+/// How a veth pair is made.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// Generic receive offload, and with it NAPI, on both ends. A veth end takes its peer's
+    /// `XDP_TX` frames only with NAPI; without it they are dropped in silence, which a test may
+    /// want to see.
+    pub gro: bool,
+    /// The MTU of both ends, if other than 1500.
+    pub mtu: Option<u32>,
+    /// The number of receive and transmit queues of both ends, if other than 1.
+    pub queues: Option<u32>,
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        Self {
+            gro: true,
+            mtu: None,
+            queues: None,
+        }
+    }
+}
+
+/// Makes a veth pair, gives its ends their addresses, and brings them and the loopbacks up.
+///
+/// # Errors
+/// When the kernel refuses a step, which the error names.
+pub fn connect(near: &End, far: &End, options: &LinkOptions) -> Result<()> {
+    let peer = end_message(LinkMessageBuilder::<LinkUnspec>::new(), far, options)
+        .setns_by_fd(far.namespace.as_fd().as_raw_fd())
+        .build();
+    let pair = end_message(LinkVeth::new(near.interface, far.interface), near, options)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .build();
+    netlink(near.namespace, async |handle| {
+        handle.link().add(pair).execute().await.with_context(|| {
+            format!(
+                "cannot make the veth pair {} - {}",
+                near.interface, far.interface
+            )
+        })
+    })?;
+    for end in [near, far] {
+        end.namespace.run(|| set_gro(end.interface, options.gro))?;
+        add_address(end.namespace, end.interface, end.address)?;
+        set_up(end.namespace, "lo")?;
+        set_up(end.namespace, end.interface)?;
+    }
+    Ok(())
+}
+
+fn end_message<T>(
+    builder: LinkMessageBuilder<T>,
+    end: &End,
+    options: &LinkOptions,
+) -> LinkMessageBuilder<T> {
+    let mut builder = builder.name(end.interface).address(end.mac.to_vec());
+    if let Some(mtu) = options.mtu {
+        builder = builder.mtu(mtu);
+    }
+    if let Some(queues) = options.queues {
+        builder = builder
+            .append_extra_attribute(LinkAttribute::NumTxQueues(queues))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(queues));
+    }
+    builder
+}
+
+/// Gives an interface one more address.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses the address.
+pub fn add_address(
+    namespace: &Namespace,
+    interface: &str,
+    (address, prefix): (Ipv4Addr, u8),
+) -> Result<()> {
+    netlink(namespace, async |handle| {
+        let index = index_of(&handle, interface).await?;
+        let request = handle.address().add(index, address.into(), prefix);
+        request
+            .execute()
+            .await
+            .with_context(|| format!("cannot give {interface} the address {address}/{prefix}"))
+    })
+}
+
+/// Brings an interface up.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn set_up(namespace: &Namespace, interface: &str) -> Result<()> {
+    netlink(namespace, async |handle| {
+        let index = index_of(&handle, interface).await?;
+        let up = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index)
+            .up()
+            .build();
+        handle
+            .link()
+            .set(up)
+            .execute()
+            .await
+            .with_context(|| format!("cannot bring {interface} up"))
+    })
+}
+
+async fn index_of(handle: &Handle, interface: &str) -> Result<u32> {
+    let missing = || format!("there is no interface {interface} in the namespace");
+    let mut found = handle.link().get().match_name(interface).execute();
+    let link = found
+        .try_next()
+        .await
+        .with_context(missing)?
+        .with_context(missing)?;
+    Ok(link.header.index)
+}
+
+/// Runs one exchange with the kernel on a netlink socket that is opened inside `namespace`.
+fn netlink<T: Send>(
+    namespace: &Namespace,
+    work: impl AsyncFnOnce(Handle) -> Result<T> + Send,
+) -> Result<T> {
+    namespace.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        runtime.block_on(async {
+            let (connection, handle, _) =
+                rtnetlink::new_connection().context("cannot open a netlink socket")?;
+            tokio::spawn(connection);
+            work(handle).await
+        })
+    })
+}

@@ -1,0 +1,226 @@
+//! Anonymous network namespaces.
+//!
+//! A namespace here has neither a name nor a mount: a file descriptor and the processes inside are
+//! all that hold it, so the kernel removes it, links and all, when they are gone, even after a
+//! `kill -9` of the test.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
+use std::process::{Child, Command, Output};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::thread::{
+    CapabilitySet, LinkNameSpaceType, UnshareFlags, capabilities, move_into_link_name_space,
+    unshare_unsafe,
+};
+
+/// A network namespace of our own. Dropping it closes our hold on it.
+#[derive(Debug)]
+pub struct Namespace {
+    handle: OwnedFd,
+}
+
+impl Namespace {
+    /// Makes an empty namespace; its loopback is still down.
+    ///
+    /// # Errors
+    /// When this process lacks the rights, which the error names.
+    pub fn new() -> Result<Self> {
+        require_rights()?;
+        let made = thread::scope(|scope| {
+            scope
+                .spawn(|| -> io::Result<OwnedFd> {
+                    // SAFETY: only the network namespace of this short-lived thread changes; the
+                    // file descriptor table stays shared.
+                    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+                    Ok(File::open("/proc/thread-self/ns/net")?.into())
+                })
+                .join()
+        });
+        let handle = made
+            .unwrap_or_else(|panic| resume_unwind(panic))
+            .context("cannot make a network namespace")?;
+        Ok(Self { handle })
+    }
+
+    /// Runs `work` on a thread inside the namespace. Sockets that it opens stay there.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, and whatever `work` returns.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let result = thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    enter(&self.handle).context("cannot enter the network namespace")?;
+                    work()
+                })
+                .join()
+        });
+        // A failed assertion inside is the caller's failed assertion.
+        result.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Starts `command` inside the namespace; the kernel kills it when this process ends, however
+    /// it ends, unless the child changes its user, which clears that wish.
+    ///
+    /// # Errors
+    /// When the command cannot be started.
+    pub fn spawn(&self, mut command: Command) -> Result<Child> {
+        let handle = self
+            .handle
+            .try_clone()
+            .context("cannot copy the namespace's descriptor")?;
+        let parent = getpid();
+        // SAFETY: the closure runs between fork and exec and makes three system calls; it neither
+        // allocates nor takes a lock.
+        unsafe {
+            command.pre_exec(move || {
+                enter(&handle)?;
+                set_parent_process_death_signal(Some(Signal::KILL))?;
+                // The parent may have died before the wish was in place.
+                if getppid() != Some(parent) {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+                Ok(())
+            });
+        }
+        let name = command.get_program().to_os_string();
+        spawn_from_lasting_thread(command)
+            .with_context(|| format!("cannot start {}", name.display()))
+    }
+
+    /// Runs `command` inside the namespace to its end and collects what it prints.
+    ///
+    /// # Errors
+    /// When the command cannot be started or waited for.
+    pub fn output(&self, mut command: Command) -> Result<Output> {
+        use std::process::Stdio;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.spawn(command)?
+            .wait_with_output()
+            .context("cannot wait for the command")
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+fn enter(handle: &OwnedFd) -> io::Result<()> {
+    Ok(move_into_link_name_space(
+        handle.as_fd(),
+        Some(LinkNameSpaceType::Network),
+    )?)
+}
+
+/// Checks that this process may make namespaces, links in them and packet sockets.
+///
+/// # Errors
+/// Names the rights that are missing, and the remedy.
+pub fn require_rights() -> Result<()> {
+    let held = capabilities(None)
+        .context("cannot read this process's capabilities")?
+        .effective;
+    let missing: Vec<&str> = [
+        (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::NET_RAW, "CAP_NET_RAW"),
+    ]
+    .into_iter()
+    .filter_map(|(right, name)| (!held.contains(right)).then_some(name))
+    .collect();
+    if !missing.is_empty() {
+        bail!(
+            "this needs root: network namespaces, links and packet sockets of its own; \
+             this process lacks {}; run it with sudo",
+            missing.join(", ")
+        );
+    }
+    Ok(())
+}
+
+struct SpawnRequest {
+    command: Command,
+    answer: Sender<io::Result<Child>>,
+}
+
+/// The parent-death signal follows the *thread* that forked, and test threads come and go: all
+/// children are started by one thread that lasts as long as the process.
+static SPAWNER: LazyLock<Sender<SpawnRequest>> = LazyLock::new(|| {
+    let (requests, inbox) = channel::<SpawnRequest>();
+    // Should the thread not start, the inbox is dropped and every request fails to send.
+    let _ = thread::Builder::new()
+        .name("lab-spawner".into())
+        .spawn(move || {
+            for mut request in inbox {
+                // A caller that no longer waits for its answer needs none.
+                let _ = request.answer.send(request.command.spawn());
+            }
+        });
+    requests
+});
+
+fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
+    let (answer, outcome) = channel();
+    let gone = || io::Error::other("the lab's spawner thread is gone");
+    SPAWNER
+        .send(SpawnRequest { command, answer })
+        .map_err(|_| gone())?;
+    outcome.recv().map_err(|_| gone())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_has_only_its_loopback() {
+        let namespace = Namespace::new().unwrap();
+        let output = namespace.output({
+            let mut command = Command::new("cat");
+            command.arg("/proc/self/net/dev");
+            command
+        });
+        let listing = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(
+            listing.lines().filter(|line| line.contains("lo:")).count(),
+            1
+        );
+        assert_eq!(
+            listing.lines().count(),
+            3,
+            "two header lines and lo: {listing}"
+        );
+    }
+
+    #[test]
+    fn children_outlive_the_thread_that_asked_for_them() {
+        let namespace = Namespace::new().unwrap();
+        let mut child = namespace
+            .run(|| {
+                let mut command = Command::new("sleep");
+                command.arg("60");
+                namespace.spawn(command)
+            })
+            .unwrap();
+        thread::sleep(std::time::Duration::from_millis(50));
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the child died with the thread"
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,142 @@
+//! One reproducible build of the eBPF crate.
+//!
+//! The bytes must depend on the sources and the toolchain alone: not on where the clone or cargo's
+//! home lies, nor on the user's cargo settings, nor on the workspace's release profile.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::command::{output, run};
+use super::step;
+use super::toolchain::Toolchain;
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// Code generation is set here rather than in the manifest, whose profile is for userspace.
+const PROFILE: [(&str, &str); 9] = [
+    ("OPT_LEVEL", "3"),
+    // BTF is made from the debug information.
+    ("DEBUG", "2"),
+    ("STRIP", "none"),
+    ("CODEGEN_UNITS", "1"),
+    // bpf-linker optimises over all crates.
+    ("LTO", "off"),
+    ("PANIC", "abort"),
+    ("OVERFLOW_CHECKS", "false"),
+    ("DEBUG_ASSERTIONS", "false"),
+    ("INCREMENTAL", "false"),
+];
+
+/// Builds the object in `target/ebpf` and gives its bytes, with BTF and without DWARF.
+pub(super) fn object(root: &Path, toolchain: &Toolchain, linker: &Path) -> Result<Vec<u8>> {
+    let target = root.join("target/ebpf");
+    let llvm = target.join("llvm");
+    offer_llvm(&toolchain.llvm, &llvm)?;
+
+    step(&format!("building with rustc {}", toolchain.version));
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args([
+            "build",
+            "--locked",
+            "--release",
+            "--package=proxydhcp-ebpf",
+            "--bin=proxydhcp",
+        ])
+        .args(["-Zbuild-std=core", "--target", TARGET, "--target-dir"])
+        .arg(&target)
+        .current_dir(root)
+        // Precedes every other source of flags, the user's configuration included.
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(root, toolchain, linker)?)
+        .env("RUSTC", &toolchain.rustc)
+        .env("RUSTC_WRAPPER", "")
+        .env("RUSTC_WORKSPACE_WRAPPER", "")
+        // A release's own compiler takes -Zbuild-std then.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("LD_LIBRARY_PATH", &llvm)
+        .envs(PROFILE.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
+    run(&mut build)?;
+
+    let stripped = target.join("proxydhcp.bpf.o");
+    strip(&target.join(TARGET).join("release/proxydhcp"), &stripped)?;
+    fs::read(&stripped).with_context(|| format!("reading {}", stripped.display()))
+}
+
+/// bpf-linker opens the first file on `LD_LIBRARY_PATH` that is named `libLLVM*`, and it has to be
+/// the compiler's own: a folder of the system's may hold several versions.
+fn offer_llvm(library: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let link = folder.join("libLLVM.so");
+    if link.is_symlink() {
+        fs::remove_file(&link).with_context(|| format!("removing {}", link.display()))?;
+    }
+    symlink(library, &link).with_context(|| format!("linking {}", link.display()))
+}
+
+/// rustc's flags, in the form that cargo takes from its environment.
+fn flags(root: &Path, toolchain: &Toolchain, linker: &Path) -> Result<OsString> {
+    let mut flags = vec![
+        // 32-bit registers, and with them jumps; in every kernel since 5.1.
+        OsString::from("-Ctarget-cpu=v3"),
+        "-Clink-arg=--btf".into(),
+        // Headers are read in words though Ethernet's 14 bytes misalign them, not byte by byte.
+        // Given to the linker, which generates the code; rustc warns that it may change.
+        "-Clink-arg=--cpu-features=+allows-misaligned-mem-access".into(),
+        // aya's bindings otherwise take the building machine's architecture.
+        "--cfg=bpf_target_arch=\"x86_64\"".into(),
+        joined("-Clinker=", linker),
+    ];
+
+    // File names stay in BTF's line information. Where several prefixes match, the last counts.
+    let mut renamed = vec![
+        (root.to_path_buf(), "/proxydhcp"),
+        (toolchain.sources.clone(), "/rust"),
+        (toolchain.sources.canonicalize()?, "/rust"),
+    ];
+    let registries = cargo_home()?.join("registry/src");
+    for registry in
+        fs::read_dir(&registries).with_context(|| format!("listing {}", registries.display()))?
+    {
+        renamed.push((registry?.path(), "/crates"));
+    }
+    for (from, to) in renamed {
+        let mut flag = joined("--remap-path-prefix=", &from);
+        flag.push("=");
+        flag.push(to);
+        flags.push(flag);
+    }
+    Ok(flags.join("\u{1f}".as_ref()))
+}
+
+fn cargo_home() -> Result<PathBuf> {
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
+        .context("neither CARGO_HOME nor HOME is set")
+}
+
+fn joined(flag: &str, path: &Path) -> OsString {
+    let mut joined = OsString::from(flag);
+    joined.push(path);
+    joined
+}
+
+/// Drops DWARF with the `rust-objcopy` of the toolchain that runs this; every one of rustup's has
+/// it, and of whatever version it leaves the same bytes.
+fn strip(from: &Path, to: &Path) -> Result<()> {
+    let libraries = output(Command::new("rustc").args(["--print", "target-libdir"]))?;
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    run(
+        Command::new(Path::new(&libraries).with_file_name("bin/rust-objcopy"))
+            .arg("--strip-debug")
+            .args([from, to])
+            .env("LD_LIBRARY_PATH", Path::new(&sysroot).join("lib")),
+    )
+}

@@ -1,0 +1,64 @@
+//! The project's chores, as `cargo xtask <command>`.
+
+mod binary;
+mod build_ebpf;
+mod demo;
+mod run;
+mod storm_table;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Runs, shows, tests and builds proxydhcp.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+#[command(after_help = "Example:\n  sudo cargo xtask run --demo")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Test(test::Arguments),
+    /// Rebuilds the XDP object that is committed beside its loader.
+    #[command(after_help = "Example:\n  cargo xtask build-ebpf --check")]
+    BuildEbpf {
+        /// Changes nothing; fails when the sources and the committed object have drifted apart.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::BuildEbpf { check } => build_ebpf::run(check).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_help_is_sound_and_has_an_example() {
+        let mut command = Arguments::command();
+        command.build();
+        command.clone().debug_assert();
+        let has_example = |help: String| help.contains("Example");
+        assert!(has_example(command.render_long_help().to_string()));
+        for chore in command.get_subcommands_mut() {
+            let name = chore.get_name().to_owned();
+            let help = chore.render_long_help().to_string();
+            assert!(name == "help" || has_example(help), "{name}");
+        }
+    }
+}

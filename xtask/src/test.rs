@@ -1,0 +1,44 @@
+//! `cargo xtask test`: every test there is.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use proxydhcp_lab::require_rights;
+
+use crate::binary;
+
+/// Runs all tests: of units and properties, against golden exchanges, and of the whole system in
+/// private network namespaces. The latter need root, and none is skipped, so all of it does.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  sudo cargo xtask test
+  sudo cargo xtask test reload
+  sudo cargo xtask test reload -- --nocapture")]
+pub(crate) struct Arguments {
+    /// Runs only the tests whose names contain one of these.
+    #[arg(value_name = "FILTER")]
+    filters: Vec<OsString>,
+
+    /// Arguments for the test runner itself.
+    #[arg(last = true, value_name = "RUNNER ARGS")]
+    runner: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    require_rights().context("the system tests cannot run")?;
+    let binary = binary::build()?;
+    let status = binary::cargo()
+        .args(["test", "--workspace", "--exclude", "proxydhcp-ebpf"])
+        // A failure in one crate must not hide what the others have to say.
+        .args(["--no-fail-fast", "--"])
+        // The system tests load the machine and measure time: more at once would disturb another.
+        .arg("--test-threads=2")
+        .args(&arguments.runner)
+        .args(&arguments.filters)
+        .env("PROXYDHCP_BIN", binary)
+        .status()
+        .context("cannot start cargo")?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
