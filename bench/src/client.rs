@@ -40,7 +40,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with this address that must be sent to this `WinPE`, as [`Expected::new`] has it.
+    /// A client with this address that must be sent to this WinPE, as [`Expected::new`] has it.
     pub fn new(firmware: Firmware, address: Ipv4Addr, winpe: &str) -> Self {
         let (architecture, request) = match firmware {
             Firmware::Bios => (0, RequestFrame::ipxe(address, 0)),

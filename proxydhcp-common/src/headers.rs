@@ -16,7 +16,7 @@ pub const UDP_LEN: usize = 8;
 pub const BOOTP_LEN: usize = 240;
 
 const IPV4: [u8; 2] = [0x08, 0x00];
-const UDP: u8 = 17;
+const UDP: u16 = 17;
 const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 
 /// A UDP/IPv4 packet to this host's proxyDHCP port.
@@ -104,7 +104,8 @@ pub fn locate<F: Frame, L: Lines + ?Sized>(frame: &F, lines: &L) -> Result<Packe
     let ip_len = usize::from(header[0] & 0x0f) * 4;
     // All fragments but the first have no ports to tell them by.
     let fragment_offset = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
-    if header[9] != UDP || header[0] >> 4 != 4 || ip_len < IP_LEN || fragment_offset != 0 {
+    if u16::from(header[9]) != UDP || header[0] >> 4 != 4 || ip_len < IP_LEN || fragment_offset != 0
+    {
         return Err(Stop::NotOurs);
     }
     let port = if ip_len == IP_LEN {
@@ -218,7 +219,7 @@ pub(crate) fn pseudo_header(source: [u8; 4], destination: [u8; 4], udp_len: u16)
     Sum::default()
         .word(source)
         .word(destination)
-        .number(UDP as u16)
+        .number(UDP)
         .number(udp_len)
 }
 
@@ -230,7 +231,10 @@ pub fn is_udp_checksum_right<F: Frame>(frame: &F, datagram: &Datagram) -> bool {
         let Some(sum) = frame.sum(datagram.udp(), udp_len) else {
             return false;
         };
-        // No UDP length exceeds 16 bits: it was read from them.
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "16 bits are what it came in"
+        )]
         let pseudo = pseudo_header(datagram.client, datagram.server, udp_len as u16);
         return sum.plus(pseudo).is_right();
     };

@@ -143,9 +143,9 @@ pub(crate) fn write_ip_udp<F: Frame>(
 ) -> Option<()> {
     const TTL: u8 = 64;
     const UDP: u8 = 17;
-    // Not over 556: 16 bits hold it.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 556")]
     let udp_len = (UDP_LEN + bootp_len) as u16;
-    let total_len = IP_LEN as u16 + udp_len;
+    let total_len = const { IP_LEN as u16 } + udp_len;
     let header = frame.at_mut::<{ IP_LEN + UDP_LEN }>(datagram.ip)?;
     let ([version, id, ttl, source, destination, ports, length], []) = header.as_chunks_mut::<4>()
     else {

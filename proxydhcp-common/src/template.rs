@@ -79,8 +79,10 @@ impl Loader {
     }
 }
 
-/// Templates of one WinPE.
-pub const PER_WINPE: u32 = 2 * Loader::ALL.len() as u32;
+/// Templates of one WinPE: two for each loader.
+pub const PER_WINPE: u32 = 4;
+
+const _: () = assert!(PER_WINPE as usize == 2 * Loader::ALL.len());
 
 /// The number of a template within its bank.
 #[inline(always)]

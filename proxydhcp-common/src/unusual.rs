@@ -171,16 +171,12 @@ impl<'b> Iterator for Walk<'b> {
         let option = rest
             .split_first()
             .and_then(|(&len, rest)| rest.split_at_checked(usize::from(len)));
-        match option {
-            Some((value, rest)) => {
-                self.0 = rest;
-                Some(Ok((tag, value)))
-            }
-            None => {
-                self.0 = &[];
-                Some(Err(Stop::Refuse(Reason::Options)))
-            }
-        }
+        let Some((value, rest)) = option else {
+            self.0 = &[];
+            return Some(Err(Stop::Refuse(Reason::Options)));
+        };
+        self.0 = rest;
+        Some(Ok((tag, value)))
     }
 }
 
@@ -249,7 +245,7 @@ impl Gathered {
     /// absent; then the vendor class tells.
     fn loader(&self) -> Option<Loader> {
         let list = &self.architectures;
-        if list.len == 0 || list.len % 2 != 0 {
+        if list.len == 0 || !list.len.is_multiple_of(2) {
             let class = self.vendor_class.get().first_chunk::<CLASS_LEN>()?;
             return Loader::for_architecture(class_architecture(class)?);
         }

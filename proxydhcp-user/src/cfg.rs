@@ -1,8 +1,8 @@
-//! `proxydhcp.cfg`: which `WinPE` each node boots, as xCAT's nodeset writes it.
+//! `proxydhcp.cfg`: which WinPE each node boots, as xCAT's nodeset writes it.
 //!
 //! The file is a row of 200-byte records without header or separators: 50 bytes of node name, then
-//! 150 bytes of `WinPE` path, each padded with NULs. A text ends at its field's first NUL, or with
-//! the field. An empty path is the default `WinPE`.
+//! 150 bytes of WinPE path, each padded with NULs. A text ends at its field's first NUL, or with
+//! the field. An empty path is the default WinPE.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -47,7 +47,7 @@ pub enum CfgError {
 pub struct Records<'a> {
     /// The sound records, one for each name.
     pub records: Vec<Record<'a>>,
-    /// Each `WinPE` once; the first is the default one.
+    /// Each WinPE once; the first is the default one.
     pub winpes: Vec<WinPe>,
     /// The records that cannot be served, in the file's order.
     pub refused: Vec<Refused>,
@@ -66,7 +66,7 @@ pub struct Record<'a> {
     pub number: u32,
     /// The node's name.
     pub name: &'a str,
-    /// Its `WinPE`, an index into [`Records::winpes`].
+    /// Its WinPE, an index into [`Records::winpes`].
     pub winpe: usize,
 }
 

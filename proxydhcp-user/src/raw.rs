@@ -232,7 +232,7 @@ fn restore(buffer: &mut [u8], received: &Received<'_>) -> Option<usize> {
 /// Replies that wait to be sent together.
 struct Outbox {
     socket: Arc<OwnedFd>,
-    buffers: Box<[[u8; FRAME]; BATCH]>,
+    buffers: Vec<[u8; FRAME]>,
     lens: [usize; BATCH],
     filled: usize,
 }
@@ -241,7 +241,7 @@ impl Outbox {
     fn new(socket: Arc<OwnedFd>) -> Self {
         Self {
             socket,
-            buffers: Box::new([[0; FRAME]; BATCH]),
+            buffers: vec![[0; FRAME]; BATCH],
             lens: [0; BATCH],
             filled: 0,
         }

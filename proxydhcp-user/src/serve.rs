@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use aya_log::EbpfLogger;
 use log::Log;
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::interval;
 use tracing::{info, warn};
 
 use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
@@ -54,9 +54,7 @@ async fn run(args: &ServeArgs) -> Result<()> {
         service = Service::start(settings, &all, &served) => Arc::new(service?),
         () = signals.stop() => return Ok(()),
     };
-    for log in service.take_logs() {
-        tokio::spawn(forward(log));
-    }
+    tokio::spawn(forward(service.take_logs()));
     let mut stdout = std::io::stdout();
     // Nobody may be reading.
     let _ = writeln!(stdout, "{}", service.ready_line()).and_then(|()| stdout.flush());
@@ -135,17 +133,12 @@ async fn stop(interrupt: &mut Signal, terminate: &mut Signal) {
     }
 }
 
-/// Passes what an XDP program logs on to the daemon's log.
-async fn forward(log: EbpfLogger<&'static dyn Log>) {
-    let mut log = match AsyncFd::new(log) {
-        Ok(log) => log,
-        Err(error) => {
-            warn!("cannot read the XDP program's log: {error}");
-            return;
-        }
-    };
-    while let Ok(mut ready) = log.readable_mut().await {
-        ready.get_inner_mut().flush();
-        ready.clear_ready();
+/// Passes what the XDP programs log on to the daemon's log. They log faults of their own alone, so
+/// that looking once a second will do.
+async fn forward(mut logs: Vec<EbpfLogger<&'static dyn Log>>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        logs.iter_mut().for_each(EbpfLogger::flush);
     }
 }

@@ -1,6 +1,5 @@
 //! The running service: its tables, its datapaths, and the reload that brings new tables to them.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use crate::interface::{self, Interface};
 use crate::kernel::{KernelDatapath, KernelTables, Mode};
 use crate::raw::RawDatapath;
 use crate::status::{Counters, Datapath, InterfaceStatus, Reloaded, Status, Took};
-use crate::table::{LoadError, Sources, Table, Timing, changes};
+use crate::table::{Sources, Table, Timing, changes};
 
 /// What is to be served, and how.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! What is served: each node's address, name and `WinPE`.
+//! What is served: each node's address, name and WinPE.
 //!
 //! A request tells a client's address, so the table is ordered by it. Names lead there: a record
 //! of `proxydhcp.cfg` names a node, and the hosts file, or else the system resolver, its addresses.
@@ -103,12 +103,12 @@ pub struct Node<'a> {
     pub address: Ipv4Addr,
     /// Its name in `proxydhcp.cfg`.
     pub name: &'a str,
-    /// Its `WinPE`, an index into [`Table::winpes`].
+    /// Its WinPE, an index into [`Table::winpes`].
     pub winpe: usize,
 }
 
 impl Table {
-    /// A table without nodes: every client gets the default `WinPE`.
+    /// A table without nodes: every client gets the default WinPE.
     pub fn empty() -> Self {
         Self {
             names: String::new(),
@@ -169,7 +169,7 @@ impl Table {
         self.claims.get(position).map(|&claim| self.node_of(claim))
     }
 
-    /// Each `WinPE` once; the first is the default one.
+    /// Each WinPE once; the first is the default one.
     pub fn winpes(&self) -> &[WinPe] {
         &self.winpes
     }

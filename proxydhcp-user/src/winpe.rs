@@ -1,21 +1,21 @@
-//! Where a `WinPE` lies below the TFTP root, and the files that a client is sent to from there.
+//! Where a WinPE lies below the TFTP root, and the files that a client is sent to from there.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-/// The loader of BIOS clients, below a `WinPE`'s folder.
+/// The loader of BIOS clients, below a WinPE's folder.
 pub const BIOS_LOADER: &str = "Boot/pxeboot.0";
-/// The loader of UEFI clients, below a `WinPE`'s folder.
+/// The loader of UEFI clients, below a WinPE's folder.
 pub const UEFI_LOADER: &str = "Boot/bootmgfw.efi";
-/// The boot configuration data that both loaders read, below a `WinPE`'s folder.
+/// The boot configuration data that both loaders read, below a WinPE's folder.
 pub const BCD: &str = "Boot/BCD";
 
 /// The longest text in the BOOTP file field: 128 bytes less the NUL (RFC 2131, section 2).
 pub const FILE_FIELD_TEXT: usize = 127;
 
-/// A `WinPE`'s folder relative to the TFTP root: empty for the default one, else ending in `/`.
+/// A WinPE's folder relative to the TFTP root: empty for the default one, else ending in `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WinPe(Box<str>);
 
@@ -92,7 +92,7 @@ impl WinPe {
         Ok(Self(path.into()))
     }
 
-    /// The folder: empty for the default `WinPE`, else ending in `/`.
+    /// The folder: empty for the default WinPE, else ending in `/`.
     pub fn path(&self) -> &str {
         &self.0
     }
@@ -113,7 +113,7 @@ impl WinPe {
     }
 }
 
-/// The `WinPE`s of a file, each once; the first is the default one.
+/// The WinPEs of a file, each once; the first is the default one.
 #[derive(Debug)]
 pub(crate) struct WinPes<'a> {
     pub(crate) list: Vec<WinPe>,
@@ -133,7 +133,7 @@ impl<'a> WinPes<'a> {
         }
     }
 
-    /// The index in the list of the `WinPE` that `path` means.
+    /// The index in the list of the WinPE that `path` means.
     pub(crate) fn index(&mut self, path: &'a [u8]) -> Result<usize, WinPeError> {
         if let Some(&index) = self.texts.get(path) {
             return Ok(index);

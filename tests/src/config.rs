@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 /// The bytes of a node name in a record.
 pub const NAME_LENGTH: usize = 50;
-/// The bytes of a `WinPE` path in a record.
+/// The bytes of a WinPE path in a record.
 pub const PATH_LENGTH: usize = 150;
 
 /// A whole `proxydhcp.cfg`: for each node its name and path, NUL padded to 50 and 150 bytes. A

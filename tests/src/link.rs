@@ -1,15 +1,14 @@
 //! veth pairs between two namespaces.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-use crate::Namespace;
-use crate::ethtool::set_gro;
+use crate::{Namespace, pass};
 
 /// One end of a veth pair.
 #[derive(Debug)]
@@ -27,10 +26,9 @@ pub struct End<'a> {
 /// How a veth pair is made.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
-    /// Generic receive offload, and with it NAPI, on both ends. A veth end takes its peer's
-    /// `XDP_TX` frames only with NAPI; without it they are dropped in silence, which a test may
-    /// want to see.
-    pub gro: bool,
+    /// Whether the far end takes the frames that the near end's XDP program transmits. A veth end
+    /// that does not keeps them in silence, which a test may want to see.
+    pub takes_xdp: bool,
     /// The MTU of both ends, if other than 1500.
     pub mtu: Option<u32>,
     /// The number of receive and transmit queues of both ends, if other than 1.
@@ -40,18 +38,19 @@ pub struct LinkOptions {
 impl Default for LinkOptions {
     fn default() -> Self {
         Self {
-            gro: true,
+            takes_xdp: true,
             mtu: None,
             queues: None,
         }
     }
 }
 
-/// Makes a veth pair, gives its ends their addresses, and brings them and the loopbacks up.
+/// Makes a veth pair, gives its ends their addresses, and brings them and the loopbacks up. The
+/// far end takes what XDP transmits for as long as the returned descriptor is held.
 ///
 /// # Errors
 /// When the kernel refuses a step, which the error names.
-pub fn connect(near: &End, far: &End, options: &LinkOptions) -> Result<()> {
+pub fn connect(near: &End, far: &End, options: &LinkOptions) -> Result<Option<OwnedFd>> {
     let peer = end_message(LinkMessageBuilder::<LinkUnspec>::new(), far, options)
         .setns_by_fd(far.namespace.as_fd().as_raw_fd())
         .build();
@@ -67,12 +66,14 @@ pub fn connect(near: &End, far: &End, options: &LinkOptions) -> Result<()> {
         })
     })?;
     for end in [near, far] {
-        end.namespace.run(|| set_gro(end.interface, options.gro))?;
         add_address(end.namespace, end.interface, end.address)?;
         set_up(end.namespace, "lo")?;
         set_up(end.namespace, end.interface)?;
     }
-    Ok(())
+    options
+        .takes_xdp
+        .then(|| far.namespace.run(|| pass::attach(far.interface)))
+        .transpose()
 }
 
 fn end_message<T>(

@@ -27,7 +27,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// What a node with this `WinPE`, `winboot/name/` or empty for the default, and this
+    /// What a node with this WinPE, `winboot/name/` or empty for the default, and this
     /// architecture must be told by the lab's server.
     pub fn new(winpe: &str, architecture: u16) -> Self {
         let loader = if architecture == 0 {

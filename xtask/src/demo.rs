@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::{binary, storm_table};
 
 const NODES: u16 = 1000;
-/// Two `WinPE`s of their own and the default.
+/// Two WinPEs of their own and the default.
 const WINPES: [&str; 3] = ["winboot/winpe-a/", "winboot/winpe-b/", ""];
 /// What a shell reports of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -80,7 +80,7 @@ fn show(binary: &Path, serve: &[OsString], interrupted: &AtomicBool) -> Result<(
     Ok(())
 }
 
-/// One node of the cluster: BIOS and UEFI machines and the `WinPE`s are mixed.
+/// One node of the cluster: BIOS and UEFI machines and the WinPEs are mixed.
 struct Node {
     name: String,
     address: Ipv4Addr,

@@ -1,4 +1,4 @@
-//! An AF_PACKET receive ring (TPACKET_V3, see packet_mmap in the kernel's documentation). All
+//! An AF_PACKET receive ring (TPACKET_V3, see `packet_mmap` in the kernel's documentation). All
 //! `unsafe` of the raw datapath is here.
 //!
 //! The ring is a row of blocks in memory shared with the kernel. The kernel fills a block with
@@ -10,6 +10,11 @@
 //! Between the kernel's hand-over (seen with acquire order) and ours (done with release order) the
 //! block is ours alone, and no reference into it outlives that. Every offset that the kernel wrote
 //! is still checked against the block's end.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes and constants in the kernel's narrower types"
+)]
 
 use std::ffi::{c_int, c_uint};
 use std::io;
@@ -100,10 +105,10 @@ impl Ring {
     /// Calls `each` with the frames of the next block, and gives it back; false if no block is
     /// ready.
     pub(super) fn read(&mut self, mut each: impl FnMut(Received<'_>)) -> bool {
-        // SAFETY: `next` is less than BLOCKS, so the block lies within the ring's memory.
-        let block = unsafe { self.memory.as_mut_ptr().add(self.next * BLOCK) };
         const STATUS: usize = offset_of!(libc::tpacket_block_desc, hdr)
             + offset_of!(libc::tpacket_hdr_v1, block_status);
+        // SAFETY: `next` is less than BLOCKS, so the block lies within the ring's memory.
+        let block = unsafe { self.memory.as_mut_ptr().add(self.next * BLOCK) };
         // SAFETY: the status word, aligned as the block is, lives as long as the memory.
         let status = unsafe { AtomicU32::from_ptr(block.add(STATUS).cast()) };
         if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {

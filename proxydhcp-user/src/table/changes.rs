@@ -17,7 +17,7 @@ pub struct Changes {
     pub added: Change,
     /// Nodes that are no longer.
     pub removed: Change,
-    /// Nodes with another `WinPE` or other addresses.
+    /// Nodes with another WinPE or other addresses.
     pub changed: Change,
 }
 
