@@ -21,6 +21,7 @@ pub mod packet;
 mod pass;
 mod reply;
 mod shapes;
+pub mod site;
 mod tap;
 
 pub use checksum::internet_checksum;

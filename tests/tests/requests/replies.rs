@@ -3,7 +3,7 @@
 use anyhow::Result;
 use proxydhcp_lab::RequestFrame;
 
-use crate::site::{Datapath, NODE_A, NODE_B, NODE_DEFAULT, Site};
+use proxydhcp_lab::site::{Datapath, NODE_A, NODE_B, NODE_DEFAULT, Site};
 
 #[test]
 fn every_firmware_gets_its_node_s_winpe() -> Result<()> {
