@@ -95,9 +95,9 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub const fn udp_field(self) -> [u8; 2] {
-        match self.field() {
-            [0, 0] => [0xff, 0xff],
-            field => field,
+        match self.fold() {
+            0xffff => [0xff, 0xff],
+            sum => (!sum).to_ne_bytes(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How the protocol core reaches the bytes of a frame.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
 use crate::checksum::Sum;
 
 /// An Ethernet frame, as the XDP program or userspace holds it.
@@ -14,11 +16,41 @@ pub trait Frame {
         self.len() == 0
     }
 
-    /// The `N` bytes at `offset`, or `None` where the frame is too short.
-    fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]>;
+    /// The `len` bytes at `offset`, or `None` where the frame is too short.
+    fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]>;
 
-    /// The `N` bytes at `offset`, to write to, or `None` where the frame is too short.
-    fn at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]>;
+    /// The `len` bytes at `offset`, to write to, or `None` where the frame is too short.
+    fn bytes_mut(&mut self, offset: usize, len: usize) -> Option<&mut [u8]>;
+
+    /// The `N` bytes at `offset`.
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        self.bytes(offset, N)?.first_chunk()
+    }
+
+    /// The `N` bytes at `offset`, to write to.
+    #[inline(always)]
+    fn at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+        self.bytes_mut(offset, N)?.first_chunk_mut()
+    }
+
+    /// The header at `offset`.
+    #[inline(always)]
+    fn header<H>(&self, offset: usize) -> Option<&H>
+    where
+        H: FromBytes + KnownLayout + Immutable + Unaligned,
+    {
+        H::ref_from_bytes(self.bytes(offset, size_of::<H>())?).ok()
+    }
+
+    /// The header at `offset`, to write to.
+    #[inline(always)]
+    fn header_mut<H>(&mut self, offset: usize) -> Option<&mut H>
+    where
+        H: FromBytes + IntoBytes + KnownLayout + Unaligned,
+    {
+        H::mut_from_bytes(self.bytes_mut(offset, size_of::<H>())?).ok()
+    }
 
     /// An offset that was computed from the packet's own bytes. It is returned as it is; the XDP
     /// program uses the occasion to show the verifier its upper bound, [`MAX_OFFSET`].
@@ -60,13 +92,13 @@ impl<'a> Slice<'a> {
         (len <= buffer.len()).then_some(Self { buffer, len })
     }
 
-    /// The frame's bytes.
-    pub fn bytes(&self) -> &[u8] {
+    /// All of the frame.
+    pub fn all(&self) -> &[u8] {
         self.buffer.get(..self.len).unwrap_or_default()
     }
 
-    /// The frame's bytes, to write to.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    /// All of the frame, to write to.
+    pub fn all_mut(&mut self) -> &mut [u8] {
         self.buffer.get_mut(..self.len).unwrap_or_default()
     }
 }
@@ -76,17 +108,16 @@ impl Frame for Slice<'_> {
         self.len
     }
 
-    fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
-        self.bytes().get(offset..)?.first_chunk()
+    fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        self.all().get(offset..)?.get(..len)
     }
 
-    fn at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
-        self.bytes_mut().get_mut(offset..)?.first_chunk_mut()
+    fn bytes_mut(&mut self, offset: usize, len: usize) -> Option<&mut [u8]> {
+        self.all_mut().get_mut(offset..)?.get_mut(..len)
     }
 
     fn sum(&self, offset: usize, len: usize) -> Option<Sum> {
-        let bytes = self.bytes().get(offset..)?.get(..len)?;
-        Some(Sum::default().bytes(bytes))
+        Some(Sum::default().bytes(self.bytes(offset, len)?))
     }
 
     fn resize(&mut self, len: usize) -> Result<(), NoRoom> {

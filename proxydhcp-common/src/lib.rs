@@ -30,6 +30,7 @@ pub mod options;
 pub mod reply;
 pub mod template;
 pub mod unusual;
+pub mod wire;
 
 /// The UDP port of the proxyDHCP service (PXE 2.1, section 2.2.3).
 pub const PORT: u16 = 4011;

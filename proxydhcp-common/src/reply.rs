@@ -5,9 +5,10 @@ use core::mem;
 use crate::PORT;
 use crate::checksum::Sum;
 use crate::frame::{Frame, NoRoom};
-use crate::headers::{self, Datagram, IP_LEN, UDP_LEN};
+use crate::headers::{self, Datagram, IP_LEN, IpUdp, UDP_LEN};
 use crate::judge::Answer;
 use crate::template::{BODY_AT, MIN_BODY, SERVER_ID_AT, Template, UUID_AT, UUID_LEN, WORD};
+use crate::wire::{Bootp, Ethernet, Ipv4};
 
 /// What keeps a reply from being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,41 +66,39 @@ fn rewrite<F: Frame>(frame: &mut F, answer: &Answer<'_>) -> Option<()> {
 
 #[inline(always)]
 fn swap_macs<F: Frame>(frame: &mut F) -> Option<()> {
-    let macs = frame.at_mut::<12>(0)?;
-    let ([to, from], []) = macs.as_chunks_mut::<6>() else {
-        return None;
-    };
-    mem::swap(to, from);
+    let ethernet = frame.header_mut::<Ethernet>(0)?;
+    mem::swap(&mut ethernet.destination, &mut ethernet.source);
     Some(())
 }
 
 /// Writes BOOTP's fields up to `chaddr` and returns their sum.
 ///
-/// `htype`, `hlen`, `xid`, `ciaddr` and `chaddr` stay as they came.
+/// `htype`, `hlen`, `xid`, `ciaddr` and `chaddr` stay as they came. What is written is summed up
+/// from where it comes from, never read back: the processor would have to wait for it.
 #[inline(always)]
 fn write_bootp<F: Frame>(frame: &mut F, answer: &Answer<'_>) -> Option<Sum> {
     let server = answer.datagram.server;
-    let siaddr = match answer.template.siaddr {
-        [0, 0, 0, 0] => server,
-        siaddr => siaddr,
+    let siaddr = match u32::from_ne_bytes(answer.template.siaddr) {
+        0 => server,
+        _ => answer.template.siaddr,
     };
-    let header = frame.at_mut::<BODY_AT>(answer.datagram.bootp())?;
-    let ([op, xid, secs, ciaddr, yiaddr, next, giaddr, chaddr @ ..], []) =
-        header.as_chunks_mut::<4>()
-    else {
-        return None;
-    };
-    *op = [2, op[1], op[2], 0];
-    *secs = [0; 4];
-    *yiaddr = [0; 4];
-    *next = siaddr;
-    *giaddr = [0; 4];
+    let bootp = frame.header_mut::<Bootp>(answer.datagram.bootp())?;
+    let (chaddr, _) = bootp.chaddr.as_chunks::<4>();
     let sum = Sum::default()
-        .word(*op)
-        .word(*xid)
-        .word(*ciaddr)
+        .number(u16::from_be_bytes([Bootp::REPLY, bootp.htype]))
+        .number(u16::from_be_bytes([bootp.hlen, 0]))
+        .word(bootp.xid)
+        .word(bootp.ciaddr)
         .word(siaddr);
-    Some(chaddr.iter().fold(sum, |sum, word| sum.word(*word)))
+    let sum = chaddr.iter().fold(sum, |sum, word| sum.word(*word));
+    bootp.op = Bootp::REPLY;
+    bootp.hops = 0;
+    bootp.secs = [0; 2];
+    bootp.flags = [0; 2];
+    bootp.yiaddr = [0; 4];
+    bootp.siaddr = siaddr;
+    bootp.giaddr = [0; 4];
+    Some(sum)
 }
 
 /// Copies the template's body to `at`, word by word: BPF has no other way that is quick.
@@ -141,44 +140,43 @@ pub(crate) fn write_ip_udp<F: Frame>(
     bootp_len: usize,
     bootp: Sum,
 ) -> Option<()> {
+    const VERSION_IHL: u8 = 0x45;
     const TTL: u8 = 64;
-    const UDP: u8 = 17;
-    #[expect(clippy::cast_possible_truncation, reason = "at most 556")]
-    let udp_len = (UDP_LEN + bootp_len) as u16;
-    let total_len = const { IP_LEN as u16 } + udp_len;
-    let header = frame.at_mut::<{ IP_LEN + UDP_LEN }>(datagram.ip)?;
-    let ([version, id, ttl, source, destination, ports, length], []) = header.as_chunks_mut::<4>()
-    else {
-        return None;
-    };
-    let [len_high, len_low] = total_len.to_be_bytes();
-    *version = [0x45, 0, len_high, len_low];
+    #[expect(clippy::cast_possible_truncation, reason = "at most 576")]
+    let [udp_len, total_len] = [UDP_LEN, IP_LEN + UDP_LEN].map(|len| (len + bootp_len) as u16);
+    let &Datagram {
+        client,
+        server,
+        client_port,
+        ..
+    } = datagram;
+    let IpUdp { ip, udp } = frame.header_mut(datagram.ip)?;
+    ip.version_ihl = VERSION_IHL;
+    ip.tos = 0;
+    ip.total_len = total_len.into();
     // "Do not fragment" makes the identification meaningless (RFC 6864).
-    *id = [0, 0, 0x40, 0];
-    *source = datagram.server;
-    *destination = datagram.client;
-    let [check_high, check_low] = Sum::default()
-        .word(*version)
-        .word(*id)
-        .word([TTL, UDP, 0, 0])
-        .word(*source)
-        .word(*destination)
+    ip.identification = 0.into();
+    ip.fragment = Ipv4::DONT_FRAGMENT.into();
+    ip.ttl = TTL;
+    ip.protocol = Ipv4::UDP;
+    ip.checksum = Sum::default()
+        .number(u16::from_be_bytes([VERSION_IHL, 0]))
+        .number(total_len)
+        .number(Ipv4::DONT_FRAGMENT)
+        .number(u16::from_be_bytes([TTL, Ipv4::UDP]))
+        .word(server)
+        .word(client)
         .field();
-    *ttl = [TTL, UDP, check_high, check_low];
-
-    let [port_high, port_low] = PORT.to_be_bytes();
-    *ports = [
-        port_high,
-        port_low,
-        datagram.client_port[0],
-        datagram.client_port[1],
-    ];
-    let [len_high, len_low] = udp_len.to_be_bytes();
-    let [check_high, check_low] = headers::pseudo_header(datagram.server, datagram.client, udp_len)
-        .word(*ports)
+    ip.source = server;
+    ip.destination = client;
+    udp.source = PORT.into();
+    udp.destination = client_port.into();
+    udp.len = udp_len.into();
+    udp.checksum = headers::pseudo_header(server, client, udp_len)
+        .number(PORT)
+        .number(client_port)
         .number(udp_len)
         .plus(bootp)
         .udp_field();
-    *length = [len_high, len_low, check_high, check_low];
     Some(())
 }

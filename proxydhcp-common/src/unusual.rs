@@ -5,7 +5,6 @@
 //!
 //! It runs in userspace only, so it may walk as far as it needs to.
 
-use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
 use crate::judge::{Answer, Reason, Stop, Tables, decide};
@@ -13,6 +12,7 @@ use crate::nodes::Lines;
 use crate::options::{CLASS_LEN, Facts, PXE_CLIENT, REQUEST, class_architecture, code};
 use crate::reply::{self, Fault};
 use crate::template::{Loader, UUID_LEN};
+use crate::wire::{Ethernet, Ipv4};
 
 /// PXE's boot item, sub-option 71 of option 43 (PXE 2.1, section 2.2.1): the boot server type and
 /// layer that the client asks for, and expects back.
@@ -79,7 +79,7 @@ fn make_plain<L: Lines + ?Sized>(
     const LENGTH: Stop = Stop::Refuse(Reason::Length);
     let mut packet = headers::locate(frame, lines)?;
     if packet.to_group {
-        *frame.at_mut(0).ok_or(LENGTH)? = mac;
+        frame.header_mut::<Ethernet>(0).ok_or(LENGTH)?.destination = mac;
         packet.to_group = false;
     }
     let surplus = packet.ip_len.saturating_sub(IP_LEN);
@@ -91,19 +91,17 @@ fn make_plain<L: Lines + ?Sized>(
         return Err(Stop::Refuse(Reason::Checksum));
     }
     frame
-        .bytes_mut()
+        .all_mut()
         .copy_within(ip + packet.ip_len..len, ip + IP_LEN);
     frame.resize(len - surplus).map_err(|_| LENGTH)?;
 
-    let header = frame.at_mut::<IP_LEN>(ip).ok_or(LENGTH)?;
+    let header = frame.header_mut::<Ipv4>(ip).ok_or(LENGTH)?;
     let surplus = u16::try_from(surplus).map_err(|_| LENGTH)?;
-    let total_len = u16::from_be_bytes([header[2], header[3]])
-        .checked_sub(surplus)
-        .ok_or(LENGTH)?;
-    header[0] = 0x45;
-    [header[2], header[3]] = total_len.to_be_bytes();
-    [header[10], header[11]] = [0, 0];
-    [header[10], header[11]] = Sum::default().bytes(header).field();
+    let total_len = header.total_len.get().checked_sub(surplus).ok_or(LENGTH)?;
+    header.version_ihl = 0x45;
+    header.total_len = total_len.into();
+    header.checksum = [0, 0];
+    header.checksum = header.sum().field();
     packet.ip_len = IP_LEN;
     Ok(packet)
 }
@@ -196,9 +194,7 @@ impl Gathered {
     /// in this order (RFC 3396, section 5).
     fn from(frame: &Slice<'_>, datagram: &Datagram) -> Result<Self, Stop> {
         let bootp = frame
-            .bytes()
-            .get(datagram.bootp()..)
-            .and_then(|bytes| bytes.get(..datagram.bootp_len))
+            .bytes(datagram.bootp(), datagram.bootp_len)
             .unwrap_or_default();
         let mut gathered = Self::default();
         gathered.read(bootp.get(BOOTP_LEN..))?;
@@ -258,11 +254,11 @@ impl Gathered {
 
 /// Puts option 43 with the boot item into a reply that is written, before its end option.
 fn echo(frame: &mut Slice<'_>, datagram: &Datagram, [a, b, c, d]: BootItem) -> Result<(), Fault> {
-    let end = end_option(frame.bytes(), datagram.bootp() + BOOTP_LEN).ok_or(Fault::Spoilt)?;
+    let end = end_option(frame.all(), datagram.bootp() + BOOTP_LEN).ok_or(Fault::Spoilt)?;
     let option = [code::VENDOR, 6, 71, 4, a, b, c, d, code::END];
     let old = frame.len();
     frame.resize(old.max(end + option.len()))?;
-    if let Some(added) = frame.bytes_mut().get_mut(old..) {
+    if let Some(added) = frame.all_mut().get_mut(old..) {
         added.fill(0);
     }
     *frame.at_mut(end).ok_or(Fault::Spoilt)? = option;

@@ -6,6 +6,7 @@
 //! packet, and takes both anew.
 
 use core::arch::asm;
+use core::slice;
 
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
 use aya_ebpf::programs::XdpContext;
@@ -37,10 +38,11 @@ impl<'c> Packet<'c> {
         }
     }
 
+    /// Where the `len` bytes at `offset` lie, if the packet has them.
     #[inline(always)]
-    fn pointer<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
+    fn pointer(&self, offset: usize, len: usize) -> Option<usize> {
         let at = self.start + offset;
-        (at + N <= self.end).then_some(at as *mut [u8; N])
+        (at + len <= self.end).then_some(at)
     }
 }
 
@@ -51,15 +53,17 @@ impl Frame for Packet<'_> {
     }
 
     #[inline(always)]
-    fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+    fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]> {
+        let at = self.pointer(offset, len)?;
         // SAFETY: see the module.
-        self.pointer(offset).map(|bytes| unsafe { &*bytes })
+        Some(unsafe { slice::from_raw_parts(at as *const u8, len) })
     }
 
     #[inline(always)]
-    fn at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
+    fn bytes_mut(&mut self, offset: usize, len: usize) -> Option<&mut [u8]> {
+        let at = self.pointer(offset, len)?;
         // SAFETY: see the module.
-        self.pointer(offset).map(|bytes| unsafe { &mut *bytes })
+        Some(unsafe { slice::from_raw_parts_mut(at as *mut u8, len) })
     }
 
     /// Makes the verifier forget all it knows of the offset but its bound. Without it, each way

@@ -17,6 +17,7 @@ pub mod generation;
 pub mod hosts;
 pub mod interface;
 pub mod kernel;
+mod memory;
 pub mod port;
 pub mod raw;
 pub mod resolve;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts, HANDED_UP, refused};
-use proxydhcp_common::frame::Slice;
+use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::judge::{Reason, Stop, judge};
 use proxydhcp_common::{reply, unusual};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -139,7 +139,8 @@ struct Worker {
 impl Worker {
     fn run(mut self, interface: &str, stop: &OwnedFd) {
         loop {
-            while self.answer_block() {}
+            // One at a time: a flood must not keep the thread from seeing that it is to stop.
+            self.answer_block();
             let mut ready = [
                 PollFd::new(&self.ring, PollFlags::IN),
                 PollFd::new(stop, PollFlags::IN),
@@ -164,8 +165,8 @@ impl Worker {
         }
     }
 
-    /// Answers what the next block holds; false if none is ready.
-    fn answer_block(&mut self) -> bool {
+    /// Answers what the next block holds, if one is ready.
+    fn answer_block(&mut self) {
         let Self {
             ring,
             tables,
@@ -174,7 +175,7 @@ impl Worker {
             outbox,
         } = self;
         let tables = tables.load();
-        let read = ring.read(|received| {
+        ring.read(|received| {
             match answer(outbox.next(), &received, &tables, *mac) {
                 Ok(len) => {
                     if outbox.push(len) {
@@ -188,7 +189,6 @@ impl Worker {
             }
         });
         outbox.flush(counters);
-        read
     }
 }
 
@@ -211,7 +211,7 @@ fn answer(
     };
     // The buffer has room for every reply.
     written.map_err(|_| Stop::Refuse(Reason::Length))?;
-    Ok(frame.bytes().len())
+    Ok(frame.len())
 }
 
 /// Puts the frame into `buffer` as it was on the wire.

@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use crate::generation::{Generation, Policy};
 use crate::interface::{self, Interface};
 use crate::kernel::{KernelDatapath, KernelTables, Mode};
+use crate::memory;
 use crate::raw::RawDatapath;
 use crate::status::{Counters, Datapath, InterfaceStatus, Reloaded, Status, Took};
 use crate::table::{Sources, Table, Timing, changes};
@@ -122,6 +123,7 @@ impl Service {
                 raw,
             });
         }
+        memory::give_back();
         Ok(Self {
             settings,
             started: Instant::now(),
@@ -168,7 +170,12 @@ impl Service {
         report(&table);
         let local = interface::local_addresses(&interface::list().await?);
         // Copying tables and swapping maps blocks for some milliseconds.
-        tokio::task::block_in_place(|| self.install(table, &old, &local, started, read, resolve))
+        let reloaded = tokio::task::block_in_place(|| {
+            self.install(table, &old, &local, started, read, resolve)
+        });
+        drop(old);
+        memory::give_back();
+        reloaded
     }
 
     fn install(

@@ -1,0 +1,155 @@
+//! The headers of a request as they lie on the wire.
+
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum::Sum;
+
+/// An IPv4 address, in network byte order.
+pub type Address = [u8; 4];
+
+/// Ethernet's header, up to the first VLAN tag.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ethernet {
+    /// To whom.
+    pub destination: [u8; 6],
+    /// From whom.
+    pub source: [u8; 6],
+    /// What follows.
+    pub ethertype: U16,
+}
+
+/// What follows an [`ethertype`](Ethernet::ethertype) of [`VLAN`](ethertype::VLAN) or
+/// [`PROVIDER_VLAN`](ethertype::PROVIDER_VLAN).
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Tag {
+    /// Priority and VLAN number.
+    pub control: U16,
+    /// What follows.
+    pub ethertype: U16,
+}
+
+/// The ethertypes that matter.
+pub mod ethertype {
+    /// IP version 4.
+    pub const IPV4: u16 = 0x0800;
+    /// IEEE 802.1Q.
+    pub const VLAN: u16 = 0x8100;
+    /// IEEE 802.1ad.
+    pub const PROVIDER_VLAN: u16 = 0x88a8;
+}
+
+/// IPv4's header without options (RFC 791).
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ipv4 {
+    /// 4, and the header's length in words of four bytes.
+    pub version_ihl: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// Length of the packet, header included.
+    pub total_len: U16,
+    /// Which packet a fragment is of.
+    pub identification: U16,
+    /// Three flags, and the fragment's place in units of eight bytes.
+    pub fragment: U16,
+    /// Routers left to cross.
+    pub ttl: u8,
+    /// What the packet carries.
+    pub protocol: u8,
+    /// Checksum of the header.
+    pub checksum: [u8; 2],
+    /// From whom.
+    pub source: Address,
+    /// To whom.
+    pub destination: Address,
+}
+
+impl Ipv4 {
+    /// Bits of [`fragment`](Self::fragment): do not fragment.
+    pub const DONT_FRAGMENT: u16 = 0x4000;
+    /// More fragments follow.
+    pub const MORE_FRAGMENTS: u16 = 0x2000;
+    /// The fragment's place.
+    pub const FRAGMENT_OFFSET: u16 = 0x1fff;
+    /// [`protocol`](Self::protocol): UDP.
+    pub const UDP: u8 = 17;
+
+    /// Length of the header in bytes, options included.
+    #[inline(always)]
+    #[must_use]
+    pub fn header_len(&self) -> usize {
+        usize::from(self.version_ihl & 0x0f) * 4
+    }
+
+    /// The sum over the header, its options not included.
+    #[inline(always)]
+    #[must_use]
+    pub fn sum(&self) -> Sum {
+        let (words, _) = self.as_bytes().as_chunks::<4>();
+        words
+            .iter()
+            .fold(Sum::default(), |sum, word| sum.word(*word))
+    }
+}
+
+/// UDP's header (RFC 768).
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Udp {
+    /// The port it comes from.
+    pub source: U16,
+    /// The port it goes to.
+    pub destination: U16,
+    /// Length of the datagram, header included.
+    pub len: U16,
+    /// Checksum of addresses, header and content; 0 for none.
+    pub checksum: [u8; 2],
+}
+
+/// BOOTP's fixed part, with the cookie that tells it to be DHCP (RFC 2131, section 2).
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Bootp {
+    /// 1 for requests, 2 for replies.
+    pub op: u8,
+    /// Kind of hardware address.
+    pub htype: u8,
+    /// Length of the hardware address in bytes.
+    pub hlen: u8,
+    /// Relays crossed.
+    pub hops: u8,
+    /// The client's number for this exchange.
+    pub xid: [u8; 4],
+    /// Seconds since the client began.
+    pub secs: [u8; 2],
+    /// The broadcast flag.
+    pub flags: [u8; 2],
+    /// The client's address.
+    pub ciaddr: Address,
+    /// The address given to the client.
+    pub yiaddr: Address,
+    /// The server to boot from.
+    pub siaddr: Address,
+    /// The relay.
+    pub giaddr: Address,
+    /// The client's hardware address.
+    pub chaddr: [u8; 16],
+    /// The server's name.
+    pub sname: [u8; 64],
+    /// The boot file.
+    pub file: [u8; 128],
+    /// 99, 130, 83, 99.
+    pub cookie: [u8; 4],
+}
+
+impl Bootp {
+    /// [`op`](Self::op): a request.
+    pub const REQUEST: u8 = 1;
+    /// A reply.
+    pub const REPLY: u8 = 2;
+    /// [`cookie`](Self::cookie) (RFC 2131, section 3).
+    pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
+}

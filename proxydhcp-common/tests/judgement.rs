@@ -1,0 +1,321 @@
+//! The fast and the full judgement over frames of every kind: real requests, requests with some
+//! bytes changed, requests cut short, and noise.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "test helpers, and what proptest makes"
+)]
+
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proxydhcp_common::checksum::Sum;
+use proxydhcp_common::frame::{Frame, Slice};
+use proxydhcp_common::judge::{Reason, Stop, Tables, judge};
+use proxydhcp_common::nodes::{Line, Target};
+use proxydhcp_common::template::{Loader, MAX_BODY, Template, number};
+use proxydhcp_common::{reply, unusual};
+use proxydhcp_lab::{Checksum, RequestFrame, SERVER_ADDRESS, VlanTag};
+
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// One node, one host address, and templates that can be told apart.
+struct Fixture {
+    lines: [Line; 2],
+    templates: Vec<Template>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let mut bucket = Line::default();
+        for (slot, (address, target)) in
+            [(SERVER_ADDRESS, Target::HOST), (CLIENT, Target::node(0, 0))]
+                .into_iter()
+                .enumerate()
+        {
+            bucket.keys[slot] = u32::from_ne_bytes(address.octets());
+            bucket.targets[slot] = target.stored();
+        }
+        Self {
+            lines: [Line::header(1, None), bucket],
+            templates: Loader::ALL
+                .into_iter()
+                .flat_map(|loader| [template(loader, false), template(loader, true)])
+                .collect(),
+        }
+    }
+}
+
+/// As userspace encodes it: cookie, 53, 54, 60, 97 if asked for, and the end.
+fn template(loader: Loader, uuid: bool) -> Template {
+    let mut body = [0; MAX_BODY];
+    body[64] = b'0' + loader as u8;
+    let mut options = vec![99, 130, 83, 99, 53, 1, 5, 54, 4, 0, 0, 0, 0, 60, 9];
+    options.extend(b"PXEClient");
+    if uuid {
+        options.extend([97, 17]);
+        options.extend([0; 17]);
+    }
+    options.push(255);
+    body[192..][..options.len()].copy_from_slice(&options);
+    Template {
+        siaddr: [0; 4],
+        len: 256 + 8 * loader as u16,
+        sum: Sum::default().bytes(&body).fold(),
+        body,
+    }
+}
+
+impl Tables for Fixture {
+    type Lines = [Line];
+
+    fn nodes(&self) -> Option<&[Line]> {
+        Some(&self.lines)
+    }
+
+    fn template(&self, target: Target, loader: Loader, uuid: bool) -> Option<&Template> {
+        self.templates
+            .get(number(target.winpe(), loader, uuid) as usize)
+    }
+}
+
+/// The reply of the fast path, or its verdict.
+fn fast(frame: &[u8], tables: &Fixture) -> Result<Vec<u8>, Stop> {
+    let mut buffer = [0; 4096];
+    buffer[..frame.len()].copy_from_slice(frame);
+    let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
+    let answer = judge(&slice, tables)?;
+    reply::write(&mut slice, &answer).unwrap();
+    Ok(slice.all().to_vec())
+}
+
+/// The reply of the full judgement, or its verdict.
+fn full(frame: &[u8], tables: &Fixture, vouched: bool) -> Result<Vec<u8>, Stop> {
+    let mut buffer = [0; 4096];
+    buffer[..frame.len()].copy_from_slice(frame);
+    let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
+    let answer = unusual::judge(&mut slice, tables, MAC, vouched)?;
+    unusual::write(&mut slice, &answer).unwrap();
+    Ok(slice.all().to_vec())
+}
+
+/// What must hold for every frame there is.
+fn check(frame: &[u8], tables: &Fixture) -> Result<(), TestCaseError> {
+    let full = full(frame, tables, false);
+    prop_assert_ne!(&full, &Err(Stop::Unusual));
+    match fast(frame, tables) {
+        // It may leave a frame to the full judgement, but never say anything else than that.
+        Err(Stop::Unusual) => {}
+        verdict => prop_assert_eq!(&verdict, &full),
+    }
+    if let Ok(reply) = full {
+        check_reply(frame, &reply)?;
+    }
+    Ok(())
+}
+
+/// A reply goes where its request came from, checks out, and is not a request itself.
+fn check_reply(request: &[u8], reply: &[u8]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(&reply[..6], &request[6..12]);
+    let ip = match [reply[12], reply[13], reply[16], reply[17]] {
+        [8, 0, ..] => 14,
+        [_, _, 8, 0] => 18,
+        _ => 22,
+    };
+    let total = usize::from(u16::from_be_bytes([reply[ip + 2], reply[ip + 3]]));
+    prop_assert_eq!(reply.len(), ip + total);
+    prop_assert!(Sum::default().bytes(&reply[ip..ip + 20]).is_right());
+    prop_assert!(
+        Sum::default()
+            .bytes(&reply[ip + 12..])
+            .number(17)
+            .number(total as u16 - 20)
+            .is_right()
+    );
+    prop_assert_eq!(reply[ip + 28], 2);
+    let mut buffer = reply.to_vec();
+    let len = buffer.len();
+    let slice = Slice::new(&mut buffer, len).unwrap();
+    prop_assert!(judge(&slice, &Fixture::new()).is_err());
+    prop_assert_eq!(slice.len(), len);
+    Ok(())
+}
+
+/// Requests that are answered by one path or the other.
+fn requests() -> Vec<RequestFrame> {
+    let mut requests = Vec::new();
+    for arch in [0, 7, 9] {
+        requests.extend([
+            RequestFrame::edk2(CLIENT, arch),
+            RequestFrame::ipxe(CLIENT, arch),
+            RequestFrame::legacy(CLIENT, arch),
+            RequestFrame::wdsmgfw(CLIENT, arch),
+            RequestFrame::edk2_discovery(CLIENT, arch, 0x8001, 2),
+        ]);
+    }
+    let plain = RequestFrame::edk2(CLIENT, 7);
+    let mut tagged = plain.clone();
+    tagged.vlan_tags = vec![VlanTag {
+        protocol: 0x8100,
+        control: 0x2064,
+    }];
+    let mut doubly = tagged.clone();
+    doubly.vlan_tags.insert(
+        0,
+        VlanTag {
+            protocol: 0x88a8,
+            control: 7,
+        },
+    );
+    let mut optioned = plain.clone();
+    optioned.ip_options = vec![7, 7, 4, 0, 0, 0, 0, 0];
+    let mut padded = plain.clone();
+    padded
+        .options
+        .splice(1..1, (0..40).map(|_| (0, Vec::new())));
+    let mut unsummed = plain.clone();
+    unsummed.udp_checksum = Checksum::Zero;
+    let mut broadcast = plain;
+    broadcast.destination_mac = [255; 6];
+    requests.extend([tagged, doubly, optioned, padded, unsummed, broadcast]);
+    requests
+}
+
+/// Puts right what a change of bytes has made wrong, so that the change itself is judged.
+fn mend_checksums(frame: &mut [u8]) {
+    let ip = match frame {
+        [_, _, _, _, _, _, _, _, _, _, _, _, 8, 0, ..] => 14,
+        _ => return,
+    };
+    if frame.len() < ip + 28 || frame[ip] != 0x45 {
+        return;
+    }
+    frame[ip + 10..ip + 12].fill(0);
+    let field = Sum::default().bytes(&frame[ip..ip + 20]).field();
+    frame[ip + 10..ip + 12].copy_from_slice(&field);
+    let udp_len = usize::from(u16::from_be_bytes([frame[ip + 24], frame[ip + 25]]));
+    if let Some(udp) = frame.get(ip + 20..ip + 20 + udp_len)
+        && udp_len >= 8
+    {
+        let old = Sum::default().pair([udp[6], udp[7]]).fold();
+        let sum = Sum::default()
+            .bytes(&frame[ip + 12..ip + 20])
+            .number(17)
+            .number(udp_len as u16)
+            .bytes(udp)
+            .plus(Sum::folded(!old));
+        frame[ip + 26..ip + 28].copy_from_slice(&sum.udp_field());
+    }
+}
+
+#[test]
+fn every_request_is_answered() {
+    let tables = Fixture::new();
+    for request in requests() {
+        let frame = request.bytes();
+        let reply = full(&frame, &tables, false).unwrap();
+        check(&frame, &tables).unwrap();
+        check_reply(&frame, &reply).unwrap();
+    }
+}
+
+#[test]
+fn a_checksum_that_is_not_made_yet_is_the_kernel_s_to_vouch_for() {
+    let tables = Fixture::new();
+    let mut request = RequestFrame::edk2(CLIENT, 7);
+    let right = fast(&request.bytes(), &tables).unwrap();
+    request.udp_checksum = Checksum::Unfinished;
+    let frame = request.bytes();
+    assert_eq!(fast(&frame, &tables), Err(Stop::Unusual));
+    assert_eq!(
+        full(&frame, &tables, false),
+        Err(Stop::Refuse(Reason::Checksum))
+    );
+    assert_eq!(full(&frame, &tables, true).as_ref(), Ok(&right));
+}
+
+#[test]
+fn a_reply_that_does_not_fit_leaves_the_request_whole() {
+    let tables = Fixture::new();
+    let frame = RequestFrame::wdsmgfw(CLIENT, 7).bytes();
+    let mut buffer = frame.clone();
+    let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
+    let mut answer = judge(&slice, &tables).unwrap();
+    let long = Template {
+        len: MAX_BODY as u16,
+        ..template(Loader::Uefi, true)
+    };
+    answer.template = &long;
+    assert_eq!(reply::write(&mut slice, &answer), Err(reply::Fault::NoRoom));
+    assert_eq!(slice.all(), frame);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn changed_bytes(
+        request in any::<Index>(),
+        changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..6),
+        mend in proptest::bool::weighted(0.8),
+    ) {
+        let mut frame = request.get(&requests()).bytes();
+        for (at, value) in changes {
+            *at.get_mut(&mut frame) = value;
+        }
+        if mend {
+            mend_checksums(&mut frame);
+        }
+        check(&frame, &Fixture::new())?;
+    }
+
+    #[test]
+    fn changed_options(
+        request in any::<Index>(),
+        options in proptest::collection::vec(
+            (
+                prop_oneof![Just(0u8), Just(43), Just(52), Just(53), Just(60), Just(93), Just(97), Just(255), any::<u8>()],
+                proptest::collection::vec(any::<u8>(), 0..24),
+            ),
+            0..30,
+        ),
+        at in any::<Index>(),
+        tail in proptest::collection::vec(any::<u8>(), 0..4),
+    ) {
+        let mut request = request.get(&requests()).clone();
+        let at = at.index(request.options.len() + 1);
+        request.options.splice(at..at, options);
+        request.tail = tail;
+        check(&request.bytes(), &Fixture::new())?;
+    }
+
+    #[test]
+    fn cut_short(request in any::<Index>(), len in any::<Index>(), mend in any::<bool>()) {
+        let mut frame = request.get(&requests()).bytes();
+        frame.truncate(len.index(frame.len()));
+        if mend {
+            mend_checksums(&mut frame);
+        }
+        check(&frame, &Fixture::new())?;
+    }
+
+    #[test]
+    fn noise(
+        head in any::<bool>(),
+        noise in proptest::collection::vec(any::<u8>(), 0..1600),
+    ) {
+        let mut frame = noise;
+        if head {
+            // Behind headers that lead to this project at all.
+            let request = RequestFrame::edk2(CLIENT, 7).bytes();
+            let len = frame.len().min(42);
+            frame[..len].copy_from_slice(&request[..len]);
+            mend_checksums(&mut frame);
+        }
+        check(&frame, &Fixture::new())?;
+    }
+}
