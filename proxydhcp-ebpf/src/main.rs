@@ -1,8 +1,8 @@
-//! The XDP program: answers plain requests of known nodes in place, drops and counts what must not
-//! be answered, and lets everything else pass untouched.
+//! The XDP programs: one answers plain requests of known nodes in place, one gives them to a
+//! socket. Both drop and count what must not be answered, and let everything else pass untouched.
 //!
-//! What a request is and what the reply says is decided by `proxydhcp-common`; this program lends
-//! it the packet ([`packet`]) and the tables ([`maps`]), and turns the verdict into an XDP action.
+//! What a request is and what the reply says is decided by `proxydhcp-common`; these programs lend
+//! it the packet ([`packet`]) and the tables ([`maps`]), and turn the verdict into an XDP action.
 #![no_std]
 #![no_main]
 #![allow(missing_docs, unreachable_pub, reason = "of what the xdp macro makes")]
@@ -20,12 +20,12 @@ use proxydhcp_common::counters::{ANSWERED, HANDED_UP, refused};
 use proxydhcp_common::judge::{Reason, Stop, judge};
 use proxydhcp_common::reply::{self, Fault};
 
-use crate::maps::{Maps, count};
+use crate::maps::{Maps, count, to_socket};
 use crate::packet::Packet;
 
-/// Attached to each interface that the `kernel` datapath serves.
+/// Attached to the interfaces that the `kernel` datapath serves: answers.
 #[xdp]
-pub fn proxydhcp(ctx: XdpContext) -> u32 {
+pub fn answer(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(&ctx);
     match judge(&packet, &Maps) {
         Ok(answer) => match reply::write(&mut packet, &answer) {
@@ -38,9 +38,26 @@ pub fn proxydhcp(ctx: XdpContext) -> u32 {
                 act(refused(Reason::Length), XDP_DROP)
             }
         },
-        Err(Stop::NotOurs) => XDP_PASS,
-        Err(Stop::Unusual) => act(HANDED_UP, XDP_PASS),
-        Err(Stop::Refuse(reason)) => act(refused(reason), XDP_DROP),
+        Err(stop) => refrain(stop),
+    }
+}
+
+/// Attached to the interfaces that the `af-xdp` datapath serves: gives what it would have answered
+/// to the socket of the queue it came by, or lets it pass where there is none.
+#[xdp]
+pub fn redirect(ctx: XdpContext) -> u32 {
+    match judge(&Packet::new(&ctx), &Maps) {
+        Ok(_) => act(HANDED_UP, to_socket(ctx.rx_queue_index())),
+        Err(stop) => refrain(stop),
+    }
+}
+
+#[inline(always)]
+fn refrain(stop: Stop) -> u32 {
+    match stop {
+        Stop::NotOurs => XDP_PASS,
+        Stop::Unusual => act(HANDED_UP, XDP_PASS),
+        Stop::Refuse(reason) => act(refused(reason), XDP_DROP),
     }
 }
 

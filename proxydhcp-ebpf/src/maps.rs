@@ -1,6 +1,7 @@
 //! The maps, and how the protocol core reads them.
 
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray};
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, XskMap};
 use aya_ebpf::macros::btf_map;
 use proxydhcp_common::counters::Counts;
 use proxydhcp_common::judge::Tables;
@@ -22,6 +23,10 @@ static TEMPLATES: ArrayOfMaps<Array<Template, 1, TABLE>, 2> = ArrayOfMaps::new()
 /// What has become of the requests.
 #[btf_map]
 static COUNTERS: PerCpuArray<Counts, 1> = PerCpuArray::new();
+
+/// The sockets of the `af-xdp` datapath, by queue.
+#[btf_map]
+static SOCKETS: XskMap<256> = XskMap::new();
 
 /// A node table's lines in its map.
 #[repr(transparent)]
@@ -63,5 +68,13 @@ pub(crate) fn count(counter: usize) {
     // SAFETY: the pointer is to this CPU's own counters, which XDP does not interrupt.
     if let Some(count) = unsafe { (*counts).get_mut(counter) } {
         *count += 1;
+    }
+}
+
+/// The action that gives the packet to the socket of `queue`, or lets it pass where there is none.
+#[inline(always)]
+pub(crate) fn to_socket(queue: u32) -> u32 {
+    match SOCKETS.redirect(queue, XDP_PASS.into()) {
+        Ok(action) | Err(action) => action,
     }
 }

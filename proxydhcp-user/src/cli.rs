@@ -88,7 +88,7 @@ pub struct ServeArgs {
 /// Arguments of `reload`.
 #[derive(Clone, Debug, Args)]
 pub struct ReloadArgs {
-    /// Accept a file without any records: from then on no node is served
+    /// Accept files by which no node is served any more
     #[arg(long)]
     pub allow_empty: bool,
     /// Print the report as JSON
@@ -136,7 +136,7 @@ pub enum Path {
 pub enum XdpMode {
     /// native, else generic; on veth pairs generic
     Auto,
-    /// By the driver
+    /// By the driver, or not at all
     Native,
     /// By the network core, on any interface
     Generic,

@@ -10,18 +10,21 @@
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
 //! [`control`] its socket, [`status`] what it tells, and [`cli`] the commands.
 
+pub mod af_xdp;
+mod answer;
 pub mod cfg;
 pub mod cli;
 pub mod control;
 pub mod generation;
 pub mod hosts;
 pub mod interface;
-pub mod kernel;
 mod memory;
 pub mod port;
+pub mod program;
 pub mod raw;
 pub mod resolve;
 pub mod serve;
+pub mod served;
 pub mod service;
 pub mod status;
 pub mod table;

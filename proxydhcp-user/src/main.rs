@@ -1,6 +1,6 @@
 //! The `proxydhcp` command.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,15 +48,20 @@ fn reload(args: &ReloadArgs) -> Result<ExitCode> {
         Reply::Status(_) => anyhow::bail!("the daemon is of another version"),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&reloaded)?);
+        print(&serde_json::to_string_pretty(&reloaded)?);
     } else {
-        print!("{reloaded}");
+        print(&reloaded.to_string());
     }
     Ok(if reloaded.refused.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(2)
     })
+}
+
+/// Prints text with one newline at its end. Whoever reads it may have read enough.
+fn print(text: &str) {
+    let _ = writeln!(stdout(), "{}", text.trim_end());
 }
 
 fn status(args: &StatusArgs) -> Result<ExitCode> {
@@ -66,9 +71,9 @@ fn status(args: &StatusArgs) -> Result<ExitCode> {
         Reply::Reloaded(_) => anyhow::bail!("the daemon is of another version"),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        print(&serde_json::to_string_pretty(&status)?);
     } else {
-        print!("{status}");
+        print(&status.to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

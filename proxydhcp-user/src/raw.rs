@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts, HANDED_UP, refused};
-use proxydhcp_common::frame::{Frame, Slice};
-use proxydhcp_common::judge::{Reason, Stop, judge};
-use proxydhcp_common::{reply, unusual};
+use proxydhcp_common::counters::{ANSWERED, Counts};
+use proxydhcp_common::judge::{Reason, Stop};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
+use crate::answer::{Tally, answer};
 use crate::generation::Generation;
 use crate::interface::Interface;
 
@@ -39,26 +38,11 @@ const FRAME: usize = 2048;
 /// The datapath on one interface. Dropping it stops the thread.
 #[derive(Debug)]
 pub struct RawDatapath {
-    counters: Arc<Counters>,
+    tally: Arc<Tally>,
+    lost: AtomicU64,
     socket: Arc<OwnedFd>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What the thread counts.
-#[derive(Debug, Default)]
-struct Counters {
-    counts: [AtomicU64; COUNTERS],
-    unsent: AtomicU64,
-    lost: AtomicU64,
-}
-
-impl Counters {
-    fn count(&self, counter: usize) {
-        if let Some(counter) = self.counts.get(counter) {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 impl RawDatapath {
@@ -72,12 +56,12 @@ impl RawDatapath {
         let ring = Ring::open(interface.index, &filter::REQUESTS)
             .with_context(|| format!("cannot open a packet ring on {name}"))?;
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-        let counters = Arc::new(Counters::default());
+        let tally = Arc::new(Tally::default());
         let socket = ring.socket();
         let worker = Worker {
             ring,
             tables,
-            counters: Arc::clone(&counters),
+            tally: Arc::clone(&tally),
             mac: interface.mac,
             outbox: Outbox::new(Arc::clone(&socket)),
         };
@@ -87,7 +71,8 @@ impl RawDatapath {
             .name(format!("raw-{name}"))
             .spawn(move || worker.run(&interface, &stopped))?;
         Ok(Self {
-            counters,
+            tally,
+            lost: AtomicU64::new(0),
             socket,
             stop,
             thread: Some(thread),
@@ -96,23 +81,19 @@ impl RawDatapath {
 
     /// What has become of the frames that came in here.
     pub fn counts(&self) -> Counts {
-        let mut counts = [0; COUNTERS];
-        for (count, counter) in counts.iter_mut().zip(&self.counters.counts) {
-            *count = counter.load(Ordering::Relaxed);
-        }
-        counts
+        self.tally.counts()
     }
 
     /// Replies that the interface did not take.
     pub fn unsent(&self) -> u64 {
-        self.counters.unsent.load(Ordering::Relaxed)
+        self.tally.unsent.load(Ordering::Relaxed)
     }
 
     /// Frames that came while the ring was full.
     pub fn lost(&self) -> u64 {
         // The kernel forgets what it has told.
         let now = ring::lost(self.socket.as_fd()).unwrap_or(0);
-        let before = self.counters.lost.fetch_add(now.into(), Ordering::Relaxed);
+        let before = self.lost.fetch_add(now.into(), Ordering::Relaxed);
         before + u64::from(now)
     }
 }
@@ -131,7 +112,7 @@ impl Drop for RawDatapath {
 struct Worker {
     ring: Ring,
     tables: Arc<ArcSwap<Generation>>,
-    counters: Arc<Counters>,
+    tally: Arc<Tally>,
     mac: [u8; 6],
     outbox: Outbox,
 }
@@ -170,48 +151,27 @@ impl Worker {
         let Self {
             ring,
             tables,
-            counters,
+            tally,
             mac,
             outbox,
         } = self;
         let tables = tables.load();
         ring.read(|received| {
-            match answer(outbox.next(), &received, &tables, *mac) {
+            let buffer = outbox.next();
+            let answered = restore(buffer, &received)
+                .ok_or(Stop::Refuse(Reason::Length))
+                .and_then(|len| answer(buffer, len, &tables, *mac, received.vouched));
+            match answered {
                 Ok(len) => {
                     if outbox.push(len) {
-                        outbox.flush(counters);
+                        outbox.flush(tally);
                     }
                 }
-                Err(Stop::Refuse(reason)) => counters.count(refused(reason)),
-                // Nobody is left to hand it to.
-                Err(Stop::Unusual) => counters.count(HANDED_UP),
-                Err(Stop::NotOurs) => {}
+                Err(stop) => tally.stop(stop),
             }
         });
-        outbox.flush(counters);
+        outbox.flush(tally);
     }
-}
-
-/// Copies the frame to `buffer`, makes it the reply there and returns its length.
-fn answer(
-    buffer: &mut [u8],
-    received: &Received<'_>,
-    tables: &Generation,
-    mac: [u8; 6],
-) -> Result<usize, Stop> {
-    let len = restore(buffer, received).ok_or(Stop::Refuse(Reason::Length))?;
-    let mut frame = Slice::new(buffer, len).ok_or(Stop::Refuse(Reason::Length))?;
-    let written = match judge(&frame, tables) {
-        Ok(answer) => reply::write(&mut frame, &answer),
-        Err(Stop::Unusual) => {
-            let answer = unusual::judge(&mut frame, tables, mac, received.vouched)?;
-            unusual::write(&mut frame, &answer)
-        }
-        Err(stop) => return Err(stop),
-    };
-    // The buffer has room for every reply.
-    written.map_err(|_| Stop::Refuse(Reason::Length))?;
-    Ok(frame.len())
 }
 
 /// Puts the frame into `buffer` as it was on the wire.
@@ -264,7 +224,7 @@ impl Outbox {
     }
 
     /// Sends all replies.
-    fn flush(&mut self, counters: &Counters) {
+    fn flush(&mut self, tally: &Tally) {
         let mut sent = 0;
         while sent < self.filled {
             let (answered, failed) = match self.send(sent) {
@@ -273,10 +233,8 @@ impl Outbox {
                 // The first of them could not be sent: the interface is down, or out of buffers.
                 Err(_) => (0, 1),
             };
-            if let Some(counter) = counters.counts.get(ANSWERED) {
-                counter.fetch_add(answered as u64, Ordering::Relaxed);
-            }
-            counters.unsent.fetch_add(failed as u64, Ordering::Relaxed);
+            tally.add(ANSWERED, answered);
+            tally.unsent.fetch_add(failed as u64, Ordering::Relaxed);
             sent += answered + failed;
         }
         self.filled = 0;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use aya_log::EbpfLogger;
 use log::Log;
 use tokio::runtime::Builder;
@@ -16,9 +16,10 @@ use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
 use crate::control::Server;
 use crate::generation::Policy;
 use crate::interface;
-use crate::kernel::Mode;
 use crate::port::Port;
-use crate::service::{Modes, Service, Settings};
+use crate::program::{Duty, Mode};
+use crate::served::{self, Wish};
+use crate::service::{Service, Settings};
 use crate::table::Sources;
 
 /// How long the system resolver may take, at a start or a reload, for all names together.
@@ -43,7 +44,7 @@ pub fn serve(args: &ServeArgs) -> Result<()> {
 }
 
 async fn run(args: &ServeArgs) -> Result<()> {
-    let settings = settings(args)?;
+    let settings = settings(args);
     // Before anything that a signal could interrupt.
     let mut signals = Signals::new()?;
     let _port = Port::take()?;
@@ -73,24 +74,24 @@ async fn run(args: &ServeArgs) -> Result<()> {
         () = reloads => {}
         () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),
     }
+    service.stop();
     Ok(())
 }
 
-fn settings(args: &ServeArgs) -> Result<Settings> {
+fn settings(args: &ServeArgs) -> Settings {
     let mode = match args.xdp_mode {
         XdpMode::Auto => None,
         XdpMode::Native => Some(Mode::Native),
         XdpMode::Generic => Some(Mode::Generic),
     };
-    let modes = match (args.path, mode) {
-        (Path::Auto, None) => Modes::Auto,
-        (Path::Auto, Some(mode)) => Modes::Prefer(mode),
-        (Path::Kernel, None) => Modes::Any,
-        (Path::Kernel, Some(mode)) => Modes::Only(mode),
-        (Path::Raw, _) => Modes::Never,
-        (Path::AfXdp, _) => bail!("--path af-xdp is not built yet; use kernel or raw"),
+    let wish = |duty, or_raw| served::Path::Xdp(Wish { duty, mode, or_raw });
+    let path = match args.path {
+        Path::Auto => wish(Duty::Answer, true),
+        Path::Kernel => wish(Duty::Answer, false),
+        Path::AfXdp => wish(Duty::Redirect, false),
+        Path::Raw => served::Path::Raw,
     };
-    Ok(Settings {
+    Settings {
         sources: Sources {
             config: args.config.clone(),
             hosts: args.hosts.clone(),
@@ -101,8 +102,8 @@ fn settings(args: &ServeArgs) -> Result<Settings> {
             serve_unknown: args.unknown == Unknown::Default,
             next_server: args.next_server,
         },
-        modes,
-    })
+        path,
+    }
 }
 
 struct Signals {

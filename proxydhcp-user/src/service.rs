@@ -1,9 +1,11 @@
 //! The running service: its tables, its datapaths, and the reload that brings new tables to them.
 
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use aya_log::EbpfLogger;
 use log::Log;
@@ -11,10 +13,10 @@ use tracing::{error, info, warn};
 
 use crate::generation::{Generation, Policy};
 use crate::interface::{self, Interface};
-use crate::kernel::{KernelDatapath, KernelTables, Mode};
 use crate::memory;
-use crate::raw::RawDatapath;
-use crate::status::{Counters, Datapath, InterfaceStatus, Reloaded, Status, Took};
+use crate::program::KernelTables;
+use crate::served::{self, Path, Served};
+use crate::status::{Reloaded, Status, Took};
 use crate::table::{Sources, Table, Timing, changes};
 
 /// What is to be served, and how.
@@ -24,23 +26,8 @@ pub struct Settings {
     pub sources: Sources,
     /// What clients are told.
     pub policy: Policy,
-    /// The modes to try to attach the XDP program in; none for the raw datapath alone.
-    pub modes: Modes,
-}
-
-/// How the XDP program is to be attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Modes {
-    /// As it works best, or not at all.
-    Auto,
-    /// As it works best; it is an error if it does not.
-    Any,
-    /// In this mode; it is an error if it does not.
-    Only(Mode),
-    /// As well as this, or not at all.
-    Prefer(Mode),
-    /// Not at all.
-    Never,
+    /// Who answers.
+    pub path: Path,
 }
 
 /// The service. Dropping it stops all datapaths.
@@ -61,14 +48,6 @@ struct State {
     rejected: Option<String>,
 }
 
-/// An interface in service.
-struct Served {
-    interface: Interface,
-    /// First, so that it is detached before the ring behind it closes.
-    kernel: Option<KernelDatapath>,
-    raw: RawDatapath,
-}
-
 impl Service {
     /// Starts to serve `interfaces`. A file that is rejected does not keep the service from
     /// starting, with no nodes: it is reloaded when the file is mended.
@@ -81,54 +60,46 @@ impl Service {
         all: &[Interface],
         served: &[Interface],
     ) -> Result<Self> {
-        let (table, rejected) = match Table::load(&settings.sources).await {
+        let (mut table, rejected) = match Table::load(&settings.sources).await {
             Ok((table, _)) => (table, None),
             Err(error) => {
-                error!("{error}; serving no node until the file is mended and reloaded");
+                error!("no node is served until this is mended and reloaded: {error}");
                 (Table::empty(), Some(error.to_string()))
             }
         };
-        report(&table);
         let local = interface::local_addresses(all);
+        table.warn_of_own(&local);
+        report(&table);
         let generation = Generation::next(&Generation::default(), &table, &local, settings.policy)?;
-        let kernel_tables = match settings.modes {
-            Modes::Never => None,
-            _ => Some(KernelTables::new(&generation)),
-        };
-        let kernel_tables = match (settings.modes, kernel_tables.transpose()) {
-            (_, Ok(tables)) => tables,
-            (Modes::Auto | Modes::Prefer(_), Err(error)) => {
-                warn!("serving by raw, for the kernel refuses the tables: {error:#}");
+        let kernel_tables = match (&settings.path, KernelTables::new(&generation)) {
+            (Path::Raw, _) => None,
+            (_, Ok(tables)) => Some(tables),
+            (Path::Xdp(wish), Err(error)) if wish.or_raw => {
+                warn!("serving by raw: {error:#}");
                 None
             }
             (_, Err(error)) => return Err(error),
         };
         let tables = Arc::new(ArcSwap::from_pointee(generation));
-        let mut state = State {
-            served: Vec::new(),
-            table: Arc::new(table),
-            kernel_tables,
-            rejected,
-        };
+        let mut in_service = Vec::new();
         for interface in served {
-            // The ring first: from the first frame on, somebody takes what XDP hands up.
-            let raw = RawDatapath::start(interface, Arc::clone(&tables))?;
-            let kernel = match &state.kernel_tables {
-                Some(tables) => attach(settings.modes, interface, tables)?,
-                None => None,
+            let program = match (&settings.path, &kernel_tables) {
+                (Path::Xdp(wish), Some(tables)) => Some((wish, tables)),
+                _ => None,
             };
-            state.served.push(Served {
-                interface: interface.clone(),
-                kernel,
-                raw,
-            });
+            in_service.push(Served::start(interface, program, &tables)?);
         }
         memory::give_back();
         Ok(Self {
             settings,
             started: Instant::now(),
             tables,
-            state: Mutex::new(state),
+            state: Mutex::new(State {
+                served: in_service,
+                table: Arc::new(table),
+                kernel_tables,
+                rejected,
+            }),
             reloading: tokio::sync::Mutex::new(()),
         })
     }
@@ -158,17 +129,25 @@ impl Service {
 
     async fn reload_now(&self, allow_empty: bool) -> Result<Reloaded> {
         let started = Instant::now();
-        let (table, Timing { read, resolve }) = Table::load(&self.settings.sources).await?;
+        let (mut table, Timing { read, resolve }) = Table::load(&self.settings.sources).await?;
         let old = Arc::clone(&self.lock().table);
-        if table.records() == 0 && old.records() > 0 && !allow_empty {
+        if table.nodes().len() == 0 && old.nodes().len() > 0 && !allow_empty {
+            let config = self.settings.sources.config.display();
+            let fault = match table.records() {
+                0 => format!("{config} has no records, as if its writer had just begun"),
+                records => format!(
+                    "not one of the {records} records of {config} has an address; check {}",
+                    self.settings.sources.hosts.display()
+                ),
+            };
             bail!(
-                "{} has no records, as if its writer had just begun; if no node is to be served \
-                 any more, say so by `proxydhcp reload --allow-empty`",
-                self.settings.sources.config.display()
+                "{fault}; if no node is to be served any more, say so by \
+                 `proxydhcp reload --allow-empty`"
             );
         }
-        report(&table);
         let local = interface::local_addresses(&interface::list().await?);
+        table.warn_of_own(&local);
+        report(&table);
         // Copying tables and swapping maps blocks for some milliseconds.
         let reloaded = tokio::task::block_in_place(|| {
             self.install(table, &old, &local, started, read, resolve)
@@ -190,14 +169,19 @@ impl Service {
         let filling = Instant::now();
         let generation =
             Generation::next(&self.tables.load(), &table, local, self.settings.policy)?;
-        let mut state = self.lock();
-        let in_kernel = state.served.iter().any(|served| served.kernel.is_some());
+        let in_kernel = self.lock().served.iter().any(Served::has_program);
         let kernel_tables = in_kernel
             .then(|| KernelTables::new(&generation))
             .transpose()?;
         let swapping = Instant::now();
+        let mut state = self.lock();
         if let Some(tables) = &kernel_tables {
-            state.install(tables)?;
+            let State {
+                served,
+                kernel_tables: before,
+                ..
+            } = &mut *state;
+            served::install(served, tables, before.as_ref())?;
         }
         let number = generation.number;
         self.tables.store(Arc::new(generation));
@@ -243,6 +227,16 @@ impl Service {
         }
     }
 
+    /// Stops all datapaths, all at once: the kernel takes its time to let go of each.
+    pub fn stop(&self) {
+        let served = mem::take(&mut self.lock().served);
+        thread::scope(|scope| {
+            for one in served {
+                scope.spawn(move || drop(one));
+            }
+        });
+    }
+
     /// The line that says that requests are answered from now on.
     pub fn ready_line(&self) -> String {
         let state = self.lock();
@@ -257,104 +251,16 @@ impl Service {
     /// The logs of the XDP programs, once.
     pub fn take_logs(&self) -> Vec<EbpfLogger<&'static dyn Log>> {
         let mut state = self.lock();
-        let kernels = state.served.iter_mut().filter_map(|s| s.kernel.as_mut());
-        kernels.filter_map(KernelDatapath::take_log).collect()
+        state
+            .served
+            .iter_mut()
+            .filter_map(Served::take_log)
+            .collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         // Each change of the state is complete before anything that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// Installs the tables on all interfaces, or on none.
-    fn install(&mut self, tables: &KernelTables) -> Result<()> {
-        let mut kernels = self
-            .served
-            .iter_mut()
-            .filter_map(|served| Some((&served.interface, served.kernel.as_mut()?)));
-        let failure = kernels.find_map(|(interface, kernel)| {
-            let error = kernel.install(tables).err()?;
-            Some(error.context(format!("{}: cannot install the tables", interface.name)))
-        });
-        let Some(failure) = failure else {
-            return Ok(());
-        };
-        if let Some(before) = &self.kernel_tables {
-            for kernel in self.served.iter_mut().filter_map(|s| s.kernel.as_mut()) {
-                kernel.install(before).context("cannot go back either")?;
-            }
-        }
-        Err(failure)
-    }
-}
-
-impl Served {
-    fn describe(&self) -> String {
-        match &self.kernel {
-            Some(kernel) => format!("{} by kernel ({})", self.interface.name, kernel.mode()),
-            None => format!("{} by raw", self.interface.name),
-        }
-    }
-
-    fn status(&self) -> InterfaceStatus {
-        let kernel = self.kernel.as_ref().map(|kernel| match kernel.counts() {
-            Ok(counts) => Counters::new(&counts),
-            Err(error) => {
-                warn!(
-                    "{}: cannot read the counters: {error:#}",
-                    self.interface.name
-                );
-                Counters::default()
-            }
-        });
-        let raw = Counters {
-            unsent: self.raw.unsent(),
-            lost: self.raw.lost(),
-            ..Counters::new(&self.raw.counts())
-        };
-        InterfaceStatus {
-            name: self.interface.name.clone(),
-            datapath: match self.kernel {
-                Some(_) => Datapath::Kernel,
-                None => Datapath::Raw,
-            },
-            mode: self.kernel.as_ref().map(KernelDatapath::mode),
-            counters: kernel.clone().unwrap_or_default().plus(&raw),
-            kernel,
-            raw,
-        }
-    }
-}
-
-/// Attaches the XDP program as the settings say; `None` where the raw datapath serves alone.
-fn attach(
-    modes: Modes,
-    interface: &Interface,
-    tables: &KernelTables,
-) -> Result<Option<KernelDatapath>> {
-    let best: &[Mode] = if interface.is_veth {
-        // A veth peer drops what a native program sends back unless it has XDP or GRO itself,
-        // which cannot be told from this end.
-        &[Mode::Generic]
-    } else {
-        &[Mode::Native, Mode::Generic]
-    };
-    let attached = match &modes {
-        Modes::Never => return Ok(None),
-        Modes::Only(mode) | Modes::Prefer(mode) => {
-            KernelDatapath::attach(interface, &[*mode], tables)
-        }
-        Modes::Auto | Modes::Any => KernelDatapath::attach(interface, best, tables),
-    };
-    match (attached, modes) {
-        (Ok(kernel), _) => Ok(Some(kernel)),
-        (Err(error), Modes::Auto | Modes::Prefer(_)) => {
-            warn!("serving {} by raw: {error:#}", interface.name);
-            Ok(None)
-        }
-        (Err(error), _) => Err(error),
     }
 }
 

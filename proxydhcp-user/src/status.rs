@@ -9,7 +9,7 @@ use proxydhcp_common::judge::Reason;
 use serde::{Deserialize, Serialize};
 
 use crate::cfg::Refused;
-use crate::kernel::Mode;
+use crate::program::Mode;
 use crate::table::Changes;
 
 /// Who answers on an interface.
@@ -18,6 +18,8 @@ use crate::table::Changes;
 pub enum Datapath {
     /// The XDP program; what it hands up goes to the raw datapath.
     Kernel,
+    /// The sockets that the XDP program redirects to; what it lets pass goes to the raw datapath.
+    AfXdp,
     /// The raw datapath alone.
     Raw,
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Datapath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kernel => "kernel",
+            Self::AfXdp => "af-xdp",
             Self::Raw => "raw",
         })
     }
@@ -69,11 +72,18 @@ pub struct InterfaceStatus {
     pub datapath: Datapath,
     /// How the XDP program is attached, if it is.
     pub mode: Option<Mode>,
+    /// Whether the driver puts frames right into the memory of the AF_XDP sockets, where there are
+    /// any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub zero_copy: Option<bool>,
     /// What has become of the requests that came in there, on all datapaths together.
     pub counters: Counters,
     /// The XDP program's share, where there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub kernel: Option<Counters>,
+    pub program: Option<Counters>,
+    /// The share of the AF_XDP sockets, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub af_xdp: Option<Counters>,
     /// The raw datapath's share.
     pub raw: Counters,
 }
@@ -83,13 +93,13 @@ pub struct InterfaceStatus {
 pub struct Counters {
     /// Replies sent.
     pub answered: u64,
-    /// Frames that the XDP program left to the raw datapath, which counts them again.
+    /// Frames that the XDP program left to another datapath, which counts them again.
     pub handed_up: u64,
     /// Requests not answered, by reason; only reasons that have occurred.
     pub refused: BTreeMap<String, u64>,
     /// Replies that the interface did not take.
     pub unsent: u64,
-    /// Frames lost because the raw datapath's ring was full.
+    /// Frames lost because a datapath's ring was full.
     pub lost: u64,
 }
 
@@ -124,6 +134,27 @@ impl Counters {
     }
 }
 
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "answered {}", self.answered)?;
+        if self.handed_up > 0 {
+            write!(f, ", handed up {}", self.handed_up)?;
+        }
+        if !self.refused.is_empty() {
+            let refused: Vec<_> = self
+                .refused
+                .iter()
+                .map(|(reason, count)| format!("{reason} {count}"))
+                .collect();
+            write!(f, "; refused: {}", refused.join(", "))?;
+        }
+        if self.lost + self.unsent > 0 {
+            write!(f, "; LOST {}, UNSENT {}", self.lost, self.unsent)?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -138,22 +169,16 @@ impl fmt::Display for Status {
             self.config.display()
         )?;
         for interface in &self.interfaces {
-            let mode = interface
-                .mode
-                .map_or(String::new(), |mode| format!(" ({mode})"));
-            let counters = &interface.counters;
-            write!(
-                f,
-                "{}: {}{mode}, answered {}, handed up {}",
-                interface.name, interface.datapath, counters.answered, counters.handed_up
-            )?;
-            for (reason, count) in &counters.refused {
-                write!(f, ", refused for {reason} {count}")?;
+            write!(f, "{}: {}", interface.name, interface.datapath)?;
+            if let Some(mode) = interface.mode {
+                write!(f, " ({mode}")?;
+                match interface.zero_copy {
+                    Some(true) => write!(f, ", zero-copy)")?,
+                    Some(false) => write!(f, ", copying)")?,
+                    None => write!(f, ")")?,
+                }
             }
-            if counters.lost + counters.unsent > 0 {
-                write!(f, ", LOST {}, UNSENT {}", counters.lost, counters.unsent)?;
-            }
-            writeln!(f)?;
+            writeln!(f, ", {}", interface.counters)?;
         }
         if let Some(rejected) = &self.rejected {
             writeln!(f, "the newest file is NOT in service: {rejected}")?;
@@ -254,7 +279,7 @@ fn write_problems(
         let shown: Vec<_> = unresolved.iter().take(SHOWN).map(String::as_str).collect();
         writeln!(
             f,
-            "no address for: {}{}; add them to the hosts file or the DNS",
+            "no address for {}{}; add them to the hosts file or the DNS",
             shown.join(", "),
             and_more(unresolved.len() - shown.len())
         )?;

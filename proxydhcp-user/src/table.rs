@@ -56,8 +56,8 @@ pub enum LoadError {
     Hosts(#[from] FileError),
     /// Records, but none that can be served.
     #[error(
-        "{}: not one of its {records} records is sound: this is not a proxydhcp.cfg; \
-         check the path, or run nodeset again (record {}: {})",
+        "{}: not one of its {records} records is sound; record {}: {} \
+         (if this is no proxydhcp.cfg at all, check the path)",
         .path.display(), .first.number, .first.reason
     )]
     NotOneSound {
@@ -187,6 +187,18 @@ impl Table {
     /// What else an administrator should know: duplicates, conflicts, a missing hosts file.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Warns of nodes whose address is one of `local`, this host's own: they cannot be served.
+    pub fn warn_of_own(&mut self, local: &[Ipv4Addr]) {
+        for &address in local {
+            if let Some(Node { name, .. }) = self.node(address) {
+                self.warnings.push(format!(
+                    "{address}, where {name} is, is an address of this host, and not served; \
+                     correct the hosts file or the DNS"
+                ));
+            }
+        }
     }
 
     /// How many records `proxydhcp.cfg` has, refused ones and duplicates included.

@@ -151,7 +151,7 @@ fn noise_is_no_table() {
     noise.truncate(noise.len() / RECORD * RECORD);
     let error = load(&noise, None, SOON).unwrap_err().to_string();
     assert!(
-        error.contains("not one of its 52428 records is sound: this is not a proxydhcp.cfg"),
+        error.contains("not one of its 52428 records is sound; record 1: "),
         "{error}"
     );
     // In noise of this size one record is likely to look sound.
@@ -180,7 +180,7 @@ fn a_file_of_bad_records_says_what_is_wrong_with_them() {
         "{error}"
     );
     assert!(
-        error.contains("(record 1: the WinPE path /outside is outside"),
+        error.contains("; record 1: the WinPE path /outside is outside"),
         "{error}"
     );
 }

@@ -1,10 +1,11 @@
-//! The `kernel` datapath: the XDP program on one interface, and the tables it reads.
+//! The XDP program on one interface, and the tables it reads. It is the `kernel` datapath, and the
+//! first half of the `af-xdp` one.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
 
-use anyhow::{Context, Result, bail};
-use aya::maps::{Array, ArrayOfMaps, IterableMap, Map, MapData, PerCpuArray};
+use anyhow::{Context, Result, anyhow, bail};
+use aya::maps::{Array, ArrayOfMaps, IterableMap, Map, MapData, PerCpuArray, XskMap};
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader};
@@ -16,6 +17,7 @@ use proxydhcp_common::counters::{COUNTERS, Counts};
 use proxydhcp_common::nodes::Line;
 use proxydhcp_common::template::Template;
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 use zerocopy::IntoBytes;
 
 use crate::generation::Generation;
@@ -25,7 +27,24 @@ use crate::interface::Interface;
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/proxydhcp.bpf.o"));
 
-const PROGRAM: &str = "proxydhcp";
+/// What the program does with the requests that are to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// It answers them.
+    Answer,
+    /// It gives them to the socket of their queue.
+    Redirect,
+}
+
+impl Duty {
+    /// The name of the program in the object.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Redirect => "redirect",
+        }
+    }
+}
 
 type Nodes = Array<MapData, [u8; Line::SIZE]>;
 type Templates = Array<MapData, [u8; Template::SIZE]>;
@@ -47,7 +66,7 @@ impl KernelTables {
         // As the program's own definition has it: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
         const TABLE: u32 = 0x400 | 0x1000;
         let nodes = Nodes::create(u32::try_from(generation.lines().len())?, TABLE)
-            .context("cannot make the map of nodes")?;
+            .context("cannot make the map of nodes (it takes root, or CAP_BPF)")?;
         write(nodes.map(), generation.lines().as_bytes())?;
         let templates = Templates::create(u32::try_from(generation.templates().len())?, TABLE)
             .context("cannot make the map of templates")?;
@@ -93,48 +112,55 @@ impl fmt::Display for Mode {
 }
 
 /// The program on an interface. Dropping it detaches the program and frees its maps.
-pub struct KernelDatapath {
+pub struct Program {
     ebpf: Ebpf,
+    duty: Duty,
     mode: Mode,
     log: Option<EbpfLogger<&'static dyn Log>>,
 }
 
-impl KernelDatapath {
-    /// Loads the program with `tables` and attaches it to `interface` in the first of `modes`
-    /// that works.
+impl Program {
+    /// Loads the program with `tables`; it is not attached yet.
     ///
     /// # Errors
     ///
-    /// Why it cannot be loaded, or cannot be attached in any of the modes.
-    pub fn attach(interface: &Interface, modes: &[Mode], tables: &KernelTables) -> Result<Self> {
+    /// Why the kernel refuses it.
+    pub fn load(duty: Duty, tables: &KernelTables) -> Result<Self> {
         let mut ebpf = EbpfLoader::new()
             .load(OBJECT)
             .context("cannot load the XDP program's maps")?;
         let log = EbpfLogger::init(&mut ebpf).context("cannot read the XDP program's log")?;
-        let program: &mut Xdp = ebpf
-            .program_mut(PROGRAM)
-            .context("the object has no XDP program")?
-            .try_into()?;
-        program
-            .load()
-            .context("the kernel refuses the XDP program")?;
-        let mut datapath = Self {
+        let mut program = Self {
             ebpf,
+            duty,
             mode: Mode::Native,
             log: Some(log),
         };
+        program.xdp()?.load().map_err(explain_refusal)?;
         // Before the first frame comes.
-        datapath.install(tables)?;
-        datapath.attach_first(interface, modes)?;
-        Ok(datapath)
+        program.install(tables)?;
+        Ok(program)
     }
 
-    fn attach_first(&mut self, interface: &Interface, modes: &[Mode]) -> Result<()> {
-        let program: &mut Xdp = self
-            .ebpf
-            .program_mut(PROGRAM)
-            .context("the object has no XDP program")?
-            .try_into()?;
+    /// Makes `socket` the one that takes the requests of `queue`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; a queue number that is too large.
+    pub fn set_socket(&mut self, queue: u32, socket: impl AsRawFd) -> Result<()> {
+        let mut sockets = XskMap::try_from(self.map("SOCKETS")?)?;
+        sockets
+            .set(queue, socket, 0)
+            .with_context(|| format!("cannot serve queue {queue}"))
+    }
+
+    /// Attaches the program to `interface` in the first of `modes` that works.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be attached in any of the modes.
+    pub fn attach(&mut self, interface: &Interface, modes: &[Mode]) -> Result<()> {
+        let program = self.xdp()?;
         let mut refusals = Vec::new();
         for &mode in modes {
             let xdp_mode = match mode {
@@ -204,11 +230,34 @@ impl KernelDatapath {
         self.log.take()
     }
 
+    fn xdp(&mut self) -> Result<&mut Xdp> {
+        let program = self.ebpf.program_mut(self.duty.program());
+        Ok(program
+            .context("the object has no such program")?
+            .try_into()?)
+    }
+
     fn map(&mut self, name: &str) -> Result<&mut Map> {
         self.ebpf
             .map_mut(name)
             .with_context(|| format!("the object has no map {name}"))
     }
+}
+
+/// Why the kernel does not load the program, without the verifier's log of many pages.
+fn explain_refusal(error: ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return anyhow::Error::new(error).context("the XDP program cannot be loaded");
+    };
+    debug!("the verifier says: {verifier_log}");
+    anyhow!(
+        "the kernel refuses the XDP program: {io_error}; it takes root, or CAP_BPF, CAP_PERFMON \
+         and CAP_NET_ADMIN (RUST_LOG=debug shows the verifier's log)"
+    )
 }
 
 /// The kernel's error codes in the words of an administrator.

@@ -1,0 +1,209 @@
+//! The `af-xdp` datapath: a thread per queue answers the requests that the XDP program redirects
+//! into its socket, where they lie, and transmits them on the same queue.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts};
+use proxydhcp_common::judge::{Reason, Stop};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use tracing::warn;
+use xdp::Packet;
+use xdp::nic::NicIndex;
+
+use crate::answer::{Tally, answer};
+use crate::generation::Generation;
+use crate::interface::Interface;
+use crate::program::Program;
+
+mod queue;
+
+use queue::{Outcome, Queue, Socket};
+
+/// Frames of 2 KiB for all queues of an interface together: 64 MiB.
+const FRAMES: u32 = 1 << 15;
+
+/// The datapath on one interface. Dropping it stops the threads.
+pub struct AfXdpDatapath {
+    stop: Arc<OwnedFd>,
+    workers: Vec<Worker>,
+}
+
+struct Worker {
+    socket: Arc<Socket>,
+    tally: Arc<Tally>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl AfXdpDatapath {
+    /// Opens a socket on every queue of the interface, gives them to the program, which is not
+    /// attached yet, and starts their threads.
+    ///
+    /// # Errors
+    ///
+    /// The system's; mostly, lack of rights or of memory.
+    pub fn start(
+        interface: &Interface,
+        program: &mut Program,
+        tables: &Arc<ArcSwap<Generation>>,
+    ) -> Result<Self> {
+        let queues = NicIndex::new(interface.index)
+            .queue_counts()
+            .map_or(1, |queues| queues.rx_count().max(1));
+        let frames = (FRAMES / queues)
+            .checked_next_power_of_two()
+            .unwrap_or(FRAMES)
+            .clamp(1 << 11, 1 << 14);
+        let mut datapath = Self {
+            stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
+            workers: Vec::new(),
+        };
+        for queue in 0..queues {
+            let worker = datapath
+                .start_queue(interface, queue, frames, Arc::clone(tables))
+                .with_context(|| format!("no AF_XDP on queue {queue} of {}", interface.name))?;
+            program.set_socket(queue, worker.socket.as_raw_fd())?;
+            datapath.workers.push(worker);
+        }
+        Ok(datapath)
+    }
+
+    fn start_queue(
+        &self,
+        interface: &Interface,
+        queue: u32,
+        frames: u32,
+        tables: Arc<ArcSwap<Generation>>,
+    ) -> Result<Worker> {
+        let tally = Arc::new(Tally::default());
+        let counted = Arc::clone(&tally);
+        let stop = Arc::clone(&self.stop);
+        let (index, mac) = (interface.index, interface.mac);
+        let (opened, socket) = mpsc::channel();
+        // The memory belongs to the thread from the start: its pointers are not to be sent.
+        let thread = thread::Builder::new()
+            .name(format!("xdp-{}-{queue}", interface.name))
+            .spawn(move || {
+                let queue = match Queue::open(index, queue, frames) {
+                    Ok(queue) => queue,
+                    Err(error) => {
+                        // Nobody listens only where nobody waits for this queue.
+                        let _ = opened.send(Err(error));
+                        return;
+                    }
+                };
+                let socket = queue.socket();
+                let _ = opened.send(Ok(Arc::clone(&socket)));
+                run(queue, &socket, &stop, &tables, mac, &counted);
+            })?;
+        let socket = socket.recv().context("the thread ended")??;
+        Ok(Worker {
+            socket,
+            tally,
+            thread: Some(thread),
+        })
+    }
+
+    /// What has become of the requests that came to the sockets.
+    pub fn counts(&self) -> Counts {
+        let mut sum = [0; COUNTERS];
+        for worker in &self.workers {
+            for (sum, count) in sum.iter_mut().zip(worker.tally.counts()) {
+                *sum += count;
+            }
+        }
+        sum
+    }
+
+    /// Replies that the interface did not take at once.
+    pub fn unsent(&self) -> u64 {
+        let unsent = |worker: &Worker| worker.tally.unsent.load(Ordering::Relaxed);
+        self.workers.iter().map(unsent).sum()
+    }
+
+    /// Requests that came while a socket had no room.
+    pub fn lost(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.socket.lost()).sum()
+    }
+
+    /// Whether the driver and all sockets share their memory.
+    pub fn is_zero_copy(&self) -> bool {
+        self.workers
+            .iter()
+            .all(|worker| worker.socket.is_zero_copy())
+    }
+}
+
+impl Drop for AfXdpDatapath {
+    fn drop(&mut self) {
+        // Neither fails on what this thread itself holds open.
+        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn run(
+    mut queue: Queue,
+    socket: &Socket,
+    stop: &OwnedFd,
+    tables: &ArcSwap<Generation>,
+    mac: [u8; 6],
+    tally: &Tally,
+) {
+    loop {
+        let mut ready = [
+            PollFd::new(socket, PollFlags::IN),
+            PollFd::new(stop, PollFlags::IN),
+        ];
+        if let Err(error) = poll(&mut ready, None)
+            && error != rustix::io::Errno::INTR
+        {
+            warn!("cannot wait for requests: {error}");
+            return;
+        }
+        let [_, stopped] = ready.map(|ready| ready.revents());
+        if !stopped.is_empty() {
+            return;
+        }
+        loop {
+            let generation = tables.load();
+            let mut answered = 0;
+            let (received, unsent) =
+                queue.turn(|packet| match answer_packet(packet, &generation, mac) {
+                    Ok(()) => {
+                        answered += 1;
+                        Outcome::Transmit
+                    }
+                    Err(stop) => {
+                        tally.stop(stop);
+                        Outcome::Free
+                    }
+                });
+            tally.add(ANSWERED, answered - unsent.min(answered));
+            tally.unsent.fetch_add(unsent as u64, Ordering::Relaxed);
+            if received == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// Makes the packet its reply, where it lies.
+fn answer_packet(packet: &mut Packet, tables: &Generation, mac: [u8; 6]) -> Result<(), Stop> {
+    const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
+    let len = packet.len();
+    // To its full capacity, and then back to the reply's length.
+    let spare = i32::try_from(packet.capacity() - len).map_err(|_| NO_ROOM)?;
+    packet.adjust_tail(spare).map_err(|_| NO_ROOM)?;
+    let reply = answer(packet, len, tables, mac, false)?;
+    let surplus = i32::try_from(packet.len() - reply).map_err(|_| NO_ROOM)?;
+    packet.adjust_tail(-surplus).map_err(|_| NO_ROOM)
+}

@@ -1,0 +1,184 @@
+//! One queue's AF_XDP socket with its memory and its four rings. All `unsafe` of the af-xdp datapath
+//! is here.
+//!
+//! A frame is always in exactly one place: free, in the fill ring, in the receive ring, in
+//! [`Queue::inbox`] or [`Queue::outbox`], in the transmit ring, or in the completion ring.
+//!
+//! Safety: what the `xdp` crate asks of its callers is that no packet outlives the memory it lies
+//! in. Packets are only ever in the two boxes, which belong to the same owner as the memory and are
+//! empty between two calls of [`Queue::turn`]; callers see a packet by reference alone.
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+use xdp::nic::NicIndex;
+use xdp::slab::{HeapSlab, Slab};
+use xdp::socket::{XdpSocket, XdpSocketBuilder};
+use xdp::umem::{FrameSize, UmemCfgBuilder};
+use xdp::{Packet, RingConfigBuilder, Umem, WakableRings};
+
+/// Frames handled in one turn.
+const BATCH: usize = 64;
+
+/// A socket that other threads may ask for its counts.
+pub(super) struct Socket(XdpSocket);
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> c_int {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the socket is open for as long as this is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
+
+impl Socket {
+    /// Requests lost because no frame was free, or the receive ring was full.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.statistics().map_or(0, |statistics| {
+            statistics.rx_dropped + statistics.rx_ring_full
+        })
+    }
+
+    /// Whether the driver puts frames right into this socket's memory.
+    pub(super) fn is_zero_copy(&self) -> bool {
+        const XDP_OPTIONS: c_int = 8;
+        const ZERO_COPY: u32 = 1;
+        let mut options = 0u32;
+        #[expect(clippy::cast_possible_truncation, reason = "4")]
+        let mut len = size_of::<u32>() as libc::socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes of the number.
+        let result = unsafe {
+            libc::getsockopt(
+                self.as_raw_fd(),
+                libc::SOL_XDP,
+                XDP_OPTIONS,
+                ptr::from_mut(&mut options).cast(),
+                &raw mut len,
+            )
+        };
+        result == 0 && options & ZERO_COPY != 0
+    }
+}
+
+/// What becomes of a received packet.
+pub(super) enum Outcome {
+    /// It is a reply now.
+    Transmit,
+    /// It is not answered.
+    Free,
+}
+
+/// The socket, its memory and its rings.
+pub(super) struct Queue {
+    inbox: HeapSlab,
+    outbox: HeapSlab,
+    rings: WakableRings,
+    umem: Umem,
+    socket: Arc<Socket>,
+}
+
+impl Queue {
+    /// Opens queue number `queue` of an interface with `frames` frames of memory, a power of two;
+    /// the fill ring has them all from the start.
+    pub(super) fn open(interface: u32, queue: u32, frames: u32) -> Result<Self> {
+        let memory = UmemCfgBuilder {
+            frame_size: FrameSize::TwoK,
+            frame_count: frames,
+            ..UmemCfgBuilder::default()
+        };
+        let mut umem = Umem::map(memory.build()?).context("no memory for packets")?;
+        let sizes = RingConfigBuilder {
+            rx_count: frames,
+            tx_count: frames,
+            fill_count: frames,
+            completion_count: frames,
+        };
+        let mut builder = XdpSocketBuilder::new()?;
+        // The socket asks for wake-ups where the driver wants them. `poll` gives them for both
+        // directions, and only where they are wanted; so none is given by hand but to transmit.
+        let (mut rings, flags) = builder.build_wakable_rings(&umem, sizes.build()?)?;
+        // SAFETY: see the module.
+        unsafe { rings.fill_ring.enqueue(&mut umem, frames as usize, false) }?;
+        let socket = builder.bind(NicIndex::new(interface), queue, flags)?;
+        Ok(Self {
+            inbox: HeapSlab::with_capacity(BATCH),
+            outbox: HeapSlab::with_capacity(BATCH),
+            rings,
+            umem,
+            socket: Arc::new(Socket(socket)),
+        })
+    }
+
+    pub(super) fn socket(&self) -> Arc<Socket> {
+        Arc::clone(&self.socket)
+    }
+
+    /// Receives a batch, has `each` packet answered, and transmits the replies. Returns how many
+    /// packets came and how many replies could not be sent now.
+    pub(super) fn turn(&mut self, mut each: impl FnMut(&mut Packet) -> Outcome) -> (usize, usize) {
+        let received = match &mut self.rings.rx_ring {
+            // SAFETY: see the module.
+            Some(ring) => unsafe { ring.recv(&self.umem, &mut self.inbox) },
+            None => 0,
+        };
+        while let Some(mut packet) = self.inbox.pop_back() {
+            let left = match each(&mut packet) {
+                // As many fit as the inbox holds.
+                Outcome::Transmit => self.outbox.push_front(packet),
+                Outcome::Free => Some(packet),
+            };
+            if let Some(packet) = left {
+                self.umem.free_packet(packet);
+            }
+        }
+        let replies = self.outbox.len();
+        let unsent = match self.transmit() {
+            Ok(()) => 0,
+            // They go out with the next batch.
+            Err(_) => replies,
+        };
+        self.recycle();
+        (received, unsent)
+    }
+
+    fn transmit(&mut self) -> io::Result<()> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        if let Some(ring) = &mut self.rings.tx_ring {
+            // SAFETY: see the module.
+            unsafe { ring.send(&mut self.outbox, false) }?;
+        }
+        // The ring has a place for each frame there is.
+        debug_assert!(self.outbox.is_empty(), "the transmit ring was full");
+        loop {
+            match send(&*self.socket, &[], SendFlags::DONTWAIT) {
+                // The kernel takes a few dozen frames at a time.
+                Err(Errno::AGAIN | Errno::INTR) => self.recycle(),
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Gives frames that were transmitted, or never used, back to the kernel to receive into.
+    fn recycle(&mut self) {
+        let done = &mut self.rings.completion_ring;
+        while done.dequeue(&mut self.umem, BATCH) == BATCH {}
+        let free = self.umem.allocatable();
+        // SAFETY: see the module. Without a wake-up there is no system call that could fail.
+        let _ = unsafe { self.rings.fill_ring.enqueue(&mut self.umem, free, false) };
+    }
+}

@@ -1,0 +1,69 @@
+//! Answering a frame in a buffer of userspace, as all packet threads do.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, refused};
+use proxydhcp_common::frame::{Frame, Slice};
+use proxydhcp_common::judge::{Reason, Stop, judge};
+use proxydhcp_common::{reply, unusual};
+
+use crate::generation::Generation;
+
+/// Makes the frame in `buffer`'s first `len` bytes its own reply and returns the reply's length.
+/// For `mac` and `vouched` see [`unusual::judge`].
+pub(crate) fn answer(
+    buffer: &mut [u8],
+    len: usize,
+    tables: &Generation,
+    mac: [u8; 6],
+    vouched: bool,
+) -> Result<usize, Stop> {
+    const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
+    let mut frame = Slice::new(buffer, len).ok_or(NO_ROOM)?;
+    let written = match judge(&frame, tables) {
+        Ok(answer) => reply::write(&mut frame, &answer),
+        Err(Stop::Unusual) => {
+            let answer = unusual::judge(&mut frame, tables, mac, vouched)?;
+            unusual::write(&mut frame, &answer)
+        }
+        Err(stop) => return Err(stop),
+    };
+    written.map_err(|_| NO_ROOM)?;
+    Ok(frame.len())
+}
+
+/// What a packet thread counts.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    counts: [AtomicU64; COUNTERS],
+    /// Replies that the interface did not take.
+    pub(crate) unsent: AtomicU64,
+}
+
+impl Tally {
+    /// Counts a frame that is not answered.
+    pub(crate) fn stop(&self, stop: Stop) {
+        match stop {
+            Stop::NotOurs => {}
+            // Nobody is left to hand it to.
+            Stop::Unusual => self.add(HANDED_UP, 1),
+            Stop::Refuse(reason) => self.add(refused(reason), 1),
+        }
+    }
+
+    /// Adds to one of [`Counts`].
+    pub(crate) fn add(&self, counter: usize, count: usize) {
+        if let Some(counter) = self.counts.get(counter) {
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// All counts but the one of unsent replies.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = [0; COUNTERS];
+        for (count, counter) in counts.iter_mut().zip(&self.counts) {
+            *count = counter.load(Ordering::Relaxed);
+        }
+        counts
+    }
+}

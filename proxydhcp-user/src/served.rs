@@ -1,0 +1,199 @@
+//! An interface in service, with the datapaths that serve it.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use aya_log::EbpfLogger;
+use log::Log;
+use tracing::warn;
+
+use crate::af_xdp::AfXdpDatapath;
+use crate::generation::Generation;
+use crate::interface::Interface;
+use crate::program::{Duty, KernelTables, Mode, Program};
+use crate::raw::RawDatapath;
+use crate::status::{Counters, Datapath, InterfaceStatus};
+
+/// Who is to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// The XDP program, or the sockets it redirects to.
+    Xdp(Wish),
+    /// The raw datapath alone.
+    Raw,
+}
+
+/// What is asked of the XDP program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// What it does.
+    pub duty: Duty,
+    /// How it is attached; else as it works best.
+    pub mode: Option<Mode>,
+    /// Where it does not attach, the raw datapath serves; else that is an error.
+    pub or_raw: bool,
+}
+
+impl Wish {
+    /// The modes to try, the best first.
+    fn modes(self, interface: &Interface) -> &'static [Mode] {
+        match self.mode {
+            Some(Mode::Native) => &[Mode::Native],
+            Some(Mode::Generic) => &[Mode::Generic],
+            // A veth peer keeps what a native program sends back, unless it has an XDP program
+            // itself, which cannot be told from this end.
+            None if interface.is_veth => &[Mode::Generic],
+            None => &[Mode::Native, Mode::Generic],
+        }
+    }
+}
+
+/// An interface in service.
+pub(crate) struct Served {
+    interface: Interface,
+    /// First, so that it is detached before those behind it stop.
+    program: Option<Program>,
+    af_xdp: Option<AfXdpDatapath>,
+    raw: RawDatapath,
+}
+
+impl Served {
+    /// Starts to serve an interface: by the XDP program as wished, with these tables, and by the
+    /// raw datapath what the program leaves.
+    pub(crate) fn start(
+        interface: &Interface,
+        program: Option<(&Wish, &KernelTables)>,
+        tables: &Arc<ArcSwap<Generation>>,
+    ) -> Result<Self> {
+        let mut served = Self {
+            interface: interface.clone(),
+            program: None,
+            af_xdp: None,
+            // First: from the first frame on, somebody takes what the program lets pass.
+            raw: RawDatapath::start(interface, Arc::clone(tables))?,
+        };
+        let Some((wish, kernel_tables)) = program else {
+            return Ok(served);
+        };
+        match served.attach(*wish, kernel_tables, tables) {
+            Err(error) if wish.or_raw => {
+                warn!("serving {} by raw: {error:#}", interface.name);
+                Ok(served)
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(served),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        wish: Wish,
+        kernel_tables: &KernelTables,
+        tables: &Arc<ArcSwap<Generation>>,
+    ) -> Result<()> {
+        let interface = &self.interface;
+        let mut program = Program::load(wish.duty, kernel_tables)?;
+        // Its sockets are ready before the first request comes.
+        let af_xdp = match wish.duty {
+            Duty::Answer => None,
+            Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, tables)?),
+        };
+        program.attach(interface, wish.modes(interface))?;
+        if interface.is_veth && program.mode() == Mode::Native && wish.duty == Duty::Answer {
+            warn!(
+                "{} is a veth: its peer takes the replies of a native XDP program only if it has \
+                 an XDP program itself; --xdp-mode generic works with any peer",
+                interface.name
+            );
+        }
+        self.program = Some(program);
+        self.af_xdp = af_xdp;
+        Ok(())
+    }
+
+    pub(crate) fn has_program(&self) -> bool {
+        self.program.is_some()
+    }
+
+    pub(crate) fn take_log(&mut self) -> Option<EbpfLogger<&'static dyn Log>> {
+        self.program.as_mut()?.take_log()
+    }
+
+    fn datapath(&self) -> Datapath {
+        match (&self.program, &self.af_xdp) {
+            (Some(_), Some(_)) => Datapath::AfXdp,
+            (Some(_), None) => Datapath::Kernel,
+            (None, _) => Datapath::Raw,
+        }
+    }
+
+    /// Its part of the line that says that requests are answered.
+    pub(crate) fn describe(&self) -> String {
+        let (name, datapath) = (&self.interface.name, self.datapath());
+        match &self.program {
+            Some(program) => format!("{name} by {datapath} ({})", program.mode()),
+            None => format!("{name} by {datapath}"),
+        }
+    }
+
+    pub(crate) fn status(&self) -> InterfaceStatus {
+        let program = self.program.as_ref().map(|program| match program.counts() {
+            Ok(counts) => Counters::new(&counts),
+            Err(error) => {
+                let name = &self.interface.name;
+                warn!("{name}: cannot read the counters: {error:#}");
+                Counters::default()
+            }
+        });
+        let af_xdp = self.af_xdp.as_ref().map(|af_xdp| Counters {
+            unsent: af_xdp.unsent(),
+            lost: af_xdp.lost(),
+            ..Counters::new(&af_xdp.counts())
+        });
+        let raw = Counters {
+            unsent: self.raw.unsent(),
+            lost: self.raw.lost(),
+            ..Counters::new(&self.raw.counts())
+        };
+        let parts = [program.as_ref(), af_xdp.as_ref(), Some(&raw)];
+        InterfaceStatus {
+            name: self.interface.name.clone(),
+            datapath: self.datapath(),
+            mode: self.program.as_ref().map(Program::mode),
+            zero_copy: self.af_xdp.as_ref().map(AfXdpDatapath::is_zero_copy),
+            counters: parts
+                .into_iter()
+                .flatten()
+                .fold(Counters::default(), Counters::plus),
+            program,
+            af_xdp,
+            raw,
+        }
+    }
+}
+
+/// Installs the tables on all interfaces, or else leaves those of `before` on all.
+pub(crate) fn install(
+    served: &mut [Served],
+    tables: &KernelTables,
+    before: Option<&KernelTables>,
+) -> Result<()> {
+    let failure = served.iter_mut().find_map(|served| {
+        let error = served.program.as_mut()?.install(tables).err()?;
+        let name = &served.interface.name;
+        Some(error.context(format!("{name}: cannot install the tables")))
+    });
+    let Some(failure) = failure else {
+        return Ok(());
+    };
+    if let Some(before) = before {
+        for program in served
+            .iter_mut()
+            .filter_map(|served| served.program.as_mut())
+        {
+            program.install(before).context("cannot go back either")?;
+        }
+    }
+    Err(failure)
+}
