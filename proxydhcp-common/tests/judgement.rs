@@ -18,7 +18,8 @@ use proxydhcp_common::judge::{Reason, Stop, Tables, judge};
 use proxydhcp_common::nodes::{Line, Target};
 use proxydhcp_common::template::{Loader, MAX_BODY, Template, number};
 use proxydhcp_common::{reply, unusual};
-use proxydhcp_lab::{Checksum, RequestFrame, SERVER_ADDRESS, VlanTag};
+use proxydhcp_lab::corpus::{mend_checksums, requests};
+use proxydhcp_lab::{Checksum, RequestFrame, SERVER_ADDRESS};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -145,77 +146,10 @@ fn check_reply(request: &[u8], reply: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Requests that are answered by one path or the other.
-fn requests() -> Vec<RequestFrame> {
-    let mut requests = Vec::new();
-    for arch in [0, 7, 9] {
-        requests.extend([
-            RequestFrame::edk2(CLIENT, arch),
-            RequestFrame::ipxe(CLIENT, arch),
-            RequestFrame::legacy(CLIENT, arch),
-            RequestFrame::wdsmgfw(CLIENT, arch),
-            RequestFrame::edk2_discovery(CLIENT, arch, 0x8001, 2),
-        ]);
-    }
-    let plain = RequestFrame::edk2(CLIENT, 7);
-    let mut tagged = plain.clone();
-    tagged.vlan_tags = vec![VlanTag {
-        protocol: 0x8100,
-        control: 0x2064,
-    }];
-    let mut doubly = tagged.clone();
-    doubly.vlan_tags.insert(
-        0,
-        VlanTag {
-            protocol: 0x88a8,
-            control: 7,
-        },
-    );
-    let mut optioned = plain.clone();
-    optioned.ip_options = vec![7, 7, 4, 0, 0, 0, 0, 0];
-    let mut padded = plain.clone();
-    padded
-        .options
-        .splice(1..1, (0..40).map(|_| (0, Vec::new())));
-    let mut unsummed = plain.clone();
-    unsummed.udp_checksum = Checksum::Zero;
-    let mut broadcast = plain;
-    broadcast.destination_mac = [255; 6];
-    requests.extend([tagged, doubly, optioned, padded, unsummed, broadcast]);
-    requests
-}
-
-/// Puts right what a change of bytes has made wrong, so that the change itself is judged.
-fn mend_checksums(frame: &mut [u8]) {
-    let ip = match frame {
-        [_, _, _, _, _, _, _, _, _, _, _, _, 8, 0, ..] => 14,
-        _ => return,
-    };
-    if frame.len() < ip + 28 || frame[ip] != 0x45 {
-        return;
-    }
-    frame[ip + 10..ip + 12].fill(0);
-    let field = Sum::default().bytes(&frame[ip..ip + 20]).field();
-    frame[ip + 10..ip + 12].copy_from_slice(&field);
-    let udp_len = usize::from(u16::from_be_bytes([frame[ip + 24], frame[ip + 25]]));
-    if let Some(udp) = frame.get(ip + 20..ip + 20 + udp_len)
-        && udp_len >= 8
-    {
-        let old = Sum::default().pair([udp[6], udp[7]]).fold();
-        let sum = Sum::default()
-            .bytes(&frame[ip + 12..ip + 20])
-            .number(17)
-            .number(udp_len as u16)
-            .bytes(udp)
-            .plus(Sum::folded(!old));
-        frame[ip + 26..ip + 28].copy_from_slice(&sum.udp_field());
-    }
-}
-
 #[test]
 fn every_request_is_answered() {
     let tables = Fixture::new();
-    for request in requests() {
+    for request in requests(CLIENT) {
         let frame = request.bytes();
         let reply = full(&frame, &tables, false).unwrap();
         check(&frame, &tables).unwrap();
@@ -263,7 +197,7 @@ proptest! {
         changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..6),
         mend in proptest::bool::weighted(0.8),
     ) {
-        let mut frame = request.get(&requests()).bytes();
+        let mut frame = request.get(&requests(CLIENT)).bytes();
         for (at, value) in changes {
             *at.get_mut(&mut frame) = value;
         }
@@ -286,7 +220,7 @@ proptest! {
         at in any::<Index>(),
         tail in proptest::collection::vec(any::<u8>(), 0..4),
     ) {
-        let mut request = request.get(&requests()).clone();
+        let mut request = request.get(&requests(CLIENT)).clone();
         let at = at.index(request.options.len() + 1);
         request.options.splice(at..at, options);
         request.tail = tail;
@@ -295,7 +229,7 @@ proptest! {
 
     #[test]
     fn cut_short(request in any::<Index>(), len in any::<Index>(), mend in any::<bool>()) {
-        let mut frame = request.get(&requests()).bytes();
+        let mut frame = request.get(&requests(CLIENT)).bytes();
         frame.truncate(len.index(frame.len()));
         if mend {
             mend_checksums(&mut frame);

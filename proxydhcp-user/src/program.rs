@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, ArrayOfMaps, IterableMap, Map, MapData, PerCpuArray, XskMap};
-use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -223,6 +224,22 @@ impl Program {
             }
         }
         Ok(sum)
+    }
+
+    /// Runs the program on a frame, on no interface, and returns its action (`xdp_action` of
+    /// `linux/bpf.h`), what it made of the frame, and how long it took.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; frames of less than 14 bytes are none to it.
+    pub fn try_on(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>, Duration)> {
+        let mut made = vec![0; frame.len() + 1024];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut made);
+        let run = self.xdp()?.test_run(options)?;
+        made.truncate(run.data_size_out.try_into()?);
+        Ok((run.return_value, made, run.duration))
     }
 
     /// The program's log, once; reading from it is the caller's part.

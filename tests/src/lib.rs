@@ -6,9 +6,11 @@
 //! judges replies from the RFCs alone: neither shares a line with the code under test, so that a
 //! misreading in the one shows up against the other.
 
+pub mod bpf;
 pub mod capture;
 mod checksum;
 pub mod config;
+pub mod corpus;
 mod daemon;
 pub mod datagram;
 mod describe;

@@ -14,11 +14,20 @@ use crate::binary;
 #[command(after_help = "Examples:
   sudo cargo xtask test
   sudo cargo xtask test reload
-  sudo cargo xtask test reload -- --nocapture")]
+  sudo cargo xtask test reload -- --nocapture
+  sudo cargo xtask test --cases 1000000 --seed 7 random_frames")]
 pub(crate) struct Arguments {
     /// Runs only the tests whose names contain one of these.
     #[arg(value_name = "FILTER")]
     filters: Vec<OsString>,
+
+    /// How many random frames the kernel's and the userspace's judgement are compared on.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    cases: u64,
+
+    /// What those frames follow from; a failure names it.
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
 
     /// Arguments for the test runner itself.
     #[arg(last = true, value_name = "RUNNER ARGS")]
@@ -37,6 +46,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .args(&arguments.runner)
         .args(&arguments.filters)
         .env("PROXYDHCP_BIN", binary)
+        .env("PROXYDHCP_CASES", arguments.cases.to_string())
+        .env("PROXYDHCP_SEED", arguments.seed.to_string())
         .status()
         .context("cannot start cargo")?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
