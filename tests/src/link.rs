@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, LinkXdp};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use crate::{Namespace, pass};
@@ -132,15 +132,46 @@ pub fn set_up(namespace: &Namespace, interface: &str) -> Result<()> {
     })
 }
 
+/// The id of the XDP program that is attached to an interface, if there is one.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn xdp_program(namespace: &Namespace, interface: &str) -> Result<Option<u32>> {
+    let link = netlink(namespace, async |handle| find(&handle, interface).await)?;
+    let xdp = link
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::Xdp(xdp) => Some(xdp),
+            _ => None,
+        });
+    Ok(xdp.into_iter().flatten().find_map(|xdp| match xdp {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    }))
+}
+
+/// Attaches an XDP program that passes every frame on, as somebody else's would be, until the
+/// returned descriptor is dropped.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn occupy_xdp(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
+    namespace.run(|| pass::attach(interface))
+}
+
 async fn index_of(handle: &Handle, interface: &str) -> Result<u32> {
+    Ok(find(handle, interface).await?.header.index)
+}
+
+async fn find(handle: &Handle, interface: &str) -> Result<LinkMessage> {
     let missing = || format!("there is no interface {interface} in the namespace");
     let mut found = handle.link().get().match_name(interface).execute();
-    let link = found
+    found
         .try_next()
         .await
         .with_context(missing)?
-        .with_context(missing)?;
-    Ok(link.header.index)
+        .with_context(missing)
 }
 
 /// Runs one exchange with the kernel on a netlink socket that is opened inside `namespace`.

@@ -25,6 +25,8 @@ pub enum Datapath {
     Native,
     /// XDP by the network core.
     Generic,
+    /// Sockets that XDP redirects to.
+    AfXdp,
     /// The packet ring alone.
     Raw,
 }
@@ -37,6 +39,7 @@ impl Datapath {
         match self {
             Self::Native => &["--path", "kernel", "--xdp-mode", "native"],
             Self::Generic => &["--path", "kernel", "--xdp-mode", "generic"],
+            Self::AfXdp => &["--path", "af-xdp"],
             Self::Raw => &["--path", "raw"],
         }
     }
@@ -45,6 +48,7 @@ impl Datapath {
     pub fn name(self) -> &'static str {
         match self {
             Self::Native | Self::Generic => "kernel",
+            Self::AfXdp => "af-xdp",
             Self::Raw => "raw",
         }
     }
@@ -71,6 +75,18 @@ impl Files {
         Ok(Self {
             folder: TempDir::new()?,
         })
+    }
+
+    /// Those of the usual site.
+    pub fn usual() -> Result<Self> {
+        let files = Self::new()?;
+        files.write_config(&[("a", "winboot/a/"), ("b", "winboot/b"), ("default", "")])?;
+        files.write_hosts(&[
+            ("10.77.1.1", "a.cluster a"),
+            ("10.77.1.2", "b b.cluster"),
+            ("10.77.1.3", "default"),
+        ])?;
+        Ok(files)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -112,6 +128,15 @@ impl Files {
     }
 }
 
+/// The arguments that serve `files` on the lab's interface.
+pub fn serve_args(datapath: Datapath, files: &Files, more: &[&str]) -> Vec<String> {
+    let usual = ["serve", "-i", SERVER_INTERFACE];
+    let args = [&usual, datapath.args(), more].concat();
+    let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+    args.extend(files.args());
+    args
+}
+
 /// The nodes of the usual site.
 pub const NODE_A: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
 pub const NODE_B: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 2);
@@ -127,27 +152,17 @@ impl Site {
 
     /// The same with more arguments to `serve`.
     pub fn with(datapath: Datapath, more: &[&str]) -> Result<Self> {
-        let files = Files::new()?;
-        files.write_config(&[("a", "winboot/a/"), ("b", "winboot/b"), ("default", "")])?;
-        files.write_hosts(&[
-            ("10.77.1.1", "a.cluster a"),
-            ("10.77.1.2", "b b.cluster"),
-            ("10.77.1.3", "default"),
-        ])?;
-        Self::start(datapath, files, more)
+        Self::start(datapath, Files::usual()?, more)
     }
 
     /// Serves `files`.
     pub fn start(datapath: Datapath, files: Files, more: &[&str]) -> Result<Self> {
-        let lab = Lab::new()?;
-        let mut args = vec![
-            "serve".to_owned(),
-            "-i".to_owned(),
-            SERVER_INTERFACE.to_owned(),
-        ];
-        args.extend(datapath.args().iter().map(|&arg| arg.to_owned()));
-        args.extend(more.iter().map(|&arg| arg.to_owned()));
-        args.extend(files.args());
+        Self::start_in(Lab::new()?, datapath, files, more)
+    }
+
+    /// The same in a lab that is out of the ordinary.
+    pub fn start_in(lab: Lab, datapath: Datapath, files: Files, more: &[&str]) -> Result<Self> {
+        let args = serve_args(datapath, &files, more);
         let daemon = Daemon::start(&lab.server, &binary()?, &args)?;
         let tap = lab.tap()?;
         Ok(Self {
@@ -199,6 +214,8 @@ impl Site {
 
     /// The counters of the one interface, of all its datapaths together.
     pub fn counters(&self) -> Result<Value> {
-        Ok(self.status()?["interfaces"][0]["counters"].clone())
+        let status = self.status()?;
+        let counters = status.pointer("/interfaces/0/counters");
+        counters.cloned().context("the status has no counters")
     }
 }

@@ -2,5 +2,22 @@
 //! real kernel, and clients that are one network cable away.
 //!
 //! These tests need root, and the binary that `cargo xtask test` builds.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by what they say"
+)]
 
+mod accepted;
+mod addresses;
+mod captures;
+mod exchange;
+mod golden;
+mod passing;
+mod refusals;
 mod replies;
+mod silence;
+mod sizes;
+mod unusual;
+mod unusual_refusals;
+mod vlan;

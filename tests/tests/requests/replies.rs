@@ -2,13 +2,14 @@
 
 use anyhow::Result;
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::site::{NODE_A, NODE_B, NODE_DEFAULT, Site};
+use serde_json::json;
 
-use proxydhcp_lab::site::{Datapath, NODE_A, NODE_B, NODE_DEFAULT, Site};
+use crate::exchange::{Case, counts, on_every_datapath};
 
 #[test]
 fn every_firmware_gets_its_node_s_winpe() -> Result<()> {
-    let mut seen: Vec<Vec<Vec<u8>>> = Vec::new();
-    for datapath in Datapath::ALL {
+    on_every_datapath(|datapath| {
         let mut site = Site::usual(datapath)?;
         let mut replies = Vec::new();
         for (node, winpe) in [
@@ -17,26 +18,20 @@ fn every_firmware_gets_its_node_s_winpe() -> Result<()> {
             (NODE_DEFAULT, ""),
         ] {
             for arch in [0, 7, 9] {
-                for request in [
-                    RequestFrame::edk2(node, arch),
-                    RequestFrame::ipxe(node, arch),
-                    RequestFrame::legacy(node, arch),
-                    RequestFrame::wdsmgfw(node, arch),
+                for (shape, request) in [
+                    ("edk2", RequestFrame::edk2(node, arch)),
+                    ("ipxe", RequestFrame::ipxe(node, arch)),
+                    ("legacy", RequestFrame::legacy(node, arch)),
+                    ("wdsmgfw", RequestFrame::wdsmgfw(node, arch)),
                 ] {
-                    replies.push(site.ask(&request, winpe, arch)?);
+                    let name = format!("{node}, {shape}, architecture {arch}");
+                    replies.push(Case::new(name, request, winpe, arch).ask(&mut site)?);
                 }
             }
         }
-        let counters = site.counters()?;
-        assert_eq!(counters["answered"], 36, "{counters}");
-        assert_eq!(counters["handed_up"], 0, "{datapath:?}: {counters}");
-        assert_eq!(counters["refused"], serde_json::json!({}), "{counters}");
-        seen.push(replies);
-    }
-    let [native, generic, raw] = &seen[..] else {
-        unreachable!()
-    };
-    assert_eq!(native, generic);
-    assert_eq!(native, raw);
-    Ok(())
+        counts(&site, "/answered", &replies.len().into())?;
+        counts(&site, "/handed_up", &0.into())?;
+        counts(&site, "/refused", &json!({}))?;
+        Ok(replies)
+    })
 }

@@ -1,0 +1,53 @@
+//! A site of many nodes that all boot the same WinPE.
+
+use std::fmt::Write;
+use std::fs;
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::config::cfg_bytes;
+use proxydhcp_lab::site::Files;
+
+/// The nodes: `n0`, `n1` and so on.
+pub(crate) struct Cluster {
+    nodes: Vec<(String, Ipv4Addr)>,
+}
+
+impl Cluster {
+    pub(crate) fn new(count: u16) -> Self {
+        let first = u32::from(Ipv4Addr::new(10, 77, 4, 0));
+        let nodes = (0..count).map(|n| (format!("n{n}"), (first + u32::from(n)).into()));
+        Self {
+            nodes: nodes.collect(),
+        }
+    }
+
+    pub(crate) fn write_hosts(&self, files: &Files) -> Result<()> {
+        let mut text = String::new();
+        for (name, address) in &self.nodes {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{address} {name}.cluster {name}");
+        }
+        Ok(fs::write(files.path("hosts"), text)?)
+    }
+
+    /// Puts a whole new `proxydhcp.cfg` in place of the old one.
+    pub(crate) fn write_config(&self, files: &Files, winpe: &str) -> Result<()> {
+        let next = files.path("proxydhcp.cfg.next");
+        let records = self.nodes.iter().map(|(name, _)| (name, winpe));
+        fs::write(&next, cfg_bytes(records)?)?;
+        Ok(fs::rename(next, files.path("proxydhcp.cfg"))?)
+    }
+
+    /// Each node's request, with its architecture: UEFI and BIOS by turns.
+    pub(crate) fn requests(&self) -> Vec<(RequestFrame, u16)> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes
+            .map(|(n, (_, address))| match n % 2 {
+                0 => (RequestFrame::edk2(*address, 7), 7),
+                _ => (RequestFrame::ipxe(*address, 0), 0),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,30 @@
+//! The daemon in an administrator's hands, in private networks: reloads, bad files, stops and
+//! starts, and the commands.
+//!
+//! These tests need root, and the binary that `cargo xtask test` builds. With `--nocapture` they
+//! tell the times and rates that they have seen.
+
+use proxydhcp_lab::site::Datapath;
+
+mod alone;
+mod cluster;
+mod commands;
+mod conflicts;
+mod control;
+mod ended;
+mod files;
+mod interfaces;
+mod ready;
+mod records;
+mod reload;
+mod reload_under_load;
+mod resolver;
+mod stop;
+
+/// Each way that a request can be answered.
+const DATAPATHS: [Datapath; 4] = [
+    Datapath::Native,
+    Datapath::Generic,
+    Datapath::AfXdp,
+    Datapath::Raw,
+];

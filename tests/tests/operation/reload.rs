@@ -1,0 +1,105 @@
+//! What a reload changes, for the nodes and for who asked for it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::site::{Datapath, NODE_A, NODE_B, NODE_DEFAULT, Site};
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::DATAPATHS;
+use crate::ended::Ended;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_signal_reloads() -> Result<()> {
+    for datapath in DATAPATHS {
+        let mut site = Site::usual(datapath)?;
+        let request = RequestFrame::edk2(NODE_A, 7);
+        site.ask(&request, "winboot/a/", 7)?;
+        site.files.write_config(&[("a", "winboot/other")])?;
+        site.daemon.signal(Signal::USR1)?;
+        let asked = Instant::now();
+        while site.status()?["generation"] == 1 {
+            ensure!(asked.elapsed() < PATIENCE, "{}", site.describe());
+        }
+        site.ask(&request, "winboot/other/", 7)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn it_tells_what_it_has_changed() -> Result<()> {
+    let mut site = Site::usual(Datapath::Native)?;
+    site.files
+        .write_config(&[("a", "winboot/a"), ("b", "winboot/c"), ("new", "")])?;
+    site.files.write_hosts(&[
+        ("10.77.1.1", "a.cluster a"),
+        ("10.77.1.2", "b b.cluster"),
+        ("10.77.1.3", "default"),
+        ("10.77.1.4", "new"),
+    ])?;
+    let reload = Ended::command(&site, &["reload"])?;
+    assert_eq!(reload.code, Some(0), "{reload:?}");
+    let lines: Vec<&str> = reload.stdout.lines().collect();
+    let summary = "generation 2: 3 nodes; 1 added, 1 removed, 1 changed; ";
+    assert!(lines[0].starts_with(summary), "{reload:?}");
+    assert!(lines[0].contains(" ms (read "), "{reload:?}");
+    assert_eq!(lines[1..], ["added: new", "removed: default", "changed: b"]);
+
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/c/", 7)?;
+    site.ask(&RequestFrame::ipxe([10, 77, 1, 4].into(), 0), "", 0)?;
+
+    let again = Ended::command(&site, &["reload"])?;
+    let summary = "generation 3: 3 nodes; 0 added, 0 removed, 0 changed; ";
+    assert!(again.stdout.starts_with(summary), "{again:?}");
+    assert_eq!(again.stdout.lines().count(), 1, "{again:?}");
+    Ok(())
+}
+
+#[test]
+fn a_node_that_was_removed_is_an_unknown_client() -> Result<()> {
+    for datapath in DATAPATHS {
+        let mut site = Site::usual(datapath)?;
+        let request = RequestFrame::edk2(NODE_B, 7);
+        site.ask(&request, "winboot/b/", 7)?;
+        site.files
+            .write_config(&[("a", "winboot/a"), ("default", "")])?;
+        let reload = Ended::command(&site, &["reload"])?;
+        assert_eq!(reload.code, Some(0), "{reload:?}");
+        site.stays_silent(&request.bytes())?;
+        let counters = site.counters()?;
+        assert_eq!(counters["refused"], json!({"unknown-client": 1}));
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask(&RequestFrame::edk2(NODE_DEFAULT, 7), "", 7)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn reloads_that_coincide_all_succeed() -> Result<()> {
+    const AT_ONCE: usize = 20;
+    let mut site = Site::usual(Datapath::Native)?;
+    let ended: Vec<Result<Ended>> = thread::scope(|scope| {
+        let reload = || scope.spawn(|| Ended::command(&site, &["reload", "--json"]));
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| reload()).collect();
+        threads.into_iter().filter_map(|t| t.join().ok()).collect()
+    });
+    let mut generations = Vec::new();
+    for reload in ended {
+        let reload = reload?;
+        assert_eq!(reload.code, Some(0), "{reload:?}");
+        let report: serde_json::Value = serde_json::from_str(&reload.stdout)?;
+        generations.push(report["generation"].as_u64());
+    }
+    generations.sort_unstable();
+    let each_once: Vec<_> = (2..=21).map(Some).collect();
+    assert_eq!(generations, each_once);
+    assert_eq!(site.status()?["generation"], 21);
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The exchanges recorded from the daemon that this one replaces: clients are sent to the same
+//! files, but where that one was at fault.
+
+use std::fs;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::capture::{Golden, data_path, golden};
+use proxydhcp_lab::datagram::Datagram;
+use proxydhcp_lab::site::{Datapath, Files, Site};
+use proxydhcp_lab::{Expected, RequestFrame, SERVER_ADDRESS, check_reply};
+use serde_json::json;
+
+use crate::exchange::{Named, counts, on_every_datapath};
+use crate::silence::Silence;
+
+/// An architecture without a loader, that the original sent to the BIOS one.
+const UEFI_ARM: u16 = 11;
+/// One that it sent there too, though it is UEFI x64.
+const UEFI_X64_BY_ERRATUM: u16 = 9;
+/// Nodes without peculiarities.
+const CN000: Ipv4Addr = Ipv4Addr::new(10, 77, 16, 0);
+const CN001: Ipv4Addr = Ipv4Addr::new(10, 77, 16, 1);
+/// A node whose path lacks its closing slash.
+const CN002: Ipv4Addr = Ipv4Addr::new(10, 77, 16, 2);
+/// A node whose path is too long.
+const CN003: Ipv4Addr = Ipv4Addr::new(10, 77, 16, 3);
+
+fn site(datapath: Datapath, more: &[&str]) -> Result<Site> {
+    let files = Files::new()?;
+    fs::copy(data_path("golden.cfg"), files.path("proxydhcp.cfg"))?;
+    fs::copy(data_path("golden.hosts"), files.path("hosts"))?;
+    Site::start(datapath, files, more)
+}
+
+fn request(exchange: &Golden) -> RequestFrame {
+    RequestFrame::carrying(
+        exchange.client,
+        exchange.source_port,
+        exchange.request.clone(),
+    )
+}
+
+fn name(exchange: &Golden) -> String {
+    let Golden {
+        client,
+        kind,
+        architecture,
+        ..
+    } = exchange;
+    format!("{client}, {kind}, architecture {architecture}")
+}
+
+/// The nodes cn040 to cn047, which have an address and no record.
+fn is_unknown(exchange: &Golden) -> bool {
+    exchange.client.octets()[3] >= 40
+}
+
+/// What the original told the client, less its faults.
+fn expected(exchange: &Golden) -> Result<Expected> {
+    let file = exchange.reply.get(108..236).context("a short reply")?;
+    let mut loader = text(file);
+    let mut bcd = option(&exchange.reply, 252).context("a reply without option 252")?;
+    if exchange.architecture == UEFI_X64_BY_ERRATUM {
+        ensure!(loader.ends_with("pxeboot.0"), "{loader}");
+        loader = loader.replace("pxeboot.0", "bootmgfw.efi");
+    }
+    if exchange.client == CN002 {
+        for path in [&mut loader, &mut bcd] {
+            ensure!(path.starts_with("winboot/newwinpeBoot/"), "{path}");
+            *path = path.replace("newwinpe", "newwinpe/");
+        }
+    }
+    Ok(Expected {
+        loader,
+        bcd,
+        siaddr: SERVER_ADDRESS,
+    })
+}
+
+/// The text of an option, up to its NUL.
+fn option(message: &[u8], wanted: u8) -> Option<String> {
+    let mut rest = message.get(240..)?;
+    while let [code, length, tail @ ..] = rest {
+        let (value, tail) = tail.split_at_checked(usize::from(*length))?;
+        if *code == wanted {
+            return Some(text(value));
+        }
+        rest = tail;
+    }
+    None
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
+}
+
+fn ask(site: &mut Site, exchange: &Golden) -> Result<Named> {
+    let request = request(exchange);
+    let reply = site.tap.ask(&request).with_context(|| name(exchange))?;
+    check_reply(&request.bytes(), &reply, &expected(exchange)?).with_context(|| name(exchange))?;
+    let port = Datagram::parse(&reply)?.destination_port;
+    ensure!(
+        port == exchange.reply_port,
+        "{}: to port {port}",
+        name(exchange)
+    );
+    Ok((name(exchange), reply))
+}
+
+#[test]
+fn nodes_are_sent_to_the_same_files() -> Result<()> {
+    let exchanges = golden()?;
+    let served: Vec<&Golden> = exchanges
+        .iter()
+        .filter(|exchange| !is_unknown(exchange) && exchange.architecture != UEFI_ARM)
+        .collect();
+    assert_eq!(served.len(), 91);
+    assert!(served.iter().any(|exchange| exchange.client == CN002));
+    on_every_datapath(|datapath| {
+        let mut site = site(datapath, &[])?;
+        let replies: Result<Vec<Named>> = served
+            .iter()
+            .map(|exchange| ask(&mut site, exchange))
+            .collect();
+        let replies = replies?;
+        counts(&site, "/answered", &served.len().into())?;
+        counts(&site, "/handed_up", &0.into())?;
+        counts(&site, "/refused", &json!({}))?;
+        Ok(replies)
+    })
+}
+
+#[test]
+fn clients_without_a_record_are_sent_to_the_default_on_demand() -> Result<()> {
+    let exchanges = golden()?;
+    let unknown: Vec<&Golden> = exchanges
+        .iter()
+        .filter(|exchange| is_unknown(exchange))
+        .collect();
+    assert_eq!(unknown.len(), 18);
+    on_every_datapath(|datapath| {
+        let mut site = site(datapath, &["--unknown", "default"])?;
+        unknown
+            .iter()
+            .map(|exchange| ask(&mut site, exchange))
+            .collect()
+    })
+}
+
+#[test]
+fn what_the_original_should_not_have_answered_is_refused() -> Result<()> {
+    let exchanges = golden()?;
+    for datapath in Datapath::ALL {
+        let mut silence = Silence::with(site(datapath, &[])?, [CN000, CN001]);
+        for exchange in &exchanges {
+            let reason = match exchange {
+                unknown if is_unknown(unknown) => "unknown-client",
+                Golden {
+                    architecture: UEFI_ARM,
+                    ..
+                } => "architecture",
+                _ => continue,
+            };
+            silence
+                .refuses(&request(exchange).bytes(), reason)
+                .with_context(|| name(exchange))?;
+        }
+        let refused = &silence.site.status()?["refused"];
+        assert_eq!(refused.as_array().map(Vec::len), Some(1), "{refused}");
+        assert_eq!(refused[0]["number"], 4, "{refused}");
+        assert_eq!(refused[0]["name"], "cn003", "{refused}");
+        silence.refuses(&RequestFrame::edk2(CN003, 7).bytes(), "unknown-client")?;
+    }
+    Ok(())
+}
