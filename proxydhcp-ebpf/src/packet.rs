@@ -6,6 +6,7 @@
 //! packet, and takes both anew.
 
 use core::arch::asm;
+use core::hint::assert_unchecked;
 use core::slice;
 
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_tail;
@@ -42,6 +43,8 @@ impl<'c> Packet<'c> {
     #[inline(always)]
     fn pointer(&self, offset: usize, len: usize) -> Option<usize> {
         let at = self.start + offset;
+        // SAFETY: no packet lies at address 0. Told so, LLVM need not make sure each time.
+        unsafe { assert_unchecked(at != 0) };
         (at + len <= self.end).then_some(at)
     }
 }

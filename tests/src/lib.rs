@@ -25,6 +25,7 @@ mod reply;
 mod shapes;
 pub mod site;
 mod tap;
+pub mod xdp;
 
 pub use checksum::internet_checksum;
 pub use daemon::{Daemon, binary};

@@ -2,13 +2,20 @@
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage, LinkXdp};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoVeth, LinkAttribute, LinkMessage, LinkXdp, State,
+};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::{Namespace, pass};
+
+/// How long a link may take to come up: far longer than it does, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One end of a veth pair.
 #[derive(Debug)]
@@ -70,9 +77,12 @@ pub fn connect(near: &End, far: &End, options: &LinkOptions) -> Result<Option<Ow
         set_up(end.namespace, "lo")?;
         set_up(end.namespace, end.interface)?;
     }
+    for end in [near, far] {
+        wait_until_up(end.namespace, end.interface)?;
+    }
     options
         .takes_xdp
-        .then(|| far.namespace.run(|| pass::attach(far.interface)))
+        .then(|| pass::attach(far.namespace, far.interface))
         .transpose()
 }
 
@@ -112,6 +122,40 @@ pub fn add_address(
     })
 }
 
+/// Lets all that goes to `network` by `interface` go to one router, whose hardware address is
+/// known from the start: without one, each address of the network takes a neighbour entry of its
+/// own, and the kernel has room for about a thousand.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn route_by(
+    namespace: &Namespace,
+    interface: &str,
+    network: (Ipv4Addr, u8),
+    router: (Ipv4Addr, [u8; 6]),
+) -> Result<()> {
+    netlink(namespace, async |handle| {
+        let index = index_of(&handle, interface).await?;
+        let (address, mac) = router;
+        handle
+            .neighbours()
+            .add(index, address.into())
+            .link_layer_address(&mac)
+            .replace()
+            .execute()
+            .await
+            .with_context(|| format!("cannot tell {interface} of its neighbour {address}"))?;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(network.0, network.1)
+            .gateway(address)
+            .output_interface(index)
+            .build();
+        let (network, prefix) = network;
+        let added = handle.route().add(route).execute().await;
+        added.with_context(|| format!("cannot route {network}/{prefix} by {address}"))
+    })
+}
+
 /// Brings an interface up.
 ///
 /// # Errors
@@ -130,6 +174,21 @@ pub fn set_up(namespace: &Namespace, interface: &str) -> Result<()> {
             .await
             .with_context(|| format!("cannot bring {interface} up"))
     })
+}
+
+/// Waits until an interface that was set up carries what is sent. An end that is up before its peer
+/// hears of its carrier by a worker of the kernel's, and drops all frames in silence until then.
+fn wait_until_up(namespace: &Namespace, interface: &str) -> Result<()> {
+    let up = LinkAttribute::OperState(State::Up);
+    let asked = Instant::now();
+    while asked.elapsed() < PATIENCE {
+        let link = netlink(namespace, async |handle| find(&handle, interface).await)?;
+        if link.attributes.contains(&up) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    bail!("{interface} has not come up within {PATIENCE:?}");
 }
 
 /// The id of the XDP program that is attached to an interface, if there is one.
@@ -157,7 +216,7 @@ pub fn xdp_program(namespace: &Namespace, interface: &str) -> Result<Option<u32>
 /// # Errors
 /// When there is no such interface, or the kernel refuses.
 pub fn occupy_xdp(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
-    namespace.run(|| pass::attach(interface))
+    pass::attach(namespace, interface)
 }
 
 async fn index_of(handle: &Handle, interface: &str) -> Result<u32> {
@@ -190,4 +249,25 @@ fn netlink<T: Send>(
             work(handle).await
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::RequestFrame;
+    use crate::lab::{Lab, SERVER_INTERFACE};
+    use crate::tap::Tap;
+
+    #[test]
+    fn a_new_wire_loses_nothing() {
+        for _ in 0..20 {
+            let lab = Lab::new().unwrap();
+            let near = Tap::open(&lab.server, SERVER_INTERFACE).unwrap();
+            let mut far = lab.tap().unwrap();
+            let frame = RequestFrame::edk2([10, 77, 1, 1].into(), 7).bytes();
+            near.send(&frame).unwrap();
+            let arrived = far.reply(Duration::from_secs(2)).unwrap();
+            assert_eq!(arrived, Some(frame));
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub enum Datapath {
 
 impl Datapath {
     /// Each way that a request can go.
-    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Raw];
+    pub const ALL: [Self; 4] = [Self::Native, Self::Generic, Self::AfXdp, Self::Raw];
 
     fn args(self) -> &'static [&'static str] {
         match self {

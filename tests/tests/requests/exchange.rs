@@ -69,9 +69,13 @@ pub(crate) fn on_every_datapath(exchange: impl Fn(Datapath) -> Result<Vec<Named>
     Ok(())
 }
 
-/// Whether a part of the daemon in the kernel takes requests first.
-pub(crate) fn has_fast_path(datapath: Datapath) -> bool {
-    datapath != Datapath::Raw
+/// How many of these requests the XDP program leaves to the daemon, if there is one.
+pub(crate) fn left_to_daemon(datapath: Datapath, plain: u64, unusual: u64) -> u64 {
+    match datapath {
+        Datapath::Native | Datapath::Generic => unusual,
+        Datapath::AfXdp => plain + unusual,
+        Datapath::Raw => 0,
+    }
 }
 
 /// Waits until the counters, or one of them, are as they should be: a reply may arrive before it is

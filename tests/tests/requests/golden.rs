@@ -11,7 +11,7 @@ use proxydhcp_lab::site::{Datapath, Files, Site};
 use proxydhcp_lab::{Expected, RequestFrame, SERVER_ADDRESS, check_reply};
 use serde_json::json;
 
-use crate::exchange::{Named, counts, on_every_datapath};
+use crate::exchange::{Named, counts, left_to_daemon, on_every_datapath};
 use crate::silence::Silence;
 
 /// An architecture without a loader, that the original sent to the BIOS one.
@@ -126,7 +126,8 @@ fn nodes_are_sent_to_the_same_files() -> Result<()> {
             .collect();
         let replies = replies?;
         counts(&site, "/answered", &served.len().into())?;
-        counts(&site, "/handed_up", &0.into())?;
+        let left = left_to_daemon(datapath, u64::try_from(served.len())?, 0);
+        counts(&site, "/handed_up", &left.into())?;
         counts(&site, "/refused", &json!({}))?;
         Ok(replies)
     })

@@ -5,7 +5,7 @@ use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::site::{NODE_A, NODE_B, NODE_DEFAULT, Site};
 use serde_json::json;
 
-use crate::exchange::{Case, counts, on_every_datapath};
+use crate::exchange::{Case, counts, left_to_daemon, on_every_datapath};
 
 #[test]
 fn every_firmware_gets_its_node_s_winpe() -> Result<()> {
@@ -30,7 +30,8 @@ fn every_firmware_gets_its_node_s_winpe() -> Result<()> {
             }
         }
         counts(&site, "/answered", &replies.len().into())?;
-        counts(&site, "/handed_up", &0.into())?;
+        let left = left_to_daemon(datapath, u64::try_from(replies.len())?, 0);
+        counts(&site, "/handed_up", &left.into())?;
         counts(&site, "/refused", &json!({}))?;
         Ok(replies)
     })
