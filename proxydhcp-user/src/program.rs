@@ -242,6 +242,18 @@ impl Program {
         Ok((run.return_value, made, run.duration))
     }
 
+    /// The program as it is loaded, to be run or looked at by itself.
+    ///
+    /// # Errors
+    ///
+    /// The object is not the one that this was written for.
+    pub fn loaded(&self) -> Result<&Xdp> {
+        let program = self.ebpf.program(self.duty.program());
+        Ok(program
+            .context("the object has no such program")?
+            .try_into()?)
+    }
+
     /// The program's log, once; reading from it is the caller's part.
     pub fn take_log(&mut self) -> Option<EbpfLogger<&'static dyn Log>> {
         self.log.take()

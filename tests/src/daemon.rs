@@ -272,9 +272,7 @@ mod tests {
     fn a_ready_daemon_is_stopped_and_timed() {
         let mut daemon = shell("echo starting; echo ready: here >&2; exec sleep 60").unwrap();
         assert_eq!(daemon.ready_line(), "ready: here");
-        daemon
-            .wait_for("starting", Duration::from_secs(2))
-            .unwrap();
+        daemon.wait_for("starting", Duration::from_secs(2)).unwrap();
         let (status, took) = daemon.stop().unwrap();
         assert_eq!(status.signal(), Some(Signal::TERM.as_raw()));
         assert!(took < STOP_PATIENCE);
