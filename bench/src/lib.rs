@@ -9,16 +9,37 @@
 //! sockets of their own, and both know when their own socket has lost frames: the daemon is never
 //! blamed for that.
 
+mod answer_cost;
 mod client;
+mod cluster;
+mod contender;
+mod contest;
+mod dnsmasq;
+mod flood;
+mod generator;
+mod machine;
+mod memory;
 mod numbered;
+mod pin;
+mod plot;
+mod reload;
 mod report;
+pub mod results;
+mod run;
+mod session;
+mod small_xdp;
 mod steady;
 mod storm;
+mod storm_figures;
 #[cfg(test)]
 mod toy;
 mod wire;
 
 pub use client::{Client, Firmware};
+pub use contender::Contender;
+pub use machine::Machine;
+pub use plot::plot;
 pub use report::{Outcome, StormReport, Summary};
+pub use run::{Figure, Observer, Plan, Progress as RunProgress, run};
 pub use steady::{Load, LoadReport, Reply, steady};
 pub use storm::{Progress, storm};

@@ -13,6 +13,8 @@ pub struct Outcome {
     pub tries: usize,
     /// From its last request to the answer's arrival; none when it gave up.
     pub latency: Option<Duration>,
+    /// From its first request to the answer's arrival; none when it gave up.
+    pub waited: Option<Duration>,
     /// What was wrong with the answer.
     pub fault: Option<String>,
 }
@@ -98,7 +100,7 @@ impl StormReport {
 }
 
 /// The nearest-rank percentile of sorted values.
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
 }
@@ -131,6 +133,7 @@ mod tests {
             firmware,
             tries,
             latency: latency.map(Duration::from_micros),
+            waited: latency.map(Duration::from_micros),
             fault: fault.map(str::to_owned),
         };
         let report = StormReport {

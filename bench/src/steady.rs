@@ -274,7 +274,7 @@ mod tests {
                 check_reply(
                     reply.request,
                     reply.frame,
-                    &clients[reply.request_index].expected,
+                    clients[reply.request_index].expected.as_ref().unwrap(),
                 )
             },
         )

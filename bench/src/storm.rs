@@ -17,6 +17,8 @@ use crate::{Client, Firmware};
 
 /// How often the caller hears of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(20);
+/// The listener looks this often whether a burst is over.
+const BURST_NAP: Duration = Duration::from_micros(200);
 /// How long after the last first answer a second answer is waited for.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -60,6 +62,7 @@ pub fn storm(
     let shared = Shared {
         seats: &seats,
         answered: AtomicUsize::new(0),
+        bursting: AtomicBool::new(false),
         done: AtomicBool::new(false),
     };
 
@@ -102,6 +105,8 @@ struct Seat {
 struct Shared<'a> {
     seats: &'a [Seat],
     answered: AtomicUsize,
+    /// Requests are going out.
+    bursting: AtomicBool,
     done: AtomicBool,
 }
 
@@ -123,6 +128,11 @@ fn listen(
 ) -> Result<Heard> {
     let mut heard = Heard::default();
     while !shared.done.load(Ordering::Acquire) {
+        // Answers have the kernel's stamps and room to wait; the sender must not wait for a core.
+        if shared.bursting.load(Ordering::Acquire) {
+            thread::sleep(BURST_NAP);
+            continue;
+        }
         receiver.receive(PROGRESS_INTERVAL, |arrival| {
             let index = xid_of(arrival.frame).and_then(|xid| by_xid.get(&xid).copied());
             let Some((index, seat)) = index.and_then(|at| Some((at, shared.seats.get(at)?))) else {
@@ -192,19 +202,27 @@ fn ask(
                 Some((seat.sent.get(*try_number)?, request.as_slice()))
             })
             .collect();
-        for batch in unanswered.chunks(BATCH) {
-            let frames: Vec<&[u8]> = batch.iter().map(|(_, request)| *request).collect();
-            let stamp = u64::try_from(now().as_nanos())?;
-            for (sent, _) in batch {
-                sent.store(stamp, Ordering::Relaxed);
-            }
-            send_all(sender, &frames)?;
-        }
+        shared.bursting.store(true, Ordering::Release);
+        let sent = send_burst(sender, &unanswered);
+        shared.bursting.store(false, Ordering::Release);
+        sent?;
     }
     all_answered_before(patience)?;
     let took = started.elapsed();
     thread::sleep(LINGER);
     Ok(took)
+}
+
+fn send_burst(sender: &FrameSender, burst: &[(&AtomicU64, &[u8])]) -> Result<()> {
+    for batch in burst.chunks(BATCH) {
+        let frames: Vec<&[u8]> = batch.iter().map(|(_, request)| *request).collect();
+        let stamp = u64::try_from(now().as_nanos())?;
+        for (sent, _) in batch {
+            sent.store(stamp, Ordering::Relaxed);
+        }
+        send_all(sender, &frames)?;
+    }
+    Ok(())
 }
 
 /// Who asks when, and which of its tries that is.
@@ -238,6 +256,7 @@ fn judge(client: &Client, request: &[u8], seat: &Seat, answer: Option<Answer>) -
         firmware: client.firmware,
         tries: asked.len(),
         latency: None,
+        waited: None,
         fault: None,
     };
     let Some((arrived, reply)) = answer else {
@@ -248,13 +267,19 @@ fn judge(client: &Client, request: &[u8], seat: &Seat, answer: Option<Answer>) -
         return gave_up;
     };
     let (_, patience) = client.firmware.clock();
-    if arrived.saturating_sub(**first) > patience {
+    let waited = arrived.saturating_sub(**first);
+    if waited > patience {
         return gave_up;
     }
+    let checked = client
+        .expected
+        .as_ref()
+        .map_or(Ok(()), |expected| check_reply(request, &reply, expected));
     Outcome {
         tries: before.len(),
         latency: Some(arrived.saturating_sub(**last)),
-        fault: check_reply(request, &reply, &client.expected)
+        waited: Some(waited),
+        fault: checked
             .err()
             .map(|fault| format!("{}: {fault:#}", client.request.source)),
         ..gave_up

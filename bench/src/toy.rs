@@ -87,7 +87,7 @@ impl Toy {
     }
 
     fn reply_to(self, client: &Client) -> NumberedFrame {
-        let (request, expected) = (&client.request, &client.expected);
+        let (request, expected) = (&client.request, client.expected.as_ref().unwrap());
         let mut reply = RequestFrame {
             destination_mac: request.source_mac,
             source_mac: request.destination_mac,

@@ -219,6 +219,14 @@ pub fn occupy_xdp(namespace: &Namespace, interface: &str) -> Result<OwnedFd> {
     pass::attach(namespace, interface)
 }
 
+/// The kernel's number for an interface.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn index(namespace: &Namespace, interface: &str) -> Result<u32> {
+    netlink(namespace, async |handle| index_of(&handle, interface).await)
+}
+
 async fn index_of(handle: &Handle, interface: &str) -> Result<u32> {
     Ok(find(handle, interface).await?.header.index)
 }

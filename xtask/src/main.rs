@@ -1,5 +1,7 @@
 //! The project's chores, as `cargo xtask <command>`.
 
+mod bench;
+mod bench_tables;
 mod binary;
 mod build_ebpf;
 mod demo;
@@ -11,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Runs, shows, tests and builds proxydhcp.
+/// Runs, shows, tests, measures and builds proxydhcp.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 #[command(after_help = "Example:\n  sudo cargo xtask run --demo")]
@@ -24,6 +26,7 @@ struct Arguments {
 enum Command {
     Run(run::Arguments),
     Test(test::Arguments),
+    Bench(bench::Arguments),
     /// Rebuilds the XDP object that is committed beside its loader.
     #[command(after_help = "Example:\n  cargo xtask build-ebpf --check")]
     BuildEbpf {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::BuildEbpf { check } => build_ebpf::run(check).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,0 +1,143 @@
+//! The nodes that a benchmark asks for, and the files that make a daemon serve them.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use proxydhcp_lab::config::{NAME_LENGTH, PATH_LENGTH};
+use proxydhcp_lab::{CLIENT_MAC, RequestFrame};
+
+use crate::{Client, Firmware};
+
+/// A cluster has about a dozen WinPEs, however many nodes it has.
+const WINPES: u32 = 12;
+/// Nodes with addresses of the lab's own network; more than a storm ever has.
+const ON_THE_WIRE: u32 = 50_000;
+const PER_SUBNET: u32 = 250;
+
+/// One node of the cluster, by its number from 0 on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node(pub(crate) u32);
+
+impl Node {
+    /// All of a cluster.
+    pub(crate) fn all(count: u32) -> impl Iterator<Item = Self> {
+        (0..count).map(Self)
+    }
+
+    /// Where it asks from: each node has an address of its own.
+    pub(crate) fn address(self) -> Ipv4Addr {
+        const LAB: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
+        const BEYOND: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+        let (first, offset) = if self.0 < ON_THE_WIRE {
+            (LAB, self.0 / PER_SUBNET * 256 + self.0 % PER_SUBNET)
+        } else {
+            (BEYOND, self.0 - ON_THE_WIRE)
+        };
+        Ipv4Addr::from(u32::from(first).wrapping_add(offset))
+    }
+
+    fn name(self) -> String {
+        format!("node{:07}", self.0 + 1)
+    }
+
+    pub(crate) fn winpe(self) -> String {
+        format!("winboot/winpe-{:02}/", self.0 % WINPES)
+    }
+
+    /// It is a UEFI machine behind a router, which its frames come from: so no contender is held
+    /// up by the size of the kernel's neighbour table.
+    pub(crate) fn client(self) -> Client {
+        let mut client = Client::new(Firmware::Uefi, self.address(), &self.winpe());
+        client.request.source_mac = CLIENT_MAC;
+        client
+    }
+
+    pub(crate) fn request(self) -> RequestFrame {
+        self.client().request
+    }
+}
+
+/// `proxydhcp.cfg` and a hosts file for the first nodes of the cluster.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) config: PathBuf,
+    pub(crate) hosts: PathBuf,
+    pub(crate) control: PathBuf,
+}
+
+impl Files {
+    /// Writes them to `folder`.
+    pub(crate) fn write(folder: &Path, count: u32) -> Result<Self> {
+        let files = Self {
+            config: folder.join("proxydhcp.cfg"),
+            hosts: folder.join("hosts"),
+            control: folder.join("control.sock"),
+        };
+        fs::create_dir_all(folder)?;
+        files
+            .fill(count)
+            .with_context(|| format!("cannot write files for {count} nodes"))?;
+        Ok(files)
+    }
+
+    fn fill(&self, count: u32) -> Result<()> {
+        let mut config = BufWriter::new(File::create(&self.config)?);
+        let mut hosts = BufWriter::new(File::create(&self.hosts)?);
+        for node in Node::all(count) {
+            let name = node.name();
+            for (text, length) in [(&name, NAME_LENGTH), (&node.winpe(), PATH_LENGTH)] {
+                let mut field = text.clone().into_bytes();
+                field.resize(length, 0);
+                config.write_all(&field)?;
+            }
+            writeln!(hosts, "{} {name}", node.address())?;
+        }
+        config.flush()?;
+        Ok(hosts.flush()?)
+    }
+
+    /// The arguments that make the daemon use them.
+    pub(crate) fn arguments(&self) -> [&std::ffi::OsStr; 6] {
+        [
+            "--config".as_ref(),
+            self.config.as_os_str(),
+            "--hosts".as_ref(),
+            self.hosts.as_os_str(),
+            "--control".as_ref(),
+            self.control.as_os_str(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proxydhcp_lab::{CLIENT_ADDRESS, SERVER_ADDRESS};
+
+    use super::*;
+
+    #[test]
+    fn every_node_has_an_address_of_its_own() {
+        let addresses: HashSet<Ipv4Addr> = Node::all(200_000).map(Node::address).collect();
+        assert_eq!(addresses.len(), 200_000);
+        assert!(!addresses.contains(&SERVER_ADDRESS) && !addresses.contains(&CLIENT_ADDRESS));
+        let storm = Node::all(ON_THE_WIRE).map(|node| node.address().octets());
+        assert!(storm.into_iter().all(|[a, b, ..]| (a, b) == (10, 77)));
+    }
+
+    #[test]
+    fn the_files_have_a_record_and_a_line_for_each_node() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::write(folder.path(), 30).unwrap();
+        let config = fs::read(&files.config).unwrap();
+        assert_eq!(config.len(), 30 * 200);
+        assert!(config[200..].starts_with(b"node0000002\0"));
+        assert!(config[250..].starts_with(b"winboot/winpe-01/\0"));
+        let hosts = fs::read_to_string(&files.hosts).unwrap();
+        assert_eq!(hosts.lines().nth(1), Some("10.77.1.2 node0000002"));
+    }
+}

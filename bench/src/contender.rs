@@ -1,0 +1,204 @@
+//! Who answers.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use proxydhcp_lab::{Daemon, Lab, SERVER_INTERFACE, xdp};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::cluster::Files;
+use crate::pin::Cores;
+use crate::{dnsmasq, small_xdp};
+
+/// A responder that takes part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contender {
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// proxydhcp, by one of its datapaths.
+    Proxydhcp,
+    Dnsmasq,
+    /// An XDP program that only exchanges the addresses.
+    Reflector,
+    /// A shell command.
+    Peer(String),
+}
+
+impl Contender {
+    /// The names of those that need no command.
+    pub const USUAL: [&str; 5] = ["kernel", "af-xdp", "raw", "dnsmasq", "reflector"];
+
+    /// One of the usual contenders.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn usual(name: &str) -> Result<Self> {
+        let kind = match name {
+            "kernel" | "af-xdp" | "raw" => Kind::Proxydhcp,
+            "dnsmasq" => Kind::Dnsmasq,
+            "reflector" => Kind::Reflector,
+            _ => bail!(
+                "there is no contender {name:?}; there are {}, and --peer NAME=COMMAND",
+                Self::USUAL.join(", ")
+            ),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            kind,
+        })
+    }
+
+    /// Any other daemon for port 4011, as `NAME=COMMAND`.
+    ///
+    /// # Errors
+    /// When it is not of this form.
+    pub fn peer(text: &str) -> Result<Self> {
+        match text.split_once('=') {
+            Some((name, command)) if !name.is_empty() && !command.trim().is_empty() => Ok(Self {
+                name: name.to_owned(),
+                kind: Kind::Peer(command.to_owned()),
+            }),
+            _ => bail!("a peer is given as NAME=COMMAND, not as {text:?}"),
+        }
+    }
+
+    /// What the results call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether its replies are known in every field, and are checked.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.kind == Kind::Proxydhcp
+    }
+
+    /// Makes sure that it can be run at all.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn prepare(&self) -> Result<()> {
+        match self.kind {
+            Kind::Dnsmasq => dnsmasq::ensure_installed(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts it on the lab's server.
+    pub(crate) fn start(&self, lab: &Lab, at: &Start) -> Result<Responder> {
+        let command = match &self.kind {
+            Kind::Reflector => {
+                let program = small_xdp::reflector()?;
+                let link = xdp::attach(&lab.server, SERVER_INTERFACE, program)?;
+                return Ok(Responder::Xdp(link));
+            }
+            Kind::Proxydhcp => return self.start_proxydhcp(lab, at).map(Responder::Daemon),
+            Kind::Dnsmasq => dnsmasq::command(),
+            Kind::Peer(command) => shell(command),
+        };
+        let log = at.folder.join(format!("{}.log", self.name));
+        Process::start(lab, at.cores, command, log).map(Responder::Process)
+    }
+
+    fn start_proxydhcp(&self, lab: &Lab, at: &Start) -> Result<Daemon> {
+        let mut command = Command::new(at.binary);
+        command.args(["serve", "-i", SERVER_INTERFACE, "--xdp-mode", "native"]);
+        command.args(["--path", &self.name]);
+        command.args(at.files.arguments());
+        at.cores.pin_responder(&mut command);
+        Daemon::start_command(&lab.server, command)
+    }
+}
+
+/// What contenders start with.
+#[derive(Clone, Copy)]
+pub(crate) struct Start<'a> {
+    pub(crate) binary: &'a Path,
+    pub(crate) files: &'a Files,
+    pub(crate) folder: &'a Path,
+    pub(crate) cores: Cores,
+}
+
+/// A contender at work, until it is dropped.
+pub(crate) enum Responder {
+    Daemon(Daemon),
+    Process(Process),
+    /// Held, not used.
+    Xdp(#[expect(dead_code, reason = "holds the program attached")] OwnedFd),
+}
+
+impl Responder {
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> String {
+        match self {
+            Self::Daemon(daemon) => daemon.log(),
+            Self::Process(process) => process.log(),
+            Self::Xdp(_) => String::new(),
+        }
+    }
+}
+
+/// A process with whatever processes it starts.
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(lab: &Lab, cores: Cores, mut command: Command, log: PathBuf) -> Result<Self> {
+        use std::os::unix::process::CommandExt;
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0);
+        cores.pin_responder(&mut command);
+        let child = lab.server.spawn(command)?;
+        Ok(Self { child, log })
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has nothing to put in order: its network goes with it.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+fn shell(script: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contenders_go_by_their_names() {
+        for name in Contender::USUAL {
+            assert_eq!(Contender::usual(name).unwrap().name(), name);
+        }
+        assert!(Contender::usual("Kernel").is_err());
+        let peer = Contender::peer("perl=proxydhcp --port=4011").unwrap();
+        assert_eq!(peer.name(), "perl");
+        assert_eq!(peer.kind, Kind::Peer("proxydhcp --port=4011".to_owned()));
+        for wrong in ["perl", "=x", "perl= "] {
+            assert!(Contender::peer(wrong).is_err(), "{wrong}");
+        }
+    }
+}

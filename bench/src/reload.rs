@@ -1,0 +1,137 @@
+//! What a reload takes, and what it loses.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use proxydhcp::status::{Reloaded, Took};
+use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Expected, Lab, RequestFrame, check_reply};
+
+use crate::cluster::{Files, Node};
+use crate::results::Reload;
+use crate::{Load, steady};
+
+/// Requests a second while tables are reloaded.
+const LOAD: u32 = 20_000;
+/// The nodes that ask them, which every table has.
+const ASKING: u32 = 1000;
+/// The load goes on for this long before the first reload and after the last.
+const MARGIN: Duration = Duration::from_millis(100);
+const UEFI_X64: u16 = 7;
+
+/// How thoroughly to measure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Reloads whose times are taken, without load.
+    pub(crate) quiet: u32,
+    /// How long reloads follow each other under load; there is one at least.
+    pub(crate) loaded: Duration,
+}
+
+/// Reloads the daemon's files, first by themselves, then while known nodes ask.
+pub(crate) fn reload(lab: &Lab, daemon: &Daemon, files: &Files, effort: Effort) -> Result<Reload> {
+    let mut times = Vec::new();
+    for _ in 0..effort.quiet {
+        times.push(reload_once(lab, daemon, files)?);
+    }
+    times.sort_by(|one, other| one.total.total_cmp(&other.total));
+    let median = *times
+        .get(times.len() / 2)
+        .context("no reload was asked for")?;
+
+    let nodes: Vec<Node> = Node::all(ASKING).collect();
+    let requests: Vec<RequestFrame> = nodes.iter().map(|node| node.request()).collect();
+    let expected: Vec<Expected> = nodes
+        .iter()
+        .map(|node| Expected::new(&node.winpe(), UEFI_X64))
+        .collect();
+    let load = Load {
+        rate: LOAD,
+        requests: &requests,
+    };
+    let done = AtomicBool::new(false);
+    let (reloads, report) = thread::scope(|scope| {
+        let reloader = scope.spawn(|| {
+            thread::sleep(MARGIN);
+            let reloads = reload_for(effort.loaded, || reload_once(lab, daemon, files));
+            thread::sleep(MARGIN);
+            done.store(true, Ordering::Release);
+            reloads
+        });
+        let report = steady(
+            &lab.client,
+            CLIENT_INTERFACE,
+            &load,
+            &|_| !done.load(Ordering::Acquire),
+            &mut |reply| {
+                let expected = expected.get(reply.request_index).context("no such node")?;
+                check_reply(reply.request, reply.frame, expected)
+            },
+        );
+        let reloads = reloader
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (reloads, report)
+    });
+    let report = report?;
+    Ok(Reload {
+        total_ms: median.total,
+        read_ms: median.read,
+        resolve_ms: median.resolve,
+        fill_ms: median.fill,
+        swap_ms: median.swap,
+        reloads_under_load: reloads?,
+        load_per_second: report.rate(),
+        asked: report.sent,
+        lost: report.missing() + report.wrong,
+    })
+}
+
+fn reload_for(time: Duration, mut reload: impl FnMut() -> Result<Took>) -> Result<u32> {
+    let started = Instant::now();
+    let mut reloads = 0;
+    loop {
+        reload()?;
+        reloads += 1;
+        if started.elapsed() >= time {
+            return Ok(reloads);
+        }
+    }
+}
+
+fn reload_once(lab: &Lab, daemon: &Daemon, files: &Files) -> Result<Took> {
+    let control = files.control.display().to_string();
+    let output = daemon.proxydhcp(&lab.server, &["reload", "--json", "--control", &control])?;
+    ensure!(
+        output.status.success(),
+        "a reload failed: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let reloaded: Reloaded = serde_json::from_slice(&output.stdout)
+        .context("the daemon's report of a reload is not what it was")?;
+    Ok(reloaded.took)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_one_reload_at_least() {
+        let took = Took {
+            total: 1.0,
+            read: 0.0,
+            resolve: 0.0,
+            fill: 0.0,
+            swap: 0.0,
+        };
+        assert_eq!(reload_for(Duration::ZERO, || Ok(took)).unwrap(), 1);
+        let some = reload_for(Duration::from_millis(20), || {
+            thread::sleep(Duration::from_millis(1));
+            Ok(took)
+        });
+        assert!((2..=20).contains(&some.unwrap()));
+    }
+}

@@ -1,0 +1,110 @@
+//! A contender at work on a wire of its own.
+
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use proxydhcp_lab::link::{self, route_by};
+use proxydhcp_lab::{
+    CLIENT_ADDRESS, CLIENT_INTERFACE, CLIENT_MAC, Daemon, Lab, LinkOptions, SERVER_INTERFACE, xdp,
+};
+
+use crate::cluster::Node;
+use crate::contender::{Contender, Responder, Start};
+use crate::small_xdp::{self, Counter};
+
+/// How long a contender may take to answer at all.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// The lab's network in two halves, which go before the whole that the interface is in.
+const HALVES: [(Ipv4Addr, u8); 2] = [
+    (Ipv4Addr::new(10, 77, 0, 0), 17),
+    (Ipv4Addr::new(10, 77, 128, 0), 17),
+];
+
+/// A lab whose clients are behind a router.
+fn routed_lab() -> Result<Lab> {
+    let lab = Lab::with(&LinkOptions {
+        takes_xdp: false,
+        ..LinkOptions::default()
+    })?;
+    for half in HALVES {
+        let router = (CLIENT_ADDRESS, CLIENT_MAC);
+        route_by(&lab.server, SERVER_INTERFACE, half, router)?;
+    }
+    Ok(lab)
+}
+
+/// A contender that answers.
+pub(crate) struct Session {
+    /// First, so that it goes before the wire does.
+    responder: Responder,
+    /// The program at the clients' end: a veth end takes what XDP transmits only if it has one.
+    receiver: Option<OwnedFd>,
+    pub(crate) lab: Lab,
+}
+
+impl Session {
+    /// Starts `contender` and waits for its first answer.
+    pub(crate) fn start(contender: &Contender, start: &Start) -> Result<Self> {
+        let lab = routed_lab()?;
+        let receiver = xdp::attach(&lab.client, CLIENT_INTERFACE, small_xdp::pass()?)?;
+        let responder = contender.start(&lab, start)?;
+        let session = Self {
+            responder,
+            receiver: Some(receiver),
+            lab,
+        };
+        session.wait_for_answer(contender.name())?;
+        Ok(session)
+    }
+
+    fn wait_for_answer(&self, name: &str) -> Result<()> {
+        let mut tap = self.lab.tap()?;
+        let request = Node(0).request().bytes();
+        let started = Instant::now();
+        while started.elapsed() < START_PATIENCE {
+            tap.send(&request)?;
+            if tap.reply(Duration::from_millis(200))?.is_some() {
+                return Ok(());
+            }
+        }
+        bail!(
+            "{name} answers no request within {START_PATIENCE:?}; its log:\n{}",
+            self.responder.log()
+        )
+    }
+
+    /// From now on replies are counted where they arrive, and go no further.
+    pub(crate) fn count_replies(&mut self) -> Result<Counter> {
+        let counter = Counter::new()?;
+        // One program at a time.
+        self.receiver = None;
+        let client = &self.lab.client;
+        self.receiver = Some(xdp::attach(client, CLIENT_INTERFACE, counter.program())?);
+        Ok(counter)
+    }
+
+    /// Lets the server's end take what XDP redirects to it, for as long as the returned link is
+    /// held: a veth end does if it has an XDP program itself, whichever.
+    pub(crate) fn take_redirected(&self) -> Result<Option<OwnedFd>> {
+        let server = &self.lab.server;
+        if link::xdp_program(server, SERVER_INTERFACE)?.is_some() {
+            return Ok(None);
+        }
+        xdp::attach(server, SERVER_INTERFACE, small_xdp::pass()?).map(Some)
+    }
+
+    /// What the responder has said so far.
+    pub(crate) fn log(&self) -> String {
+        self.responder.log()
+    }
+
+    /// The daemon, if proxydhcp is the contender.
+    pub(crate) fn daemon(&self) -> Option<&Daemon> {
+        match &self.responder {
+            Responder::Daemon(daemon) => Some(daemon),
+            _ => None,
+        }
+    }
+}
