@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
@@ -24,7 +24,8 @@ mod queue;
 
 use queue::{Outcome, Queue, Socket};
 
-/// Frames of 2 KiB for all queues of an interface together: 64 MiB.
+/// Frames of 2 KiB for all queues of an interface together, 64 MiB; more where a queue would get
+/// less than 2,048 of them.
 const FRAMES: u32 = 1 << 15;
 
 /// The datapath on one interface. Dropping it stops the threads.
@@ -34,7 +35,8 @@ pub struct AfXdpDatapath {
 }
 
 struct Worker {
-    socket: Arc<Socket>,
+    /// The thread's own: if it ends, its socket closes, and the XDP program lets requests pass.
+    socket: Weak<Socket>,
     tally: Arc<Tally>,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,10 +65,10 @@ impl AfXdpDatapath {
             workers: Vec::new(),
         };
         for queue in 0..queues {
-            let worker = datapath
+            let (worker, socket) = datapath
                 .start_queue(interface, queue, frames, Arc::clone(tables))
                 .with_context(|| format!("no AF_XDP on queue {queue} of {}", interface.name))?;
-            program.set_socket(queue, worker.socket.as_raw_fd())?;
+            program.set_socket(queue, socket.as_raw_fd())?;
             datapath.workers.push(worker);
         }
         Ok(datapath)
@@ -78,7 +80,7 @@ impl AfXdpDatapath {
         queue: u32,
         frames: u32,
         tables: Arc<ArcSwap<Generation>>,
-    ) -> Result<Worker> {
+    ) -> Result<(Worker, Arc<Socket>)> {
         let tally = Arc::new(Tally::default());
         let counted = Arc::clone(&tally);
         let stop = Arc::clone(&self.stop);
@@ -101,11 +103,12 @@ impl AfXdpDatapath {
                 run(queue, &socket, &stop, &tables, mac, &counted);
             })?;
         let socket = socket.recv().context("the thread ended")??;
-        Ok(Worker {
-            socket,
+        let worker = Worker {
+            socket: Arc::downgrade(&socket),
             tally,
             thread: Some(thread),
-        })
+        };
+        Ok((worker, socket))
     }
 
     /// What has become of the requests that came to the sockets.
@@ -127,14 +130,18 @@ impl AfXdpDatapath {
 
     /// Requests that came while a socket had no room.
     pub fn lost(&self) -> u64 {
-        self.workers.iter().map(|worker| worker.socket.lost()).sum()
+        self.sockets().map(|socket| socket.lost()).sum()
     }
 
     /// Whether the driver and all sockets share their memory.
     pub fn is_zero_copy(&self) -> bool {
+        self.sockets().all(|socket| socket.is_zero_copy())
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = Arc<Socket>> {
         self.workers
             .iter()
-            .all(|worker| worker.socket.is_zero_copy())
+            .filter_map(|worker| worker.socket.upgrade())
     }
 }
 

@@ -78,8 +78,9 @@ impl Server {
             if !metadata.file_type().is_socket() {
                 bail!("{shown} is there and no socket; remove it, or use another with --control");
             }
-            if UnixStream::connect(path).is_ok() {
-                bail!("another daemon listens on {shown}; use another socket with --control");
+            match UnixStream::connect(path) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                _ => bail!("another daemon listens on {shown}; use another socket with --control"),
             }
             fs::remove_file(path).with_context(|| format!("cannot remove the stale {shown}"))?;
         }
@@ -154,6 +155,9 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply> {
         ),
         _ => anyhow::Error::new(error).context(format!("cannot connect to {shown}")),
     })?;
+    // A reload may wait for slow files and names; a daemon that is stopped never answers.
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;

@@ -19,8 +19,8 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
 
 /// Whether a client can ask from this address: neither loopback, multicast, broadcast nor 0.0.0.0/8.
 pub fn is_client(address: Ipv4Addr) -> bool {
-    let [first, ..] = address.octets();
-    first != 0 && !address.is_loopback() && !address.is_multicast() && !address.is_broadcast()
+    // As the protocol core refuses them: this network, loopback, multicast and reserved.
+    !matches!(address.octets(), [0 | 127 | 224.., ..])
 }
 
 /// The lines of a hosts file that name a client's address.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use proxydhcp_common::counters::{ANSWERED, Counts};
 use proxydhcp_common::judge::{Reason, Stop};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
@@ -230,6 +230,12 @@ impl Outbox {
             let (answered, failed) = match self.send(sent) {
                 Ok(count) => (count, 0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.wait() {
+                        continue;
+                    }
+                    (0, self.filled - sent)
+                }
                 // The first of them could not be sent: the interface is down, or out of buffers.
                 Err(_) => (0, 1),
             };
@@ -238,6 +244,17 @@ impl Outbox {
             sent += answered + failed;
         }
         self.filled = 0;
+    }
+
+    /// Waits until there is room to send, but not for long: a link that is paused must not hold up
+    /// a stop.
+    fn wait(&self) -> bool {
+        let mut room = [PollFd::new(&*self.socket, PollFlags::OUT)];
+        let patience = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        poll(&mut room, Some(&patience)).is_ok_and(|ready| ready > 0)
     }
 
     /// Sends the replies from number `first` on and returns how many of them went out.
@@ -255,6 +272,6 @@ impl Outbox {
             .take(self.filled - first)
             .map(|(part, control)| MMsgHdr::new(part, control))
             .collect();
-        Ok(sendmmsg(&*self.socket, &mut messages, SendFlags::empty())?)
+        Ok(sendmmsg(&*self.socket, &mut messages, SendFlags::DONTWAIT)?)
     }
 }

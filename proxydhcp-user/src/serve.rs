@@ -51,6 +51,13 @@ async fn run(args: &ServeArgs) -> Result<()> {
     let server = Server::bind(&args.control.socket)?;
     let all = interface::list().await?;
     let served = interface::choose(&all, &args.interfaces)?;
+    for interface in served.iter().filter(|served| served.addresses.is_empty()) {
+        warn!(
+            "{} has no IPv4 address yet; reload once it has, for requests to addresses that are \
+             not this host's are left alone",
+            interface.name
+        );
+    }
     let service = tokio::select! {
         service = Service::start(settings, &all, &served) => Arc::new(service?),
         () = signals.stop() => return Ok(()),

@@ -70,7 +70,12 @@ impl Service {
         let local = interface::local_addresses(all);
         table.warn_of_own(&local);
         report(&table);
-        let generation = Generation::next(&Generation::default(), &table, &local, settings.policy)?;
+        // Who is unknown cannot be told before a table was read: nobody is sent to the default.
+        let policy = Policy {
+            serve_unknown: settings.policy.serve_unknown && rejected.is_none(),
+            ..settings.policy
+        };
+        let generation = Generation::next(&Generation::default(), &table, &local, policy)?;
         let kernel_tables = match (&settings.path, KernelTables::new(&generation)) {
             (Path::Raw, _) => None,
             (_, Ok(tables)) => Some(tables),

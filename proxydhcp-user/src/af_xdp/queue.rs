@@ -4,8 +4,8 @@
 //! A frame is always in exactly one place: free, in the fill ring, in the receive ring, in
 //! [`Queue::inbox`] or [`Queue::outbox`], in the transmit ring, or in the completion ring.
 //!
-//! Safety: what the `xdp` crate asks of its callers is that no packet outlives the memory it lies
-//! in. Packets are only ever in the two boxes, which belong to the same owner as the memory and are
+//! Safety: what the `xdp` crate asks of its callers is that neither a packet nor the socket
+//! outlives the memory. The socket is declared, and so dropped, before it. Packets are only ever in the two boxes, which belong to the same owner as the memory and are
 //! empty between two calls of [`Queue::turn`]; callers see a packet by reference alone.
 
 use std::ffi::c_int;
@@ -26,6 +26,9 @@ use xdp::{Packet, RingConfigBuilder, Umem, WakableRings};
 
 /// Frames handled in one turn.
 const BATCH: usize = 64;
+
+/// How often the kernel is asked to transmit a batch before it waits for the next turn.
+const MAX_KICKS: u32 = 100;
 
 /// A socket that other threads may ask for its counts.
 pub(super) struct Socket(XdpSocket);
@@ -85,8 +88,9 @@ pub(super) struct Queue {
     inbox: HeapSlab,
     outbox: HeapSlab,
     rings: WakableRings,
-    umem: Umem,
+    /// Nobody else keeps it for long, so it is closed before its memory goes.
     socket: Arc<Socket>,
+    umem: Umem,
 }
 
 impl Queue {
@@ -163,14 +167,15 @@ impl Queue {
         }
         // The ring has a place for each frame there is.
         debug_assert!(self.outbox.is_empty(), "the transmit ring was full");
-        loop {
+        // The kernel takes a few dozen frames at a time; a link that is paused takes none.
+        for _ in 0..MAX_KICKS {
             match send(&*self.socket, &[], SendFlags::DONTWAIT) {
-                // The kernel takes a few dozen frames at a time.
                 Err(Errno::AGAIN | Errno::INTR) => self.recycle(),
                 Err(error) => return Err(error.into()),
                 Ok(_) => return Ok(()),
             }
         }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// Gives frames that were transmitted, or never used, back to the kernel to receive into.

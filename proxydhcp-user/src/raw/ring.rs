@@ -42,8 +42,8 @@ pub(super) struct Received<'r> {
     pub(super) bytes: &'r [u8],
     /// The outer VLAN tag, which the kernel takes off: protocol and control information.
     pub(super) vlan: Option<[u8; 4]>,
-    /// The kernel has checked the UDP checksum, or it is yet to be filled in by a sender on this
-    /// machine.
+    /// The UDP checksum is yet to be filled in, for the sender is on this machine. What the kernel
+    /// says of finished ones is not relied on: older kernels mean "there is a sum" by "valid".
     pub(super) vouched: bool,
 }
 
@@ -102,9 +102,8 @@ impl Ring {
         Arc::clone(&self.socket)
     }
 
-    /// Calls `each` with the frames of the next block, and gives it back; false if no block is
-    /// ready.
-    pub(super) fn read(&mut self, mut each: impl FnMut(Received<'_>)) -> bool {
+    /// Calls `each` with the frames of the next block, if one is ready, and gives it back.
+    pub(super) fn read(&mut self, mut each: impl FnMut(Received<'_>)) {
         const STATUS: usize = offset_of!(libc::tpacket_block_desc, hdr)
             + offset_of!(libc::tpacket_hdr_v1, block_status);
         // SAFETY: `next` is less than BLOCKS, so the block lies within the ring's memory.
@@ -112,14 +111,13 @@ impl Ring {
         // SAFETY: the status word, aligned as the block is, lives as long as the memory.
         let status = unsafe { AtomicU32::from_ptr(block.add(STATUS).cast()) };
         if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
-            return false;
+            return;
         }
         // SAFETY: the block is ours until the store below, and none of it is written meanwhile.
         let bytes = unsafe { std::slice::from_raw_parts(block, BLOCK) };
         for_each(bytes, &mut each);
         status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.next = (self.next + 1) % BLOCKS;
-        true
     }
 }
 
@@ -143,7 +141,7 @@ fn for_each(block: &[u8], each: &mut impl FnMut(Received<'_>)) {
             each(Received {
                 bytes,
                 vlan: has(libc::TP_STATUS_VLAN_VALID).then(|| tag(&frame.hv1)),
-                vouched: has(libc::TP_STATUS_CSUM_VALID) || has(libc::TP_STATUS_CSUMNOTREADY),
+                vouched: has(libc::TP_STATUS_CSUMNOTREADY),
             });
         }
         at += frame.tp_next_offset as usize;

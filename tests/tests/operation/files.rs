@@ -156,7 +156,8 @@ fn a_daemon_that_starts_with_a_bad_file_waits_for_a_good_one() -> Result<()> {
             if let Some(config) = config {
                 files.write_raw_config(config)?;
             }
-            let mut site = Site::start(datapath, files, &[])?;
+            // Nobody is sent to the default either: the nodes of the file are not known yet.
+            let mut site = Site::start(datapath, files, &["--unknown", "default"])?;
             assert!(site.daemon.ready_line().ends_with("; 0 nodes"));
             let log = site.daemon.log();
             let told = log.lines().find(|line| line.contains("ERROR"));
