@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::link::{occupy_xdp, xdp_program};
@@ -112,11 +113,11 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
         assert_eq!(xdp_program(&lab.server, SERVER_INTERFACE)?, Some(id));
 
         let by_any = [&["--path", "auto"][..], modes].concat();
-        let daemon = Daemon::start(&lab.server, &binary()?, &args_by(&files, &by_any))?;
+        let mut daemon = Daemon::start(&lab.server, &binary()?, &args_by(&files, &by_any))?;
         assert_eq!(daemon.ready_line(), "ready: px0 by raw; 3 nodes");
-        let log = daemon.log();
-        let told = log.lines().find(|line| line.contains("serving px0 by raw"));
-        ensure!(told.is_some_and(|line| line.contains(&named)), "{log}");
+        // Its log comes by another pipe than its ready line.
+        let told = daemon.wait_for("serving px0 by raw", Duration::from_secs(5))?;
+        ensure!(told.contains(&named), "{told}");
         let tap = lab.tap()?;
         let mut site = Site {
             lab,

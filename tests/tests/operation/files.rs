@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use proxydhcp_lab::RequestFrame;
@@ -159,9 +160,9 @@ fn a_daemon_that_starts_with_a_bad_file_waits_for_a_good_one() -> Result<()> {
             // Nobody is sent to the default either: the nodes of the file are not known yet.
             let mut site = Site::start(datapath, files, &["--unknown", "default"])?;
             assert!(site.daemon.ready_line().ends_with("; 0 nodes"));
-            let log = site.daemon.log();
-            let told = log.lines().find(|line| line.contains("ERROR"));
-            assert!(told.is_some_and(|line| line.contains(reason)), "{log}");
+            // Its log comes by another pipe than its ready line.
+            let told = site.daemon.wait_for("ERROR", Duration::from_secs(5))?;
+            assert!(told.contains(reason), "{told}");
             let status = site.status()?;
             let rejected = status["rejected"].as_str();
             assert!(rejected.is_some_and(|why| why.contains(reason)), "{status}");

@@ -42,7 +42,8 @@ fn names_that_nobody_knows_are_listed() -> Result<()> {
             assert!(ended.stdout.contains(part), "{part}: {ended:?}");
         }
     }
-    assert!(site.daemon.log().contains("n0.invalid, n1.invalid"));
+    site.daemon
+        .wait_for("n0.invalid, n1.invalid", Duration::from_secs(5))?;
 
     site.files.write_hosts(&[
         ("10.77.1.1", "a"),
