@@ -1,61 +1,43 @@
 //! Full load: what comes back at the generator's full speed, and the highest rate that is kept
 //! without a loss.
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use proxydhcp_lab::CLIENT_INTERFACE;
-use proxydhcp_lab::packet::{BATCH, FrameSender};
+use proxydhcp_lab::{Namespace, SERVER_INTERFACE};
 
-use crate::generator::Generator;
+use crate::generator::{Generator, Sent};
 use crate::results::Flood;
 use crate::session::Session;
 use crate::small_xdp::Counter;
-use crate::wire::send_all;
 
 /// Replies are waited for until none has come for this long.
 const SILENCE: Duration = Duration::from_millis(100);
 /// How long replies may trickle in at most.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
-/// A paced generator sends what is due at least this often.
-const TICK: Duration = Duration::from_micros(100);
-/// A rate that loses something is tried once more: a machine that does other things for a
-/// moment is not the contender's fault.
-const TRIES: u32 = 2;
+/// Runs of the generator to warm up with: these meet cold caches and unused sockets.
+const WARM_UP: u32 = 300_000;
+/// The highest rate without a loss is looked for down to this part of what comes back at most.
+const RANGE: f64 = 64.0;
+/// Goes at a rate until one lasts long enough.
+const MOST_GOES: u32 = 5;
+/// The replies are counted this often while requests go out.
+const SAMPLE: Duration = Duration::from_millis(10);
+/// A rate that loses something is tried again: a machine that does other things for a moment is
+/// not the contender's fault.
+const TRIES: u32 = 3;
 
 /// How thoroughly to search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     /// How long to send at full speed.
-    pub(crate) open_loop: Duration,
+    pub(crate) full_speed: Duration,
     /// How long to keep a rate.
     pub(crate) paced: Duration,
     /// How many rates to try.
     pub(crate) steps: u32,
-}
-
-/// What became of a burst of requests.
-#[derive(Clone, Copy, Debug)]
-struct Burst {
-    sent: u64,
-    took: Duration,
-    /// Replies that came while requests were sent.
-    replies_meanwhile: u64,
-    /// All of them.
-    replies: u64,
-}
-
-impl Burst {
-    fn is_lossless(&self) -> bool {
-        self.replies >= self.sent
-    }
-
-    fn per_second(&self, count: u64) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-        let count = count as f64;
-        count / self.took.as_secs_f64()
-    }
 }
 
 /// Floods the contender with `requests`, over and over. `go_on` is told what is tried.
@@ -67,54 +49,33 @@ pub(crate) fn flood(
     go_on: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Flood> {
     let counter = session.count_replies()?;
-    go_on("full speed")?;
-    let full = {
-        let namespace = &session.lab.client;
-        let _takes = session.take_redirected()?;
-        let generator = Generator::new(namespace, requests)?;
-        let burst = |time| {
-            burst(&counter, time, |_, _| {
-                let n: u32 = std::env::var("RUN")
-                    .unwrap_or_default()
-                    .parse()
-                    .unwrap_or(64000);
-                namespace.run(|| generator.send(n))?;
-                Ok(n.into())
-            })
-        };
-        // The first requests meet cold caches and unused sockets.
-        burst(effort.open_loop / 4)?;
-        burst(effort.open_loop)?
+    let _takes = session.take_redirected()?;
+    let mut wire = Wire {
+        clients: &session.lab.client,
+        server: &session.lab.server,
+        generator: Generator::new(&session.lab.client, requests)?,
+        counter: &counter,
+        runs_per_second: 0.0,
     };
-    let offered = full.per_second(full.sent);
+    go_on("full speed")?;
+    let full = wire.full_speed(effort.full_speed)?;
+    let offered = full.sent.per_second();
     let mut result = Flood {
         contender: contender.to_owned(),
         offered_per_second: offered,
-        replies_per_second: full.per_second(full.replies_meanwhile),
+        replies_per_second: full.replies_per_second,
         lossless_per_second: Some(offered),
         bounded_by_generator: full.is_lossless(),
     };
     if full.is_lossless() {
         return Ok(result);
     }
-    let sender = FrameSender::open(&session.lab.client, CLIENT_INTERFACE)?;
     let high = offered.min(result.replies_per_second * 2.0).max(1000.0);
-    result.lossless_per_second = highest(high / 16.0, high, effort.steps, |rate| {
+    result.lossless_per_second = highest(high / RANGE, high, effort.steps, |rate| {
         go_on(&format!("{rate:.0} requests a second"))?;
         for _ in 0..TRIES {
-            let mut batches = Batches::new(requests);
-            let burst = burst(&counter, effort.paced, |elapsed, sent| {
-                let due = due(rate, elapsed, sent);
-                if due == 0 {
-                    std::hint::spin_loop();
-                    return Ok(0);
-                }
-                let batch = batches.next(due).context("a flood of nothing")?;
-                send_all(&sender, batch)?;
-                Ok(batch.len() as u64)
-            })?;
-            if burst.is_lossless() {
-                return Ok(Some(burst.per_second(burst.sent)));
+            if let Some(kept) = wire.keeps(rate, effort.paced)? {
+                return Ok(Some(kept));
             }
         }
         Ok(None)
@@ -144,33 +105,143 @@ fn highest(
     Ok(found)
 }
 
-/// Sends for `time`. `send` is told the time since the start and what was sent, and returns how
-/// many requests it has sent.
-fn burst(
-    counter: &Counter,
-    time: Duration,
-    mut send: impl FnMut(Duration, u64) -> Result<u64>,
-) -> Result<Burst> {
-    let before = counter.total()?;
-    let started = Instant::now();
-    let mut sent = 0;
-    let took = loop {
-        let elapsed = started.elapsed();
-        if elapsed >= time {
-            break elapsed;
-        }
-        sent += send(elapsed, sent)?;
-    };
-    let replies_meanwhile = counter.total()? - before;
-    Ok(Burst {
-        sent,
-        took,
-        replies_meanwhile,
-        replies: drain(counter, sent, before)?,
-    })
+impl Sent {
+    fn per_second(self) -> f64 {
+        per_second(self.requests, self.took)
+    }
 }
 
-/// Waits for the last replies.
+fn per_second(count: u64, time: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let count = count as f64;
+    count / time.as_secs_f64().max(1e-9)
+}
+
+/// What became of requests at full speed.
+struct Full {
+    sent: Sent,
+    replies: u64,
+    /// While requests went out.
+    replies_per_second: f64,
+}
+
+impl Full {
+    fn is_lossless(&self) -> bool {
+        self.replies >= self.sent.requests
+    }
+}
+
+struct Wire<'a> {
+    clients: &'a Namespace,
+    server: &'a Namespace,
+    generator: Generator,
+    counter: &'a Counter,
+    /// Of the generator, when it ran last; the others have a share in that.
+    runs_per_second: f64,
+}
+
+impl Wire<'_> {
+    /// Sends as fast as it goes for about so long.
+    fn full_speed(&mut self, time: Duration) -> Result<Full> {
+        self.send(None, WARM_UP)?;
+        drain(self.counter, u64::MAX, 0)?;
+        let before = self.counter.total()?;
+        let (runs, counter) = (self.runs(time), self.counter);
+        let (sent, samples) = thread::scope(|scope| {
+            let sender = scope.spawn(|| self.send(None, runs));
+            let mut samples = Vec::new();
+            while !sender.is_finished() {
+                samples.push((Instant::now(), counter.total()));
+                thread::sleep(SAMPLE);
+            }
+            let sent = sender
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (sent, samples)
+        });
+        let sent = sent?;
+        let samples: Result<Vec<_>> = samples
+            .into_iter()
+            .map(|(at, count)| Ok((at, count?)))
+            .collect();
+        Ok(Full {
+            sent,
+            replies: drain(self.counter, sent.requests, before)?,
+            replies_per_second: middle_rate(&samples?, sent.took)?,
+        })
+    }
+
+    /// Whether every request is answered at this rate, in one go: a queue that fills up must
+    /// overflow. If so, the rate that was really kept.
+    fn keeps(&mut self, rate: f64, time: Duration) -> Result<Option<f64>> {
+        let mut sent = Sent::default();
+        // The generator runs faster at a lower rate, and how fast is known only then.
+        for _ in 0..MOST_GOES {
+            let before = self.counter.total()?;
+            sent = self.send(Some(rate), self.runs(time))?;
+            if drain(self.counter, sent.requests, before)? < sent.requests {
+                return Ok(None);
+            }
+            if sent.took >= time / 2 {
+                break;
+            }
+        }
+        Ok(Some(sent.per_second()))
+    }
+
+    fn send(&mut self, rate: Option<f64>, runs: u32) -> Result<Sent> {
+        let before = not_taken(self.server)?;
+        let mut sent = self.clients.run(|| self.generator.send(rate, runs))?;
+        let not_taken = not_taken(self.server)? - before;
+        sent.requests = sent.requests.saturating_sub(not_taken);
+        let at_least = Duration::from_millis(1);
+        self.runs_per_second = per_second(runs.into(), sent.took.max(at_least));
+        Ok(sent)
+    }
+
+    /// The generator's runs that take about so long.
+    fn runs(&self, time: Duration) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "some millions"
+        )]
+        let runs = (self.runs_per_second * time.as_secs_f64()) as u32;
+        runs.max(WARM_UP)
+    }
+}
+
+/// Frames for the server that never came onto the wire, which has room for 256: where the kernel
+/// puts the server's end off for a moment, nobody was asked.
+fn not_taken(server: &Namespace) -> Result<u64> {
+    let text = server.run(|| Ok(fs::read_to_string("/proc/thread-self/net/dev")?))?;
+    dropped(&text, SERVER_INTERFACE).context("the kernel does not tell what the wire dropped")
+}
+
+/// The received frames that an interface has dropped, by the kernel's list of interfaces.
+fn dropped(text: &str, interface: &str) -> Option<u64> {
+    const DROPPED: usize = 3;
+    let counts = text
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'))?;
+    counts.split_whitespace().nth(DROPPED)?.parse().ok()
+}
+
+/// The rate of replies while requests went out for `took`: without the first and last tenth, when
+/// queues fill and empty.
+fn middle_rate(samples: &[(Instant, u64)], took: Duration) -> Result<f64> {
+    let (start, _) = *samples.first().context("no time to count replies")?;
+    let mut middle = samples
+        .iter()
+        .filter(|(at, _)| (took / 10..=took / 10 * 9).contains(&at.duration_since(start)));
+    let from = middle.next().context("too short a time to count replies")?;
+    let to = middle
+        .next_back()
+        .context("too short a time to count replies")?;
+    Ok(per_second(to.1 - from.1, to.0 - from.0))
+}
+
+/// Waits for the last replies; returns how many there are since there were `before`.
 fn drain(counter: &Counter, sent: u64, before: u64) -> Result<u64> {
     let started = Instant::now();
     let mut last = None;
@@ -182,47 +253,6 @@ fn drain(counter: &Counter, sent: u64, before: u64) -> Result<u64> {
         }
         last = Some(replies);
         thread::sleep(SILENCE);
-    }
-}
-
-/// How many requests to send now, to have sent `rate` times `elapsed`.
-fn due(rate: f64, elapsed: Duration, sent: u64) -> usize {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "rates and times are positive and far below 2^52"
-    )]
-    let by_now = (rate * elapsed.as_secs_f64()) as u64;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "as above"
-    )]
-    let at_a_tick = ((rate * TICK.as_secs_f64()) as usize).clamp(1, BATCH);
-    let due = usize::try_from(by_now.saturating_sub(sent)).unwrap_or(BATCH);
-    if due < at_a_tick { 0 } else { due.min(BATCH) }
-}
-
-/// The requests in batches, over and over.
-struct Batches<'a> {
-    requests: &'a [Vec<u8>],
-    next: usize,
-}
-
-impl<'a> Batches<'a> {
-    fn new(requests: &'a [Vec<u8>]) -> Self {
-        Self { requests, next: 0 }
-    }
-
-    /// Up to `count` requests; fewer at the end of the row.
-    fn next(&mut self, count: usize) -> Option<&'a [Vec<u8>]> {
-        if self.next >= self.requests.len() {
-            self.next = 0;
-        }
-        let end = self.requests.len().min(self.next + count);
-        let batch = self.requests.get(self.next..end)?;
-        self.next = end;
-        (!batch.is_empty()).then_some(batch)
     }
 }
 
@@ -245,21 +275,27 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_generator_sends_small_batches_often() {
-        let second = Duration::from_secs(1);
-        assert_eq!(due(100_000.0, Duration::from_micros(100), 0), 10);
-        assert_eq!(due(100_000.0, Duration::from_micros(50), 0), 0);
-        assert_eq!(due(100.0, second, 99), 1);
-        assert_eq!(due(1e7, second, 0), BATCH);
-        assert_eq!(due(1e7, second, 10_000_000 - 5), 0);
+    fn drops_are_those_of_the_interface() {
+        let text = "Inter-|   Receive\n face |bytes packets errs drop fifo\n\
+                    px01: 1 2 3 9 5\n   px0: 1 2 3 4 5\n";
+        assert_eq!(dropped(text, "px0"), Some(4));
+        assert_eq!(dropped(text, "px"), None);
     }
 
     #[test]
-    fn batches_go_round() {
-        let requests: Vec<Vec<u8>> = (0..5).map(|n| vec![n]).collect();
-        let mut batches = Batches::new(&requests);
-        let sizes: Vec<usize> = (0..4).map(|_| batches.next(3).unwrap().len()).collect();
-        assert_eq!(sizes, [3, 2, 3, 2]);
-        assert_eq!(Batches::new(&[]).next(3), None);
+    fn replies_are_counted_in_the_middle() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let samples = [
+            (at(0), 0),
+            (at(5), 1),
+            (at(20), 100),
+            (at(60), 500),
+            (at(80), 700),
+            (at(100), 5000),
+        ];
+        let rate = middle_rate(&samples, Duration::from_millis(100)).unwrap();
+        assert!((rate - 10_000.0).abs() < 1e-6, "{rate}");
+        assert!(middle_rate(&samples[..2], Duration::from_millis(100)).is_err());
     }
 }

@@ -5,8 +5,11 @@
 //! at a fixed rate and holds the daemon to one right answer for each request, which shows what a
 //! reload or a restart loses.
 //!
-//! Both send and receive whole frames, so that thousands of clients need neither addresses nor
-//! sockets of their own, and both know when their own socket has lost frames: the daemon is never
+//! [`run`] is the benchmark: storms and floods against several responders, the cost of an answer,
+//! reloads and memory, as [`results`] and as [`plot`]s.
+//!
+//! All send and receive whole frames, so that thousands of clients need neither addresses nor
+//! sockets of their own, and all know when their own socket has lost frames: the daemon is never
 //! blamed for that.
 
 mod answer_cost;

@@ -82,7 +82,9 @@ fn figures(results: &Results) -> Vec<(&'static str, Figure<'_>)> {
             color: color(&flood.contender),
             value: flood.replies_per_second,
             note: match flood.lossless_per_second {
-                _ if flood.bounded_by_generator => "no loss; clients ask no faster".to_owned(),
+                _ if flood.bounded_by_generator => {
+                    "no loss; shares its core with the clients".to_owned()
+                }
                 Some(rate) => format!("without a loss: {}", thousands(rate)),
                 None => "never without a loss".to_owned(),
             },
@@ -92,8 +94,8 @@ fn figures(results: &Results) -> Vec<(&'static str, Figure<'_>)> {
             "flood",
             Figure::Bars(Bars {
                 title: "Flood: replies a second".to_owned(),
-                explanation: "20,000 clients ask as fast as one core can. Dark: the highest rate \
-                              at which nothing was lost."
+                explanation: "20,000 clients, asking as fast as one core can. Dark: the highest \
+                              rate at which nothing was lost."
                     .to_owned(),
                 unit: "",
                 rows: bars.collect(),

@@ -66,15 +66,15 @@ impl Plan {
         let milliseconds = Duration::from_millis;
         if self.quick {
             flood::Effort {
-                open_loop: milliseconds(800),
+                full_speed: milliseconds(800),
                 paced: milliseconds(300),
-                steps: 5,
+                steps: 6,
             }
         } else {
             flood::Effort {
-                open_loop: milliseconds(2000),
+                full_speed: milliseconds(2000),
                 paced: milliseconds(1000),
-                steps: 7,
+                steps: 8,
             }
         }
     }
@@ -218,6 +218,13 @@ fn notes(cores: Cores, machine: &Machine) -> Vec<String> {
     const QUIET: f64 = 0.5;
     let mut notes = vec![
         cores.describe(),
+        "storm: times are from a client's own first request to its answer, by the kernel's stamps \
+         at the clients' end; requests go out one after another, by a packet socket"
+            .to_owned(),
+        "flood: an XDP program of the clients' makes the requests (BPF_PROG_TEST_RUN with live \
+         frames), another counts the replies; kernel and reflector answer on the generator's own \
+         core, and both share it: that is all that bounds them where nothing is lost"
+            .to_owned(),
         "clients are behind one router, so that the kernel's neighbour table limits no contender"
             .to_owned(),
         "dnsmasq and the reflector give all clients the same answer; dnsmasq logs no requests"

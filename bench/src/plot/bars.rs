@@ -10,8 +10,8 @@ const TOP: i32 = 80;
 const ROW: i32 = 36;
 const THICKNESS: i32 = 24;
 /// Where bars begin, and how long the longest is.
-const LEFT: i32 = 184;
-const LONGEST: f64 = 340.0;
+const LEFT: i32 = 176;
+const LONGEST: f64 = 280.0;
 
 pub(super) struct Bars {
     pub(super) title: String,
@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn bars_are_in_proportion() {
-        assert_eq!(length(500.0, 1000.0), 170);
-        assert_eq!(length(1000.0, 1000.0), 340);
+        assert_eq!(length(500.0, 1000.0), 140);
+        assert_eq!(length(1000.0, 1000.0), 280);
         assert_eq!(length(0.0, 1000.0), 2);
     }
 }

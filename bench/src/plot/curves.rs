@@ -10,6 +10,8 @@ use super::{FAINT_INK, INK, Sheet, color, drawn, thousands};
 use crate::results::Storm;
 
 pub(super) const HEIGHT: u32 = 430;
+/// Where the names stand in the chart: few curves have to do with the time and share there.
+const LEGEND: (i32, i32) = (530, 14);
 /// Milliseconds at both ends of the time axis.
 const TIMES: (f64, f64) = (0.01, 10_000.0);
 
@@ -62,23 +64,26 @@ impl<'a> Curves<'a> {
                 .label_style(sheet.text(14, FontStyle::Normal, INK))
                 .draw(),
         )?;
-        // In reverse, so that the first contender lies on top.
+        // In reverse, so that the first contender lies on top; but it is the first by name.
+        let line = |storm: &Storm| color(&storm.contender).stroke_width(3 * scale);
         for storm in self.storms.iter().rev() {
-            let line = color(&storm.contender).stroke_width(3 * scale);
-            let series = drawn(chart.draw_series(LineSeries::new(points(storm), line)))?;
-            let length = 22 * scale.cast_signed();
+            drawn(chart.draw_series(LineSeries::new(points(storm), line(storm))))?;
+        }
+        for storm in &self.storms {
+            let (line, length) = (line(storm), 22 * scale.cast_signed());
             let name = match storm.never {
                 0 => storm.contender.clone(),
                 never => format!("{} (never: {})", storm.contender, count(never)),
             };
-            series
+            drawn(chart.draw_series(LineSeries::new([], line)))?
                 .label(name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + length, y)], line));
         }
+        let (x, y) = sheet.at(LEGEND.0, LEGEND.1);
         drawn(
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::MiddleRight)
+                .position(SeriesLabelPosition::Coordinate(x, y))
                 .margin(14 * scale)
                 .legend_area_size(28 * scale)
                 .background_style(WHITE.mix(0.9))
