@@ -5,9 +5,12 @@
 
 /// A one's-complement sum that is not folded yet. The all-zero default is the sum of nothing.
 ///
-/// The 64 bits hold the carries of 2^32 additions of 32-bit words, more than any frame has.
+/// The 64 bits hold the carries of 2^31 additions of 32-bit words, more than any frame has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sum(u64);
+pub struct Sum(
+    /// Words as they lie in memory, added up.
+    pub u64,
+);
 
 impl Sum {
     /// Adds a number that the packet carries as 16 bits in network byte order.
@@ -29,6 +32,22 @@ impl Sum {
     #[must_use]
     pub const fn pair(self, bytes: [u8; 2]) -> Self {
         Self(self.0.wrapping_add(u16::from_ne_bytes(bytes) as u64))
+    }
+
+    /// Adds a block of whole words that starts at an even offset.
+    #[inline(always)]
+    #[must_use]
+    pub fn block<const N: usize>(self, bytes: &[u8; N]) -> Self {
+        const { assert!(N.is_multiple_of(4)) };
+        let (words, _) = bytes.as_chunks();
+        words.iter().fold(self, |sum, word| sum.word(*word))
+    }
+
+    /// Adds up to seven bytes that start at an even offset, as a number in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rest(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add(bytes))
     }
 
     /// Adds another sum, taken from an even offset on.

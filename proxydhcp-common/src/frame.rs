@@ -59,9 +59,14 @@ pub trait Frame {
         offset
     }
 
-    /// The one's-complement sum of the `len` bytes at the even `offset`, or `None` where the
-    /// frame is too short.
-    fn sum(&self, offset: usize, len: usize) -> Option<Sum>;
+    /// `sum` with the `N` bytes at the even `offset` added, or `None` where the frame is too short.
+    fn add_block<const N: usize>(&self, sum: Sum, offset: usize) -> Option<Sum> {
+        Some(sum.block(self.at::<N>(offset)?))
+    }
+
+    /// `sum` with the `len` bytes at the even `offset` added, or `None` where the frame is too
+    /// short. Eight bytes of the frame lie before them.
+    fn add(&self, sum: Sum, offset: usize, len: usize) -> Option<Sum>;
 
     /// Makes the frame `len` bytes long, cutting its end or adding bytes of any value to it.
     ///
@@ -116,8 +121,8 @@ impl Frame for Slice<'_> {
         self.all_mut().get_mut(offset..)?.get_mut(..len)
     }
 
-    fn sum(&self, offset: usize, len: usize) -> Option<Sum> {
-        Some(Sum::default().bytes(self.bytes(offset, len)?))
+    fn add(&self, sum: Sum, offset: usize, len: usize) -> Option<Sum> {
+        Some(sum.bytes(self.bytes(offset, len)?))
     }
 
     fn resize(&mut self, len: usize) -> Result<(), NoRoom> {

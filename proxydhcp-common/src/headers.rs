@@ -1,12 +1,14 @@
 //! Checks a request's headers: Ethernet, VLAN tags, IPv4, UDP and BOOTP.
 
+use core::mem::offset_of;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::PORT;
 use crate::checksum::Sum;
 use crate::frame::Frame;
 use crate::judge::{Reason, Stop};
-use crate::nodes::{self, Lines};
+use crate::nodes::{Lines, Nodes};
 use crate::wire::{Address, Bootp, Ethernet, Ipv4, Tag, Udp, ethertype};
 
 /// Length of an IPv4 header without options.
@@ -36,6 +38,8 @@ pub struct Packet {
     /// The frame was sent to a group of hosts, so that its destination is no address to reply
     /// from.
     pub to_group: bool,
+    /// Where the packet comes from.
+    pub source: Address,
 }
 
 impl Packet {
@@ -73,6 +77,12 @@ impl Datagram {
     pub const fn bootp(&self) -> usize {
         self.ip + IP_LEN + UDP_LEN
     }
+
+    /// Where BOOTP's options lie.
+    #[inline(always)]
+    pub const fn options(&self) -> usize {
+        self.bootp() + BOOTP_LEN
+    }
 }
 
 /// Tells requests to this host's port 4011 from everything else, by the cheapest check first.
@@ -84,12 +94,15 @@ impl Datagram {
 ///
 /// [`Stop::NotOurs`].
 #[inline(always)]
-pub fn locate<F: Frame, L: Lines + ?Sized>(frame: &F, lines: &L) -> Result<Packet, Stop> {
-    find_packet(frame, lines).ok_or(Stop::NotOurs)
+pub fn locate<F: Frame, L: Lines + ?Sized>(
+    frame: &F,
+    nodes: &Nodes<'_, L>,
+) -> Result<Packet, Stop> {
+    find_packet(frame, nodes).ok_or(Stop::NotOurs)
 }
 
 #[inline(always)]
-fn find_packet<F: Frame, L: Lines + ?Sized>(frame: &F, lines: &L) -> Option<Packet> {
+fn find_packet<F: Frame, L: Lines + ?Sized>(frame: &F, nodes: &Nodes<'_, L>) -> Option<Packet> {
     let ethernet = frame.header::<Ethernet>(0)?;
     let (ip, ethertype) = skip_tags(frame, ethernet.ethertype.get())?;
     let header = frame.header::<Ipv4>(ip)?;
@@ -108,13 +121,14 @@ fn find_packet<F: Frame, L: Lines + ?Sized>(frame: &F, lines: &L) -> Option<Pack
     } else {
         frame.header::<Udp>(frame.bound(ip + ip_len))?.destination
     };
-    if port.get() != PORT || !nodes::is_local(lines, header.destination) {
+    if port.get() != PORT || !nodes.is_local(header.destination) {
         return None;
     }
     Some(Packet {
         ip,
         ip_len,
         to_group: is_group(ethernet.destination),
+        source: header.source,
     })
 }
 
@@ -232,13 +246,41 @@ pub fn is_udp_checksum_right<F: Frame>(frame: &F, datagram: &Datagram) -> bool {
     if udp.checksum == [0, 0] {
         return true;
     }
-    let Some(sum) = frame.sum(datagram.udp(), udp_len) else {
-        return false;
-    };
     #[expect(
         clippy::cast_possible_truncation,
         reason = "16 bits are what it came in"
     )]
     let pseudo = pseudo_header(datagram.client, datagram.server, udp_len as u16);
-    sum.plus(pseudo).is_right()
+    sum_datagram(frame, datagram, pseudo).is_some_and(Sum::is_right)
 }
+
+/// Adds the UDP header and the BOOTP message to `sum`.
+#[inline(always)]
+fn sum_datagram<F: Frame>(frame: &F, datagram: &Datagram, sum: Sum) -> Option<Sum> {
+    let names = datagram.bootp() + NAMES_AT;
+    let end = datagram.bootp() + datagram.bootp_len;
+    let sum = frame.add_block::<{ UDP_LEN + NAMES_AT }>(sum, datagram.udp())?;
+    // Clients leave them empty; to see that costs half as much as to add it up.
+    let rest = if is_blank(frame.at(names)?) {
+        names + NAMES_LEN
+    } else {
+        names
+    };
+    frame.add(sum, rest, end - rest)
+}
+
+/// Whether all bytes are 0.
+#[inline(always)]
+fn is_blank(bytes: &[u8; NAMES_LEN]) -> bool {
+    let (words, _) = bytes.as_chunks();
+    let bits = words
+        .iter()
+        .fold(0, |bits, word| bits | u64::from_ne_bytes(*word));
+    bits == 0
+}
+
+/// Where `sname` and `file` lie in the BOOTP message.
+const NAMES_AT: usize = offset_of!(Bootp, sname);
+
+/// Their length.
+const NAMES_LEN: usize = offset_of!(Bootp, cookie) - NAMES_AT;

@@ -2,7 +2,7 @@
 
 use crate::frame::{Frame, MAX_OFFSET};
 use crate::headers::{self, Datagram};
-use crate::nodes::{self, Lines, Target};
+use crate::nodes::{Client, Lines, Nodes, Target};
 use crate::options::{self, Facts};
 use crate::template::{Loader, Template, UUID_LEN};
 
@@ -138,17 +138,20 @@ pub const MAX_PLAIN: usize = 1024;
 /// The verdict, where it is not to answer.
 #[inline(always)]
 pub fn judge<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Answer<'t>, Stop> {
-    let lines = tables.nodes().ok_or(Stop::NotOurs)?;
-    let packet = headers::locate(frame, lines)?;
+    let nodes = tables.nodes().and_then(Nodes::open);
+    let nodes = nodes.ok_or(Stop::NotOurs)?;
+    let packet = headers::locate(frame, &nodes)?;
     if !packet.is_plain() {
         return Err(Stop::Unusual);
     }
+    // First, as it may have to come from far away.
+    let client = nodes.client(packet.source);
     let datagram = headers::admit(frame, &packet)?;
     if datagram.bootp_len > MAX_PLAIN {
         return Err(Stop::Unusual);
     }
     let facts = options::walk(frame, &datagram)?;
-    let answer = decide(datagram, facts, lines, tables)?;
+    let answer = decide(datagram, facts, client, tables)?;
     // Last, because it is the costly one. What fails may yet be sound: a sender on this machine
     // leaves the checksum to hardware that is not there.
     if !headers::is_udp_checksum_right(frame, &answer.datagram) {
@@ -162,10 +165,10 @@ pub fn judge<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Answer
 pub(crate) fn decide<'t, T: Tables>(
     datagram: Datagram,
     facts: Facts,
-    lines: &T::Lines,
+    client: Client,
     tables: &'t T,
 ) -> Result<Answer<'t>, Stop> {
-    let target = nodes::node(lines, datagram.client).ok_or(Stop::Refuse(Reason::Unknown))?;
+    let target = client.node().ok_or(Stop::Refuse(Reason::Unknown))?;
     let template = tables
         .template(target, facts.loader, facts.uuid.is_some())
         .ok_or(Stop::Unusual)?;

@@ -50,6 +50,31 @@ impl Line {
         };
         line
     }
+
+    /// The target of `key` as it is stored, or 0.
+    ///
+    /// All entries are looked at, without a branch: which one it is nobody can predict, and while
+    /// the line is on its way from memory, the processor goes on with the rest of the request.
+    #[inline(always)]
+    fn entry(&self, key: u32) -> u32 {
+        let mut entry = 0;
+        for (&at, &target) in self.keys.iter().zip(&self.targets) {
+            entry |= target & ones_if_zero(at ^ key);
+        }
+        entry
+    }
+
+    /// The same, by a search that ends where the key is found: the quicker one for the few keys
+    /// that are sought all the time.
+    #[inline(always)]
+    fn first(&self, key: u32) -> u32 {
+        for (&at, &target) in self.keys.iter().zip(&self.targets) {
+            if at == key || target == 0 {
+                return target;
+            }
+        }
+        0
+    }
 }
 
 /// What an address stands for: one of this host's own addresses, or a node with its WinPE.
@@ -80,11 +105,6 @@ impl Target {
     #[must_use]
     pub const fn stored(self) -> u32 {
         self.0
-    }
-
-    #[inline(always)]
-    const fn is_node(self) -> bool {
-        self.0 & Self::LOCAL == 0
     }
 
     /// The WinPE's number.
@@ -125,43 +145,76 @@ pub const fn hash(address: [u8; 4]) -> u32 {
     (product >> 32) as u32
 }
 
-#[inline(always)]
-fn find<L: Lines + ?Sized>(lines: &L, mask: u32, address: [u8; 4]) -> Option<Target> {
-    let key = u32::from_ne_bytes(address);
-    let first = hash(address);
-    for probe in 0..PROBES {
-        let index = first.wrapping_add(probe) & mask;
-        let line = lines.line(index.wrapping_add(1))?;
-        for (&at, &target) in line.keys.iter().zip(&line.targets) {
-            if target == 0 {
-                return None;
-            }
-            if at == key {
-                return Some(Target(target));
+/// A node table, open to be searched.
+#[derive(Debug)]
+pub struct Nodes<'t, L: ?Sized> {
+    lines: &'t L,
+    mask: u32,
+    unknown: u32,
+}
+
+impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
+    /// Opens the table that `lines` holds, or `None` where it has no header.
+    #[inline(always)]
+    pub fn open(lines: &'t L) -> Option<Self> {
+        let header = lines.line(0)?;
+        Some(Self {
+            lines,
+            mask: header.keys[0],
+            unknown: header.targets[0],
+        })
+    }
+
+    /// Whether `address` is one of this host's own.
+    #[inline(always)]
+    pub fn is_local(&self, address: [u8; 4]) -> bool {
+        self.search(address, Line::first) == Target::HOST.0
+    }
+
+    /// What the table says of the client at `address`.
+    #[inline(always)]
+    pub fn client(&self, address: [u8; 4]) -> Client {
+        let entry = self.search(address, Line::entry);
+        Client(entry | (self.unknown & ones_if_zero(entry)))
+    }
+
+    /// The target of `address` as it is stored, or 0, by a search of each line.
+    #[inline(always)]
+    fn search(&self, address: [u8; 4], entry: impl Fn(&Line, u32) -> u32) -> u32 {
+        let key = u32::from_ne_bytes(address);
+        let first = hash(address);
+        for probe in 0..PROBES {
+            let index = first.wrapping_add(probe) & self.mask;
+            let Some(line) = self.lines.line(index.wrapping_add(1)) else {
+                return 0;
+            };
+            let entry = entry(line, key);
+            if entry != 0 || line.targets[SLOTS - 1] == 0 {
+                return entry;
             }
         }
+        0
     }
-    None
 }
 
-/// Whether `address` is one of this host's own.
+/// All ones for 0, and 0 for everything else.
 #[inline(always)]
-pub fn is_local<L: Lines + ?Sized>(lines: &L, address: [u8; 4]) -> bool {
-    let Some(header) = lines.line(0) else {
-        return false;
-    };
-    find(lines, header.keys[0], address).is_some_and(|target| !target.is_node())
+const fn ones_if_zero(number: u32) -> u32 {
+    ((number as u64).wrapping_sub(1) >> 32) as u32
 }
 
-/// The node at `address`, or what the table says of clients it does not know.
-#[inline(always)]
-pub fn node<L: Lines + ?Sized>(lines: &L, address: [u8; 4]) -> Option<Target> {
-    let header = lines.line(0)?;
-    if let Some(target) = find(lines, header.keys[0], address) {
-        return target.is_node().then_some(target);
-    }
-    match header.targets[0] {
-        0 => None,
-        unknown => Some(Target(unknown)),
+/// What the table says of a client, be it a node or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Client(u32);
+
+impl Client {
+    /// The node it is, or what clients get that are none; `None` where that is no answer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn node(self) -> Option<Target> {
+        match Target(self.0) {
+            Target(0) | Target::HOST => None,
+            target => Some(target),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! DHCP options of a request (RFC 2132), and what they say that matters.
 
 use crate::frame::Frame;
-use crate::headers::{BOOTP_LEN, Datagram};
+use crate::headers::Datagram;
 use crate::judge::{Reason, Stop};
 use crate::template::{Loader, UUID_LEN};
 
@@ -79,10 +79,13 @@ pub fn walk<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Facts, Stop> {
 }
 
 /// Walks over the options once and notes where those that matter lie.
-#[inline(always)]
+///
+/// Not inlined: by itself, the loop has registers for all it needs, where the rest of the judgement
+/// would have them spilled at each option.
+#[inline(never)]
 fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
     let end = datagram.bootp() + datagram.bootp_len;
-    let mut at = datagram.bootp() + BOOTP_LEN;
+    let mut next = datagram.options();
     let mut found = Found {
         message_type: frame.bound(0),
         vendor_class: frame.bound(0),
@@ -90,40 +93,42 @@ fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
         uuid: frame.bound(0),
     };
     for _ in 0..MAX_STEPS {
-        at = frame.bound(at);
-        if at == end {
-            return Ok(found);
+        let at = frame.bound(next);
+        if at >= end {
+            break;
         }
-        let [tag] = *frame.at::<1>(at).ok_or(Stop::Refuse(Reason::Options))?;
-        if tag == code::END {
-            return Ok(found);
-        }
-        if tag == code::PAD {
-            at += 1;
-            continue;
-        }
-        let [len] = *frame.at::<1>(at + 1).ok_or(Stop::Refuse(Reason::Options))?;
-        let next = at + 2 + usize::from(len);
-        if next > end {
-            return Err(Stop::Refuse(Reason::Options));
-        }
-        let place = match tag {
+        let Some([tag, len]) = frame.at(at) else {
+            // The frame's last byte.
+            return match frame.at(frame.bound(at)) {
+                Some([code::END | code::PAD]) => Ok(found),
+                _ => Err(Stop::Refuse(Reason::Options)),
+            };
+        };
+        next = at + 2 + usize::from(*len);
+        let place = match *tag {
             code::MESSAGE_TYPE => &mut found.message_type,
             code::VENDOR_CLASS => &mut found.vendor_class,
             code::ARCHITECTURE => &mut found.architecture,
             code::UUID => &mut found.uuid,
             code::VENDOR | code::OVERLOAD => return Err(Stop::Unusual),
-            _ => {
-                at = next;
+            code::PAD => {
+                next = at + 1;
                 continue;
             }
+            code::END => return Ok(found),
+            _ => continue,
         };
         // An option sent twice is one option in two parts (RFC 3396).
         if *place != 0 {
             return Err(Stop::Unusual);
         }
-        *place = frame.bound(at);
-        at = next;
+        *place = at;
+    }
+    if next == end {
+        return Ok(found);
+    }
+    if next > end {
+        return Err(Stop::Refuse(Reason::Options));
     }
     Err(Stop::Unusual)
 }

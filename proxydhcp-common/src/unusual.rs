@@ -5,10 +5,11 @@
 //!
 //! It runs in userspace only, so it may walk as far as it needs to.
 
+use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
 use crate::judge::{Answer, Reason, Stop, Tables, decide};
-use crate::nodes::Lines;
+use crate::nodes::{Lines, Nodes};
 use crate::options::{CLASS_LEN, Facts, PXE_CLIENT, REQUEST, class_architecture, code};
 use crate::reply::{self, Fault};
 use crate::template::{Loader, UUID_LEN};
@@ -41,12 +42,19 @@ pub fn judge<'t, T: Tables>(
     mac: [u8; 6],
     vouched: bool,
 ) -> Result<UnusualAnswer<'t>, Stop> {
-    let lines = tables.nodes().ok_or(Stop::NotOurs)?;
-    let packet = make_plain(frame, lines, mac)?;
+    let nodes = tables.nodes().and_then(Nodes::open);
+    let nodes = nodes.ok_or(Stop::NotOurs)?;
+    let packet = make_plain(frame, &nodes, mac)?;
     let datagram = headers::admit(frame, &packet)?;
     let gathered = Gathered::from(frame, &datagram)?;
     let boot_item = gathered.vendor.boot_item();
-    let answer = decide(datagram, gathered.facts()?, lines, tables).map_err(|stop| match stop {
+    let answer = decide(
+        datagram,
+        gathered.facts()?,
+        nodes.client(packet.source),
+        tables,
+    )
+    .map_err(|stop| match stop {
         // A target without templates; the tables are at fault, the client is not served.
         Stop::Unusual => Stop::Refuse(Reason::Unknown),
         stop => stop,
@@ -73,11 +81,11 @@ pub fn write(frame: &mut Slice<'_>, answer: &UnusualAnswer<'_>) -> Result<(), Fa
 /// Cuts IP options out and gives the frame a destination that is one host's.
 fn make_plain<L: Lines + ?Sized>(
     frame: &mut Slice<'_>,
-    lines: &L,
+    nodes: &Nodes<'_, L>,
     mac: [u8; 6],
 ) -> Result<Packet, Stop> {
     const LENGTH: Stop = Stop::Refuse(Reason::Length);
-    let mut packet = headers::locate(frame, lines)?;
+    let mut packet = headers::locate(frame, nodes)?;
     if packet.to_group {
         frame.header_mut::<Ethernet>(0).ok_or(LENGTH)?.destination = mac;
         packet.to_group = false;
@@ -87,7 +95,8 @@ fn make_plain<L: Lines + ?Sized>(
         return Ok(packet);
     }
     let (ip, len) = (packet.ip, frame.len());
-    if !frame.sum(ip, packet.ip_len).ok_or(LENGTH)?.is_right() {
+    let sum = frame.add(Sum::default(), ip, packet.ip_len);
+    if !sum.ok_or(LENGTH)?.is_right() {
         return Err(Stop::Refuse(Reason::Checksum));
     }
     frame
@@ -264,7 +273,7 @@ fn echo(frame: &mut Slice<'_>, datagram: &Datagram, [a, b, c, d]: BootItem) -> R
     *frame.at_mut(end).ok_or(Fault::Spoilt)? = option;
     let bootp_len = frame.len() - datagram.bootp();
     let bootp = frame
-        .sum(datagram.bootp(), bootp_len)
+        .add(Sum::default(), datagram.bootp(), bootp_len)
         .ok_or(Fault::Spoilt)?;
     reply::write_ip_udp(frame, datagram, bootp_len, bootp).ok_or(Fault::Spoilt)
 }

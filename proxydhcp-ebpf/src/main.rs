@@ -6,7 +6,7 @@
 #![no_std]
 #![no_main]
 #![allow(missing_docs, unreachable_pub, reason = "of what the xdp macro makes")]
-// The one assembly instruction of packet::bound.
+// The assembly of packet.rs.
 #![feature(asm_experimental_arch)]
 
 mod maps;

@@ -91,39 +91,35 @@ impl Frame for Packet<'_> {
     }
 
     #[inline(always)]
-    fn sum(&self, offset: usize, len: usize) -> Option<Sum> {
+    fn add_block<const N: usize>(&self, mut sum: Sum, offset: usize) -> Option<Sum> {
+        for four in self.at::<N>(offset)?.as_chunks::<4>().0 {
+            sum = settled(sum, *four);
+        }
+        Some(sum)
+    }
+
+    #[inline(always)]
+    fn add(&self, mut sum: Sum, offset: usize, len: usize) -> Option<Sum> {
         const BLOCK: usize = 32;
+        const WORD: usize = 8;
         let run = Self {
             end: hidden(self.end),
             ..*self
         };
-        let mut sum = Sum::default();
         let mut at = offset;
         for _ in 0..self.bound(len) / BLOCK {
-            for word in run.at::<BLOCK>(at)?.as_chunks::<4>().0 {
-                sum = sum.word(*word);
-            }
+            sum = sum.block(run.at::<BLOCK>(at)?);
             at += BLOCK;
         }
         let mut at = self.bound(offset + len / BLOCK * BLOCK);
-        for size in [16, 8, 4] {
-            if len & size == 0 {
-                continue;
-            }
-            for _ in 0..size / 4 {
-                sum = sum.word(*run.at(at)?);
-                at += 4;
-            }
+        for _ in 0..len % BLOCK / WORD {
+            sum = sum.block(run.at::<WORD>(at)?);
+            at += WORD;
         }
-        if len & 2 != 0 {
-            sum = sum.pair(*run.at(at)?);
-            at += 2;
-        }
-        if len & 1 != 0 {
-            let [last] = *run.at(at)?;
-            sum = sum.pair([last, 0]);
-        }
-        Some(sum)
+        // The bytes that are left, less than a word, are the last of the word that ends with them.
+        let word = u64::from_le_bytes(*run.at(self.bound(offset + len - WORD))?);
+        let rest = word >> 1 >> (63 - len % WORD * 8);
+        Some(sum.rest(rest))
     }
 
     #[inline(always)]
@@ -149,4 +145,20 @@ fn hidden(mut value: usize) -> usize {
         asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack));
     }
     value
+}
+
+/// `sum` with a word added, there and then: LLVM would put it off, and fill the stack with all that
+/// is still to be added.
+#[inline(always)]
+fn settled(mut sum: Sum, word: [u8; 4]) -> Sum {
+    // SAFETY: one instruction, on two registers.
+    unsafe {
+        asm!(
+            "{0} += {1}",
+            inout(reg) sum.0,
+            in(reg) u64::from(u32::from_ne_bytes(word)),
+            options(nostack)
+        );
+    }
+    sum
 }

@@ -140,7 +140,15 @@ fn place(lines: &mut [Line], mask: u32, address: Ipv4Addr, target: Target) -> Op
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use proxydhcp_common::nodes;
+    use proxydhcp_common::nodes::Nodes;
+
+    fn is_local(lines: &[Line], address: [u8; 4]) -> bool {
+        Nodes::open(lines).unwrap().is_local(address)
+    }
+
+    fn node(lines: &[Line], address: [u8; 4]) -> Option<Target> {
+        Nodes::open(lines).unwrap().client(address).node()
+    }
 
     #[test]
     fn an_empty_generation_knows_nobody() {
@@ -152,11 +160,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!((first.number, first.bank), (1, 1));
-        assert!(nodes::is_local(first.lines(), [10, 0, 0, 1]));
-        assert!(!nodes::is_local(first.lines(), [10, 0, 0, 2]));
-        assert_eq!(nodes::node(first.lines(), [10, 0, 0, 2]), None);
+        assert!(is_local(first.lines(), [10, 0, 0, 1]));
+        assert!(!is_local(first.lines(), [10, 0, 0, 2]));
+        assert_eq!(node(first.lines(), [10, 0, 0, 2]), None);
         // The host itself is no client of its own.
-        assert_eq!(nodes::node(first.lines(), [10, 0, 0, 1]), None);
+        assert_eq!(node(first.lines(), [10, 0, 0, 1]), None);
     }
 
     #[test]
@@ -166,7 +174,7 @@ mod tests {
             ..Policy::default()
         };
         let first = Generation::next(&Generation::default(), &Table::empty(), &[], policy).unwrap();
-        let target = nodes::node(first.lines(), [10, 0, 0, 2]).unwrap();
+        let target = node(first.lines(), [10, 0, 0, 2]).unwrap();
         assert_eq!((target.winpe(), target.bank()), (0, 1));
         assert!(first.template(target, Loader::Uefi, true).is_some());
         let second = Generation::next(&first, &Table::empty(), &[], policy).unwrap();
@@ -188,11 +196,11 @@ mod tests {
                 return Ok(());
             };
             for (address, winpe) in &entries {
-                let found = nodes::node(&lines[..], of(*address).octets());
+                let found = node(&lines[..], of(*address).octets());
                 prop_assert_eq!(found.map(Target::winpe), Some(*winpe));
             }
             for other in others {
-                let found = nodes::node(&lines[..], of(other).octets());
+                let found = node(&lines[..], of(other).octets());
                 prop_assert_eq!(found.map(Target::winpe), entries.get(&other).copied());
             }
         }
