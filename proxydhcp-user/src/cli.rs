@@ -40,7 +40,7 @@ Examples:
 
 The settings file may have each of these options, say unknown = \"default\" or
 interface = [\"eth1\", \"eth2\"]. An option given here wins over it. It is read at the start only.")]
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Have the daemon read its files again, and tell what has changed.
     ///
     /// Exits with 1 when the file was rejected (what was in service stays), with 2 when some

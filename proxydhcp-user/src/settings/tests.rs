@@ -30,7 +30,7 @@ fn serve(text: &str, flags: &[&str], defaults: &[(&str, &str)]) -> ServeArgs {
     let cli::Command::Serve(args) = read.command else {
         panic!("{read:?}");
     };
-    args
+    *args
 }
 
 /// What is wrong with a file, and where.
@@ -43,7 +43,7 @@ fn fault(text: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn each_fault_is_told_with_its_place_and_the_remedy() {
+fn an_unknown_key_is_told_with_the_known_ones() {
     let cases = [
         (
             "# a\nhsots = \"/etc/hosts\"",
@@ -53,7 +53,7 @@ fn each_fault_is_told_with_its_place_and_the_remedy() {
             "zzz = 1\nhsots = 1",
             format!(":1:1: unknown key \"zzz\"; {KEYS}"),
         ),
-        // It names the file, and its short form is no key.
+        // The flag that names the file and the short form of a flag are no keys.
         (
             "settings = \"/x\"",
             format!(":1:1: unknown key \"settings\"; {KEYS}"),
@@ -64,6 +64,10 @@ fn each_fault_is_told_with_its_place_and_the_remedy() {
     for (text, told) in cases {
         assert_eq!(fault(text), told, "{text}");
     }
+}
+
+#[test]
+fn a_value_that_is_not_taken_is_told_with_what_is() {
     let cases = [
         (
             "hosts = 3",
@@ -100,6 +104,29 @@ fn each_fault_is_told_with_its_place_and_the_remedy() {
             ":1:10: config does not take \"\": \
              `proxydhcp serve --help` tells what --config takes",
         ),
+        // The parser's own words.
+        (
+            "path = raw",
+            ":1:8: string values must be quoted, expected literal string",
+        ),
+        (
+            "hosts \"/etc/hosts\"",
+            ":1:7: key with no value, expected `=`",
+        ),
+        ("hosts = \"a\"\nhosts = \"b\"", ":2:1: duplicate key"),
+    ];
+    for (text, told) in cases {
+        assert_eq!(fault(text), told, "{text}");
+    }
+    assert_eq!(
+        fault(b"# \xc3\xa4\n# \xc3\xa4\xff"),
+        ":2:4: this is not text (UTF-8); save the file as such"
+    );
+}
+
+#[test]
+fn a_loader_that_cannot_be_is_told_with_the_remedy() {
+    let cases = [
         (
             "\n[loaders]\n7 = \"a\"\nhosts = \"/etc/hosts\"",
             ":4:1: \"hosts\" is no architecture: [loaders] takes the numbers 0 to 47; \
@@ -137,24 +164,10 @@ fn each_fault_is_told_with_its_place_and_the_remedy() {
             ":1:11: loaders takes lines such as 7 = \"Boot/bootmgfw.efi\" under [loaders], \
              and this is a string",
         ),
-        // The parser's own words.
-        (
-            "path = raw",
-            ":1:8: string values must be quoted, expected literal string",
-        ),
-        (
-            "hosts \"/etc/hosts\"",
-            ":1:7: key with no value, expected `=`",
-        ),
-        ("hosts = \"a\"\nhosts = \"b\"", ":2:1: duplicate key"),
     ];
     for (text, told) in cases {
         assert_eq!(fault(text), told, "{text}");
     }
-    assert_eq!(
-        fault(b"# \xc3\xa4\n# \xc3\xa4\xff"),
-        ":2:4: this is not text (UTF-8); save the file as such"
-    );
 }
 
 #[test]
