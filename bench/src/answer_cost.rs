@@ -89,7 +89,7 @@ fn load(files: &Files) -> Result<Program> {
         &Generation::default(),
         &table,
         &[SERVER_ADDRESS],
-        Policy::default(),
+        &Policy::default(),
     )?;
     Program::load(Duty::Answer, &KernelTables::new(&generation)?)
 }

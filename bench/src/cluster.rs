@@ -66,6 +66,7 @@ pub(crate) struct Files {
     pub(crate) config: PathBuf,
     pub(crate) hosts: PathBuf,
     pub(crate) control: PathBuf,
+    settings: PathBuf,
 }
 
 impl Files {
@@ -75,6 +76,7 @@ impl Files {
             config: folder.join("proxydhcp.cfg"),
             hosts: folder.join("hosts"),
             control: folder.join("control.sock"),
+            settings: folder.join("proxydhcp.toml"),
         };
         fs::create_dir_all(folder)?;
         files
@@ -95,12 +97,14 @@ impl Files {
             }
             writeln!(hosts, "{} {name}", node.address())?;
         }
+        // What is set on this machine is for its own daemon.
+        File::create(&self.settings)?;
         config.flush()?;
         Ok(hosts.flush()?)
     }
 
     /// The arguments that make the daemon use them.
-    pub(crate) fn arguments(&self) -> [&std::ffi::OsStr; 6] {
+    pub(crate) fn arguments(&self) -> [&std::ffi::OsStr; 8] {
         [
             "--config".as_ref(),
             self.config.as_os_str(),
@@ -108,6 +112,8 @@ impl Files {
             self.hosts.as_os_str(),
             "--control".as_ref(),
             self.control.as_os_str(),
+            "--settings".as_ref(),
+            self.settings.as_os_str(),
         ]
     }
 }

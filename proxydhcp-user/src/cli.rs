@@ -1,11 +1,16 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::{ArgMatches, ValueSource};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::control::DEFAULT_SOCKET;
+use crate::generation::ReplyFormat;
+use crate::loaders::Loaders;
+use crate::settings::{SettingsError, SettingsFile};
 
 /// Answers the proxyDHCP requests of Windows PE nodes that boot over PXE.
 #[derive(Debug, Parser)]
@@ -30,8 +35,12 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   proxydhcp serve -i eth1 -i eth2
-  proxydhcp serve --config /etc/proxydhcp.cfg --next-server 10.0.0.5 --unknown default")]
-    Serve(ServeArgs),
+  proxydhcp serve --config /etc/proxydhcp.cfg --next-server 10.0.0.5 --unknown default
+  proxydhcp serve --settings /etc/proxydhcp-lab.toml
+
+The settings file may have each of these options, say unknown = \"default\" or
+interface = [\"eth1\", \"eth2\"]. An option given here wins over it. It is read at the start only.")]
+    Serve(Box<ServeArgs>),
     /// Have the daemon read its files again, and tell what has changed.
     ///
     /// Exits with 1 when the file was rejected (what was in service stays), with 2 when some
@@ -47,6 +56,62 @@ Examples:
   proxydhcp status
   proxydhcp status --json | jq '.interfaces[].counters'")]
     Status(StatusArgs),
+}
+
+impl Cli {
+    /// Reads the command line `args`, program name first. What a flag does not say is taken from
+    /// the settings file, else from `defaults` (flags without their `--`, and their values), else
+    /// it is the flag's own default.
+    ///
+    /// Ends the process where the command line is wrong, or asks for help.
+    ///
+    /// # Errors
+    ///
+    /// The settings file is needed, and cannot be used.
+    pub fn read(
+        args: impl IntoIterator<Item = impl Into<OsString>>,
+        defaults: &[(&str, &str)],
+    ) -> Result<Self, SettingsError> {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let flags = Self::command().get_matches_from(&args);
+        let named = Self::from(&flags);
+        let file = if named.needs_settings(&flags) {
+            let keys = ServeArgs::augment_args(clap::Command::new("serve"));
+            SettingsFile::read(named.command.control().settings.as_deref(), &keys)?
+        } else {
+            SettingsFile::default()
+        };
+        let file = defaults
+            .iter()
+            .fold(file, |file, (key, value)| file.or(key, value));
+        let mut cli = Self::from(&file.under(Self::command()).get_matches_from(args));
+        if let Command::Serve(serve) = &mut cli.command {
+            serve.loaders = file.loaders;
+        }
+        Ok(cli)
+    }
+
+    fn from(matches: &ArgMatches) -> Self {
+        Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// A command that was told where the daemon is does not stumble over a file for the next start.
+    fn needs_settings(&self, flags: &ArgMatches) -> bool {
+        let socket = flags
+            .subcommand()
+            .and_then(|(_, of)| of.value_source("socket"));
+        matches!(self.command, Command::Serve(_)) || socket != Some(ValueSource::CommandLine)
+    }
+}
+
+impl Command {
+    fn control(&self) -> &ControlArgs {
+        match self {
+            Self::Serve(args) => &args.control,
+            Self::Reload(args) => &args.control,
+            Self::Status(args) => &args.control,
+        }
+    }
 }
 
 /// Arguments of `serve`.
@@ -77,9 +142,15 @@ pub struct ServeArgs {
     /// The TFTP server that clients are sent to [default: the address they asked]
     #[arg(long, value_name = "IP")]
     pub next_server: Option<Ipv4Addr>,
+    /// How replies are laid out
+    #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
+    pub reply_format: ReplyFormat,
     /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
     #[arg(long, value_name = "DIR", default_value = "/tftpboot")]
     pub tftp_root: PathBuf,
+    /// Which loader is for which architecture: a table of the settings file, and no flag.
+    #[arg(skip)]
+    pub loaders: Loaders,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
@@ -113,6 +184,9 @@ pub struct StatusArgs {
 /// Where the daemon is reached.
 #[derive(Clone, Debug, Args)]
 pub struct ControlArgs {
+    /// Take what is not said here from this file [default: /etc/proxydhcp.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
     /// The daemon's control socket
     #[arg(long = "control", value_name = "SOCKET", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,

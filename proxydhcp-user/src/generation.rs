@@ -3,20 +3,36 @@
 
 use std::net::Ipv4Addr;
 
+use clap::ValueEnum;
 use proxydhcp_common::judge::Tables;
 use proxydhcp_common::nodes::{Line, PROBES, SLOTS, Target, hash};
 use proxydhcp_common::template::{Loader, Template, number};
 
+use crate::loaders::Loaders;
 use crate::table::Table;
 use crate::template::{self, TemplateError};
 
 /// What clients are told besides their WinPE.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// Clients without a record get the default WinPE; else no answer.
     pub serve_unknown: bool,
     /// The TFTP server; else it is the address the client asked.
     pub next_server: Option<Ipv4Addr>,
+    /// How replies are laid out.
+    pub reply_format: ReplyFormat,
+    /// Which loader is for which architecture.
+    pub loaders: Loaders,
+}
+
+/// `--reply-format`: how replies are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReplyFormat {
+    /// As PXE has it
+    #[default]
+    Pxe,
+    /// As xCAT's own daemon has it
+    Xcat,
 }
 
 /// The tables in the layout that the protocol core reads, in userspace and in the kernel.
@@ -40,7 +56,7 @@ impl Generation {
         previous: &Self,
         table: &Table,
         local: &[Ipv4Addr],
-        policy: Policy,
+        policy: &Policy,
     ) -> Result<Self, TemplateError> {
         let mut templates = Vec::new();
         for winpe in table.winpes() {
@@ -156,7 +172,7 @@ mod tests {
             &Generation::default(),
             &Table::empty(),
             &[Ipv4Addr::new(10, 0, 0, 1)],
-            Policy::default(),
+            &Policy::default(),
         )
         .unwrap();
         assert_eq!((first.number, first.bank), (1, 1));
@@ -173,11 +189,12 @@ mod tests {
             serve_unknown: true,
             ..Policy::default()
         };
-        let first = Generation::next(&Generation::default(), &Table::empty(), &[], policy).unwrap();
+        let first =
+            Generation::next(&Generation::default(), &Table::empty(), &[], &policy).unwrap();
         let target = node(first.lines(), [10, 0, 0, 2]).unwrap();
         assert_eq!((target.winpe(), target.bank()), (0, 1));
         assert!(first.template(target, Loader::Uefi, true).is_some());
-        let second = Generation::next(&first, &Table::empty(), &[], policy).unwrap();
+        let second = Generation::next(&first, &Table::empty(), &[], &policy).unwrap();
         assert_eq!((second.number, second.bank), (2, 0));
     }
 

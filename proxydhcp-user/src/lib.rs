@@ -8,7 +8,8 @@
 //! ```
 //!
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
-//! [`control`] its socket, [`status`] what it tells, and [`cli`] the commands.
+//! [`control`] its socket, [`status`] what it tells, and [`cli`] the commands, whose flags
+//! [`settings`] takes from a file too.
 
 pub mod af_xdp;
 mod answer;
@@ -18,6 +19,7 @@ pub mod control;
 pub mod generation;
 pub mod hosts;
 pub mod interface;
+pub mod loaders;
 mod memory;
 pub mod port;
 pub mod program;
@@ -26,6 +28,7 @@ pub mod resolve;
 pub mod serve;
 pub mod served;
 pub mod service;
+pub mod settings;
 pub mod status;
 pub mod table;
 pub mod template;

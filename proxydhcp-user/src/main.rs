@@ -1,10 +1,10 @@
 //! The `proxydhcp` command.
 
+use std::env;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
 use proxydhcp::serve::serve;
@@ -12,18 +12,21 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    run().unwrap_or_else(|error| {
+        eprintln!("proxydhcp: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode> {
+    match Cli::read(env::args_os(), &[])?.command {
         Command::Serve(args) => {
             start_log();
             serve(&args).map(|()| ExitCode::SUCCESS)
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("proxydhcp: {error:#}");
-        ExitCode::FAILURE
-    })
+    }
 }
 
 /// The log goes to stderr; `RUST_LOG` chooses what it has.
@@ -34,7 +37,7 @@ fn start_log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_ansi(stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
         .init();
 }
 

@@ -108,6 +108,8 @@ fn settings(args: &ServeArgs) -> Settings {
         policy: Policy {
             serve_unknown: args.unknown == Unknown::Default,
             next_server: args.next_server,
+            reply_format: args.reply_format,
+            loaders: args.loaders.clone(),
         },
         path,
     }

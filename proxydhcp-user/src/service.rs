@@ -73,9 +73,9 @@ impl Service {
         // Who is unknown cannot be told before a table was read: nobody is sent to the default.
         let policy = Policy {
             serve_unknown: settings.policy.serve_unknown && rejected.is_none(),
-            ..settings.policy
+            ..settings.policy.clone()
         };
-        let generation = Generation::next(&Generation::default(), &table, &local, policy)?;
+        let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
         let kernel_tables = match (&settings.path, KernelTables::new(&generation)) {
             (Path::Raw, _) => None,
             (_, Ok(tables)) => Some(tables),
@@ -173,7 +173,7 @@ impl Service {
     ) -> Result<Reloaded> {
         let filling = Instant::now();
         let generation =
-            Generation::next(&self.tables.load(), &table, local, self.settings.policy)?;
+            Generation::next(&self.tables.load(), &table, local, &self.settings.policy)?;
         let in_kernel = self.lock().served.iter().any(Served::has_program);
         let kernel_tables = in_kernel
             .then(|| KernelTables::new(&generation))

@@ -72,9 +72,12 @@ pub struct Files {
 
 impl Files {
     pub fn new() -> Result<Self> {
-        Ok(Self {
+        let files = Self {
             folder: TempDir::new()?,
-        })
+        };
+        // What is set on this machine is for its own daemon.
+        files.write_settings("")?;
+        Ok(files)
     }
 
     /// Those of the usual site.
@@ -115,6 +118,11 @@ impl Files {
         Ok(fs::write(self.path("hosts"), config::hosts_text(hosts?))?)
     }
 
+    /// Writes the settings file.
+    pub fn write_settings(&self, text: &str) -> Result<()> {
+        Ok(fs::write(self.path("proxydhcp.toml"), text)?)
+    }
+
     /// The arguments that make the daemon use them.
     pub fn args(&self) -> Vec<String> {
         vec![
@@ -124,6 +132,8 @@ impl Files {
             self.text("hosts"),
             "--control".to_owned(),
             self.text("control.sock"),
+            "--settings".to_owned(),
+            self.text("proxydhcp.toml"),
         ]
     }
 }

@@ -58,9 +58,9 @@ impl Pair {
         let (table, _) = runtime.block_on(Table::load(&sources))?;
         let policy = Policy {
             serve_unknown,
-            next_server: None,
+            ..Policy::default()
         };
-        let tables = Generation::next(&Generation::default(), &table, &[SERVER_ADDRESS], policy)?;
+        let tables = Generation::next(&Generation::default(), &table, &[SERVER_ADDRESS], &policy)?;
         Ok(Self {
             program: Program::load(Duty::Answer, &KernelTables::new(&tables)?)?,
             tables,

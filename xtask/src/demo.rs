@@ -130,6 +130,9 @@ fn start(
         &hosts,
         hosts_text(nodes.iter().map(|node| (node.address, &node.name))),
     )?;
+    // What is set on this machine is for its own daemon.
+    let settings = folder.join("proxydhcp.toml");
+    fs::write(&settings, "")?;
     let mut command = Command::new(binary);
     command.args(["serve", "-i", SERVER_INTERFACE, "--xdp-mode", "native"]);
     command
@@ -138,6 +141,7 @@ fn start(
         .arg("--hosts")
         .arg(hosts);
     command.arg("--control").arg(folder.join("control.sock"));
+    command.arg("--settings").arg(settings);
     command.args(serve);
     Daemon::start_command(&lab.server, command)
 }

@@ -19,6 +19,7 @@ mod records;
 mod reload;
 mod reload_under_load;
 mod resolver;
+mod settings;
 mod stop;
 
 /// Each way that a request can be answered.

@@ -1,0 +1,275 @@
+//! Which boot loader the clients of each architecture are sent to, below their WinPE's folder.
+
+use std::collections::BTreeMap;
+
+use crate::winpe::FILE_FIELD_TEXT;
+
+/// Architectures that a client may have here: 0 to 47. The numbers are IANA's "Processor
+/// Architecture Types" (RFC 4578, section 2.1, began the list).
+pub const ARCHITECTURES: u16 = 48;
+
+/// How many different loaders there may be.
+pub const MAX_PATHS: usize = 8;
+
+/// The loaders where the settings name no other.
+const DEFAULTS: [(u16, &str); 3] = [
+    (0, "Boot/pxeboot.0"),
+    (7, "Boot/bootmgfw.efi"),
+    (9, "Boot/bootmgfw.efi"),
+];
+
+/// The loaders: different paths, and the one for each architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaders {
+    paths: Vec<String>,
+    indexes: [Option<u8>; ARCHITECTURES as usize],
+}
+
+/// What is to differ from the defaults for one architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    architecture: u16,
+    /// None: there is none any more.
+    path: Option<String>,
+}
+
+/// What is wrong with the loaders in the settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoaderError {
+    /// The key is no number, or too large.
+    #[error(
+        "{0:?} is no architecture: [loaders] takes the numbers 0 to {last}; \
+         other keys stand above [loaders]",
+        last = ARCHITECTURES - 1
+    )]
+    Architecture(String),
+    /// It begins with a slash, or a backslash.
+    #[error("the loader {0:?} is absolute; write its path below the WinPE's folder")]
+    Absolute(String),
+    /// Two slashes follow each other, or there is one at its end.
+    #[error("the loader {0:?} has an empty component; write single slashes, and none at its end")]
+    Empty(String),
+    /// It has a `..`.
+    #[error("the loader {0:?} has a '..'; write its plain path below the WinPE's folder")]
+    Parent(String),
+    /// A newline, tab, escape or the like.
+    #[error("the loader {0:?} has a control character; write it without")]
+    Control(String),
+    /// It would not fit in the BOOTP file field, even for the default WinPE.
+    #[error("the loader has {0} characters, and a reply holds {FILE_FIELD_TEXT}; shorten its path")]
+    TooLong(usize),
+    /// As 7 and 07.
+    #[error("architecture {0} is there twice; leave one of the two out")]
+    Twice(u16),
+    /// More than [`MAX_PATHS`].
+    #[error(
+        "there are {0} different loaders, and {MAX_PATHS} are the limit; \
+         give those that no client needs an empty path, 0 = \"\" say"
+    )]
+    TooMany(usize),
+}
+
+impl Change {
+    /// Takes a line of the settings: `architecture`, a number, and the path of its loader, or an
+    /// empty one where its clients are to be refused.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoaderError`].
+    pub fn parse(architecture: &str, path: &str) -> Result<Self, LoaderError> {
+        let number = architecture.parse().ok().filter(|&at| at < ARCHITECTURES);
+        Ok(Self {
+            architecture: number
+                .ok_or_else(|| LoaderError::Architecture(architecture.to_owned()))?,
+            path: (!path.is_empty()).then(|| sound(path)).transpose()?,
+        })
+    }
+}
+
+impl Loaders {
+    /// The defaults with `changes`.
+    ///
+    /// # Errors
+    ///
+    /// [`LoaderError::Twice`] and [`LoaderError::TooMany`].
+    pub fn with(changes: &[Change]) -> Result<Self, LoaderError> {
+        let mut changed = BTreeMap::new();
+        for Change { architecture, path } in changes {
+            if changed.insert(*architecture, path.as_deref()).is_some() {
+                return Err(LoaderError::Twice(*architecture));
+            }
+        }
+        let mut all = BTreeMap::from(DEFAULTS.map(|(at, path)| (at, Some(path))));
+        all.extend(changed);
+
+        let mut paths: Vec<String> = Vec::new();
+        let mut indexes = [None; ARCHITECTURES as usize];
+        for (architecture, path) in all {
+            let Some(path) = path else { continue };
+            let index = paths.iter().position(|known| known == path);
+            let index = index.unwrap_or_else(|| {
+                paths.push(path.to_owned());
+                paths.len() - 1
+            });
+            if let Some(at) = indexes.get_mut(usize::from(architecture)) {
+                *at = u8::try_from(index).ok();
+            }
+        }
+        if paths.len() > MAX_PATHS {
+            return Err(LoaderError::TooMany(paths.len()));
+        }
+        Ok(Self { paths, indexes })
+    }
+
+    /// The different paths, by the lowest architecture that has them: at most [`MAX_PATHS`], each
+    /// relative and of at most [`FILE_FIELD_TEXT`] bytes.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// For each architecture, by its number, the index of its path in [`Self::paths`].
+    pub fn indexes(&self) -> &[Option<u8>; ARCHITECTURES as usize] {
+        &self.indexes
+    }
+}
+
+impl Default for Loaders {
+    fn default() -> Self {
+        let none = || Self {
+            paths: Vec::new(),
+            indexes: [None; ARCHITECTURES as usize],
+        };
+        // The defaults are neither twice nor too many.
+        Self::with(&[]).unwrap_or_else(|_| none())
+    }
+}
+
+/// The path, if clients can be sent to it.
+fn sound(path: &str) -> Result<String, LoaderError> {
+    let path = path.to_owned();
+    // TFTP servers for Windows clients map backslashes to slashes, so both separate.
+    let mut components = path.split(['/', '\\']);
+    if path.chars().any(char::is_control) {
+        Err(LoaderError::Control(path))
+    } else if path.starts_with(['/', '\\']) {
+        Err(LoaderError::Absolute(path))
+    } else if components.clone().any(|component| component == "..") {
+        Err(LoaderError::Parent(path))
+    } else if components.any(str::is_empty) {
+        Err(LoaderError::Empty(path))
+    } else if path.len() > FILE_FIELD_TEXT {
+        Err(LoaderError::TooLong(path.len()))
+    } else {
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(changes: &[(&str, &str)]) -> Result<Loaders, LoaderError> {
+        let parse = |(architecture, path): &(&str, &str)| Change::parse(architecture, path);
+        let changes: Result<Vec<_>, _> = changes.iter().map(parse).collect();
+        Loaders::with(&changes?)
+    }
+
+    /// The architectures that have a loader, with its path.
+    fn all(loaders: &Loaders) -> Vec<(usize, &str)> {
+        let path = |index: u8| loaders.paths()[usize::from(index)].as_str();
+        let indexes = loaders.indexes().iter().enumerate();
+        indexes
+            .filter_map(|(at, index)| Some((at, path((*index)?))))
+            .collect()
+    }
+
+    #[test]
+    fn the_defaults_are_bios_and_uefi_x64() {
+        let loaders = Loaders::default();
+        assert_eq!(loaders.paths(), ["Boot/pxeboot.0", "Boot/bootmgfw.efi"]);
+        assert_eq!(
+            all(&loaders),
+            [
+                (0, "Boot/pxeboot.0"),
+                (7, "Boot/bootmgfw.efi"),
+                (9, "Boot/bootmgfw.efi"),
+            ]
+        );
+        assert_eq!(with(&[]), Ok(loaders));
+    }
+
+    #[test]
+    fn changes_add_to_the_defaults_override_them_and_switch_them_off() {
+        let loaders = with(&[
+            ("47", "a"),
+            ("11", "Boot/bootaa64.efi"),
+            ("00009", "Boot/ä b.efi"),
+            ("0", ""),
+            ("16", ""),
+        ])
+        .unwrap();
+        assert_eq!(
+            all(&loaders),
+            [
+                (7, "Boot/bootmgfw.efi"),
+                (9, "Boot/ä b.efi"),
+                (11, "Boot/bootaa64.efi"),
+                (47, "a"),
+            ]
+        );
+        // No path is left that nobody has.
+        assert_eq!(loaders.paths().len(), 4);
+        let none = with(&[("0", ""), ("7", ""), ("9", "")]).unwrap();
+        assert_eq!((all(&none), none.paths().len()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_is_no_architecture_is_refused() {
+        for key in ["48", "65536", "-1", "", "uefi", "hosts"] {
+            let error = with(&[(key, "a")]).unwrap_err();
+            assert_eq!(error, LoaderError::Architecture(key.to_owned()));
+        }
+        assert_eq!(with(&[("7", "a"), ("07", "a")]), Err(LoaderError::Twice(7)));
+    }
+
+    #[test]
+    fn what_is_no_path_below_the_folder_is_refused() {
+        type Fault = fn(String) -> LoaderError;
+        let cases: &[(&str, Fault)] = &[
+            ("/Boot/a.efi", LoaderError::Absolute),
+            ("/", LoaderError::Absolute),
+            (r"\Boot\a.efi", LoaderError::Absolute),
+            ("Boot//a.efi", LoaderError::Empty),
+            ("Boot/", LoaderError::Empty),
+            ("..", LoaderError::Parent),
+            ("Boot/../a.efi", LoaderError::Parent),
+            (r"Boot\..\a.efi", LoaderError::Parent),
+            ("Boot/a\n.efi", LoaderError::Control),
+            ("Boot/\u{1b}[2J", LoaderError::Control),
+            ("Boot/\0", LoaderError::Control),
+        ];
+        for (path, fault) in cases {
+            assert_eq!(with(&[("7", path)]), Err(fault((*path).to_owned())));
+        }
+        assert!(with(&[("7", "Boot/..a/b..efi")]).is_ok());
+        assert!(with(&[("7", &"x".repeat(127))]).is_ok());
+        let long = with(&[("7", &"x".repeat(128))]);
+        assert_eq!(long, Err(LoaderError::TooLong(128)));
+    }
+
+    #[test]
+    fn eight_different_loaders_are_the_limit() {
+        let keys: Vec<String> = (20..=26).map(|at: u16| at.to_string()).collect();
+        let seven: Vec<_> = keys
+            .iter()
+            .map(|key| (key.as_str(), key.as_str()))
+            .collect();
+        // With the two defaults.
+        assert_eq!(with(&seven), Err(LoaderError::TooMany(9)));
+        assert!(with(&seven[..6]).is_ok());
+        // Only different ones count, and only those in use, whatever comes first.
+        assert!(with(&[&seven[..], &[("0", "")]].concat()).is_ok());
+        let same: Vec<_> = keys.iter().map(|key| (key.as_str(), "same")).collect();
+        assert_eq!(with(&same).unwrap().paths().len(), 3);
+    }
+}

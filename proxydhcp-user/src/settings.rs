@@ -1,0 +1,233 @@
+//! The settings file: TOML whose keys are the flags of `serve`, and the table `[loaders]`.
+//!
+//! The command line is the list of keys: what the file says takes the place of the flags' defaults,
+//! and a text is judged as if it stood behind its flag. So each flag of `serve` is a key, with the
+//! flag's name, and a flag wins over the file, the file over the default.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, ArgAction, Command};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+pub use self::error::{Fault, SettingsError};
+use crate::cfg::file::{self, FileError};
+use crate::loaders::{Change, LoaderError, Loaders};
+
+mod error;
+
+/// The file that is read unless another is named. It may be missing.
+pub const DEFAULT_FILE: &str = "/etc/proxydhcp.toml";
+
+/// The flag that names the file: it makes no sense within.
+const SETTINGS: &str = "settings";
+/// The key that is no flag.
+const LOADERS: &str = "loaders";
+
+/// What a settings file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SettingsFile {
+    /// The values of each key that is there.
+    values: BTreeMap<String, Vec<String>>,
+    /// The table `[loaders]`, over the defaults.
+    pub loaders: Loaders,
+}
+
+/// A fault, and the byte that it begins at.
+type Located = (usize, Fault);
+
+const STRING: &str = "text in quotes";
+const STRINGS: &str = "a list of texts in quotes, such as [\"a\", \"b\"]";
+const BOOLEAN: &str = "true or false";
+const TABLE: &str = "lines such as 7 = \"Boot/bootmgfw.efi\" under [loaders]";
+
+impl SettingsFile {
+    /// Reads the file at `path`, or else the default one, if there is one. Its keys are the flags
+    /// of `flags`, a command.
+    ///
+    /// # Errors
+    ///
+    /// See [`SettingsError`].
+    pub fn read(path: Option<&Path>, flags: &Command) -> Result<Self, SettingsError> {
+        let file = path.unwrap_or(Path::new(DEFAULT_FILE));
+        let bytes = match file::read(file, |_| true) {
+            Err(FileError::Missing(_)) if path.is_none() => return Ok(Self::default()),
+            Err(FileError::Missing(path)) => return Err(SettingsError::Missing(path)),
+            read => read?,
+        };
+        Self::parse(&bytes, flags).map_err(|(at, fault)| {
+            let before = bytes.get(..at).unwrap_or(&bytes);
+            let mut lines = before.rsplit(|&byte| byte == b'\n');
+            let last = String::from_utf8_lossy(lines.next().unwrap_or_default());
+            SettingsError::Content {
+                path: file.to_owned(),
+                line: 1 + lines.count(),
+                column: 1 + last.chars().count(),
+                fault,
+            }
+        })
+    }
+
+    fn parse(bytes: &[u8], flags: &Command) -> Result<Self, Located> {
+        let text = str::from_utf8(bytes).map_err(|error| (error.valid_up_to(), Fault::NotText))?;
+        let table = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            (at, Fault::Syntax(error.message().replace('\n', ", ")))
+        })?;
+        let mut settings = Self::default();
+        // In the order of the file, so that the first fault is told first.
+        let mut entries: Vec<_> = table.get_ref().iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
+            let name: &str = key.get_ref();
+            if name == LOADERS {
+                settings.loaders = loaders(key.span().start, value)?;
+                continue;
+            }
+            let flag = keys(flags)
+                .find(|flag| flag.get_long() == Some(name))
+                .ok_or_else(|| (key.span().start, unknown(name, flags)))?;
+            let values = values(name, flag, value, flags)?;
+            settings.values.insert(name.to_owned(), values);
+        }
+        Ok(settings)
+    }
+
+    /// Has the file say `value` for `key` where it says nothing.
+    #[must_use]
+    pub fn or(mut self, key: &str, value: &str) -> Self {
+        let entry = self.values.entry(key.to_owned());
+        entry.or_insert_with(|| vec![value.to_owned()]);
+        self
+    }
+
+    /// The command with what the file says in the place of its flags' defaults, and those of its
+    /// subcommands.
+    #[must_use]
+    pub fn under(&self, command: Command) -> Command {
+        command
+            .mut_args(
+                |flag| match flag.get_long().and_then(|key| self.values.get(key)) {
+                    Some(values) => flag.default_values(values),
+                    None => flag,
+                },
+            )
+            .mut_subcommands(|subcommand| self.under(subcommand))
+    }
+}
+
+/// The flags that are keys.
+fn keys(flags: &Command) -> impl Iterator<Item = &Arg> {
+    flags
+        .get_arguments()
+        .filter(|flag| flag.get_long().is_some_and(|long| long != SETTINGS))
+}
+
+fn unknown(key: &str, flags: &Command) -> Fault {
+    let mut known: Vec<_> = keys(flags).filter_map(Arg::get_long).collect();
+    known.push(LOADERS);
+    known.sort_unstable();
+    let near = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(key, known), known))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    Fault::UnknownKey {
+        key: key.to_owned(),
+        near: near.map_or_else(String::new, |(_, known)| {
+            format!(" (did you mean {known}?)")
+        }),
+        known: known.join(", "),
+    }
+}
+
+/// The texts of `value`, each as good as behind the flag.
+fn values(
+    key: &str,
+    flag: &Arg,
+    value: &Spanned<DeValue>,
+    flags: &Command,
+) -> Result<Vec<String>, Located> {
+    let one = |value| {
+        let text = string(key, STRING, value)?;
+        judge(key, text, flags).map_err(|fault| (value.span().start, fault))?;
+        Ok(text.to_owned())
+    };
+    match (flag.get_action(), value.get_ref()) {
+        (ArgAction::SetTrue, DeValue::Boolean(is)) => Ok(vec![is.to_string()]),
+        (ArgAction::SetTrue, _) => Err(wrong_type(key, BOOLEAN, value)),
+        (ArgAction::Append, DeValue::Array(values)) => values.iter().map(one).collect(),
+        (ArgAction::Append, _) => Err(wrong_type(key, STRINGS, value)),
+        _ => Ok(vec![one(value)?]),
+    }
+}
+
+/// Whether the flag takes this text.
+fn judge(key: &str, value: &str, flags: &Command) -> Result<(), Fault> {
+    let line = [flags.get_name(), &format!("--{key}={value}")];
+    let Err(error) = flags.clone().try_get_matches_from(line) else {
+        return Ok(());
+    };
+    let reason = match (error.get(ContextKind::ValidValue), error.source()) {
+        (Some(ContextValue::Strings(valid)), _) if !valid.is_empty() => {
+            format!("it is one of {}", valid.join(", "))
+        }
+        (_, Some(source)) => format!("{source}; `proxydhcp serve --help` tells what --{key} takes"),
+        _ => format!("`proxydhcp serve --help` tells what --{key} takes"),
+    };
+    Err(Fault::Value {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        reason,
+    })
+}
+
+/// The table `[loaders]`, whose key is `at` this byte.
+fn loaders(at: usize, value: &Spanned<DeValue>) -> Result<Loaders, Located> {
+    let DeValue::Table(table) = value.get_ref() else {
+        return Err(wrong_type(LOADERS, TABLE, value));
+    };
+    let mut changes = Vec::new();
+    for (architecture, path) in table {
+        let number: &str = architecture.get_ref();
+        let text = string(&format!("{LOADERS}.{number}"), STRING, path)?;
+        let located = |error: LoaderError| {
+            let key = matches!(error, LoaderError::Architecture(_));
+            let span = if key {
+                architecture.span()
+            } else {
+                path.span()
+            };
+            (span.start, error.into())
+        };
+        changes.push(Change::parse(number, text).map_err(located)?);
+    }
+    Loaders::with(&changes).map_err(|error| (at, error.into()))
+}
+
+fn string<'a>(
+    key: &str,
+    takes: &'static str,
+    value: &'a Spanned<DeValue>,
+) -> Result<&'a str, Located> {
+    let text = value.get_ref().as_str();
+    text.ok_or_else(|| wrong_type(key, takes, value))
+}
+
+fn wrong_type(key: &str, takes: &'static str, value: &Spanned<DeValue>) -> Located {
+    let fault = Fault::Type {
+        key: key.to_owned(),
+        takes,
+        found: match value.get_ref().type_str() {
+            vowel @ ("integer" | "array") => format!("an {vowel}"),
+            other => format!("a {other}"),
+        },
+    };
+    (value.span().start, fault)
+}
+
+#[cfg(test)]
+mod tests;

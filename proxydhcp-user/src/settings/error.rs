@@ -1,0 +1,73 @@
+//! What can be wrong with a settings file.
+
+use std::path::PathBuf;
+
+use crate::cfg::file::FileError;
+use crate::loaders::LoaderError;
+
+/// Why a settings file is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// There is no such file.
+    #[error("{}: no such file; check --settings", .0.display())]
+    Missing(PathBuf),
+    /// It cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It does not say what it should.
+    #[error("{}:{line}:{column}: {fault}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1, in characters.
+        column: usize,
+        /// What is wrong there.
+        fault: Fault,
+    },
+}
+
+/// What is wrong at a place of the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Not UTF-8.
+    #[error("this is not text (UTF-8); save the file as such")]
+    NotText,
+    /// Not TOML.
+    #[error("{0}")]
+    Syntax(String),
+    /// No flag has this name.
+    #[error("unknown key {key:?}{near}; the keys are {known}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The known key that may be meant, as a question, or nothing.
+        near: String,
+        /// All known keys.
+        known: String,
+    },
+    /// Text where a list is due, or the like.
+    #[error("{key} takes {takes}, and this is {found}")]
+    Type {
+        /// The key.
+        key: String,
+        /// What it takes.
+        takes: &'static str,
+        /// What is there instead.
+        found: String,
+    },
+    /// The flag does not take this text.
+    #[error("{key} does not take {value:?}: {reason}")]
+    Value {
+        /// The key.
+        key: String,
+        /// The text.
+        value: String,
+        /// What is wrong with it, and what is taken.
+        reason: String,
+    },
+    /// The table `[loaders]`.
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
+}

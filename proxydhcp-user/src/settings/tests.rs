@@ -1,0 +1,283 @@
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::*;
+use crate::cli::{self, Cli, ServeArgs};
+use crate::loaders::ARCHITECTURES;
+
+const EXAMPLE: &str = include_str!("../../../docs/proxydhcp.toml.example");
+
+const KEYS: &str = "the keys are config, control, hosts, interface, loaders, next-server, path, \
+                    reply-format, tftp-root, unknown, xdp-mode";
+
+fn serve_flags() -> Command {
+    ServeArgs::augment_args(Command::new("serve"))
+}
+
+fn write(text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("proxydhcp.toml");
+    fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+/// What `serve` is told by a file that says `text`, these flags and these defaults.
+fn serve(text: &str, flags: &[&str], defaults: &[(&str, &str)]) -> ServeArgs {
+    let (_folder, path) = write(text);
+    let command = ["proxydhcp", "serve", "--settings", path.to_str().unwrap()];
+    let read = Cli::read([&command, flags].concat(), defaults).unwrap();
+    let cli::Command::Serve(args) = read.command else {
+        panic!("{read:?}");
+    };
+    *args
+}
+
+/// What is wrong with a file, and where.
+fn fault(text: impl AsRef<[u8]>) -> String {
+    let (_folder, path) = write(text);
+    let error = SettingsFile::read(Some(&path), &serve_flags()).unwrap_err();
+    let path = path.display().to_string();
+    let error = error.to_string();
+    error.strip_prefix(&path).expect(&error).to_owned()
+}
+
+#[test]
+fn an_unknown_key_is_told_with_the_known_ones() {
+    let cases = [
+        (
+            "# a\nhsots = \"/etc/hosts\"",
+            format!(":2:1: unknown key \"hsots\" (did you mean hosts?); {KEYS}"),
+        ),
+        (
+            "zzz = 1\nhsots = 1",
+            format!(":1:1: unknown key \"zzz\"; {KEYS}"),
+        ),
+        // The flag that names the file and the short form of a flag are no keys.
+        (
+            "settings = \"/x\"",
+            format!(":1:1: unknown key \"settings\"; {KEYS}"),
+        ),
+        ("i = []", format!(":1:1: unknown key \"i\"; {KEYS}")),
+        ("\"\\n\" = 1", format!(":1:1: unknown key \"\\n\"; {KEYS}")),
+    ];
+    for (text, told) in cases {
+        assert_eq!(fault(text), told, "{text}");
+    }
+}
+
+#[test]
+fn a_value_that_is_not_taken_is_told_with_what_is() {
+    let cases = [
+        (
+            "hosts = 3",
+            ":1:9: hosts takes text in quotes, and this is an integer",
+        ),
+        (
+            "hosts.a = \"x\"",
+            ":1:1: hosts takes text in quotes, and this is a table",
+        ),
+        (
+            "interface = \"eth1\"",
+            ":1:13: interface takes a list of texts in quotes, such as [\"a\", \"b\"], \
+             and this is a string",
+        ),
+        (
+            "interface = [\n  \"ä\", true]",
+            ":2:8: interface takes text in quotes, and this is a boolean",
+        ),
+        (
+            "path = \"fast\"",
+            ":1:8: path does not take \"fast\": it is one of auto, kernel, af-xdp, raw",
+        ),
+        (
+            "reply-format = \"PXE\"",
+            ":1:16: reply-format does not take \"PXE\": it is one of pxe, xcat",
+        ),
+        (
+            "next-server = \"10.0.0.256\"",
+            ":1:15: next-server does not take \"10.0.0.256\": invalid IPv4 address syntax; \
+             `proxydhcp serve --help` tells what --next-server takes",
+        ),
+        (
+            "config = \"\"",
+            ":1:10: config does not take \"\": \
+             `proxydhcp serve --help` tells what --config takes",
+        ),
+        // The parser's own words.
+        (
+            "path = raw",
+            ":1:8: string values must be quoted, expected literal string",
+        ),
+        (
+            "hosts \"/etc/hosts\"",
+            ":1:7: key with no value, expected `=`",
+        ),
+        ("hosts = \"a\"\nhosts = \"b\"", ":2:1: duplicate key"),
+    ];
+    for (text, told) in cases {
+        assert_eq!(fault(text), told, "{text}");
+    }
+    assert_eq!(
+        fault(b"# \xc3\xa4\n# \xc3\xa4\xff"),
+        ":2:4: this is not text (UTF-8); save the file as such"
+    );
+}
+
+#[test]
+fn a_loader_that_cannot_be_is_told_with_the_remedy() {
+    let cases = [
+        (
+            "\n[loaders]\n7 = \"a\"\nhosts = \"/etc/hosts\"",
+            ":4:1: \"hosts\" is no architecture: [loaders] takes the numbers 0 to 47; \
+             other keys stand above [loaders]",
+        ),
+        (
+            "loaders.48 = \"a\"",
+            ":1:9: \"48\" is no architecture: [loaders] takes the numbers 0 to 47; \
+             other keys stand above [loaders]",
+        ),
+        (
+            "[loaders]\n7 = \"../a.efi\"",
+            ":2:5: the loader \"../a.efi\" has a '..'; \
+             write its plain path below the WinPE's folder",
+        ),
+        (
+            "[loaders]\n7 = \"/Boot/a.efi\"",
+            ":2:5: the loader \"/Boot/a.efi\" is absolute; write its path below the WinPE's folder",
+        ),
+        (
+            "[loaders]\n7 = 7",
+            ":2:5: loaders.7 takes text in quotes, and this is an integer",
+        ),
+        (
+            "hosts = \"/h\"\n[loaders]\n7 = \"a\"\n07 = \"b\"",
+            ":2:2: architecture 7 is there twice; leave one of the two out",
+        ),
+        (
+            "[loaders]\n1=\"1\"\n2=\"2\"\n3=\"3\"\n4=\"4\"\n5=\"5\"\n6=\"6\"\n8=\"8\"",
+            ":1:2: there are 9 different loaders, and 8 are the limit; \
+             give those that no client needs an empty path, 0 = \"\" say",
+        ),
+        (
+            "loaders = \"Boot/a.efi\"",
+            ":1:11: loaders takes lines such as 7 = \"Boot/bootmgfw.efi\" under [loaders], \
+             and this is a string",
+        ),
+    ];
+    for (text, told) in cases {
+        assert_eq!(fault(text), told, "{text}");
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there_and_be_a_file() {
+    let told = |path: &Path| {
+        let error = SettingsFile::read(Some(path), &serve_flags()).unwrap_err();
+        error.to_string()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none.toml");
+    let shown = missing.display();
+    assert_eq!(
+        told(&missing),
+        format!("{shown}: no such file; check --settings")
+    );
+    let shown = folder.path().display();
+    assert_eq!(
+        told(folder.path()),
+        format!("{shown}: not a regular file; name the file itself")
+    );
+}
+
+#[test]
+fn a_flag_wins_over_the_file_and_the_file_over_the_callers_defaults() {
+    let defaults = [("unknown", "default"), ("control", "/run/other.sock")];
+    let file = "unknown = \"ignore\"\ninterface = [\"a\", \"b\"]\nhosts = \"/file\"";
+
+    let args = serve("", &[], &[]);
+    assert_eq!(args.unknown, cli::Unknown::Ignore);
+    assert_eq!(
+        args.control.socket,
+        Path::new("/run/proxydhcp/control.sock")
+    );
+
+    let args = serve("", &[], &defaults);
+    assert_eq!(args.unknown, cli::Unknown::Default);
+    assert_eq!(args.control.socket, Path::new("/run/other.sock"));
+
+    let args = serve(file, &[], &defaults);
+    assert_eq!(args.unknown, cli::Unknown::Ignore);
+    assert_eq!(args.control.socket, Path::new("/run/other.sock"));
+    assert_eq!(args.interfaces, ["a", "b"]);
+    assert_eq!(args.hosts, Path::new("/file"));
+
+    let args = serve(file, &["--unknown", "default", "-i", "c"], &defaults);
+    assert_eq!(args.unknown, cli::Unknown::Default);
+    assert_eq!(args.hosts, Path::new("/file"));
+    // A list takes the place of the other.
+    assert_eq!(args.interfaces, ["c"]);
+    assert_eq!(serve("interface = []", &[], &[]).interfaces, [""; 0]);
+}
+
+#[test]
+fn loaders_are_for_the_file_alone() {
+    let args = serve("[loaders]\n11 = \"Boot/bootaa64.efi\"\n0 = \"\"", &[], &[]);
+    assert_eq!(
+        args.loaders.paths(),
+        ["Boot/bootmgfw.efi", "Boot/bootaa64.efi"]
+    );
+    assert_eq!(serve("", &[], &[]).loaders, Loaders::default());
+}
+
+#[test]
+fn a_flag_without_a_value_takes_true_or_false() {
+    let flag = Arg::new("id").long("quick").action(ArgAction::SetTrue);
+    let command = Command::new("serve").arg(flag);
+    for (text, is) in [("quick = true", true), ("quick = false", false)] {
+        let file = SettingsFile::parse(text.as_bytes(), &command).unwrap();
+        let matches = file.under(command.clone()).get_matches_from(["serve"]);
+        assert_eq!(matches.get_flag("id"), is);
+    }
+    let (at, fault) = SettingsFile::parse(b"quick = \"yes\"", &command).unwrap_err();
+    assert_eq!(
+        (at, fault.to_string().as_str()),
+        (8, "quick takes true or false, and this is a string")
+    );
+}
+
+#[test]
+fn the_example_has_each_key_with_its_default() {
+    let is_setting = |line: &&str| line.starts_with(|first: char| !" #".contains(first));
+    let uncommented: Vec<&str> = EXAMPLE
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(is_setting).unwrap_or(line))
+        .collect();
+    let text = uncommented.join("\n");
+    let file = SettingsFile::parse(text.as_bytes(), &serve_flags()).unwrap();
+    let named: Vec<&str> = file.values.keys().map(String::as_str).collect();
+    let flags = serve_flags();
+    let mut known: Vec<&str> = keys(&flags).filter_map(Arg::get_long).collect();
+    known.sort_unstable();
+    assert_eq!(named, known);
+    let (_, table) = text.split_once("\n[loaders]\n").unwrap();
+    let numbers = table.lines().filter_map(|line| line.split(' ').next());
+    let indexes = Loaders::default().indexes().to_owned();
+    let with_one = (0..ARCHITECTURES).filter(|&at| indexes[usize::from(at)].is_some());
+    assert!(numbers.eq(with_one.map(|at| at.to_string())), "{table}");
+
+    // As it stands it changes nothing; nor with all its settings, but for the two examples.
+    let as_is = SettingsFile::parse(EXAMPLE.as_bytes(), &serve_flags()).unwrap();
+    assert_eq!(as_is, SettingsFile::default());
+    let without = |args: ServeArgs| {
+        let mut args = args;
+        assert!(args.control.settings.take().is_some());
+        format!("{args:?}")
+    };
+    let mut all = serve(&text, &[], &[]);
+    assert_eq!(all.interfaces, ["eth1", "eth2"]);
+    assert!(all.next_server.is_some());
+    (all.interfaces, all.next_server) = (Vec::new(), None);
+    assert_eq!(without(all), without(serve("", &[], &[])));
+}
