@@ -8,9 +8,11 @@
 //! ```
 //!
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
-//! [`control`] its socket, [`status`] what it tells, and [`cli`] the commands.
+//! [`control`] its socket, [`status`] what it tells, [`cli`] the commands, and [`xcat`] the daemon
+//! in place of xCAT's.
 
 pub mod af_xdp;
+mod announce;
 mod answer;
 pub mod cfg;
 pub mod cli;
@@ -19,6 +21,7 @@ pub mod generation;
 pub mod hosts;
 pub mod interface;
 mod memory;
+pub mod pid_file;
 pub mod port;
 pub mod program;
 pub mod raw;
@@ -30,3 +33,4 @@ pub mod status;
 pub mod table;
 pub mod template;
 pub mod winpe;
+pub mod xcat;

@@ -1,5 +1,6 @@
 //! The `proxydhcp` command.
 
+use std::env::args_os;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
@@ -7,15 +8,20 @@ use anyhow::Result;
 use clap::Parser;
 use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
-use proxydhcp::serve::serve;
+use proxydhcp::serve::{Manner, serve};
+use proxydhcp::xcat;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
+    let mut arguments = args_os();
+    if xcat::is_called_by(arguments.next().as_deref()) {
+        return xcat::main(arguments);
+    }
     let result = match Cli::parse().command {
         Command::Serve(args) => {
             start_log();
-            serve(&args).map(|()| ExitCode::SUCCESS)
+            serve(&args, Manner::default()).map(|()| ExitCode::SUCCESS)
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
@@ -34,6 +40,8 @@ fn start_log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
+        // Else they would be told on stderr, and the daemon die of a terminal that is gone.
+        .log_internal_errors(false)
         .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .init();
 }
