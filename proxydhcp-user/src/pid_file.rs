@@ -5,14 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-
-/// How long a predecessor that no longer has the port may take to end.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 1,
-    tv_nsec: 0,
-};
 
 /// The file, with this process's id in decimal and nothing else. Dropping it removes it.
 #[derive(Debug)]
@@ -43,35 +35,10 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         // A successor may have written its own.
-        if read(&self.0) == Pid::from_raw(process::id().cast_signed()) {
+        if fs::read_to_string(&self.0).is_ok_and(|id| id == process::id().to_string()) {
             let _ = fs::remove_file(&self.0);
         }
     }
-}
-
-/// Waits a little for the end of the process that the file names, if that is a daemon like this
-/// one: when it was killed, the kernel frees what it had piece by piece, the interfaces' XDP hooks
-/// some milliseconds after the port.
-pub(crate) fn await_predecessor(path: &Path) {
-    let name_of = |process: &str| fs::read(format!("/proc/{process}/comm")).ok();
-    let Some(pid) = read(path) else { return };
-    if pid == rustix::process::getpid()
-        || name_of(&pid.as_raw_nonzero().to_string()) != name_of("self")
-    {
-        return;
-    }
-    // It may have ended by now.
-    if let Ok(predecessor) = pidfd_open(pid, PidfdFlags::empty()) {
-        // Whether it has ended is seen by what it still holds.
-        let _ = poll(
-            &mut [PollFd::new(&predecessor, PollFlags::IN)],
-            Some(&PATIENCE),
-        );
-    }
-}
-
-fn read(path: &Path) -> Option<Pid> {
-    Pid::from_raw(fs::read_to_string(path).ok()?.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -103,7 +70,6 @@ mod tests {
         for stale in ["", "1", "99999999999999999999", "-1", "0", "no number"] {
             fs::write(&path, stale).unwrap();
             fs::write(path.with_extension("pid.new"), stale).unwrap();
-            await_predecessor(&path);
             let _file = PidFile::write(&path).unwrap();
             assert_eq!(
                 fs::read_to_string(&path).unwrap(),

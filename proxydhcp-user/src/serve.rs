@@ -16,7 +16,7 @@ use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
 use crate::control::Server;
 use crate::generation::Policy;
 use crate::interface;
-use crate::pid_file::{self, PidFile};
+use crate::pid_file::PidFile;
 use crate::port::Port;
 use crate::program::{Duty, Mode};
 use crate::served::{self, Wish};
@@ -87,13 +87,7 @@ async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
         () = signals.stop() => return Ok(()),
     };
     // From here on a reload can be asked for, and what is loaded below is newer than that.
-    let _pid_file = match manner.pid_file {
-        Some(path) => {
-            pid_file::await_predecessor(path);
-            Some(PidFile::write(path)?)
-        }
-        None => None,
-    };
+    let _pid_file = manner.pid_file.map(PidFile::write).transpose()?;
     let server = Server::bind(&args.control.socket)?;
     let all = interface::list().await?;
     let served = interface::choose(&all, &args.interfaces)?;
