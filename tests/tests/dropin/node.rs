@@ -198,7 +198,9 @@ impl Node {
     }
 
     pub(crate) fn generation(&self) -> Result<u64> {
-        self.status()?["generation"].as_u64().context("no number")
+        let status = self.status()?;
+        let number = status.get("generation").and_then(Value::as_u64);
+        number.context("no number")
     }
 
     /// Waits for a reload to come into service.

@@ -106,11 +106,19 @@ fn hear(account: &Account, mut receiver: FrameReceiver) -> Result<()> {
             let Ok(datagram) = Datagram::parse(arrival.frame) else {
                 return;
             };
-            let number = u32::from_be_bytes(datagram.payload[XID].try_into().unwrap());
-            let file = datagram.payload[FILE].split(|byte| *byte == 0).next();
-            let loader = String::from_utf8_lossy(file.unwrap_or_default()).into_owned();
+            let payload = datagram.payload;
+            let (Some(xid), Some(file)) = (payload.get(XID), payload.get(FILE)) else {
+                return;
+            };
+            let number = xid
+                .iter()
+                .fold(0, |number, byte| number << 8 | usize::from(*byte));
+            let name = file.split(|byte| *byte == 0).next().unwrap_or_default();
+            let loader = String::from_utf8_lossy(name).into_owned();
             lock(&account.latest).clone_from(&loader);
-            lock(&account.asked)[number as usize].loader = Some(loader);
+            if let Some(asked) = lock(&account.asked).get_mut(number) {
+                asked.loader = Some(loader);
+            }
         })?;
     }
     Ok(())
