@@ -215,6 +215,13 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        // All others end with it, before their files go. It takes no other signal to heart.
+        let _ = self.init.crash();
+    }
+}
+
 /// Waits for what must come sooner or later.
 pub(crate) fn wait_until(what: &str, mut is: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = Instant::now();
