@@ -1,46 +1,13 @@
 //! dnsmasq as a contender: the proxyDHCP server that most sites have at hand.
 
-use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
-use proxydhcp_lab::SERVER_INTERFACE;
-use rustix::process::geteuid;
+use anyhow::{Context, Result};
+use proxydhcp_lab::{SERVER_INTERFACE, debian};
 
 /// Installs it where that is one command.
 pub(crate) fn ensure_installed() -> Result<()> {
-    if is_installed() {
-        return Ok(());
-    }
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    if !release.contains("debian") || !geteuid().is_root() {
-        bail!("dnsmasq is not installed: install it, or leave it out by --contenders");
-    }
-    let output = Command::new("apt-get")
-        .args([
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "dnsmasq-base",
-        ])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start apt-get")?;
-    ensure!(
-        output.status.success() && is_installed(),
-        "apt-get cannot install dnsmasq-base: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
-}
-
-fn is_installed() -> bool {
-    let version = Command::new("dnsmasq")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
-    version.is_ok_and(|status| status.success())
+    debian::ensure_installed("dnsmasq", "dnsmasq-base").context("or leave it out by --contenders")
 }
 
 /// A proxyDHCP server for the lab's network: no DNS, no log lines for requests, one WinPE for all

@@ -31,7 +31,7 @@ Examples:
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer requests, in the foreground, until SIGINT or SIGTERM; SIGUSR1 reloads.
+    /// Answer requests, in the foreground, until SIGINT or SIGTERM; SIGUSR1 and SIGHUP reload.
     #[command(after_help = "\
 Examples:
   proxydhcp serve -i eth1 -i eth2

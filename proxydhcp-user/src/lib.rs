@@ -8,10 +8,11 @@
 //! ```
 //!
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
-//! [`control`] its socket, [`status`] what it tells, and [`cli`] the commands, whose flags
-//! [`settings`] takes from a file too.
+//! [`control`] its socket, [`status`] what it tells, [`cli`] the commands, whose flags [`settings`]
+//! takes from a file too, and [`xcat`] the daemon in place of xCAT's.
 
 pub mod af_xdp;
+mod announce;
 mod answer;
 pub mod cfg;
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod hosts;
 pub mod interface;
 pub mod loaders;
 mod memory;
+pub mod pid_file;
 pub mod port;
 pub mod program;
 pub mod raw;
@@ -33,3 +35,4 @@ pub mod status;
 pub mod table;
 pub mod template;
 pub mod winpe;
+pub mod xcat;

@@ -7,11 +7,16 @@ use std::process::ExitCode;
 use anyhow::Result;
 use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
-use proxydhcp::serve::serve;
+use proxydhcp::serve::{Manner, serve};
+use proxydhcp::xcat;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {
+    let mut arguments = env::args_os();
+    if xcat::is_called_by(arguments.next().as_deref()) {
+        return xcat::main(arguments);
+    }
     run().unwrap_or_else(|error| {
         eprintln!("proxydhcp: {error:#}");
         ExitCode::FAILURE
@@ -22,7 +27,7 @@ fn run() -> Result<ExitCode> {
     match Cli::read(env::args_os(), &[])?.command {
         Command::Serve(args) => {
             start_log();
-            serve(&args).map(|()| ExitCode::SUCCESS)
+            serve(&args, Manner::default()).map(|()| ExitCode::SUCCESS)
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
@@ -37,6 +42,8 @@ fn start_log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
+        // Else they would be told on stderr, and the daemon die of a terminal that is gone.
+        .log_internal_errors(false)
         .with_ansi(stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
         .init();
 }

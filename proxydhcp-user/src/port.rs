@@ -2,37 +2,59 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
 use proxydhcp_common::PORT;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use tokio::time::{Instant, sleep};
+
+/// Between two attempts to take the port: a bind costs the kernel next to nothing.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The port, taken: the kernel sends no "port unreachable" to clients, and a second daemon is told
 /// that there is a first. What arrives is dropped; the datapaths have seen it before.
 #[derive(Debug)]
 pub struct Port(#[expect(dead_code, reason = "held open")] Socket);
 
+/// Why the port is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// Another program has it.
+    #[error(
+        "UDP port {PORT} is taken: another proxyDHCP daemon is running; \
+         find it with `ss -lunp 'sport = :{PORT}'` and stop it first"
+    )]
+    Taken,
+    /// The system refuses a step.
+    #[error("cannot take UDP port {PORT}: {0}")]
+    Io(#[from] io::Error),
+}
+
 impl Port {
-    /// Takes the port on all addresses.
+    /// Takes the port on all addresses; waits up to `patience` for another program to free it.
     ///
     /// # Errors
     ///
-    /// Another program has it.
-    pub fn take() -> Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
-            .context("cannot open a UDP socket")?;
+    /// See [`PortError`].
+    pub async fn take(patience: Duration) -> Result<Self, PortError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match Self::take_now() {
+                Err(PortError::Taken) if Instant::now() < deadline => sleep(PAUSE).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn take_now() -> Result<Self, PortError> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         // BPF_RET with the number of bytes to keep: none.
-        socket
-            .attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])
-            .context("cannot set a socket's filter")?;
+        socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])?;
         let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT);
         match socket.bind(&address.into()) {
             Ok(()) => Ok(Self(socket)),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => bail!(
-                "UDP port {PORT} is taken: another proxyDHCP daemon is running; \
-                 find it with `ss -lunp 'sport = :{PORT}'` and stop it first"
-            ),
-            Err(error) => Err(error).context(format!("cannot take UDP port {PORT}")),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(PortError::Taken),
+            Err(error) => Err(error.into()),
         }
     }
 }

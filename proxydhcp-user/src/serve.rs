@@ -1,4 +1,4 @@
-//! `proxydhcp serve`: the daemon's life.
+//! The daemon's life, as `proxydhcp serve` and in place of xCAT's.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
 use crate::control::Server;
 use crate::generation::Policy;
 use crate::interface;
+use crate::pid_file::PidFile;
 use crate::port::Port;
 use crate::program::{Duty, Mode};
 use crate::served::{self, Wish};
@@ -25,29 +26,68 @@ use crate::table::Sources;
 /// How long the system resolver may take, at a start or a reload, for all names together.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
 
-/// Serves until SIGINT or SIGTERM.
+/// What differs between the two ways to be called.
+pub struct Manner<'a> {
+    /// How long to wait for a predecessor to free the port.
+    pub port_patience: Duration,
+    /// Where to tell the process id.
+    pub pid_file: Option<&'a std::path::Path>,
+    /// A missing `proxydhcp.cfg` is one without records; else one that is to be mended first.
+    pub may_lack_config: bool,
+    /// The log tells each new or changed node's files.
+    pub announces: bool,
+    /// Tells whoever is to know that requests are answered from now on, with a line that says so.
+    pub ready: Ready<'a>,
+}
+
+/// What is done with the line that says that requests are answered.
+pub type Ready<'a> = Box<dyn FnOnce(&str) -> Result<()> + 'a>;
+
+impl Default for Manner<'_> {
+    /// That of `proxydhcp serve`.
+    fn default() -> Self {
+        Self {
+            port_patience: Duration::ZERO,
+            pid_file: None,
+            may_lack_config: false,
+            announces: false,
+            ready: Box::new(|line| {
+                print_and_notify(line);
+                Ok(())
+            }),
+        }
+    }
+}
+
+/// Serves until SIGINT or SIGTERM; SIGUSR1 and SIGHUP reload.
 ///
 /// # Errors
 ///
 /// What keeps the service from starting.
-pub fn serve(args: &ServeArgs) -> Result<()> {
+pub fn serve(args: &ServeArgs, manner: Manner) -> Result<()> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(run(args));
+    let result = runtime.block_on(run(args, manner));
     // A look-up that the resolver has not answered is not waited for.
     runtime.shutdown_background();
     result
 }
 
-async fn run(args: &ServeArgs) -> Result<()> {
-    let settings = settings(args);
+async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
+    let settings = settings(args, &manner);
     // Before anything that a signal could interrupt.
     let mut signals = Signals::new()?;
-    let _port = Port::take()?;
+    // Freed last, for a successor waits for it.
+    let _port = tokio::select! {
+        port = Port::take(manner.port_patience) => port?,
+        () = signals.stop() => return Ok(()),
+    };
+    // From here on a reload can be asked for, and what is loaded below is newer than that.
+    let _pid_file = manner.pid_file.map(PidFile::write).transpose()?;
     let server = Server::bind(&args.control.socket)?;
     let all = interface::list().await?;
     let served = interface::choose(&all, &args.interfaces)?;
@@ -63,15 +103,10 @@ async fn run(args: &ServeArgs) -> Result<()> {
         () = signals.stop() => return Ok(()),
     };
     tokio::spawn(forward(service.take_logs()));
-    let mut stdout = std::io::stdout();
-    // Nobody may be reading.
-    let _ = writeln!(stdout, "{}", service.ready_line()).and_then(|()| stdout.flush());
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        warn!("cannot tell the service manager that the service is ready: {error}");
-    }
+    (manner.ready)(&service.ready_line())?;
 
     let reloads = async {
-        while signals.reload.recv().await.is_some() {
+        while signals.reload.asked().await {
             // The outcome is in the log and in the status.
             let _ = service.reload(false).await;
         }
@@ -85,7 +120,16 @@ async fn run(args: &ServeArgs) -> Result<()> {
     Ok(())
 }
 
-fn settings(args: &ServeArgs) -> Settings {
+fn print_and_notify(line: &str) {
+    let mut stdout = std::io::stdout();
+    // Nobody may be reading.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        warn!("cannot tell the service manager that the service is ready: {error}");
+    }
+}
+
+fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
     let mode = match args.xdp_mode {
         XdpMode::Auto => None,
         XdpMode::Native => Some(Mode::Native),
@@ -112,13 +156,30 @@ fn settings(args: &ServeArgs) -> Settings {
             loaders: args.loaders.clone(),
         },
         path,
+        may_lack_config: manner.may_lack_config,
+        announces: manner.announces,
     }
 }
 
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    reload: Signal,
+    reload: ReloadSignals,
+}
+
+struct ReloadSignals {
+    user: Signal,
+    /// Daemons are sent it by log rotation, and by terminals that go away: no reason to end.
+    hang_up: Signal,
+}
+
+impl ReloadSignals {
+    async fn asked(&mut self) -> bool {
+        tokio::select! {
+            signal = self.user.recv() => signal.is_some(),
+            signal = self.hang_up.recv() => signal.is_some(),
+        }
+    }
 }
 
 impl Signals {
@@ -127,7 +188,10 @@ impl Signals {
         Ok(Self {
             interrupt: of(SignalKind::interrupt())?,
             terminate: of(SignalKind::terminate())?,
-            reload: of(SignalKind::user_defined1())?,
+            reload: ReloadSignals {
+                user: of(SignalKind::user_defined1())?,
+                hang_up: of(SignalKind::hangup())?,
+            },
         })
     }
 

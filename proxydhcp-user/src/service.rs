@@ -11,6 +11,7 @@ use aya_log::EbpfLogger;
 use log::Log;
 use tracing::{error, info, warn};
 
+use crate::announce::announce;
 use crate::generation::{Generation, Policy};
 use crate::interface::{self, Interface};
 use crate::memory;
@@ -28,6 +29,10 @@ pub struct Settings {
     pub policy: Policy,
     /// Who answers.
     pub path: Path,
+    /// At the start, a missing `proxydhcp.cfg` is one without records.
+    pub may_lack_config: bool,
+    /// The log tells each new or changed node's files.
+    pub announces: bool,
 }
 
 /// The service. Dropping it stops all datapaths.
@@ -62,6 +67,9 @@ impl Service {
     ) -> Result<Self> {
         let (mut table, rejected) = match Table::load(&settings.sources).await {
             Ok((table, _)) => (table, None),
+            Err(error) if settings.may_lack_config && error.is_missing() => {
+                (Table::without_config(&settings.sources.config), None)
+            }
             Err(error) => {
                 error!("no node is served until this is mended and reloaded: {error}");
                 (Table::empty(), Some(error.to_string()))
@@ -93,6 +101,9 @@ impl Service {
                 _ => None,
             };
             in_service.push(Served::start(interface, program, &tables)?);
+        }
+        if settings.announces {
+            announce(&Table::empty(), &table);
         }
         memory::give_back();
         Ok(Self {
@@ -157,6 +168,10 @@ impl Service {
         let reloaded = tokio::task::block_in_place(|| {
             self.install(table, &old, &local, started, read, resolve)
         });
+        if self.settings.announces && reloaded.is_ok() {
+            let new = Arc::clone(&self.lock().table);
+            announce(&old, &new);
+        }
         drop(old);
         memory::give_back();
         reloaded

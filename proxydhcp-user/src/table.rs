@@ -4,7 +4,7 @@
 //! of `proxydhcp.cfg` names a node, and the hosts file, or else the system resolver, its addresses.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, spawn_blocking};
@@ -18,7 +18,7 @@ use crate::winpe::WinPe;
 mod changes;
 mod join;
 
-pub use changes::{Change, Changes, changes};
+pub use changes::{Change, Changes, changes, news};
 
 use join::{Claim, Conflict, Joined};
 
@@ -73,6 +73,13 @@ pub enum LoadError {
     Interrupted(#[from] JoinError),
 }
 
+impl LoadError {
+    /// Whether `proxydhcp.cfg` is just not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Config(CfgError::File(FileError::Missing(_))))
+    }
+}
+
 /// What is served, and what of its sources is not.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -119,6 +126,18 @@ impl Table {
             unresolved: Vec::new(),
             warnings: Vec::new(),
             records_read: 0,
+        }
+    }
+
+    /// The same, because there is no `proxydhcp.cfg` yet.
+    pub fn without_config(path: &Path) -> Self {
+        Self {
+            warnings: vec![format!(
+                "{}: no such file yet; every client gets the default WinPE until it is written \
+                 and reloaded",
+                path.display()
+            )],
+            ..Self::empty()
         }
     }
 

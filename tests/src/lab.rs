@@ -76,6 +76,28 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Joins one more pair of interfaces: `px1` and `pc1`, with 10.78.0.1/16 for the server, for
+    /// number 1. What is returned is to be held as long as the clients are to take what XDP sends.
+    ///
+    /// # Errors
+    /// When the kernel refuses a step.
+    pub fn one_more_wire(&self, number: u8) -> Result<Option<OwnedFd>> {
+        let network = |low| Ipv4Addr::from([10, 77_u8.wrapping_add(number), low, low.max(1)]);
+        let near = End {
+            namespace: &self.server,
+            interface: &format!("px{number}"),
+            mac: [0x02, 0, 0, 0, number, 0x01],
+            address: (network(0), NETWORK_PREFIX),
+        };
+        let far = End {
+            namespace: &self.client,
+            interface: &format!("pc{number}"),
+            mac: [0x02, 0, 0, 0, number, 0x02],
+            address: (network(254), NETWORK_PREFIX),
+        };
+        connect(&near, &far, &LinkOptions::default())
+    }
+
     /// Opens a tap on the clients' end of the wire.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ pub mod config;
 pub mod corpus;
 mod daemon;
 pub mod datagram;
+pub mod debian;
 mod describe;
 mod filter;
 mod frame;

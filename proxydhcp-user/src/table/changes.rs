@@ -43,30 +43,50 @@ impl Change {
 
 /// Compares the nodes that two tables serve, by name whatever its ASCII case.
 pub fn changes(old: &Table, new: &Table) -> Changes {
+    let mut changes = Changes::default();
+    compare(old, new, |before, after| match (before, after) {
+        (before, []) => changes.removed.note(before),
+        ([], after) => changes.added.note(after),
+        (_, after) => changes.changed.note(after),
+    });
+    changes
+}
+
+/// The nodes that `new` serves and `old` does not, or not in the same way: each once, by name.
+pub fn news<'a>(old: &'a Table, new: &'a Table) -> Vec<(&'a str, &'a WinPe)> {
+    let mut news = Vec::new();
+    compare(old, new, |_, after| {
+        news.extend(
+            after
+                .first()
+                .and_then(|node| Some((node.name, node.winpe?))),
+        );
+    });
+    news
+}
+
+/// Tells the addresses, before and after, of each node that differs.
+fn compare<'a>(
+    old: &'a Table,
+    new: &'a Table,
+    mut differs: impl FnMut(&[Served<'a>], &[Served<'a>]),
+) {
     let mut nodes: Vec<_> = Served::all(old, false)
         .chain(Served::all(new, true))
         .collect();
     // Stable: a node's addresses remain in their order, and the old ones before the new.
     nodes.sort_by(|a, b| a.folded().cmp(b.folded()));
-    let mut changes = Changes::default();
     for node in nodes.chunk_by(|a, b| a.name.eq_ignore_ascii_case(b.name)) {
         let (before, after) = node.split_at(node.partition_point(|served| !served.new));
-        match (before, after) {
-            (before, []) => changes.removed.note(before),
-            ([], after) => changes.added.note(after),
-            (before, after) => {
-                let same = before.len() == after.len()
-                    && before
-                        .iter()
-                        .zip(after)
-                        .all(|(before, after)| before.same(after));
-                if !same {
-                    changes.changed.note(after);
-                }
-            }
+        let same = before.len() == after.len()
+            && before
+                .iter()
+                .zip(after)
+                .all(|(before, after)| before.same(after));
+        if !same {
+            differs(before, after);
         }
     }
-    changes
 }
 
 /// An address at which a node is served.
@@ -144,6 +164,11 @@ mod tests {
         };
         assert_eq!(changes(&old, &new), expected);
         assert_eq!(changes(&new, &new), Changes::default());
+        let news: Vec<_> = news(&old, &new)
+            .into_iter()
+            .map(|(name, winpe)| (name, winpe.path()))
+            .collect();
+        assert_eq!(news, [("d", "y/"), ("E", "x/"), ("f", "")]);
     }
 
     #[test]

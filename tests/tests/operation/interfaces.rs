@@ -1,13 +1,11 @@
 //! Which interfaces are served, and that each is on its own.
 
 use std::net::Ipv4Addr;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::Result;
-use proxydhcp_lab::link::{End, connect};
 use proxydhcp_lab::site::{Files, NODE_A, NODE_B, STRANGER, Site};
-use proxydhcp_lab::{Daemon, Expected, Lab, LinkOptions, RequestFrame, Tap, binary, check_reply};
+use proxydhcp_lab::{Daemon, Expected, Lab, RequestFrame, Tap, binary, check_reply};
 use serde_json::{Value, json};
 
 use crate::DATAPATHS;
@@ -20,7 +18,7 @@ const NODE_C: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 1);
 #[test]
 fn by_default_all_but_the_loopback_are_served() -> Result<()> {
     let lab = Lab::new()?;
-    let _second = one_more_wire(&lab, 1)?;
+    let _second = lab.one_more_wire(1)?;
     let mut site = site(lab, &["--path", "raw"])?;
     assert_eq!(
         site.daemon.ready_line(),
@@ -39,7 +37,7 @@ fn each_interface_answers_on_its_own_wire() -> Result<()> {
         &["--path", "raw"],
     ] {
         let lab = Lab::new()?;
-        let _second = one_more_wire(&lab, 1)?;
+        let _second = lab.one_more_wire(1)?;
         let mut second_tap = Tap::open(&lab.client, "pc1")?;
         let mut site = site(lab, &[&["-i", "px1", "-i", "px0"], path].concat())?;
 
@@ -112,21 +110,4 @@ fn site(lab: Lab, args: &[&str]) -> Result<Site> {
         daemon,
         files,
     })
-}
-
-/// Joins `px1` and `pc1`, or others.
-pub(crate) fn one_more_wire(lab: &Lab, number: u8) -> Result<Option<OwnedFd>> {
-    let near = End {
-        namespace: &lab.server,
-        interface: &format!("px{number}"),
-        mac: [0x02, 0, 0, 0, number, 0x01],
-        address: (Ipv4Addr::new(10, 77 + number, 0, 1), 16),
-    };
-    let far = End {
-        namespace: &lab.client,
-        interface: &format!("pc{number}"),
-        mac: [0x02, 0, 0, 0, number, 0x02],
-        address: (Ipv4Addr::new(10, 77 + number, 255, 254), 16),
-    };
-    connect(&near, &far, &LinkOptions::default())
 }

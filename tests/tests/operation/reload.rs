@@ -1,11 +1,12 @@
 //! What a reload changes, for the nodes and for who asked for it.
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use proxydhcp_lab::RequestFrame;
-use proxydhcp_lab::site::{Datapath, NODE_A, NODE_B, NODE_DEFAULT, Site};
+use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, NODE_DEFAULT, Site, serve_args};
+use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -20,14 +21,49 @@ fn a_signal_reloads() -> Result<()> {
         let mut site = Site::usual(datapath)?;
         let request = RequestFrame::edk2(NODE_A, 7);
         site.ask(&request, "winboot/a/", 7)?;
-        site.files.write_config(&[("a", "winboot/other")])?;
-        site.daemon.signal(Signal::USR1)?;
-        let asked = Instant::now();
-        while site.status()?["generation"] == 1 {
-            ensure!(asked.elapsed() < PATIENCE, "{}", site.describe());
+        // The second comes with log rotation, and from a terminal that goes away.
+        for (generation, signal, winpe) in [
+            (2, Signal::USR1, "winboot/other/"),
+            (3, Signal::HUP, "winboot/third/"),
+        ] {
+            site.files.write_config(&[("a", winpe)])?;
+            site.daemon.signal(signal)?;
+            let asked = Instant::now();
+            while site.status()?["generation"] != generation {
+                ensure!(asked.elapsed() < PATIENCE, "{}", site.describe());
+            }
+            site.ask(&request, winpe, 7)?;
         }
-        site.ask(&request, "winboot/other/", 7)?;
     }
+    Ok(())
+}
+
+/// As on a terminal that has gone away.
+#[test]
+fn a_log_that_cannot_be_written_is_no_reason_to_end() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"exec "$@" 2>/dev/full"#, "sh"])
+        .arg(binary()?)
+        .args(serve_args(Datapath::Raw, &files, &[]));
+    let daemon = Daemon::start_command(&lab.server, command)?;
+    let tap = lab.tap()?;
+    let mut site = Site {
+        lab,
+        tap,
+        daemon,
+        files,
+    };
+    site.files.write_config(&[("a", "winboot/other")])?;
+    site.daemon.signal(Signal::HUP)?;
+    let asked = Instant::now();
+    while site.tap.ask(&RequestFrame::edk2(NODE_B, 7)).is_ok() {
+        ensure!(asked.elapsed() < PATIENCE, "not reloaded");
+    }
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/other/", 7)?;
+    let (status, _) = site.daemon.stop()?;
+    ensure!(status.success(), "{status}");
     Ok(())
 }
 

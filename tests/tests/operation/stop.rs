@@ -21,7 +21,6 @@ use serde_json::Value;
 
 use crate::DATAPATHS;
 use crate::alone::alone;
-use crate::interfaces::one_more_wire;
 
 /// From the signal until nothing is left, however busy the machine is.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -66,7 +65,7 @@ fn many_interfaces_are_all_left() -> Result<()> {
     for datapath in DATAPATHS {
         let lab = Lab::new()?;
         let _wires = (1..8)
-            .map(|n| one_more_wire(&lab, n))
+            .map(|n| lab.one_more_wire(n))
             .collect::<Result<Vec<_>>>()?;
         let more: Vec<String> = (1..8).map(|n| format!("-ipx{n}")).collect();
         let more: Vec<&str> = more.iter().map(String::as_str).collect();

@@ -1,0 +1,17 @@
+//! Tells the log which files each node is sent to.
+
+use tracing::info;
+
+use crate::table::{Table, news};
+
+/// Logs the loaders and the BCD of each node that is new in `new`, or served otherwise than by
+/// `old`, in the words of xCAT's daemon. That one tells them at each request; here the kernel
+/// answers, and which of its two loaders a node asks for is not known before.
+pub(crate) fn announce(old: &Table, new: &Table) {
+    for (name, winpe) in news(old, new) {
+        for loader in [winpe.bios_loader(), winpe.uefi_loader()] {
+            info!("The boot loader path for node {name} is {loader}");
+        }
+        info!("The BCD path for node {name} is {}", winpe.bcd());
+    }
+}

@@ -1,0 +1,90 @@
+//! The file that tells other programs the daemon's process id.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::{Context, Result};
+
+/// The file, with this process's id in decimal and nothing else. Dropping it removes it.
+#[derive(Debug)]
+pub struct PidFile(PathBuf);
+
+impl PidFile {
+    /// Writes the file, and its folder where that is missing. It takes the place of an older one in
+    /// one step, so that whoever reads it finds a whole id at any time: of an empty file, a
+    /// program that is to signal the process makes id 0, and signals its own process group.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn write(path: &Path) -> Result<Self> {
+        let next = path.with_extension("pid.new");
+        let write = || {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(&next, process::id().to_string())?;
+            fs::rename(&next, path)
+        };
+        write().with_context(|| format!("cannot write the pid file {}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // A successor may have written its own.
+        if fs::read_to_string(&self.0).is_ok_and(|id| id == process::id().to_string()) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_written_whole_and_removed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("xcat/daemon.pid");
+        let file = PidFile::write(&path).unwrap();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            process::id().to_string()
+        );
+        assert_eq!(
+            fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing beside it"
+        );
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn stale_files_are_no_obstacle() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.pid");
+        for stale in ["", "1", "99999999999999999999", "-1", "0", "no number"] {
+            fs::write(&path, stale).unwrap();
+            fs::write(path.with_extension("pid.new"), stale).unwrap();
+            let _file = PidFile::write(&path).unwrap();
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                process::id().to_string()
+            );
+        }
+    }
+
+    #[test]
+    fn a_successors_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.pid");
+        let file = PidFile::write(&path).unwrap();
+        fs::write(&path, "1").unwrap();
+        drop(file);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1");
+    }
+}

@@ -1,0 +1,122 @@
+//! The daemon in place of xCAT's own `proxydhcp-xcat`, when it is called by that name: with its
+//! flags, pid file and syslog lines, so that xCAT starts, signals and stops it unchanged.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use proxydhcp_common::PORT;
+use tracing::{error, info};
+
+use crate::cli::{Cli, Command, ServeArgs};
+use crate::port::PortError;
+use crate::serve::{Manner, serve};
+
+mod detach;
+mod flags;
+mod syslog;
+
+use detach::Side;
+use flags::Flags;
+
+/// The name that the daemon is called by here.
+const NAME: &str = "proxydhcp-xcat";
+/// Where xCAT looks for the process to signal.
+const PID_FILE: &str = "/var/run/xcat/proxydhcp-xcat.pid";
+/// xCAT starts a successor as soon as it has told the daemon to stop.
+const PORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether the program is called in place of xCAT's daemon, by the first of its arguments.
+pub fn is_called_by(program: Option<&OsStr>) -> bool {
+    program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(NAME))
+}
+
+/// Serves in place of xCAT's daemon, with the arguments after the program's name. To be called
+/// before any thread is started.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let flags = Flags::parse(arguments);
+    match start(flags) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{NAME}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(flags: Flags) -> Result<ExitCode> {
+    // xCAT looks for this name, however the program was started; threads have names of their own.
+    rustix::thread::set_name(c"proxydhcp-xcat").context("cannot set the process's name")?;
+    let starter = if flags.detach {
+        match detach::detach()? {
+            Side::Starter(code) => return Ok(code),
+            Side::Daemon(starter) => Some(starter),
+        }
+    } else {
+        None
+    };
+    // Held to the end, so that the last lines are written.
+    let _log = syslog::start(flags.verbose && !flags.detach);
+    let manner = Manner {
+        port_patience: PORT_PATIENCE,
+        pid_file: Some(Path::new(PID_FILE)),
+        may_lack_config: true,
+        announces: flags.verbose,
+        ready: Box::new(|line| {
+            info!("{line}");
+            starter.map_or(Ok(()), detach::Starter::release)
+        }),
+    };
+    let result = serve_args().and_then(|args| serve(&args, manner));
+    if let Err(error) = &result {
+        if error.is::<PortError>() {
+            info!("Unable to open socket on port {PORT}.");
+        }
+        error!("{error:#}");
+    }
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// What the daemon serves here: what the settings file says, else the defaults of `serve`, but
+/// clients that are no node get the default WinPE, as xCAT's daemon gives them.
+fn serve_args() -> Result<ServeArgs> {
+    match Cli::read([NAME, "serve"], &[("unknown", "default")])?.command {
+        Command::Serve(args) => Ok(*args),
+        _ => anyhow::bail!("`serve` is another command"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Path as Datapath, Unknown};
+
+    #[test]
+    fn the_file_name_decides() {
+        let is_called = |name: &str| is_called_by(Some(OsStr::new(name)));
+        assert!(is_called("proxydhcp-xcat") && is_called("/opt/xcat/sbin/proxydhcp-xcat"));
+        for other in [
+            "proxydhcp",
+            "/usr/sbin/proxydhcp",
+            "/proxydhcp-xcat/x",
+            "",
+            "/",
+        ] {
+            assert!(!is_called(other), "{other}");
+        }
+        assert!(!is_called_by(None));
+    }
+
+    #[test]
+    fn it_serves_what_xcats_daemon_serves() {
+        let args = serve_args().unwrap();
+        assert_eq!(args.unknown, Unknown::Default);
+        assert_eq!(args.path, Datapath::Auto);
+        assert!(args.interfaces.is_empty());
+        assert_eq!(args.config, Path::new("/var/lib/xcat/proxydhcp.cfg"));
+        assert_eq!(args.hosts, Path::new("/etc/hosts"));
+        assert_eq!(args.tftp_root, Path::new("/tftpboot"));
+    }
+}

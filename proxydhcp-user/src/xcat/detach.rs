@@ -1,0 +1,76 @@
+//! Into the background.
+
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
+
+/// Which of the two processes goes on.
+pub(super) enum Side {
+    /// The one that was started: it is to end with this code, as the daemon serves or has failed.
+    Starter(ExitCode),
+    /// The daemon.
+    Daemon(Starter),
+}
+
+/// The process that waits for the daemon. Dropping it says that the daemon has failed.
+pub(super) struct Starter(std::io::PipeWriter);
+
+/// Becomes two processes: a daemon in a session of its own, without a terminal, and the starter,
+/// which goes on when the daemon serves or has ended. Until then the daemon has the starter's
+/// standard streams, to tell there why it fails.
+///
+/// # Errors
+///
+/// The system's; the process has threads already.
+pub(super) fn detach() -> Result<Side> {
+    let threads = fs::read_dir("/proc/self/task").context("cannot count this process's threads")?;
+    ensure!(threads.count() == 1, "too late to go into the background");
+    let (mut reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+    // SAFETY: what a child may not do after a fork is to wait for what other threads of its parent
+    // have held, such as the allocator's lock. There is no other thread: they were counted, and
+    // only this one could start more.
+    match unsafe { fork() }.context("cannot fork")? {
+        ForkResult::Parent { .. } => {
+            drop(writer);
+            // A daemon that ends closes the pipe unwritten.
+            let serves = reader.read_exact(&mut [0]).is_ok();
+            let code = if serves {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
+            Ok(Side::Starter(code))
+        }
+        ForkResult::Child => {
+            setsid().context("cannot begin a session")?;
+            chdir("/").context("cannot leave the working directory")?;
+            umask(Mode::from_bits_truncate(0o022));
+            Ok(Side::Daemon(Starter(writer)))
+        }
+    }
+}
+
+impl Starter {
+    /// Lets the starter go, and its standard streams.
+    ///
+    /// # Errors
+    ///
+    /// There is no `/dev/null`.
+    pub(super) fn release(mut self) -> Result<()> {
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .context("cannot open /dev/null")?;
+        dup2_stdin(&null)?;
+        dup2_stdout(&null)?;
+        dup2_stderr(&null)?;
+        // It may have been killed.
+        let _ = self.0.write_all(b"1");
+        Ok(())
+    }
+}

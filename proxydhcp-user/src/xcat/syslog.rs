@@ -1,0 +1,102 @@
+//! The log of the daemon in xCAT's place: the local syslog, where xCAT's own daemons write.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write, stderr};
+use std::os::unix::net::UnixDatagram;
+use std::process;
+use std::time::Duration;
+
+use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt::layer};
+
+/// Where the local syslog listens.
+const SOCKET: &str = "/dev/log";
+/// The name of the lines' origin.
+const TAG: &str = "xcat";
+/// Facility local4 (20), severity informational (6): the only ones that xCAT's daemon uses.
+const PRIORITY: u8 = 20 * 8 + 6;
+/// How long a syslog that does not read may take for a line before that is lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Sends the log to the local syslog from now on, and to stderr too if so asked; `RUST_LOG` chooses
+/// what it has. A thread of its own waits for the syslog, and lines are lost before the daemon does.
+/// Dropping the guard has the last lines sent.
+pub(super) fn start(to_stderr: bool) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .thread_name("syslog")
+        .finish(Lines(socket().ok()));
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    let to_syslog = layer()
+        .event_format(Plain)
+        .log_internal_errors(false)
+        .with_writer(writer);
+    let to_stderr = to_stderr.then(|| {
+        layer()
+            .with_writer(stderr)
+            .log_internal_errors(false)
+            .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+    });
+    tracing_subscriber::registry()
+        .with(to_syslog.and_then(to_stderr).with_filter(filter))
+        .init();
+    guard
+}
+
+/// A line without time, level and origin, which the syslog adds. What is wrong is called so in
+/// words, for the severity does not tell.
+struct Plain;
+
+impl<S, N> FormatEvent<S, N> for Plain
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        writer.write_str(match *event.metadata().level() {
+            Level::ERROR => "Error: ",
+            Level::WARN => "Warning: ",
+            _ => "",
+        })?;
+        context.format_fields(writer, event)
+    }
+}
+
+/// Takes a line in each write.
+struct Lines(Option<UnixDatagram>);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(socket) = &self.0 {
+            // RFC 3164, section 4.1, but for the time and the host's name, which a local syslog
+            // takes from its clock and its own. Not connected, so that a syslog that has started
+            // anew gets it; one that is not there loses it, and it has no other place to go.
+            let head = format!("<{PRIORITY}>{TAG}[{}]: ", process::id());
+            let _ = socket.send_to(&[head.as_bytes(), line].concat(), SOCKET);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn socket() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}

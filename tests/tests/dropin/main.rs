@@ -1,0 +1,13 @@
+//! The daemon in place of xCAT's own, on a management node: called by xCAT's name, at xCAT's paths,
+//! and signalled as xCAT does it.
+//!
+//! These tests need root, the binary that `cargo xtask test` builds, and of Debian the packages
+//! procps, perl-base, util-linux and rsyslog, which they install where that is possible.
+
+mod faults;
+mod flags;
+mod node;
+mod sequence;
+mod start;
+mod stream;
+mod syslog;

@@ -1,0 +1,132 @@
+//! A start: what it waits for, what it does without, and how it fails.
+
+use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use proxydhcp_lab::site::NODE_A;
+use proxydhcp_lab::{Expected, RequestFrame, check_reply};
+
+use crate::node::{Node, wait_until};
+
+/// How long it tries to take the port.
+const TRIES: Duration = Duration::from_secs(5);
+
+#[test]
+fn it_waits_for_the_port_and_then_gives_up() -> Result<()> {
+    let node = Node::with(&[("a", "winboot/a/")])?;
+    let take = || Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 4011))?);
+    let other = node.lab.server.run(take)?;
+    let started = Instant::now();
+    let output = node.run(&node.program, &["-d"])?;
+    let waited = started.elapsed();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let stderr = String::from_utf8(output.stderr)?;
+    assert!(
+        stderr.contains("UDP port 4011 is taken") && stderr.contains("ss -lunp"),
+        "{stderr}"
+    );
+    assert!(waited >= TRIES, "it gave up after {waited:?}");
+    assert!(!node.pid_file().exists() && node.processes()?.is_empty());
+
+    // Freed in time, it is taken.
+    thread::scope(|scope| {
+        let start = scope.spawn(|| node.start(&["-d"]));
+        thread::sleep(Duration::from_secs(1));
+        drop(other);
+        match start.join() {
+            Ok(started) => started,
+            Err(_) => anyhow::bail!("the start failed"),
+        }
+    })?;
+    node.pid()?;
+    Ok(())
+}
+
+#[test]
+fn a_second_one_leaves_the_first_alone() -> Result<()> {
+    let node = Node::with(&[("a", "winboot/a/")])?;
+    node.start(&["-d"])?;
+    let first = node.pid()?;
+    let output = node.run(&node.program, &["-d"])?;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    // Its pid file, too.
+    assert_eq!(node.pid()?, first);
+    assert_eq!(node.generation()?, 1);
+    Ok(())
+}
+
+#[test]
+fn one_that_waits_can_be_stopped() -> Result<()> {
+    let node = Node::with(&[("a", "")])?;
+    let take = || Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 4011))?);
+    let _other = node.lab.server.run(take)?;
+    let started = Instant::now();
+    node.spawn(&node.program, &["-d"])?;
+    // The one that waits has a session of its own, unlike the one that was started.
+    let session = || -> Result<Option<String>> {
+        let text = node.run("ps", &["-C", "proxydhcp-xcat", "-o", "pid=,sid="])?;
+        let text = String::from_utf8(text.stdout)?;
+        Ok(text.lines().find_map(|line| {
+            let (pid, sid) = line.trim().split_once(char::is_whitespace)?;
+            (pid == sid.trim()).then(|| pid.to_owned())
+        }))
+    };
+    let mut waiting = None;
+    wait_until("the daemon", || {
+        waiting = session()?;
+        Ok(waiting.is_some())
+    })?;
+    // It may not have got as far as to wait for signals; they end it all the same.
+    node.succeed("kill", &["-INT", &waiting.unwrap_or_default()])?;
+    wait_until("the end", || Ok(node.processes()?.is_empty()))?;
+    ensure!(started.elapsed() < TRIES, "it waited to the end");
+    Ok(())
+}
+
+#[test]
+fn without_a_config_all_get_the_default_until_it_is_written() -> Result<()> {
+    let node = Node::new()?;
+    // Nor is there the folder.
+    fs::remove_dir(node.path("var-lib/xcat"))?;
+    node.start(&["-d"])?;
+    let status = node.status()?;
+    assert!(status["rejected"].is_null(), "{status}");
+    let warning = status["warnings"][0].as_str().unwrap_or_default();
+    assert!(
+        warning.contains("/var/lib/xcat/proxydhcp.cfg: no such file yet"),
+        "{status}"
+    );
+    let mut tap = node.lab.tap()?;
+    let mut told = |winpe: &str| {
+        let request = RequestFrame::edk2(NODE_A, 7);
+        let reply = tap.ask(&request)?;
+        check_reply(&request.bytes(), &reply, &Expected::new(winpe, 7))
+    };
+    told("")?;
+
+    fs::create_dir(node.path("var-lib/xcat"))?;
+    node.nodeset(&[("a", "winboot/a/")])?;
+    node.await_generation(2)?;
+    told("winboot/a/")?;
+    assert_eq!(node.status()?["warnings"], serde_json::json!([]));
+    Ok(())
+}
+
+#[test]
+fn what_was_left_behind_is_in_nobodys_way() -> Result<()> {
+    let node = Node::with(&[("a", "winboot/a/")])?;
+    // Of a process that is gone, of one that is another, and of none.
+    for stale in ["999999", "1", "", "garbage"] {
+        fs::create_dir_all(node.path("run/xcat"))?;
+        fs::write(node.pid_file(), stale)?;
+        fs::write(node.pid_file().with_extension("pid.new"), stale)?;
+        node.start(&["-d"])?;
+        node.pid()?;
+        node.kill(9)?;
+        wait_until("the end", || Ok(node.processes()?.is_empty()))?;
+    }
+    Ok(())
+}
