@@ -30,7 +30,8 @@ pub enum Command {
     #[command(after_help = "\
 Examples:
   proxydhcp serve -i eth1 -i eth2
-  proxydhcp serve --config /etc/proxydhcp.cfg --next-server 10.0.0.5 --unknown default")]
+  proxydhcp serve --config /etc/proxydhcp.cfg --next-server 10.0.0.5 --unknown default
+  proxydhcp serve --watch --suffix=-ib0 --unknown lookup")]
     Serve(ServeArgs),
     /// Have the daemon read its files again, and tell what has changed.
     ///
@@ -65,6 +66,15 @@ pub struct ServeArgs {
     /// The file that says which address is which node; names missing there go to the resolver
     #[arg(long, value_name = "FILE", default_value = "/etc/hosts")]
     pub hosts: PathBuf,
+    /// A suffix of the names of a node's other interfaces, such as -ib0; may be repeated
+    ///
+    /// The addresses of node1-ib0 in the hosts file are then addresses of node1, unless node1-ib0
+    /// has a record of its own. Write it with an equals sign: --suffix=-ib0
+    #[arg(long = "suffix", value_name = "SUFFIX", allow_hyphen_values = true)]
+    pub suffixes: Vec<String>,
+    /// Reload when the config or the hosts file has changed
+    #[arg(long)]
+    pub watch: bool,
     /// Who answers: the XDP program in the kernel, or this process
     #[arg(long, value_enum, default_value_t = Path::Auto)]
     pub path: Path,
@@ -149,4 +159,7 @@ pub enum Unknown {
     Ignore,
     /// The default WinPE, from Boot/
     Default,
+    /// No answer, but the resolver is asked for the address's name: if it leads to a record, the
+    /// client's next try is answered
+    Lookup,
 }

@@ -3,10 +3,11 @@
 //! From the files to the replies:
 //!
 //! ```text
-//! cfg + hosts + resolve ──> table ──> generation (with template) ──> kernel: maps of the XDP program
-//!                                                              └───> raw: a thread per interface
+//! cfg + hosts + names + strangers ──> table ──> generation (with template) ──> kernel: maps
+//!                                                                        └───> raw: a thread per interface
 //! ```
 //!
+//! [`names`] and [`strangers`] are what [`resolve`] has said, which the upkeep keeps asking.
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
 //! [`control`] its socket, [`status`] what it tells, and [`cli`] the commands.
 
@@ -19,6 +20,7 @@ pub mod generation;
 pub mod hosts;
 pub mod interface;
 mod memory;
+pub mod names;
 pub mod port;
 pub mod program;
 pub mod raw;
@@ -27,6 +29,9 @@ pub mod serve;
 pub mod served;
 pub mod service;
 pub mod status;
+pub mod strangers;
 pub mod table;
 pub mod template;
+mod upkeep;
+mod watch;
 pub mod winpe;

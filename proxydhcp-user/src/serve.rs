@@ -10,20 +10,20 @@ use log::Log;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
 use crate::control::Server;
-use crate::generation::Policy;
+use crate::generation::{self, Policy};
 use crate::interface;
 use crate::port::Port;
 use crate::program::{Duty, Mode};
 use crate::served::{self, Wish};
 use crate::service::{Service, Settings};
+use crate::strangers::Strangers;
 use crate::table::Sources;
-
-/// How long the system resolver may take, at a start or a reload, for all names together.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
+use crate::upkeep;
+use crate::watch::Watch;
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -44,7 +44,12 @@ pub fn serve(args: &ServeArgs) -> Result<()> {
 }
 
 async fn run(args: &ServeArgs) -> Result<()> {
-    let settings = settings(args);
+    let mut settings = settings(args);
+    let strangers = (args.unknown == Unknown::Lookup).then(|| {
+        let (strangers, waiting) = Strangers::new();
+        settings.policy.unknown = generation::Unknown::Lookup(Arc::new(strangers));
+        waiting
+    });
     // Before anything that a signal could interrupt.
     let mut signals = Signals::new()?;
     let _port = Port::take()?;
@@ -58,11 +63,20 @@ async fn run(args: &ServeArgs) -> Result<()> {
             interface.name
         );
     }
+    // Before the files are read: what changes from then on is noticed.
+    let mut watch = match args.watch {
+        true => Some(Watch::new(&settings.sources)?),
+        false => None,
+    };
     let service = tokio::select! {
         service = Service::start(settings, &all, &served) => Arc::new(service?),
         () = signals.stop() => return Ok(()),
     };
     tokio::spawn(forward(service.take_logs()));
+    tokio::spawn(upkeep::names(Arc::clone(&service)));
+    if let Some(waiting) = strangers {
+        tokio::spawn(upkeep::strangers(Arc::clone(&service), waiting));
+    }
     let mut stdout = std::io::stdout();
     // Nobody may be reading.
     let _ = writeln!(stdout, "{}", service.ready_line()).and_then(|()| stdout.flush());
@@ -76,7 +90,21 @@ async fn run(args: &ServeArgs) -> Result<()> {
             let _ = service.reload(false).await;
         }
     };
+    let watching = async {
+        let Some(watch) = &mut watch else {
+            return std::future::pending().await;
+        };
+        loop {
+            if let Err(error) = watch.changed().await {
+                error!("changed files are not noticed any more, reload by hand: {error:#}");
+                return std::future::pending().await;
+            }
+            info!("the files have changed");
+            let _ = service.reload(false).await;
+        }
+    };
     tokio::select! {
+        () = watching => {}
         () = server.run(&service) => {}
         () = reloads => {}
         () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),
@@ -103,10 +131,14 @@ fn settings(args: &ServeArgs) -> Settings {
             config: args.config.clone(),
             hosts: args.hosts.clone(),
             tftp_root: args.tftp_root.clone(),
-            resolve_limit: RESOLVE_LIMIT,
+            suffixes: args.suffixes.clone(),
         },
         policy: Policy {
-            serve_unknown: args.unknown == Unknown::Default,
+            unknown: match args.unknown {
+                Unknown::Default => generation::Unknown::Default,
+                // Who notes the clients is made where they are looked up.
+                Unknown::Ignore | Unknown::Lookup => generation::Unknown::Ignore,
+            },
             next_server: args.next_server,
         },
         path,
