@@ -70,7 +70,12 @@ pub struct ServeArgs {
     ///
     /// The addresses of node1-ib0 in the hosts file are then addresses of node1, unless node1-ib0
     /// has a record of its own. Write it with an equals sign: --suffix=-ib0
-    #[arg(long = "suffix", value_name = "SUFFIX", allow_hyphen_values = true)]
+    #[arg(
+        long = "suffix",
+        value_name = "SUFFIX",
+        allow_hyphen_values = true,
+        value_parser = suffix
+    )]
     pub suffixes: Vec<String>,
     /// Reload when the config or the hosts file has changed
     #[arg(long)]
@@ -93,6 +98,15 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
+}
+
+/// A suffix that the first part of a host name can have; an option that follows is none.
+fn suffix(text: &str) -> Result<String, String> {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+    if text.is_empty() || text.starts_with("--") || !text.chars().all(is_part) {
+        return Err("name what follows the node's own name, such as --suffix=-ib0".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Arguments of `reload`.

@@ -64,10 +64,8 @@ async fn run(args: &ServeArgs) -> Result<()> {
         );
     }
     // Before the files are read: what changes from then on is noticed.
-    let mut watch = match args.watch {
-        true => Some(Watch::new(&settings.sources)?),
-        false => None,
-    };
+    let watch = args.watch.then(|| Watch::new(&settings.sources));
+    let mut watch = watch.transpose()?;
     let service = tokio::select! {
         service = Service::start(settings, &all, &served) => Arc::new(service?),
         () = signals.stop() => return Ok(()),

@@ -124,6 +124,11 @@ impl Table {
         self.claims.get(position).map(|&claim| self.node_of(claim))
     }
 
+    /// Whether clients see no difference between this table and another of the same files.
+    pub fn serves_as(&self, other: &Self) -> bool {
+        self.claims == other.claims && self.denied == other.denied
+    }
+
     /// The addresses of nodes whose record is refused: whatever other clients get, these get no
     /// answer.
     pub fn denied(&self) -> &[Ipv4Addr] {

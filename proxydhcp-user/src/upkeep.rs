@@ -14,7 +14,7 @@ use crate::service::Service;
 
 /// How long the resolver may take for all names together. What it has not answered by then has
 /// failed.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// How long a reload waits for it where no node would be served otherwise.
 const EMPTY_LIMIT: Duration = Duration::from_secs(3);

@@ -45,9 +45,10 @@ impl fmt::Display for NamesStatus {
         }
         for ((reason, lost), names) in failed {
             let names = list(names.into_iter());
-            let outcome = match lost {
-                true => "there is no address for",
-                false => "the last known addresses stay for",
+            let outcome = if lost {
+                "there is no address for"
+            } else {
+                "the last known addresses stay for"
             };
             writeln!(f, "{reason}: {outcome} {names}")?;
         }

@@ -60,6 +60,22 @@ fn without_a_rule_only_a_nodes_own_name_is_its_name() -> Result<()> {
     site.stays_silent(&RequestFrame::edk2(A_IB0, 7).bytes())
 }
 
+#[test]
+fn what_is_no_suffix_is_no_rule() -> Result<()> {
+    let site = Site::usual(Datapath::Raw)?;
+    for suffix in [
+        "--suffix=",
+        "--suffix=--watch",
+        "--suffix=.cluster",
+        "--suffix=a b",
+    ] {
+        let ended = Ended::command(&site, &["serve", suffix])?;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("such as --suffix=-ib0"), "{ended:?}");
+    }
+    Ok(())
+}
+
 fn files() -> Result<Files> {
     let files = Files::new()?;
     files.write_config(&[

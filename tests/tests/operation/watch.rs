@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
@@ -22,7 +22,9 @@ fn watching(files: Files) -> Result<Site> {
 }
 
 fn generation(site: &Site) -> Result<u64> {
-    Ok(site.status()?["generation"].as_u64().unwrap_or_default())
+    let status = site.status()?;
+    let number = status.get("generation").and_then(Value::as_u64);
+    number.with_context(|| status.to_string())
 }
 
 /// Waits until the file that makes this the WinPE of `a` is in service.
@@ -30,7 +32,7 @@ fn wait_for_winpe(site: &mut Site, before: u64, winpe: &str) -> Result<()> {
     let took = wait_until(site, |status| status["generation"].as_u64() > Some(before))?;
     println!("{winpe} in service {took:?} after it was written");
     site.ask(&RequestFrame::edk2(NODE_A, 7), winpe, 7)?;
-    assert_eq!(site.status()?["rejected"], Value::Null);
+    assert_eq!(site.status()?.get("rejected"), Some(&Value::Null));
     Ok(())
 }
 
