@@ -169,6 +169,12 @@ impl Service {
         }
     }
 
+    /// The names that are not as they should be.
+    pub(crate) fn names_status(&self) -> NamesStatus {
+        let state = self.lock();
+        NamesStatus::new(&state.table, &state.names)
+    }
+
     /// Stops all datapaths, all at once: the kernel takes its time to let go of each.
     pub fn stop(&self) {
         let served = mem::take(&mut self.lock().served);

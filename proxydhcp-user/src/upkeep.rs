@@ -1,5 +1,7 @@
 //! What goes on beside the service: asking the resolver, and putting its answers into service.
 
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{interval, sleep, sleep_until, timeout};
+use tracing::warn;
 
 use crate::names::Names;
 use crate::resolve::{self, Lookup, REVERSE_LOOKUPS};
@@ -31,29 +34,41 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// Asks for the names that the hosts file lacks, whenever the files were read and when some could
 /// not be asked for, and puts the answers into service as they come.
 pub(crate) async fn names(service: Arc<Service>) {
-    let mut wanted = service.with_names(|names, _| names.asked());
+    let asked = || service.with_names(|names, _| names.asked());
+    let failed = || {
+        let failed = service.with_names(|names, _| names.failed());
+        failed.into_iter().map(|failed| failed.name).collect()
+    };
+    let mut told = String::new();
+    let mut wanted = asked();
     loop {
-        if !wanted.is_empty() {
-            tokio::select! {
-                () = round(&service, wanted) => {}
-                () = service.reloaded.notified() => {
-                    wanted = service.with_names(|names, _| names.asked());
-                    continue;
-                }
+        tokio::select! {
+            () = round(&service, wanted) => tell(&service, &mut told),
+            () = service.reloaded.notified() => {
+                wanted = asked();
+                continue;
             }
         }
-        let failed = || service.with_names(|names, _| names.failed());
         wanted = tokio::select! {
-            () = service.reloaded.notified() => service.with_names(|names, _| names.asked()),
-            () = sleep(RETRY) => failed().into_iter().map(|failed| failed.name).collect(),
+            () = service.reloaded.notified() => asked(),
+            () = sleep(RETRY) => failed(),
         };
+    }
+}
+
+/// Tells the log which names have no address, unless it has been told.
+fn tell(service: &Service, told: &mut String) {
+    let names = service.names_status().to_string();
+    if names != *told {
+        names.lines().for_each(|line| warn!("{line}"));
+        *told = names;
     }
 }
 
 /// Asks for all these names.
 async fn round(service: &Service, names: Vec<String>) {
     let deadline = tokio::time::Instant::now() + LIMIT;
-    let mut left: std::collections::HashSet<_> = names.iter().cloned().collect();
+    let mut left: HashSet<_> = names.iter().cloned().collect();
     let mut answers = resolve::addresses(names).boxed();
     let mut pace = Pace::default();
     while !left.is_empty() {
@@ -96,7 +111,7 @@ fn out_of_time<T>(limit: Duration) -> Lookup<T> {
 }
 
 /// Looks up the names of clients without a record, and puts those that lead to one into service.
-pub(crate) async fn strangers(service: Arc<Service>, mut waiting: Receiver<std::net::Ipv4Addr>) {
+pub(crate) async fn strangers(service: Arc<Service>, mut waiting: Receiver<Ipv4Addr>) {
     let mut lookups = FuturesUnordered::new();
     let mut pace = Pace::default();
     let mut sweep = interval(SWEEP);

@@ -96,6 +96,7 @@ fn a_thousand_names_that_only_the_dns_has_join_the_others() -> Result<()> {
     let text = Ended::command(&site, &["status"])?.stdout;
     let unknown = "no address for nobody; add them to the hosts file or the DNS\n";
     assert!(text.contains(unknown), "{text}");
+    site.daemon.wait_for("no address for nobody;", PATIENCE)?;
 
     // A reload asks anew, and all are served meanwhile.
     let reload = Ended::command(&site, &["reload"])?;
