@@ -5,28 +5,37 @@
 //! one could drop a question and a thread cannot: what `getent hosts NODE` prints is what is served,
 //! by whatever nsswitch.conf names (files, DNS with its search list, SSSD, LDAP, mDNS), and
 //! `resolv.conf` is read as everywhere else. The price is that a dead name server holds a thread for
-//! as long as the C library is patient, some 5 to 30 s. So there are few of them, however many names
-//! are asked for; nobody waits for them, not even a stop: a runtime with such threads is stopped by
-//! `shutdown_background`.
+//! as long as the C library is patient, some 5 to 30 s. So there are a few hundred of them at most,
+//! however many names are asked for, and most are for questions that take long, so that these do not
+//! keep the others waiting. Nobody waits for a thread, not even a stop: a runtime with such threads
+//! is stopped by `shutdown_background`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, getaddrinfo, getnameinfo};
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::task;
+use tokio::time::timeout;
 
 use crate::hosts::is_client;
 
-/// How many names are asked for at a time.
-pub const LOOKUPS: usize = 64;
+/// How many names are asked for at a time, those that take long included.
+const LOOKUPS: usize = 256;
 
-/// How many addresses are asked for at a time: apart, so that neither holds up the other.
-pub const REVERSE_LOOKUPS: usize = 32;
+/// Over all questions, so that a dead name server holds no more threads however often it is asked.
+/// Those for names and those for addresses do not hold up each other.
+static NAMES: Lanes = Lanes::new(64, LOOKUPS - 64);
 
-/// Over all questions: one that nobody waits for any more keeps its permit until the system answers.
-static PERMITS: Semaphore = Semaphore::const_new(LOOKUPS);
-static REVERSE_PERMITS: Semaphore = Semaphore::const_new(REVERSE_LOOKUPS);
+static ADDRESSES: Lanes = Lanes::new(32, REVERSE_LOOKUPS - 32);
+
+/// How many addresses are asked for at a time, those that take long included.
+pub const REVERSE_LOOKUPS: usize = 128;
+
+/// A question that takes longer makes room for others.
+const QUICK: Duration = Duration::from_millis(250);
 
 /// What the resolver made of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +51,12 @@ pub enum Lookup<T> {
 /// The addresses of a name that a client can have, at least one, in ascending order.
 pub type Addresses = Lookup<Vec<Ipv4Addr>>;
 
-/// Asks for the IPv4 addresses of the names, [`LOOKUPS`] at a time. Answers come in any order.
+/// Asks for the IPv4 addresses of the names, many at a time. Answers come in any order.
 pub fn addresses(names: Vec<String>) -> impl Stream<Item = (String, Addresses)> {
     stream::iter(names)
         .map(|name| async {
             let asked = name.clone();
-            let answer = ask(&PERMITS, move || addresses_of(&asked)).await;
+            let answer = NAMES.ask(move || addresses_of(&asked)).await;
             (name, answer)
         })
         .buffer_unordered(LOOKUPS)
@@ -55,24 +64,52 @@ pub fn addresses(names: Vec<String>) -> impl Stream<Item = (String, Addresses)> 
 
 /// Asks for the name of an address.
 pub async fn name(address: Ipv4Addr) -> Lookup<String> {
-    ask(&REVERSE_PERMITS, move || name_of(address)).await
+    ADDRESSES.ask(move || name_of(address)).await
 }
 
-async fn ask<T, F>(permits: &'static Semaphore, question: F) -> Lookup<T>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Lookup<T> + Send + 'static,
-{
-    let stopping = || Lookup::Failed("the program is stopping".to_owned());
-    let Ok(permit) = permits.acquire().await else {
-        return stopping();
-    };
-    let answer = task::spawn_blocking(move || {
-        let answer = question();
-        drop(permit);
+/// The threads that questions may take.
+struct Lanes {
+    quick: Semaphore,
+    slow: Semaphore,
+}
+
+impl Lanes {
+    const fn new(quick: usize, slow: usize) -> Self {
+        Self {
+            quick: Semaphore::const_new(quick),
+            slow: Semaphore::const_new(slow),
+        }
+    }
+
+    /// Asks on a thread of its own. A question that nobody waits for any more keeps its place until
+    /// the system answers.
+    async fn ask<T, F>(&'static self, question: F) -> Lookup<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Lookup<T> + Send + 'static,
+    {
+        let stopping = |_| Lookup::Failed("the program is stopping".to_owned());
+        let place = match self.quick.acquire().await {
+            Ok(place) => Arc::new(Mutex::new(place)),
+            Err(closed) => return stopping(closed.to_string()),
+        };
+        let held = Arc::clone(&place);
+        let mut answer = task::spawn_blocking(move || {
+            let answer = question();
+            drop(held);
+            answer
+        });
+        if let Ok(answer) = timeout(QUICK, &mut answer).await {
+            return answer.unwrap_or_else(|error| stopping(error.to_string()));
+        }
+        if let Ok(slow) = self.slow.try_acquire() {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = slow;
+        }
+        drop(place);
         answer
-    });
-    answer.await.unwrap_or_else(|_| stopping())
+            .await
+            .unwrap_or_else(|error| stopping(error.to_string()))
+    }
 }
 
 fn addresses_of(name: &str) -> Addresses {
@@ -120,8 +157,6 @@ fn refusal<T>(error: LookupError) -> Lookup<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]
@@ -142,25 +177,35 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_hangs_holds_up_nobody() {
-        static ONE: Semaphore = Semaphore::const_new(2);
+    fn questions_that_hang_hold_up_neither_others_nor_the_end() {
+        static LANES: Lanes = Lanes::new(2, 3);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .unwrap();
         let (hang, never) = std::sync::mpsc::channel::<()>();
-        let hangs = async {
-            let question = move || {
-                let _ = never.recv();
-                Lookup::Unknown::<()>
-            };
-            tokio::time::timeout(Duration::from_millis(20), ask(&ONE, question)).await
+        let never = Arc::new(Mutex::new(never));
+        let hang_one = || {
+            let never = Arc::clone(&never);
+            LANES.ask(move || {
+                let _ = never.lock().unwrap().recv();
+                Lookup::Unknown::<u32>
+            })
         };
-        let quick = || async { ask(&ONE, || Lookup::Found(1)).await };
-        let (hung, quick) = runtime.block_on(async { tokio::join!(hangs, quick()) });
-        assert!(hung.is_err());
-        assert_eq!(quick, Lookup::Found(1));
-        assert_eq!(ONE.available_permits(), 1, "the other is held");
+        runtime.block_on(async {
+            // As many as may take long, and one that holds the place of a quick one.
+            let hung = [(); 4].map(|()| timeout(QUICK * 6, hang_one()));
+            let quick = stream::iter(0..50).then(|n| LANES.ask(move || Lookup::Found(n)));
+            let (hung, quick) = tokio::join!(
+                futures_util::future::join_all(hung),
+                quick.collect::<Vec<_>>()
+            );
+            assert!(hung.iter().all(Result::is_err));
+            assert_eq!(quick, (0..50).map(Lookup::Found).collect::<Vec<_>>());
+            let left = (&LANES.quick, &LANES.slow);
+            let left = (left.0.available_permits(), left.1.available_permits());
+            assert_eq!(left, (1, 0), "they are held by who nobody waits for");
+        });
         runtime.shutdown_background();
         drop(hang);
     }

@@ -23,6 +23,12 @@ use crate::Namespace;
 /// The domain of the names in the lab.
 pub const DOMAIN: &str = "cluster.test";
 
+/// The domain that [`NameServer`] asks another for, on [`FORWARDED_PORT`].
+pub const FORWARDED: &str = "elsewhere.test";
+
+/// Where the name server for [`FORWARDED`] should be, on the loopback.
+pub const FORWARDED_PORT: u16 = 5353;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a process sees in the place of the machine's own files.
@@ -117,6 +123,8 @@ impl NameServer {
                 "--bind-interfaces",
             ])
             .arg(format!("--domain={DOMAIN}"))
+            .arg(format!("--server=/{FORWARDED}/127.0.0.1#{FORWARDED_PORT}"))
+            .arg("--dns-forward-max=1000")
             .arg(format!("--addn-hosts={}", file.display()))
             .stdin(Stdio::null())
             .stderr(Stdio::null());
@@ -171,12 +179,20 @@ pub struct DeadNameServer {
 }
 
 impl DeadNameServer {
-    /// Takes the place of one on the namespace's loopback.
+    /// Takes the place of the one on the namespace's loopback.
     ///
     /// # Errors
     /// When another is there.
     pub fn start(namespace: &Namespace) -> Result<Self> {
-        let socket = namespace.run(|| Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 53))?))?;
+        Self::on_port(namespace, 53)
+    }
+
+    /// Takes the place of another one on the namespace's loopback.
+    ///
+    /// # Errors
+    /// When another is there.
+    pub fn on_port(namespace: &Namespace, port: u16) -> Result<Self> {
+        let socket = namespace.run(|| Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, port))?))?;
         socket.set_nonblocking(true)?;
         Ok(Self { socket })
     }
