@@ -15,7 +15,7 @@ use crate::names::Names;
 use crate::program::KernelTables;
 use crate::served::{self, Served};
 use crate::status::{NamesStatus, Reloaded, Took};
-use crate::table::{Files, Sources, Table, changes};
+use crate::table::{Files, LoadError, Sources, Table, changes};
 use crate::{interface, memory, upkeep};
 
 /// How long a part of a reload took.
@@ -195,9 +195,9 @@ impl Service {
 }
 
 /// Reads the files, which blocks, on a thread where it may.
-pub(super) async fn read(sources: &Sources) -> Result<Files> {
+pub(super) async fn read(sources: &Sources) -> Result<Files, LoadError> {
     let sources = sources.clone();
-    Ok(task::spawn_blocking(move || Files::read(&sources)).await??)
+    task::spawn_blocking(move || Files::read(&sources)).await?
 }
 
 fn is_empty(table: &Table) -> bool {

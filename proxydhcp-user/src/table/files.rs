@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use tokio::task::JoinError;
+
 use super::join::{self, Claim, Joined};
 use crate::cfg::file::FileError;
 use crate::cfg::{self, CfgError, Refused};
@@ -46,6 +48,9 @@ pub enum LoadError {
         /// The first that is refused.
         first: Refused,
     },
+    /// The program is stopping.
+    #[error("reading was interrupted: {0}")]
+    Interrupted(#[from] JoinError),
 }
 
 /// What the files say.
