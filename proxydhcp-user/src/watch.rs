@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf, absolute};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
-use tokio::time::sleep;
+use tokio::time::timeout_at;
 
 use crate::cfg::RECORD;
 use crate::table::Sources;
@@ -117,8 +117,8 @@ impl Watch {
         let started = Instant::now();
         let (mut stamps, mut since) = (self.stamps(), started);
         loop {
-            sleep(QUIET / 2).await;
-            while let Some(Some(event)) = self.events.next().now_or_never() {
+            let next = tokio::time::Instant::now() + QUIET / 2;
+            while let Ok(Some(event)) = timeout_at(next, self.events.next()).await {
                 self.note(&event?);
             }
             self.arm()?;

@@ -197,7 +197,7 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
 
 #[test]
 fn names_that_the_hosts_file_gets_are_asked_for_no_more() -> Result<()> {
-    let mut site = with_dead_server(2, "")?.0;
+    let (mut site, _server) = with_dead_server(2, "")?;
     assert_eq!(site.status()?["looking_up"], json!(["n0", "n1"]));
     let text = Ended::command(&site, &["status"])?.stdout;
     assert!(
