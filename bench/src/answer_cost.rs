@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp::generation::{Generation, Policy};
 use proxydhcp::program::{Duty, KernelTables, Program};
-use proxydhcp::table::{Sources, Table};
+use proxydhcp::table::{self, Sources, Table};
 use proxydhcp_lab::xdp::{self, action};
 use proxydhcp_lab::{Expected, SERVER_ADDRESS, check_reply};
 
@@ -79,12 +80,9 @@ fn load(files: &Files) -> Result<Program> {
         config: files.config.clone(),
         hosts: files.hosts.clone(),
         tftp_root: "/tftpboot".into(),
-        resolve_limit: Duration::ZERO,
+        suffixes: Vec::new(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
-    let (table, _) = runtime.block_on(Table::load(&sources))?;
+    let table = Table::of_files(Arc::new(table::Files::read(&sources)?));
     let generation = Generation::next(
         &Generation::default(),
         &table,

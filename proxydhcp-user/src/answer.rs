@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, refused};
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::judge::{Reason, Stop, judge};
-use proxydhcp_common::{reply, unusual};
+use proxydhcp_common::nodes::Nodes;
+use proxydhcp_common::{headers, reply, unusual};
 
-use crate::generation::Generation;
+use crate::generation::{ASK, Generation};
 
 /// Makes the frame in `buffer`'s first `len` bytes its own reply and returns the reply's length.
 /// For `mac` and `vouched` see [`unusual::judge`].
@@ -23,13 +24,30 @@ pub(crate) fn answer(
     let written = match judge(&frame, tables) {
         Ok(answer) => reply::write(&mut frame, &answer),
         Err(Stop::Unusual) => {
-            let answer = unusual::judge(&mut frame, tables, mac, vouched)?;
+            let answer = unusual::judge(&mut frame, tables, mac, vouched).inspect_err(|&stop| {
+                if stop == Stop::Refuse(Reason::Unknown) {
+                    note(&frame, tables);
+                }
+            })?;
             unusual::write(&mut frame, &answer)
         }
         Err(stop) => return Err(stop),
     };
     written.map_err(|_| NO_ROOM)?;
     Ok(frame.len())
+}
+
+/// Notes the client to be looked up, where that is the policy. The frame was made plain and found
+/// sound but for its client.
+fn note(frame: &Slice<'_>, tables: &Generation) -> Option<()> {
+    let strangers = tables.strangers()?;
+    let nodes = Nodes::open(tables.lines())?;
+    let packet = headers::locate(frame, &nodes).ok()?;
+    let client = headers::admit(frame, &packet).ok()?.client;
+    if nodes.client(client).node() == Some(ASK) {
+        strangers.note(client.into());
+    }
+    Some(())
 }
 
 /// What a packet thread counts.

@@ -51,6 +51,8 @@ pub struct Records<'a> {
     pub winpes: Vec<WinPe>,
     /// The records that cannot be served, in the file's order.
     pub refused: Vec<Refused>,
+    /// Of those, the ones whose name is sound and has no sound record besides.
+    pub denied: Vec<Denied<'a>>,
     /// What else an administrator should know, in the file's order.
     pub warnings: Vec<String>,
     /// Whether any sound record is padded with nothing but NULs, as every writer leaves them.
@@ -68,6 +70,15 @@ pub struct Record<'a> {
     pub name: &'a str,
     /// Its WinPE, an index into [`Records::winpes`].
     pub winpe: usize,
+}
+
+/// A node whose only record is refused: it must not be taken for a client without a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denied<'a> {
+    /// The record's place in the file, from 1.
+    pub number: u32,
+    /// The node's name.
+    pub name: &'a str,
 }
 
 /// A record that cannot be served.
@@ -146,16 +157,20 @@ pub fn parse<'a>(bytes: &'a [u8], tftp_root: &Path) -> Records<'a> {
     };
     let mut winpes = WinPes::new(tftp_root);
     let mut position = 0;
+    let mut denied = Vec::new();
     for (number, chunk) in (1..).zip(chunks) {
         let (name, path) = chunk.split_at(NAME);
         let ((name, name_padding), (path, path_padding)) = (split(name), split(path));
-        let record = name_of(name).and_then(|name| {
-            let winpe = winpes.index(path)?;
-            Ok(Record {
+        let record = name_of(name).and_then(|name| match winpes.index(path) {
+            Ok(winpe) => Ok(Record {
                 number,
                 name,
                 winpe,
-            })
+            }),
+            Err(fault) => {
+                denied.push(Denied { number, name });
+                Err(fault.into())
+            }
         });
         match record {
             Ok(record) => {
@@ -175,12 +190,20 @@ pub fn parse<'a>(bytes: &'a [u8], tftp_root: &Path) -> Records<'a> {
             }),
         }
     }
+    for node in denied {
+        if let Entry::Vacant(entry) = parsed.positions.entry(Name(node.name.as_bytes())) {
+            entry.insert(position);
+            parsed.denied.push(node);
+            position += 1;
+        }
+    }
     parsed.winpes = winpes.list;
     parsed
 }
 
 impl<'a> Records<'a> {
-    /// The position in [`Self::records`] of the record with this name, whatever its ASCII case.
+    /// The position of the record with this name, whatever its ASCII case: in [`Self::records`], or
+    /// in [`Self::denied`], whose positions follow.
     pub fn position(&self, name: &[u8]) -> Option<u32> {
         if name.len() > NAME {
             return None;

@@ -36,6 +36,7 @@ pub enum Command {
 Examples:
   proxydhcp serve -i eth1 -i eth2
   proxydhcp serve --config /etc/proxydhcp.cfg --next-server 10.0.0.5 --unknown default
+  proxydhcp serve --watch --suffix=-ib0 --unknown lookup
   proxydhcp serve --settings /etc/proxydhcp-lab.toml
 
 The settings file may have each of these options, say unknown = \"default\" or
@@ -130,6 +131,20 @@ pub struct ServeArgs {
     /// The file that says which address is which node; names missing there go to the resolver
     #[arg(long, value_name = "FILE", default_value = "/etc/hosts")]
     pub hosts: PathBuf,
+    /// A suffix of the names of a node's other interfaces, such as -ib0; may be repeated
+    ///
+    /// The addresses of node1-ib0 in the hosts file are then addresses of node1, unless node1-ib0
+    /// has a record of its own. Write it with an equals sign: --suffix=-ib0
+    #[arg(
+        long = "suffix",
+        value_name = "SUFFIX",
+        allow_hyphen_values = true,
+        value_parser = suffix
+    )]
+    pub suffixes: Vec<String>,
+    /// Reload when the config or the hosts file has changed
+    #[arg(long)]
+    pub watch: bool,
     /// Who answers: the XDP program in the kernel, or this process
     #[arg(long, value_enum, default_value_t = Path::Auto)]
     pub path: Path,
@@ -154,6 +169,15 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
+}
+
+/// A suffix that the first part of a host name can have; an option that follows is none.
+fn suffix(text: &str) -> Result<String, String> {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+    if text.is_empty() || text.starts_with("--") || !text.chars().all(is_part) {
+        return Err("name what follows the node's own name, such as --suffix=-ib0".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Arguments of `reload`.
@@ -223,4 +247,7 @@ pub enum Unknown {
     Ignore,
     /// The default WinPE, from Boot/
     Default,
+    /// No answer, but the resolver is asked for the address's name: if it leads to a record, the
+    /// client's next try is answered
+    Lookup,
 }

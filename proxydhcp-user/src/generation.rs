@@ -2,6 +2,7 @@
 //! and then installed as a whole.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use proxydhcp_common::judge::Tables;
@@ -9,14 +10,37 @@ use proxydhcp_common::nodes::{Line, PROBES, SLOTS, Target, hash};
 use proxydhcp_common::template::{Loader, Template, number};
 
 use crate::loaders::Loaders;
+use crate::strangers::Strangers;
 use crate::table::Table;
 use crate::template::{self, TemplateError};
+
+/// What a client's address stands for that no record leads to, where it is to be looked up.
+///
+/// Like [`DENIED`], it is a node without templates. The fast path, in the kernel too, takes a request
+/// without a template for unusual, and leaves it to the full judgement in userspace, which refuses it
+/// as that of an unknown client.
+pub(crate) const ASK: Target = Target::node(Target::MAX_WINPE, 0);
+
+/// What the address of a node stands for whose record is refused.
+const DENIED: Target = Target::node(Target::MAX_WINPE - 1, 0);
+
+/// What becomes of clients without a record.
+#[derive(Clone, Debug, Default)]
+pub enum Unknown {
+    /// They get no answer.
+    #[default]
+    Ignore,
+    /// They get the default WinPE.
+    Default,
+    /// They get no answer, but their addresses are noted here, to be looked up.
+    Lookup(Arc<Strangers>),
+}
 
 /// What clients are told besides their WinPE.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// Clients without a record get the default WinPE; else no answer.
-    pub serve_unknown: bool,
+    /// Clients without a record.
+    pub unknown: Unknown,
     /// The TFTP server; else it is the address the client asked.
     pub next_server: Option<Ipv4Addr>,
     /// How replies are laid out.
@@ -43,6 +67,7 @@ pub struct Generation {
     bank: u32,
     lines: Vec<Line>,
     templates: Vec<Template>,
+    strangers: Option<Arc<Strangers>>,
 }
 
 impl Generation {
@@ -67,14 +92,24 @@ impl Generation {
             // A table has fewer records than this.
             Target::node(u32::try_from(winpe).unwrap_or(Target::MAX_WINPE), bank)
         };
+        let denied = match policy.unknown {
+            // They are refused as all others are.
+            Unknown::Ignore => &[],
+            Unknown::Default | Unknown::Lookup(_) => table.denied(),
+        };
         let entries = || {
             let local = local.iter().map(|&address| (address, Target::HOST));
             let nodes = table.nodes().map(|n| (n.address, node(n.winpe)));
-            local.chain(nodes)
+            let denied = denied.iter().map(|&address| (address, DENIED));
+            local.chain(nodes).chain(denied)
+        };
+        let (unknown, strangers) = match &policy.unknown {
+            Unknown::Ignore => (None, None),
+            Unknown::Default => (Some(node(0)), None),
+            Unknown::Lookup(strangers) => (Some(ASK), Some(Arc::clone(strangers))),
         };
         let mut buckets = (entries().count() * 2 / SLOTS).next_power_of_two();
         let lines = loop {
-            let unknown = policy.serve_unknown.then(|| node(0));
             match fill(buckets, unknown, entries()) {
                 Some(lines) => break lines,
                 // Half full on average; where too many fell together, room parts them.
@@ -86,6 +121,7 @@ impl Generation {
             bank,
             lines,
             templates,
+            strangers,
         })
     }
 
@@ -97,6 +133,11 @@ impl Generation {
     /// The templates.
     pub fn templates(&self) -> &[Template] {
         &self.templates
+    }
+
+    /// Who notes the clients to be looked up, where that is the policy.
+    pub(crate) fn strangers(&self) -> Option<&Strangers> {
+        self.strangers.as_deref()
     }
 
     /// The bank that the templates belong in.
@@ -166,6 +207,8 @@ mod tests {
         Nodes::open(lines).unwrap().client(address).node()
     }
 
+    use crate::table::tests::table;
+
     #[test]
     fn an_empty_generation_knows_nobody() {
         let first = Generation::next(
@@ -186,7 +229,7 @@ mod tests {
     #[test]
     fn unknown_clients_get_the_default_where_that_is_the_policy() {
         let policy = Policy {
-            serve_unknown: true,
+            unknown: Unknown::Default,
             ..Policy::default()
         };
         let first =
@@ -196,6 +239,34 @@ mod tests {
         assert!(first.template(target, Loader::Uefi, true).is_some());
         let second = Generation::next(&first, &Table::empty(), &[], &policy).unwrap();
         assert_eq!((second.number, second.bank), (2, 0));
+    }
+
+    #[test]
+    fn who_is_to_be_looked_up_or_denied_has_no_template() {
+        let table = table(&[("bad", ".."), ("a", "")], "10.0.0.2 a\n10.0.0.3 bad");
+        let lookup = Unknown::Lookup(Arc::new(Strangers::new().0));
+        for (unknown, stranger) in [
+            (Unknown::Ignore, None),
+            (Unknown::Default, Some(Target::node(0, 1))),
+            (lookup, Some(ASK)),
+        ] {
+            let policy = Policy {
+                unknown,
+                ..Policy::default()
+            };
+            let first = Generation::next(&Generation::default(), &table, &[], &policy).unwrap();
+            let target = |last| node(first.lines(), [10, 0, 0, last]);
+            assert_eq!((target(2), target(9)), (Some(Target::node(0, 1)), stranger));
+            let denied = stranger.map(|_| DENIED);
+            assert_eq!(target(3), denied);
+            for target in [ASK, DENIED] {
+                for loader in Loader::ALL {
+                    assert!(first.template(target, loader, true).is_none());
+                }
+            }
+            assert!(!is_local(first.lines(), [10, 0, 0, 3]));
+            assert_eq!(first.strangers().is_some(), stranger == Some(ASK));
+        }
     }
 
     proptest! {

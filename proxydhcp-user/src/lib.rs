@@ -3,10 +3,11 @@
 //! From the files to the replies:
 //!
 //! ```text
-//! cfg + hosts + resolve ──> table ──> generation (with template) ──> kernel: maps of the XDP program
-//!                                                              └───> raw: a thread per interface
+//! cfg + hosts + names + strangers ──> table ──> generation (with template) ──> kernel: maps
+//!                                                                        └───> raw: a thread per interface
 //! ```
 //!
+//! [`names`] and [`strangers`] are what [`resolve`] has said, which the upkeep keeps asking.
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
 //! [`control`] its socket, [`status`] what it tells, [`cli`] the commands, whose flags [`settings`]
 //! takes from a file too, and [`xcat`] the daemon in place of xCAT's.
@@ -22,6 +23,7 @@ pub mod hosts;
 pub mod interface;
 pub mod loaders;
 mod memory;
+pub mod names;
 pub mod pid_file;
 pub mod port;
 pub mod program;
@@ -32,7 +34,10 @@ pub mod served;
 pub mod service;
 pub mod settings;
 pub mod status;
+pub mod strangers;
 pub mod table;
 pub mod template;
+mod upkeep;
+mod watch;
 pub mod winpe;
 pub mod xcat;

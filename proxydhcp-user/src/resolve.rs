@@ -1,94 +1,134 @@
-//! The system resolver, for names that the hosts file lacks.
+//! The system's resolver: from a node's name to its addresses, and from a client's address to its
+//! name.
+//!
+//! It is getaddrinfo(3) and getnameinfo(3) on bounded threads, and no resolver of our own, although
+//! one could drop a question and a thread cannot: what `getent hosts NODE` prints is what is served,
+//! by whatever nsswitch.conf names (files, DNS with its search list, SSSD, LDAP, mDNS), and
+//! `resolv.conf` is read as everywhere else. The price is that a dead name server holds a thread for
+//! as long as the C library is patient, some 5 to 30 s. So there are a few hundred of them at most,
+//! however many names are asked for, and most are for questions that take long, so that these do not
+//! keep the others waiting. Nobody waits for a thread, not even a stop: a runtime with such threads
+//! is stopped by `shutdown_background`.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, getaddrinfo, getnameinfo};
+use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::task;
 use tokio::time::timeout;
 
 use crate::hosts::is_client;
 
-/// How many names are asked for at a time.
-pub const LOOKUPS: usize = 64;
+/// How many names are asked for at a time, those that take long included.
+const LOOKUPS: usize = 256;
 
-/// Over all resolutions: a look-up cannot be stopped, so one that was given up on keeps its permit
-/// until the system answers. A dead name server thus holds 64 threads, however often it is asked.
-static PERMITS: Semaphore = Semaphore::const_new(LOOKUPS);
+/// Over all questions, so that a dead name server holds no more threads however often it is asked.
+/// Those for names and those for addresses do not hold up each other.
+static NAMES: Lanes = Lanes::new(64, LOOKUPS - 64);
 
-/// What the resolver made of a name.
+static ADDRESSES: Lanes = Lanes::new(32, REVERSE_LOOKUPS - 32);
+
+/// How many addresses are asked for at a time, those that take long included.
+pub const REVERSE_LOOKUPS: usize = 128;
+
+/// A question that takes longer makes room for others.
+const QUICK: Duration = Duration::from_millis(250);
+
+/// What the resolver made of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup {
-    /// Its addresses that a client can have, at least one.
-    Found(Vec<Ipv4Addr>),
-    /// It has none, or the resolver failed.
+pub enum Lookup<T> {
+    /// The answer.
+    Found(T),
+    /// There is none: the name, or the address, is not known.
     Unknown,
-    /// The time was up before the resolver answered.
-    OutOfTime,
+    /// It could not be asked, for this reason. It may be known all the same.
+    Failed(String),
 }
 
-/// Asks the system resolver (getaddrinfo) for the IPv4 addresses of `names`, 64 at a time, and
-/// returns after `limit` at the latest. The answers are in the order of the names.
-///
-/// Look-ups run on blocking threads that outlive this call when they are out of time: a runtime
-/// with such threads is stopped by `shutdown_background`.
-pub async fn resolve(names: Vec<String>, limit: Duration) -> Vec<Lookup> {
-    resolve_by(names, limit, |name| {
-        Ok((name, 0).to_socket_addrs()?.collect())
-    })
-    .await
+/// The addresses of a name that a client can have, at least one, in ascending order.
+pub type Addresses = Lookup<Vec<Ipv4Addr>>;
+
+/// Asks for the IPv4 addresses of the names, many at a time. Answers come in any order.
+pub fn addresses(names: Vec<String>) -> impl Stream<Item = (String, Addresses)> {
+    stream::iter(names)
+        .map(|name| async {
+            let asked = name.clone();
+            let answer = NAMES.ask(move || addresses_of(&asked)).await;
+            (name, answer)
+        })
+        .buffer_unordered(LOOKUPS)
 }
 
-async fn resolve_by<F>(names: Vec<String>, limit: Duration, resolver: F) -> Vec<Lookup>
-where
-    F: Fn(&str) -> io::Result<Vec<SocketAddr>> + Copy + Send + 'static,
-{
-    let mut answers = vec![Lookup::OutOfTime; names.len()];
-    // A timeout polls its future first, which would ask even in no time at all.
-    if limit.is_zero() {
-        return answers;
-    }
-    let mut lookups = stream::iter(names.into_iter().enumerate())
-        .map(|(index, name)| async move { (index, lookup(name, resolver).await) })
-        // In any order: a slow answer must not keep the names after it waiting.
-        .buffer_unordered(LOOKUPS);
-    let collect = async {
-        while let Some((index, lookup)) = lookups.next().await {
-            if let Some(answer) = answers.get_mut(index) {
-                *answer = lookup;
-            }
+/// Asks for the name of an address.
+pub async fn name(address: Ipv4Addr) -> Lookup<String> {
+    ADDRESSES.ask(move || name_of(address)).await
+}
+
+/// The threads that questions may take.
+struct Lanes {
+    quick: Semaphore,
+    slow: Semaphore,
+}
+
+impl Lanes {
+    const fn new(quick: usize, slow: usize) -> Self {
+        Self {
+            quick: Semaphore::const_new(quick),
+            slow: Semaphore::const_new(slow),
         }
-    };
-    // Out of time is what the answers say already.
-    let _ = timeout(limit, collect).await;
-    answers
+    }
+
+    /// Asks on a thread of its own. A question that nobody waits for any more keeps its place until
+    /// the system answers.
+    async fn ask<T, F>(&'static self, question: F) -> Lookup<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Lookup<T> + Send + 'static,
+    {
+        let stopping = |_| Lookup::Failed("the program is stopping".to_owned());
+        let place = match self.quick.acquire().await {
+            Ok(place) => Arc::new(Mutex::new(place)),
+            Err(closed) => return stopping(closed.to_string()),
+        };
+        let held = Arc::clone(&place);
+        let mut answer = task::spawn_blocking(move || {
+            let answer = question();
+            drop(held);
+            answer
+        });
+        if let Ok(answer) = timeout(QUICK, &mut answer).await {
+            return answer.unwrap_or_else(|error| stopping(error.to_string()));
+        }
+        if let Ok(slow) = self.slow.try_acquire() {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = slow;
+        }
+        drop(place);
+        answer
+            .await
+            .unwrap_or_else(|error| stopping(error.to_string()))
+    }
 }
 
-async fn lookup<F>(name: String, resolver: F) -> Lookup
-where
-    F: Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
-{
-    let Ok(permit) = PERMITS.acquire().await else {
-        return Lookup::Unknown;
+fn addresses_of(name: &str) -> Addresses {
+    let hints = AddrInfoHints {
+        address: libc::AF_INET,
+        // One kind of socket, for the system gives each address once for every kind.
+        socktype: libc::SOCK_DGRAM,
+        ..AddrInfoHints::default()
     };
-    let answer = task::spawn_blocking(move || {
-        let answer = resolver(&name);
-        drop(permit);
-        answer
-    });
-    let Ok(Ok(answer)) = answer.await else {
-        return Lookup::Unknown;
+    let found = match getaddrinfo(Some(name), None, Some(hints)) {
+        Ok(found) => found,
+        Err(error) => return refusal(error),
     };
-    let mut addresses: Vec<_> = answer
-        .iter()
-        .filter_map(|address| match address.ip() {
+    let mut addresses: Vec<_> = found
+        .filter_map(|entry| match entry.ok()?.sockaddr.ip() {
             IpAddr::V4(address) if is_client(address) => Some(address),
             _ => None,
         })
         .collect();
-    // The system gives each address once for every socket type.
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
@@ -98,69 +138,75 @@ where
     }
 }
 
+fn name_of(address: Ipv4Addr) -> Lookup<String> {
+    match getnameinfo(&SocketAddr::from((address, 0)), libc::NI_NAMEREQD) {
+        Ok((name, _)) => Lookup::Found(name),
+        Err(error) => refusal(error),
+    }
+}
+
+fn refusal<T>(error: LookupError) -> Lookup<T> {
+    match error.kind() {
+        LookupErrorKind::NoName | LookupErrorKind::NoData => Lookup::Unknown,
+        LookupErrorKind::Again => {
+            Lookup::Failed("the name server does not answer, or refuses to".to_owned())
+        }
+        _ => Lookup::Failed(std::io::Error::from(error).to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::thread;
-    use std::time::Instant;
-
     use super::*;
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(ToString::to_string).collect()
-    }
-
     #[tokio::test]
-    async fn the_system_resolver_is_asked() {
-        let names = names(&["10.1.2.3", "127.0.0.1", "::1", ""]);
-        let answers = resolve(names, Duration::from_secs(20)).await;
-        assert_eq!(answers[0], Lookup::Found(vec![Ipv4Addr::new(10, 1, 2, 3)]));
+    async fn the_system_is_asked() {
+        let names = ["10.1.2.3", "127.0.0.1", "::1", ""].map(str::to_owned);
+        let mut answers: Vec<_> = addresses(names.into()).collect().await;
+        answers.sort_by(|a, b| a.0.cmp(&b.0));
+        let (found, rest): (Vec<_>, Vec<_>) = answers
+            .into_iter()
+            .map(|(_, answer)| answer)
+            .partition(|answer| matches!(answer, Lookup::Found(_)));
+        assert_eq!(found, [Lookup::Found(vec![Ipv4Addr::new(10, 1, 2, 3)])]);
+        assert_eq!(rest.len(), 3);
         assert_eq!(
-            answers[1..],
-            [Lookup::Unknown, Lookup::Unknown, Lookup::Unknown]
+            name(Ipv4Addr::LOCALHOST).await,
+            Lookup::Found("localhost".to_owned())
         );
     }
 
-    #[tokio::test]
-    async fn answers_keep_the_order_of_the_names() {
-        let names: Vec<_> = (1..=250).map(|host| format!("10.0.0.{host}")).collect();
-        let answers = resolve_by(names, Duration::from_secs(20), |name| {
-            thread::sleep(Duration::from_millis(u64::from(name.len() % 2 == 0)));
-            Ok(vec![SocketAddr::new(name.parse().unwrap(), 0); 3])
-        });
-        for (host, answer) in (1..).zip(answers.await) {
-            assert_eq!(answer, Lookup::Found(vec![Ipv4Addr::new(10, 0, 0, host)]));
-        }
-    }
-
     #[test]
-    fn a_resolver_that_hangs_is_given_up_on() {
+    fn questions_that_hang_hold_up_neither_others_nor_the_end() {
+        static LANES: Lanes = Lanes::new(2, 3);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .unwrap();
-        let started = Instant::now();
-        let answers = runtime.block_on(resolve_by(
-            names(&["quick", "slow"]),
-            Duration::from_millis(300),
-            |name| {
-                thread::sleep(Duration::from_secs(if name == "slow" { 3 } else { 0 }));
-                Ok(vec![SocketAddr::from(([10, 0, 0, 1], 0))])
-            },
-        ));
+        let (hang, never) = std::sync::mpsc::channel::<()>();
+        let never = Arc::new(Mutex::new(never));
+        let hang_one = || {
+            let never = Arc::clone(&never);
+            LANES.ask(move || {
+                let _ = never.lock().unwrap().recv();
+                Lookup::Unknown::<u32>
+            })
+        };
+        runtime.block_on(async {
+            // As many as may take long, and one that holds the place of a quick one.
+            let hung = [(); 4].map(|()| timeout(QUICK * 6, hang_one()));
+            let quick = stream::iter(0..50).then(|n| LANES.ask(move || Lookup::Found(n)));
+            let (hung, quick) = tokio::join!(
+                futures_util::future::join_all(hung),
+                quick.collect::<Vec<_>>()
+            );
+            assert!(hung.iter().all(Result::is_err));
+            assert_eq!(quick, (0..50).map(Lookup::Found).collect::<Vec<_>>());
+            let left = (&LANES.quick, &LANES.slow);
+            let left = (left.0.available_permits(), left.1.available_permits());
+            assert_eq!(left, (1, 0), "they are held by who nobody waits for");
+        });
         runtime.shutdown_background();
-        assert!(started.elapsed() < Duration::from_secs(2));
-        assert_eq!(
-            answers,
-            [
-                Lookup::Found(vec![Ipv4Addr::new(10, 0, 0, 1)]),
-                Lookup::OutOfTime
-            ]
-        );
-    }
-
-    #[tokio::test]
-    async fn no_time_asks_nobody() {
-        let answers = resolve_by(names(&["a", "b"]), Duration::ZERO, |_| unreachable!());
-        assert_eq!(answers.await, [Lookup::OutOfTime, Lookup::OutOfTime]);
+        drop(hang);
     }
 }

@@ -10,21 +10,21 @@ use log::Log;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
 use crate::control::Server;
-use crate::generation::Policy;
+use crate::generation::{self, Policy};
 use crate::interface;
 use crate::pid_file::PidFile;
 use crate::port::Port;
 use crate::program::{Duty, Mode};
 use crate::served::{self, Wish};
 use crate::service::{Service, Settings};
+use crate::strangers::Strangers;
 use crate::table::Sources;
-
-/// How long the system resolver may take, at a start or a reload, for all names together.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
+use crate::upkeep;
+use crate::watch::Watch;
 
 /// What differs between the two ways to be called.
 pub struct Manner<'a> {
@@ -78,7 +78,12 @@ pub fn serve(args: &ServeArgs, manner: Manner) -> Result<()> {
 }
 
 async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
-    let settings = settings(args, &manner);
+    let mut settings = settings(args, &manner);
+    let strangers = (args.unknown == Unknown::Lookup).then(|| {
+        let (strangers, waiting) = Strangers::new();
+        settings.policy.unknown = generation::Unknown::Lookup(Arc::new(strangers));
+        waiting
+    });
     // Before anything that a signal could interrupt.
     let mut signals = Signals::new()?;
     // Freed last, for a successor waits for it.
@@ -98,11 +103,18 @@ async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
             interface.name
         );
     }
+    // Before the files are read: what changes from then on is noticed.
+    let watch = args.watch.then(|| Watch::new(&settings.sources));
+    let mut watch = watch.transpose()?;
     let service = tokio::select! {
         service = Service::start(settings, &all, &served) => Arc::new(service?),
         () = signals.stop() => return Ok(()),
     };
     tokio::spawn(forward(service.take_logs()));
+    tokio::spawn(upkeep::names(Arc::clone(&service)));
+    if let Some(waiting) = strangers {
+        tokio::spawn(upkeep::strangers(Arc::clone(&service), waiting));
+    }
     (manner.ready)(&service.ready_line())?;
 
     let reloads = async {
@@ -111,7 +123,21 @@ async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
             let _ = service.reload(false).await;
         }
     };
+    let watching = async {
+        let Some(watch) = &mut watch else {
+            return std::future::pending().await;
+        };
+        loop {
+            if let Err(error) = watch.changed().await {
+                error!("changed files are not noticed any more, reload by hand: {error:#}");
+                return std::future::pending().await;
+            }
+            info!("the files have changed");
+            let _ = service.reload(false).await;
+        }
+    };
     tokio::select! {
+        () = watching => {}
         () = server.run(&service) => {}
         () = reloads => {}
         () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),
@@ -147,10 +173,14 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
             config: args.config.clone(),
             hosts: args.hosts.clone(),
             tftp_root: args.tftp_root.clone(),
-            resolve_limit: RESOLVE_LIMIT,
+            suffixes: args.suffixes.clone(),
         },
         policy: Policy {
-            serve_unknown: args.unknown == Unknown::Default,
+            unknown: match args.unknown {
+                Unknown::Default => generation::Unknown::Default,
+                // Who notes the clients is made where they are looked up.
+                Unknown::Ignore | Unknown::Lookup => generation::Unknown::Ignore,
+            },
             next_server: args.next_server,
             reply_format: args.reply_format,
             loaders: args.loaders.clone(),

@@ -1,24 +1,32 @@
 //! The running service: its tables, its datapaths, and the reload that brings new tables to them.
 
 use std::mem;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use arc_swap::ArcSwap;
 use aya_log::EbpfLogger;
 use log::Log;
-use tracing::{error, info, warn};
+use tokio::sync::Notify;
+use tracing::{error, warn};
 
 use crate::announce::announce;
-use crate::generation::{Generation, Policy};
+use crate::generation::{Generation, Policy, Unknown};
 use crate::interface::{self, Interface};
 use crate::memory;
+use crate::names::Names;
 use crate::program::KernelTables;
-use crate::served::{self, Path, Served};
-use crate::status::{Reloaded, Status, Took};
-use crate::table::{Sources, Table, Timing, changes};
+use crate::served::{Path, Served};
+use crate::status::{NamesStatus, Status};
+use crate::strangers::{LookedUp, LookupStatus};
+use crate::table::{Files, Sources, Table};
+
+mod reload;
+
+use reload::{read, report};
 
 /// What is to be served, and how.
 #[derive(Clone, Debug)]
@@ -41,16 +49,26 @@ pub struct Service {
     started: Instant,
     tables: Arc<ArcSwap<Generation>>,
     state: Mutex<State>,
-    /// Held through a reload: one at a time.
-    reloading: tokio::sync::Mutex<()>,
+    /// Held while tables are made and installed: one at a time.
+    installing: tokio::sync::Mutex<()>,
+    /// Tells the upkeep that names are to be asked for.
+    pub(crate) reloaded: Notify,
 }
 
 struct State {
     served: Vec<Served>,
     table: Arc<Table>,
+    /// What the resolver has said of names that the hosts file lacks.
+    names: Names,
+    /// What it has said of clients without a record.
+    looked_up: LookedUp,
+    /// This host's own addresses.
+    local: Vec<Ipv4Addr>,
     /// The tables in the kernel, to fall back on.
     kernel_tables: Option<KernelTables>,
     rejected: Option<String>,
+    /// No node need be served: so it was said.
+    allow_empty: bool,
 }
 
 impl Service {
@@ -65,23 +83,28 @@ impl Service {
         all: &[Interface],
         served: &[Interface],
     ) -> Result<Self> {
-        let (mut table, rejected) = match Table::load(&settings.sources).await {
-            Ok((table, _)) => (table, None),
+        let (files, rejected) = match read(&settings.sources).await {
+            Ok(files) => (files, None),
             Err(error) if settings.may_lack_config && error.is_missing() => {
-                (Table::without_config(&settings.sources.config), None)
+                (Files::not_there_yet(&settings.sources.config), None)
             }
             Err(error) => {
                 error!("no node is served until this is mended and reloaded: {error}");
-                (Table::empty(), Some(error.to_string()))
+                (Files::none(), Some(error.to_string()))
             }
         };
+        let names = Names::default().of(files.wanted());
+        let mut table = Table::of_files(Arc::new(files));
         let local = interface::local_addresses(all);
         table.warn_of_own(&local);
-        report(&table);
+        report(&table, &names);
         // Who is unknown cannot be told before a table was read: nobody is sent to the default.
-        let policy = Policy {
-            serve_unknown: settings.policy.serve_unknown && rejected.is_none(),
-            ..settings.policy.clone()
+        let policy = match rejected {
+            None => settings.policy.clone(),
+            Some(_) => Policy {
+                unknown: Unknown::Ignore,
+                ..settings.policy.clone()
+            },
         };
         let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
         let kernel_tables = match (&settings.path, KernelTables::new(&generation)) {
@@ -113,118 +136,24 @@ impl Service {
             state: Mutex::new(State {
                 served: in_service,
                 table: Arc::new(table),
+                names,
+                looked_up: LookedUp::default(),
+                local,
                 kernel_tables,
                 rejected,
+                allow_empty: false,
             }),
-            reloading: tokio::sync::Mutex::new(()),
+            installing: tokio::sync::Mutex::new(()),
+            reloaded: Notify::new(),
         })
     }
 
-    /// Reads the files again and puts them into service, in one step.
-    ///
-    /// # Errors
-    ///
-    /// The file is rejected; what was in service stays.
-    pub async fn reload(&self, allow_empty: bool) -> Result<Reloaded> {
-        let _one_at_a_time = self.reloading.lock().await;
-        let result = self.reload_now(allow_empty).await;
-        match &result {
-            Ok(reloaded) => info!(
-                generation = reloaded.generation,
-                nodes = reloaded.nodes,
-                refused = reloaded.refused.len(),
-                unresolved = reloaded.unresolved.len(),
-                "reloaded in {:.1} ms",
-                reloaded.took.total
-            ),
-            Err(error) => error!("not reloaded, the tables in service stay: {error:#}"),
-        }
-        self.lock().rejected = result.as_ref().err().map(|error| format!("{error:#}"));
-        result
-    }
-
-    async fn reload_now(&self, allow_empty: bool) -> Result<Reloaded> {
-        let started = Instant::now();
-        let (mut table, Timing { read, resolve }) = Table::load(&self.settings.sources).await?;
-        let old = Arc::clone(&self.lock().table);
-        if table.nodes().len() == 0 && old.nodes().len() > 0 && !allow_empty {
-            let config = self.settings.sources.config.display();
-            let fault = match table.records() {
-                0 => format!("{config} has no records, as if its writer had just begun"),
-                records => format!(
-                    "not one of the {records} records of {config} has an address; check {}",
-                    self.settings.sources.hosts.display()
-                ),
-            };
-            bail!(
-                "{fault}; if no node is to be served any more, say so by \
-                 `proxydhcp reload --allow-empty`"
-            );
-        }
-        let local = interface::local_addresses(&interface::list().await?);
-        table.warn_of_own(&local);
-        report(&table);
-        // Copying tables and swapping maps blocks for some milliseconds.
-        let reloaded = tokio::task::block_in_place(|| {
-            self.install(table, &old, &local, started, read, resolve)
-        });
-        if self.settings.announces && reloaded.is_ok() {
-            let new = Arc::clone(&self.lock().table);
-            announce(&old, &new);
-        }
-        drop(old);
-        memory::give_back();
-        reloaded
-    }
-
-    fn install(
-        &self,
-        table: Table,
-        old: &Table,
-        local: &[std::net::Ipv4Addr],
-        started: Instant,
-        read: Duration,
-        resolve: Duration,
-    ) -> Result<Reloaded> {
-        let filling = Instant::now();
-        let generation =
-            Generation::next(&self.tables.load(), &table, local, &self.settings.policy)?;
-        let in_kernel = self.lock().served.iter().any(Served::has_program);
-        let kernel_tables = in_kernel
-            .then(|| KernelTables::new(&generation))
-            .transpose()?;
-        let swapping = Instant::now();
-        let mut state = self.lock();
-        if let Some(tables) = &kernel_tables {
-            let State {
-                served,
-                kernel_tables: before,
-                ..
-            } = &mut *state;
-            served::install(served, tables, before.as_ref())?;
-        }
-        let number = generation.number;
-        self.tables.store(Arc::new(generation));
-        let done = Instant::now();
-
-        let reloaded = Reloaded {
-            generation: number,
-            nodes: table.nodes().len(),
-            changes: changes(old, &table),
-            refused: table.refused().to_vec(),
-            unresolved: table.unresolved().map(str::to_owned).collect(),
-            warnings: table.warnings().to_vec(),
-            took: Took {
-                total: milliseconds(done - started),
-                read: milliseconds(read),
-                resolve: milliseconds(resolve),
-                fill: milliseconds(swapping - filling),
-                swap: milliseconds(done - swapping),
-            },
-        };
-        state.kernel_tables = kernel_tables;
-        state.table = Arc::new(table);
-        Ok(reloaded)
+    /// Works on what the resolver has said.
+    pub(crate) fn with_names<T>(&self, work: impl FnOnce(&mut Names, &mut LookedUp) -> T) -> T {
+        let State {
+            names, looked_up, ..
+        } = &mut *self.lock();
+        work(names, looked_up)
     }
 
     /// How things stand.
@@ -241,10 +170,20 @@ impl Service {
             config: self.settings.sources.config.clone(),
             rejected: state.rejected.clone(),
             refused: table.refused().to_vec(),
-            unresolved: table.unresolved().map(str::to_owned).collect(),
+            names: NamesStatus::new(table, &state.names),
+            lookups: match &self.settings.policy.unknown {
+                Unknown::Lookup(strangers) => Some(LookupStatus::new(strangers, &state.looked_up)),
+                Unknown::Ignore | Unknown::Default => None,
+            },
             warnings: table.warnings().to_vec(),
             interfaces: state.served.iter().map(Served::status).collect(),
         }
+    }
+
+    /// The names that are not as they should be.
+    pub(crate) fn names_status(&self) -> NamesStatus {
+        let state = self.lock();
+        NamesStatus::new(&state.table, &state.names)
     }
 
     /// Stops all datapaths, all at once: the kernel takes its time to let go of each.
@@ -282,30 +221,4 @@ impl Service {
         // Each change of the state is complete before anything that could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Tells the log what of the files is not in service.
-fn report(table: &Table) {
-    const SHOWN: usize = 20;
-    for record in table.refused().iter().take(SHOWN) {
-        warn!(
-            "record {} ({}) is refused: {}",
-            record.number, record.name, record.reason
-        );
-    }
-    for warning in table.warnings().iter().take(SHOWN) {
-        warn!("{warning}");
-    }
-    let unresolved: Vec<_> = table.unresolved().take(SHOWN).collect();
-    if !unresolved.is_empty() {
-        warn!(
-            "no address for {} names, {} among them; add them to the hosts file or the DNS",
-            table.unresolved().len(),
-            unresolved.join(", ")
-        );
-    }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }

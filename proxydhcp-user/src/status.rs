@@ -10,7 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::cfg::Refused;
 use crate::program::Mode;
+use crate::strangers::LookupStatus;
 use crate::table::Changes;
+
+mod names;
+
+pub use names::NamesStatus;
 
 /// Who answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +60,12 @@ pub struct Status {
     pub rejected: Option<String>,
     /// Records that cannot be served.
     pub refused: Vec<Refused>,
-    /// Names that no address leads to.
-    pub unresolved: Vec<String>,
+    /// Names that no address leads to, and what the resolver says of them.
+    #[serde(flatten)]
+    pub names: NamesStatus,
+    /// What has become of clients without a record, where they are looked up.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lookups: Option<LookupStatus>,
     /// What else is wrong with the files.
     pub warnings: Vec<String>,
     /// The interfaces that are served.
@@ -180,10 +189,13 @@ impl fmt::Display for Status {
             }
             writeln!(f, ", {}", interface.counters)?;
         }
+        if let Some(lookups) = &self.lookups {
+            writeln!(f, "{lookups}")?;
+        }
         if let Some(rejected) = &self.rejected {
             writeln!(f, "the newest file is NOT in service: {rejected}")?;
         }
-        write_problems(f, &self.refused, &self.unresolved, &self.warnings)
+        write_problems(f, &self.refused, &self.names, &self.warnings)
     }
 }
 
@@ -198,8 +210,9 @@ pub struct Reloaded {
     pub changes: Changes,
     /// Records that cannot be served.
     pub refused: Vec<Refused>,
-    /// Names that no address leads to.
-    pub unresolved: Vec<String>,
+    /// Names that no address leads to, and what the resolver says of them.
+    #[serde(flatten)]
+    pub names: NamesStatus,
     /// What else is wrong with the files.
     pub warnings: Vec<String>,
     /// How long it took.
@@ -252,17 +265,17 @@ impl fmt::Display for Reloaded {
                 writeln!(f, "{}", and_more(more))?;
             }
         }
-        write_problems(f, &self.refused, &self.unresolved, &self.warnings)
+        write_problems(f, &self.refused, &self.names, &self.warnings)
     }
 }
 
 /// Lists are cut to this many lines; `--json` has them whole.
-const SHOWN: usize = 20;
+pub(crate) const SHOWN: usize = 20;
 
 fn write_problems(
     f: &mut fmt::Formatter<'_>,
     refused: &[Refused],
-    unresolved: &[String],
+    names: &NamesStatus,
     warnings: &[String],
 ) -> fmt::Result {
     for record in refused.iter().take(SHOWN) {
@@ -275,15 +288,7 @@ fn write_problems(
     if refused.len() > SHOWN {
         writeln!(f, "refused: {} records more", refused.len() - SHOWN)?;
     }
-    if !unresolved.is_empty() {
-        let shown: Vec<_> = unresolved.iter().take(SHOWN).map(String::as_str).collect();
-        writeln!(
-            f,
-            "no address for {}{}; add them to the hosts file or the DNS",
-            shown.join(", "),
-            and_more(unresolved.len() - shown.len())
-        )?;
-    }
+    write!(f, "{names}")?;
     for warning in warnings.iter().take(SHOWN) {
         writeln!(f, "warning: {warning}")?;
     }
@@ -293,7 +298,7 @@ fn write_problems(
     Ok(())
 }
 
-fn and_more(count: usize) -> String {
+pub(crate) fn and_more(count: usize) -> String {
     match count {
         0 => String::new(),
         count => format!(" and {count} more"),

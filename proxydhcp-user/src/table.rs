@@ -1,106 +1,37 @@
 //! What is served: each node's address, name and WinPE.
 //!
 //! A request tells a client's address, so the table is ordered by it. Names lead there: a record
-//! of `proxydhcp.cfg` names a node, and the hosts file, or else the system resolver, its addresses.
+//! of `proxydhcp.cfg` names a node, and its addresses come from the hosts file, else from the system
+//! resolver, else from the name of a client that has asked, in this order.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use tokio::task::{JoinError, spawn_blocking};
-
-use crate::cfg::file::FileError;
-use crate::cfg::{self, CfgError, Refused};
-use crate::hosts::{self, Hosts, Malformed};
-use crate::resolve::{Lookup, resolve};
+use crate::cfg::Refused;
+use crate::names::Names;
+use crate::strangers::LookedUp;
 use crate::winpe::WinPe;
 
 mod changes;
+mod files;
 mod join;
 
 pub use changes::{Change, Changes, changes, news};
+pub use files::{Files, LoadError, Sources};
 
-use join::{Claim, Conflict, Joined};
-
-/// Where a table comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sources {
-    /// `proxydhcp.cfg`.
-    pub config: PathBuf,
-    /// The hosts file, which may be missing.
-    pub hosts: PathBuf,
-    /// The folder that the TFTP server serves, such as `/tftpboot`.
-    pub tftp_root: PathBuf,
-    /// How long the system resolver may take for all names that the hosts file lacks; zero: it is
-    /// not asked.
-    pub resolve_limit: Duration,
-}
-
-/// How long a table took to load.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timing {
-    /// Reading, parsing and joining the files.
-    pub read: Duration,
-    /// Asking the system resolver.
-    pub resolve: Duration,
-}
-
-/// Why there is no table. Whatever is served so far is better.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// `proxydhcp.cfg` cannot be read or is no such file.
-    #[error(transparent)]
-    Config(#[from] CfgError),
-    /// The hosts file is there, but cannot be read.
-    #[error(transparent)]
-    Hosts(#[from] FileError),
-    /// Records, but none that can be served.
-    #[error(
-        "{}: not one of its {records} records is sound; record {}: {} \
-         (if this is no proxydhcp.cfg at all, check the path)",
-        .path.display(), .first.number, .first.reason
-    )]
-    NotOneSound {
-        /// The file.
-        path: PathBuf,
-        /// How many records its size makes.
-        records: usize,
-        /// The first that is refused.
-        first: Refused,
-    },
-    /// The program is stopping.
-    #[error("loading was interrupted: {0}")]
-    Interrupted(#[from] JoinError),
-}
-
-impl LoadError {
-    /// Whether `proxydhcp.cfg` is just not there.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Config(CfgError::File(FileError::Missing(_))))
-    }
-}
+use join::Claim;
 
 /// What is served, and what of its sources is not.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// All names in a row: a string each would take thrice the memory.
-    names: String,
-    records: Vec<Record>,
-    /// Ordered by address, each address once.
+    files: Arc<Files>,
+    /// Ordered by address, each address once. Its record is a sound one.
     claims: Vec<Claim>,
-    winpes: Vec<WinPe>,
-    refused: Vec<Refused>,
-    /// The records that no address leads to.
+    /// The addresses of nodes whose record is refused.
+    denied: Vec<Ipv4Addr>,
+    /// The sound records that no address leads to.
     unresolved: Vec<u32>,
     warnings: Vec<String>,
-    records_read: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    /// Where its name ends among the names; it begins where the one before it ends.
-    name_end: usize,
-    winpe: usize,
 }
 
 /// A node that is served.
@@ -117,61 +48,69 @@ pub struct Node<'a> {
 impl Table {
     /// A table without nodes: every client gets the default WinPE.
     pub fn empty() -> Self {
+        Self::of_files(Arc::new(Files::none()))
+    }
+
+    /// What the files alone lead to.
+    pub fn of_files(files: Arc<Files>) -> Self {
+        Self::new(files, &Names::default(), &LookedUp::default())
+    }
+
+    /// What the files lead to, with the addresses that the resolver has for the names that the hosts
+    /// file lacks, and the clients that were looked up. An address belongs to the first of them that
+    /// claims it.
+    pub fn new(files: Arc<Files>, names: &Names, looked_up: &LookedUp) -> Self {
+        let mut claims = files.claims.clone();
+        for (record, name) in files.wanted_records() {
+            let addresses = names.addresses(name).iter();
+            claims.extend(addresses.map(|&address| Claim { address, record }));
+        }
+        let warnings = files.settle(&mut claims);
+        let mut warnings = [files.warnings.clone(), warnings].concat();
+        // A client that asked before its address had a record is no conflict.
+        let news: Vec<_> = looked_up
+            .named()
+            .filter(|(address, _)| position(&claims, *address).is_err())
+            .filter_map(|(address, name)| {
+                let record = files.by_any_name(name)?;
+                Some(Claim { address, record })
+            })
+            .collect();
+        claims.extend(news);
+        warnings.extend(files.settle(&mut claims));
+
+        let mut reachable = vec![false; files.len()];
+        for claim in &claims {
+            if let Some(reachable) = reachable.get_mut(claim.record as usize) {
+                *reachable = true;
+            }
+        }
+        let without = (0..).zip(reachable).filter(|&(_, reachable)| !reachable);
+        let is_sound = |record: u32| files.winpe(record).is_some();
+        let unresolved = without
+            .map(|(record, _)| record)
+            .filter(|&record| is_sound(record))
+            .collect();
+        let mut denied = Vec::new();
+        claims.retain(|claim| {
+            let sound = is_sound(claim.record);
+            if !sound {
+                denied.push(claim.address);
+            }
+            sound
+        });
         Self {
-            names: String::new(),
-            records: Vec::new(),
-            claims: Vec::new(),
-            winpes: vec![WinPe::default()],
-            refused: Vec::new(),
-            unresolved: Vec::new(),
-            warnings: Vec::new(),
-            records_read: 0,
+            files,
+            claims,
+            denied,
+            unresolved,
+            warnings,
         }
     }
 
-    /// The same, because there is no `proxydhcp.cfg` yet.
-    pub fn without_config(path: &Path) -> Self {
-        Self {
-            warnings: vec![format!(
-                "{}: no such file yet; every client gets the default WinPE until it is written \
-                 and reloaded",
-                path.display()
-            )],
-            ..Self::empty()
-        }
-    }
-
-    /// Loads a table. Files are read on a blocking thread; so are names looked up, and such a
-    /// thread may outlive this call by the resolver's own time limit.
-    ///
-    /// # Errors
-    /// See [`LoadError`]. Records and names that are bad by themselves are no error: the table
-    /// lists them and has the others.
-    pub async fn load(sources: &Sources) -> Result<(Self, Timing), LoadError> {
-        let started = Instant::now();
-        let files = sources.clone();
-        let (mut table, wanted) = spawn_blocking(move || Self::read(&files)).await??;
-        let read = started.elapsed();
-        if !wanted.is_empty() {
-            let names = wanted
-                .iter()
-                .map(|&record| table.name(record).to_owned())
-                .collect();
-            let limit = sources.resolve_limit;
-            let lookups = resolve(names, limit).await;
-            let add = move || {
-                table.add(&wanted, &lookups, limit);
-                table
-            };
-            table = spawn_blocking(add).await?;
-        }
-        Ok((
-            table,
-            Timing {
-                read,
-                resolve: started.elapsed().saturating_sub(read),
-            },
-        ))
+    /// The files it is made from.
+    pub fn files(&self) -> &Arc<Files> {
+        &self.files
     }
 
     /// The nodes, by rising address.
@@ -181,26 +120,36 @@ impl Table {
 
     /// The node with this address.
     pub fn node(&self, address: Ipv4Addr) -> Option<Node<'_>> {
-        let position = self
-            .claims
-            .binary_search_by_key(&address, |claim| claim.address)
-            .ok()?;
+        let position = position(&self.claims, address).ok()?;
         self.claims.get(position).map(|&claim| self.node_of(claim))
+    }
+
+    /// Whether clients see no difference between this table and another of the same files.
+    pub fn serves_as(&self, other: &Self) -> bool {
+        self.claims == other.claims && self.denied == other.denied
+    }
+
+    /// The addresses of nodes whose record is refused: whatever other clients get, these get no
+    /// answer.
+    pub fn denied(&self) -> &[Ipv4Addr] {
+        &self.denied
     }
 
     /// Each WinPE once; the first is the default one.
     pub fn winpes(&self) -> &[WinPe] {
-        &self.winpes
+        &self.files.winpes
     }
 
     /// The records that cannot be served, in the file's order.
     pub fn refused(&self) -> &[Refused] {
-        &self.refused
+        &self.files.refused
     }
 
-    /// The names of the records that no address leads to, in the file's order.
+    /// The names of the sound records that no address leads to, in the file's order.
     pub fn unresolved(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.unresolved.iter().map(|&record| self.name(record))
+        self.unresolved
+            .iter()
+            .map(|&record| self.files.name(record))
     }
 
     /// What else an administrator should know: duplicates, conflicts, a missing hosts file.
@@ -222,136 +171,22 @@ impl Table {
 
     /// How many records `proxydhcp.cfg` has, refused ones and duplicates included.
     pub fn records(&self) -> usize {
-        self.records_read
-    }
-
-    /// Builds the table from the files alone, and lists the records to ask the resolver for.
-    fn read(sources: &Sources) -> Result<(Self, Vec<u32>), LoadError> {
-        let config = cfg::read(&sources.config)?;
-        let records = cfg::parse(&config, &sources.tftp_root);
-        let records_read = config.len() / cfg::RECORD;
-        if let Some(first) = records.refused.first()
-            && !records.padded
-        {
-            let (path, first) = (sources.config.clone(), first.clone());
-            return Err(LoadError::NotOneSound {
-                path,
-                records: records_read,
-                first,
-            });
-        }
-
-        let file = hosts::read(&sources.hosts)?;
-        let mut hosts = Hosts::new(file.as_deref().unwrap_or_default());
-        let Joined { claims, named } = join::join(&records, &mut hosts);
-
-        let length = records.records.iter().map(|record| record.name.len()).sum();
-        let mut names = String::with_capacity(length);
-        let place = |record: &cfg::Record<'_>| {
-            names.push_str(record.name);
-            Record {
-                name_end: names.len(),
-                winpe: record.winpe,
-            }
-        };
-        let placed = records.records.iter().map(place).collect();
-        let mut table = Self {
-            names,
-            records: placed,
-            claims,
-            winpes: records.winpes,
-            refused: records.refused,
-            unresolved: Vec::new(),
-            warnings: records.warnings,
-            records_read,
-        };
-        let path = sources.hosts.display();
-        if file.is_none() {
-            table.warnings.push(format!(
-                "{path}: no such file; the system resolver is asked for every node"
-            ));
-        }
-        if let Some(Malformed { count, first }) = hosts.malformed() {
-            table.warnings.push(format!(
-                "{path}: malformed lines are left out: {count}, the first is line {first}; \
-                 each line is to be an address and its names"
-            ));
-        }
-        table.settle();
-        let wanted = (0..)
-            .zip(named)
-            .filter(|&(_, named)| !named)
-            .map(|(record, _)| record);
-        Ok((table, wanted.collect()))
-    }
-
-    /// Adds what the resolver answered for the records `wanted`.
-    fn add(&mut self, wanted: &[u32], lookups: &[Lookup], limit: Duration) {
-        let mut late = 0;
-        for (&record, lookup) in wanted.iter().zip(lookups) {
-            match lookup {
-                Lookup::Found(addresses) => {
-                    self.claims
-                        .extend(addresses.iter().map(|&address| Claim { address, record }));
-                }
-                Lookup::Unknown => {}
-                Lookup::OutOfTime => late += 1,
-            }
-        }
-        if late > 0 && !limit.is_zero() {
-            self.warnings.push(format!(
-                "the system resolver had no answer for {late} names within {limit:?}; \
-                 check the DNS, or add them to the hosts file"
-            ));
-        }
-        self.settle();
-    }
-
-    /// Leaves each address to the first that claims it, and finds out which records have none.
-    fn settle(&mut self) {
-        let conflicts = join::settle(&mut self.claims);
-        for Conflict {
-            address,
-            served,
-            other,
-        } in conflicts
-        {
-            let (served, other) = (self.name(served), self.name(other));
-            self.warnings.push(format!(
-                "{address} is an address of both {served} and {other}; {served}, which was found \
-                 first, is served there: correct the hosts file or the DNS"
-            ));
-        }
-        let mut reachable = vec![false; self.records.len()];
-        for claim in &self.claims {
-            if let Some(reachable) = reachable.get_mut(claim.record as usize) {
-                *reachable = true;
-            }
-        }
-        let without = (0..).zip(reachable).filter(|&(_, reachable)| !reachable);
-        self.unresolved = without.map(|(record, _)| record).collect();
+        self.files.records_read
     }
 
     fn node_of(&self, claim: Claim) -> Node<'_> {
-        let winpe = self
-            .records
-            .get(claim.record as usize)
-            .map_or(0, |record| record.winpe);
         Node {
             address: claim.address,
-            name: self.name(claim.record),
-            winpe,
+            name: self.files.name(claim.record),
+            winpe: self.files.winpe(claim.record).unwrap_or_default(),
         }
-    }
-
-    fn name(&self, record: u32) -> &str {
-        let record = record as usize;
-        let end_of = |record: usize| self.records.get(record).map(|record| record.name_end);
-        let start = record.checked_sub(1).and_then(end_of).unwrap_or_default();
-        let end = end_of(record).unwrap_or_default();
-        self.names.get(start..end).unwrap_or_default()
     }
 }
 
+/// Where the address lies among the claims.
+fn position(claims: &[Claim], address: Ipv4Addr) -> Result<usize, usize> {
+    claims.binary_search_by_key(&address, |claim| claim.address)
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -23,6 +23,7 @@ mod namespace;
 pub mod packet;
 mod pass;
 mod reply;
+pub mod resolver;
 mod shapes;
 pub mod site;
 mod tap;

@@ -11,12 +11,13 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp::generation::{Generation, Policy};
+use proxydhcp::generation::{Generation, Policy, Unknown};
 use proxydhcp::program::{Duty, KernelTables, Program};
-use proxydhcp::table::{Sources, Table};
+use proxydhcp::strangers::Strangers;
+use proxydhcp::table::{Files, Sources, Table};
 use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts, HANDED_UP, refused};
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::judge::{Stop, judge};
@@ -44,20 +45,17 @@ struct Pair {
 
 impl Pair {
     /// With the golden nodes, and the default for all others.
-    fn new(serve_unknown: bool) -> Result<Self> {
+    fn new(unknown: Unknown) -> Result<Self> {
         require_rights()?;
         let sources = Sources {
             config: capture::data_path("golden.cfg"),
             hosts: capture::data_path("golden.hosts"),
             tftp_root: PathBuf::from("/tftpboot"),
-            resolve_limit: Duration::ZERO,
+            suffixes: Vec::new(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (table, _) = runtime.block_on(Table::load(&sources))?;
+        let table = Table::of_files(Arc::new(Files::read(&sources)?));
         let policy = Policy {
-            serve_unknown,
+            unknown,
             ..Policy::default()
         };
         let tables = Generation::next(&Generation::default(), &table, &[SERVER_ADDRESS], &policy)?;
@@ -131,8 +129,9 @@ fn setting(name: &str, default: u64) -> Result<u64> {
 
 #[test]
 fn on_what_firmware_sends() -> Result<()> {
-    for serve_unknown in [false, true] {
-        let mut pair = Pair::new(serve_unknown)?;
+    let lookup = Unknown::Lookup(Arc::new(Strangers::new().0));
+    for unknown in [Unknown::Ignore, Unknown::Default, lookup] {
+        let mut pair = Pair::new(unknown)?;
         for name in ["edk2-uefi.pcap", "ipxe-bios.pcap"] {
             for frame in capture::frames(name)? {
                 pair.check(&frame).context(name)?;
@@ -151,7 +150,7 @@ fn on_what_firmware_sends() -> Result<()> {
 
 #[test]
 fn on_corner_cases_cut_at_every_byte() -> Result<()> {
-    let mut pair = Pair::new(true)?;
+    let mut pair = Pair::new(Unknown::Default)?;
     for request in requests(Ipv4Addr::new(10, 77, 16, 1)) {
         let frame = request.bytes();
         for len in 0..=frame.len() {
@@ -165,7 +164,7 @@ fn on_corner_cases_cut_at_every_byte() -> Result<()> {
 fn on_random_frames() -> Result<()> {
     let cases = setting("PROXYDHCP_CASES", 20_000)?;
     let seed = setting("PROXYDHCP_SEED", 1)?;
-    let mut pair = Pair::new(false)?;
+    let mut pair = Pair::new(Unknown::Ignore)?;
     let clients = [
         // Nodes with paths of different lengths, and one that is none.
         Ipv4Addr::new(10, 77, 16, 0),

@@ -1,12 +1,14 @@
 //! Which record an address leads to.
 //!
 //! The hosts file is asked for an address's names, as the client will be known by its address: so
-//! every name on a line counts, and a node may have several addresses.
+//! every name on a line counts, and a node may have several addresses. Where no name of a line has a
+//! record, the suffix rules tell of which node it is another interface: `node1-ib0` is one of `node1`
+//! by the rule `-ib0`.
 
 use std::net::Ipv4Addr;
 
 use crate::cfg::Records;
-use crate::hosts::{Host, Hosts};
+use crate::hosts::Hosts;
 
 /// An address that leads to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +36,23 @@ pub(super) struct Joined {
 }
 
 /// Finds the record of each line of the hosts file.
-pub(super) fn join(records: &Records<'_>, hosts: &mut Hosts<'_>) -> Joined {
-    let mut named = vec![false; records.records.len()];
+pub(super) fn join(records: &Records<'_>, suffixes: &[String], hosts: &mut Hosts<'_>) -> Joined {
+    let mut named = vec![false; records.records.len() + records.denied.len()];
     let mut claims = Vec::with_capacity(named.len());
+    let position = |name: &[u8]| records.position(name);
     for host in hosts {
         let address = host.address;
-        if let Some(record) = by_name(records, &host) {
+        if let Some(record) = host.names().find_map(|name| by_name(name, position)) {
             claims.push(Claim { address, record });
             if let Some(named) = named.get_mut(record as usize) {
                 *named = true;
             }
+        } else if let Some(record) = host
+            .names()
+            .find_map(|name| by_suffix(name, suffixes, position))
+        {
+            // The node's own name may be in the DNS still.
+            claims.push(Claim { address, record });
         }
     }
     Joined { claims, named }
@@ -68,23 +77,37 @@ pub(super) fn settle(claims: &mut Vec<Claim>) -> Vec<Conflict> {
     conflicts
 }
 
-/// The canonical name, then the aliases; of each the full name, then the short one.
-fn by_name(records: &Records<'_>, host: &Host<'_>) -> Option<u32> {
-    host.names().find_map(|name| {
-        records.position(name).or_else(|| {
-            let short = short(name);
-            // Without a domain it is the same name.
-            if short.len() < name.len() {
-                records.position(short)
-            } else {
-                None
-            }
-        })
+/// The record with the full name, or else the one with the short name.
+pub(super) fn by_name(name: &[u8], position: impl Fn(&[u8]) -> Option<u32>) -> Option<u32> {
+    let (host, domain) = split(name);
+    position(name).or_else(|| {
+        // Without a domain it is the same name.
+        let short = (!domain.is_empty()).then_some(host)?;
+        position(short)
     })
 }
 
-fn short(name: &[u8]) -> &[u8] {
-    name.split(|&byte| byte == b'.').next().unwrap_or_default()
+/// The record of the node that the name is of another interface of: what is left without the first
+/// suffix that fits, with its domain, or else without.
+pub(super) fn by_suffix(
+    name: &[u8],
+    suffixes: &[String],
+    position: impl Fn(&[u8]) -> Option<u32>,
+) -> Option<u32> {
+    let (host, domain) = split(name);
+    suffixes.iter().find_map(|suffix| {
+        let (node, end) = host.split_at_checked(host.len().checked_sub(suffix.len())?)?;
+        if node.is_empty() || suffix.is_empty() || !end.eq_ignore_ascii_case(suffix.as_bytes()) {
+            return None;
+        }
+        by_name(&[node, domain].concat(), &position)
+    })
+}
+
+/// The host's own part of a name, and the domain with its dot.
+fn split(name: &[u8]) -> (&[u8], &[u8]) {
+    let dot = name.iter().position(|&byte| byte == b'.');
+    name.split_at(dot.unwrap_or(name.len()))
 }
 
 #[cfg(test)]
@@ -107,9 +130,19 @@ mod tests {
 
     /// The settled claims as (last byte of the address, record's name), and the records unnamed.
     fn joined(names: &[&str], hosts: &str) -> (Vec<(u8, String)>, Vec<String>, usize) {
+        joined_by(&[], names, hosts)
+    }
+
+    fn joined_by(
+        suffixes: &[&str],
+        names: &[&str],
+        hosts: &str,
+    ) -> (Vec<(u8, String)>, Vec<String>, usize) {
+        let suffixes: Vec<_> = suffixes.iter().map(ToString::to_string).collect();
         let config = config(names);
         let records = cfg::parse(&config, Path::new("/tftpboot"));
-        let Joined { mut claims, named } = join(&records, &mut Hosts::new(hosts.as_bytes()));
+        let Joined { mut claims, named } =
+            join(&records, &suffixes, &mut Hosts::new(hosts.as_bytes()));
         let conflicts = settle(&mut claims);
         let name = |record: u32| records.records[record as usize].name.to_owned();
         let claims = claims
@@ -176,5 +209,28 @@ mod tests {
         // A name without a record claims nothing.
         let (claims, _, conflicts) = joined(&["b"], "10.0.0.1 a\n10.0.0.1 b");
         assert_eq!((claims, conflicts), (vec![(1, "b".to_owned())], 0));
+    }
+
+    #[test]
+    fn a_suffix_leads_to_the_node_whose_interface_it_is() {
+        let hosts = "10.0.0.1 n1-ib0\n10.0.0.2 N1-IB0.cluster\n10.0.0.3 n1-pri n1-other\n\
+            10.0.0.4 n1-other\n10.0.0.5 -ib0\n10.0.0.6 n1-ib0-pri\n10.0.0.7 n3.x-ib0\n\
+            10.0.0.8 n2-ib0.cluster";
+        let (claims, unnamed, conflicts) =
+            joined_by(&["-ib0", "-pri", ""], &["n1", "n2.cluster"], hosts);
+        let n1 = |address| (address, "n1".to_owned());
+        let mut expected = [1, 2, 3].map(n1).to_vec();
+        expected.push((8, "n2.cluster".to_owned()));
+        assert_eq!(claims, expected);
+        // The DNS is still asked for the nodes' own names.
+        assert_eq!((unnamed.len(), conflicts), (2, 0), "{unnamed:?}");
+    }
+
+    #[test]
+    fn a_record_of_its_own_wins_over_the_rule() {
+        let hosts = "10.0.0.1 n1-ib0\n10.0.0.2 n1-pri n2\n10.0.0.3 n1-pri";
+        let (claims, _, _) = joined_by(&["-ib0", "-pri"], &["n1", "n1-ib0", "n2"], hosts);
+        let claim = |address, name: &str| (address, name.to_owned());
+        assert_eq!(claims, [claim(1, "n1-ib0"), claim(2, "n2"), claim(3, "n1")]);
     }
 }

@@ -1,13 +1,14 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use super::*;
-use crate::cfg::{NAME, RECORD};
+use crate::cfg::file::FileError;
+use crate::cfg::{CfgError, NAME, RECORD};
+use crate::resolve::Lookup;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data");
-/// For look-ups that need no name server.
-const SOON: Duration = Duration::from_secs(20);
 
 fn config(nodes: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -21,8 +22,8 @@ fn config(nodes: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// Loads what the files hold; the resolver is asked for nothing in no time.
-fn load(config: &[u8], hosts: Option<&str>, resolve_limit: Duration) -> Result<Table, LoadError> {
+/// Loads what the files hold.
+fn load(config: &[u8], hosts: Option<&str>, suffixes: &[&str]) -> Result<Table, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name| folder.path().join(name);
     fs::write(path("proxydhcp.cfg"), config).unwrap();
@@ -33,24 +34,24 @@ fn load(config: &[u8], hosts: Option<&str>, resolve_limit: Duration) -> Result<T
         config: path("proxydhcp.cfg"),
         hosts: path("hosts"),
         tftp_root: "/tftpboot".into(),
-        resolve_limit,
+        suffixes: suffixes.iter().map(ToString::to_string).collect(),
     })
 }
 
 fn load_from(sources: &Sources) -> Result<Table, LoadError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    // A reload is a task of its own.
-    let sources = sources.clone();
-    let loaded = runtime.block_on(runtime.spawn(async move { Table::load(&sources).await }));
-    runtime.shutdown_background();
-    loaded.unwrap().map(|(table, _)| table)
+    Files::read(sources).map(|files| Table::of_files(Arc::new(files)))
 }
 
-pub(super) fn table(nodes: &[(&str, &str)], hosts: &str) -> Table {
-    load(&config(nodes), Some(hosts), Duration::ZERO).unwrap()
+pub(crate) fn table(nodes: &[(&str, &str)], hosts: &str) -> Table {
+    load(&config(nodes), Some(hosts), &[]).unwrap()
+}
+
+/// What is served where: the last byte of the address, and the node's name.
+fn served(table: &Table) -> Vec<(u8, &str)> {
+    let nodes = table.nodes();
+    nodes
+        .map(|node| (node.address.octets()[3], node.name))
+        .collect()
 }
 
 fn noise(size: usize) -> Vec<u8> {
@@ -73,7 +74,7 @@ fn the_golden_files_load() {
         config: Path::new(DATA).join("golden.cfg"),
         hosts: Path::new(DATA).join("golden.hosts"),
         tftp_root: "/tftpboot".into(),
-        resolve_limit: Duration::ZERO,
+        suffixes: Vec::new(),
     };
     let table = load_from(&sources).unwrap();
     assert_eq!((table.records(), table.nodes().len()), (40, 39));
@@ -101,7 +102,7 @@ fn the_golden_files_load() {
 
 #[test]
 fn an_empty_file_is_a_table_without_records() {
-    let table = load(b"", Some("10.0.0.1 a"), SOON).unwrap();
+    let table = load(b"", Some("10.0.0.1 a"), &[]).unwrap();
     assert_eq!((table.records(), table.nodes().len()), (0, 0));
     assert_eq!(table.winpes(), [WinPe::default()]);
     assert_eq!(Table::empty().winpes(), [WinPe::default()]);
@@ -114,7 +115,7 @@ fn errors_name_the_file() {
         (vec![1; 201], "201 bytes"),
     ];
     for (config, expected) in file_errors {
-        let error = load(&config, None, Duration::ZERO).unwrap_err();
+        let error = load(&config, None, &[]).unwrap_err();
         assert!(
             matches!(error, LoadError::Config(CfgError::Size { .. })),
             "{error}"
@@ -125,7 +126,7 @@ fn errors_name_the_file() {
         config: "/nowhere/proxydhcp.cfg".into(),
         hosts: "/etc/hosts".into(),
         tftp_root: "/tftpboot".into(),
-        resolve_limit: SOON,
+        suffixes: Vec::new(),
     };
     let error = load_from(&sources).unwrap_err();
     assert!(
@@ -149,7 +150,7 @@ fn errors_name_the_file() {
 fn noise_is_no_table() {
     let mut noise = noise(10 << 20);
     noise.truncate(noise.len() / RECORD * RECORD);
-    let error = load(&noise, None, SOON).unwrap_err().to_string();
+    let error = load(&noise, None, &[]).unwrap_err().to_string();
     assert!(
         error.contains("not one of its 52428 records is sound; record 1: "),
         "{error}"
@@ -157,7 +158,7 @@ fn noise_is_no_table() {
     // In noise of this size one record is likely to look sound.
     noise[..4].copy_from_slice(b"a\0\xff\xff");
     noise[NAME] = 0;
-    let error = load(&noise, None, SOON).unwrap_err();
+    let error = load(&noise, None, &[]).unwrap_err();
     assert!(
         matches!(
             error,
@@ -172,7 +173,7 @@ fn noise_is_no_table() {
 
 #[test]
 fn a_file_of_bad_records_says_what_is_wrong_with_them() {
-    let error = load(&config(&[("a", "/outside"), ("", "")]), None, SOON)
+    let error = load(&config(&[("a", "/outside"), ("", "")]), None, &[])
         .unwrap_err()
         .to_string();
     assert!(
@@ -187,11 +188,10 @@ fn a_file_of_bad_records_says_what_is_wrong_with_them() {
 
 #[test]
 fn without_a_hosts_file_the_resolver_is_asked_for_all() {
-    let nodes = config(&[("10.0.0.9", "w"), ("0.0.0.9", ""), ("10.0.0.8", "")]);
-    let table = load(&nodes, None, SOON).unwrap();
-    let nodes: Vec<_> = table.nodes().map(|node| (node.name, node.winpe)).collect();
-    assert_eq!(nodes, [("10.0.0.8", 0), ("10.0.0.9", 1)]);
-    assert_eq!(table.unresolved().collect::<Vec<_>>(), ["0.0.0.9"]);
+    let nodes = config(&[("a", "w"), ("b", "")]);
+    let table = load(&nodes, None, &[]).unwrap();
+    assert_eq!(table.nodes().len(), 0);
+    assert_eq!(table.files().wanted().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(table.warnings().len(), 1);
     assert!(
         table.warnings()[0].contains("hosts: no such file"),
@@ -202,15 +202,23 @@ fn without_a_hosts_file_the_resolver_is_asked_for_all() {
 
 #[test]
 fn the_resolver_adds_to_the_hosts_file() {
-    let hosts = "10.0.0.1 a\n10.0.0.2 10.0.0.3-ib0\nnoise\n10.0.0.5 b";
-    let nodes = config(&[("a", ""), ("10.0.0.3", "w"), ("10.0.0.1", ""), ("b", "w")]);
-    let table = load(&nodes, Some(hosts), SOON).unwrap();
-    let nodes: Vec<_> = table
-        .nodes()
-        .map(|node| (node.address.octets()[3], node.name))
-        .collect();
-    assert_eq!(nodes, [(1, "a"), (3, "10.0.0.3"), (5, "b")]);
-    assert_eq!(table.unresolved().collect::<Vec<_>>(), ["10.0.0.1"]);
+    let hosts = "10.0.0.1 a\n10.0.0.2 c-ib0\nnoise\n10.0.0.5 b";
+    let nodes = config(&[("a", ""), ("c", "w"), ("d", ""), ("b", "w"), ("e", "")]);
+    let table = load(&nodes, Some(hosts), &["-ib0"]).unwrap();
+    assert_eq!(served(&table), [(1, "a"), (2, "c"), (5, "b")]);
+    assert_eq!(table.files().wanted().collect::<Vec<_>>(), ["c", "d", "e"]);
+    let mut names = Names::default().of(table.files().wanted());
+    let found = |addresses: &[u8]| {
+        let addresses = addresses.iter().map(|&last| [10, 0, 0, last].into());
+        Lookup::Found(addresses.collect())
+    };
+    names.answer("c", found(&[3, 4]));
+    names.answer("d", found(&[1]));
+    names.answer("e", Lookup::Unknown);
+    let table = Table::new(Arc::clone(table.files()), &names, &LookedUp::default());
+    let c = |last| (last, "c");
+    assert_eq!(served(&table), [(1, "a"), c(2), c(3), c(4), (5, "b")]);
+    assert_eq!(table.unresolved().collect::<Vec<_>>(), ["d", "e"]);
     let [malformed, conflict] = table.warnings() else {
         panic!("{:?}", table.warnings())
     };
@@ -219,9 +227,44 @@ fn the_resolver_adds_to_the_hosts_file() {
         "{malformed}"
     );
     assert!(
-        conflict.starts_with("10.0.0.1 is an address of both a and 10.0.0.1; a,"),
+        conflict.starts_with("10.0.0.1 is an address of both a (record 1) and d (record 3); a,"),
         "{conflict}"
     );
+}
+
+#[test]
+fn a_client_that_was_looked_up_is_the_node_of_its_name() {
+    let nodes = [("a", "w"), ("B.cluster", ""), ("bad", "../x")];
+    let files = load(&config(&nodes), Some("10.0.0.1 a"), &["-ib0"]).unwrap();
+    let mut looked_up = LookedUp::default();
+    for (last, name) in [
+        (1, "b.cluster"),
+        (2, "A"),
+        (3, "a.cluster"),
+        (4, "a-ib0.cluster"),
+        (5, "b-ib0.cluster"),
+        (6, "b"),
+        (7, "bad.cluster"),
+        (8, "stranger"),
+    ] {
+        let name = Lookup::Found(name.to_owned());
+        looked_up.answer([10, 0, 0, last].into(), name, Instant::now());
+    }
+    let table = Table::new(Arc::clone(files.files()), &Names::default(), &looked_up);
+    let a = |last| (last, "a");
+    assert_eq!(served(&table), [a(1), a(2), a(3), a(4), (5, "B.cluster")]);
+    assert_eq!(table.denied(), [Ipv4Addr::new(10, 0, 0, 7)]);
+    assert!(table.warnings().is_empty(), "{:?}", table.warnings());
+}
+
+#[test]
+fn a_node_whose_record_is_refused_is_known_by_its_address() {
+    let nodes = [("bad", ".."), ("a", ""), ("twice", ".."), ("twice", "w")];
+    let table = table(&nodes, "10.0.0.1 bad\n10.0.0.2 a\n10.0.0.3 twice");
+    assert_eq!(served(&table), [(2, "a"), (3, "twice")]);
+    assert_eq!(table.denied(), [Ipv4Addr::new(10, 0, 0, 1)]);
+    assert_eq!((table.refused().len(), table.unresolved().len()), (2, 0));
+    assert!(table.node([10, 0, 0, 1].into()).is_none());
 }
 
 #[test]
@@ -234,14 +277,14 @@ fn an_address_of_two_nodes_is_told() {
     assert_eq!(nodes, ["b", "a"]);
     assert_eq!(table.warnings().len(), 1);
     assert!(
-        table.warnings()[0].contains("both b and a"),
+        table.warnings()[0].contains("both b (record 2) and a (record 1)"),
         "{:?}",
         table.warnings()
     );
 }
 
 #[test]
-fn unresolved_names_are_told_and_the_resolver_may_be_left_out() {
+fn unresolved_names_are_told() {
     let long = "n".repeat(50);
     let table = table(&[("a", ""), (&long, "")], "10.0.0.1 a");
     assert_eq!(table.unresolved().collect::<Vec<_>>(), [long]);
@@ -270,22 +313,19 @@ fn large_tables() {
             config: path("cfg"),
             hosts: path("hosts"),
             tftp_root: "/tftpboot".into(),
-            resolve_limit: Duration::ZERO,
+            suffixes: Vec::new(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
         for _ in 0..3 {
-            let (table, timing) = runtime.block_on(Table::load(&sources)).unwrap();
+            let started = Instant::now();
+            let table = load_from(&sources).unwrap();
+            let loaded = started.elapsed();
             let started = Instant::now();
             let changes = changes(&Table::empty(), &table);
             let compared = started.elapsed();
             let started = Instant::now();
             let same = super::changes(&table, &table.clone());
             println!(
-                "{count}: load {:?}, compare {compared:?}, {:?}",
-                timing.read,
+                "{count}: load {loaded:?}, compare {compared:?}, {:?}",
                 started.elapsed()
             );
             assert_eq!(

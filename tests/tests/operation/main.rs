@@ -14,13 +14,17 @@ mod control;
 mod ended;
 mod files;
 mod interfaces;
+mod lookup;
+mod names;
 mod ready;
 mod records;
 mod reload;
 mod reload_under_load;
-mod resolver;
+mod resolved;
 mod settings;
 mod stop;
+mod suffix;
+mod watch;
 
 /// Each way that a request can be answered.
 const DATAPATHS: [Datapath; 4] = [

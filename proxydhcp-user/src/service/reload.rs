@@ -1,0 +1,241 @@
+//! New tables for a service that goes on: after the files have changed, and when the resolver has
+//! answered.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use tokio::task;
+use tracing::{error, info, warn};
+
+use super::{Service, State};
+use crate::announce::announce;
+use crate::generation::Generation;
+use crate::names::Names;
+use crate::program::KernelTables;
+use crate::served::{self, Served};
+use crate::status::{NamesStatus, Reloaded, Took};
+use crate::table::{Files, LoadError, Sources, Table, changes};
+use crate::{interface, memory, upkeep};
+
+/// How long a part of a reload took.
+#[derive(Clone, Copy, Default)]
+struct Filling {
+    fill: Duration,
+    swap: Duration,
+}
+
+impl Service {
+    /// Reads the files again and puts them into service, in one step. Names that the hosts file
+    /// lacks have the addresses that the resolver gave before, and are asked for afterwards.
+    ///
+    /// # Errors
+    ///
+    /// The file is rejected; what was in service stays.
+    pub async fn reload(&self, allow_empty: bool) -> Result<Reloaded> {
+        let _one_at_a_time = self.installing.lock().await;
+        let result = self.reload_now(allow_empty).await;
+        match &result {
+            Ok(reloaded) => info!(
+                generation = reloaded.generation,
+                nodes = reloaded.nodes,
+                refused = reloaded.refused.len(),
+                unresolved = reloaded.names.unresolved.len(),
+                "reloaded in {:.1} ms",
+                reloaded.took.total
+            ),
+            Err(error) => error!("not reloaded, the tables in service stay: {error:#}"),
+        }
+        self.lock().rejected = result.as_ref().err().map(|error| format!("{error:#}"));
+        self.reloaded.notify_one();
+        result
+    }
+
+    async fn reload_now(&self, allow_empty: bool) -> Result<Reloaded> {
+        let started = Instant::now();
+        let files = Arc::new(read(&self.settings.sources).await?);
+        let (old, mut names) = {
+            let mut state = self.lock();
+            state.looked_up.forget_nameless();
+            (Arc::clone(&state.table), state.names.of(files.wanted()))
+        };
+        let mut table = self.table(files, &names);
+        let read = started.elapsed();
+        let empties = |table: &Table| is_empty(table) && !is_empty(&old) && !allow_empty;
+        if empties(&table) {
+            // Rather late than without any node that was in service.
+            upkeep::ask_for_all(&mut names).await;
+            table = self.table(Arc::clone(table.files()), &names);
+        }
+        let resolve = started.elapsed().saturating_sub(read);
+        if empties(&table) {
+            bail!(self.why_empty(&table));
+        }
+        let local = interface::local_addresses(&interface::list().await?);
+        table.warn_of_own(&local);
+        report(&table, &names);
+        let changes = changes(&old, &table);
+        let table = Arc::new(table);
+        let Filling { fill, swap } = self.install(Arc::clone(&table), &local)?;
+        self.tell_of_news(&old, &table);
+
+        let mut state = self.lock();
+        state.names = names;
+        state.local = local;
+        state.allow_empty = allow_empty;
+        let names = NamesStatus::new(&table, &state.names);
+        drop(state);
+        drop(old);
+        memory::give_back();
+        Ok(Reloaded {
+            generation: self.tables.load().number,
+            nodes: table.nodes().len(),
+            changes,
+            refused: table.refused().to_vec(),
+            names,
+            warnings: table.warnings().to_vec(),
+            took: Took {
+                total: milliseconds(started.elapsed()),
+                read: milliseconds(read),
+                resolve: milliseconds(resolve),
+                fill: milliseconds(fill),
+                swap: milliseconds(swap),
+            },
+        })
+    }
+
+    /// Puts into service what the resolver has said since, with the files as they were last read.
+    ///
+    /// # Errors
+    ///
+    /// No node would be served any more; the tables cannot be installed. What was in service stays.
+    pub(crate) async fn rejoin(&self) -> Result<()> {
+        let _one_at_a_time = self.installing.lock().await;
+        let result = self.rejoin_now();
+        if let Err(error) = &result {
+            error!("the tables in service stay: {error:#}");
+            self.lock().rejected = Some(format!("{error:#}"));
+        }
+        result
+    }
+
+    fn rejoin_now(&self) -> Result<()> {
+        let (old, names, local, allow_empty) = {
+            let state = self.lock();
+            let (table, names) = (Arc::clone(&state.table), state.names.clone());
+            (table, names, state.local.clone(), state.allow_empty)
+        };
+        let mut table = self.table(Arc::clone(old.files()), &names);
+        if is_empty(&table) && !is_empty(&old) && !allow_empty {
+            bail!(self.why_empty(&table));
+        }
+        table.warn_of_own(&local);
+        if table.serves_as(&old) {
+            self.lock().table = Arc::new(table);
+            return Ok(());
+        }
+        let nodes = table.nodes().len();
+        let table = Arc::new(table);
+        self.install(Arc::clone(&table), &local)?;
+        self.tell_of_news(&old, &table);
+        memory::give_back();
+        info!(
+            generation = self.tables.load().number,
+            nodes, "the resolver's answers are in service"
+        );
+        Ok(())
+    }
+
+    fn table(&self, files: Arc<Files>, names: &Names) -> Table {
+        task::block_in_place(|| Table::new(files, names, &self.lock().looked_up))
+    }
+
+    fn why_empty(&self, table: &Table) -> String {
+        let Sources { config, hosts, .. } = &self.settings.sources;
+        let config = config.display();
+        let fault = match table.records() {
+            0 => format!("{config} has no records, as if its writer had just begun"),
+            records => format!(
+                "not one of the {records} records of {config} has an address; check {}",
+                hosts.display()
+            ),
+        };
+        format!(
+            "{fault}; if no node is to be served any more, say so by \
+             `proxydhcp reload --allow-empty`"
+        )
+    }
+
+    fn tell_of_news(&self, old: &Table, new: &Table) {
+        if self.settings.announces {
+            announce(old, new);
+        }
+    }
+
+    /// Copying tables and swapping maps blocks for some milliseconds.
+    fn install(&self, table: Arc<Table>, local: &[Ipv4Addr]) -> Result<Filling> {
+        task::block_in_place(|| {
+            let filling = Instant::now();
+            let policy = &self.settings.policy;
+            let generation = Generation::next(&self.tables.load(), &table, local, policy)?;
+            let in_kernel = self.lock().served.iter().any(Served::has_program);
+            let kernel_tables = in_kernel
+                .then(|| KernelTables::new(&generation))
+                .transpose()?;
+            let swapping = Instant::now();
+            let mut state = self.lock();
+            if let Some(tables) = &kernel_tables {
+                let State {
+                    served,
+                    kernel_tables: before,
+                    ..
+                } = &mut *state;
+                served::install(served, tables, before.as_ref())?;
+            }
+            self.tables.store(Arc::new(generation));
+            state.kernel_tables = kernel_tables;
+            state.table = table;
+            Ok(Filling {
+                fill: swapping - filling,
+                swap: swapping.elapsed(),
+            })
+        })
+    }
+}
+
+/// Reads the files, which blocks, on a thread where it may.
+pub(super) async fn read(sources: &Sources) -> Result<Files, LoadError> {
+    let sources = sources.clone();
+    task::spawn_blocking(move || Files::read(&sources)).await?
+}
+
+fn is_empty(table: &Table) -> bool {
+    table.nodes().len() == 0
+}
+
+/// Tells the log what of the files is not in service.
+pub(super) fn report(table: &Table, names: &Names) {
+    const SHOWN: usize = 20;
+    for record in table.refused().iter().take(SHOWN) {
+        warn!(
+            "record {} ({}) is refused: {}",
+            record.number, record.name, record.reason
+        );
+    }
+    for warning in table.warnings().iter().take(SHOWN) {
+        warn!("{warning}");
+    }
+    let asked = names.asked();
+    if !asked.is_empty() {
+        info!(
+            "the hosts file lacks {} names, {} among them; asking the system resolver",
+            asked.len(),
+            asked.get(..SHOWN).unwrap_or(&asked).join(", ")
+        );
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}

@@ -1,0 +1,263 @@
+//! Clients whose address no record leads to, where the policy is to look their names up.
+//!
+//! Packet threads note such a client's address here and never wait; the names are found out by
+//! [`crate::upkeep`], remembered for a while, and lead to records as the names in the hosts file do.
+//! Sources can be forged, so all of it is bounded: the addresses that wait, those that are looked up
+//! at a time, and those that are remembered.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::resolve::Lookup;
+
+/// Addresses that wait to be looked up.
+const WAITING: usize = 1024;
+
+/// Addresses that are remembered.
+const REMEMBERED: usize = 1 << 16;
+
+/// How long a name is remembered.
+const FOUND_FOR: Duration = Duration::from_mins(10);
+
+/// How long it is remembered that there is none.
+const UNKNOWN_FOR: Duration = Duration::from_mins(1);
+
+/// How long it is remembered that the resolver could not be asked: firmware tries for 10 s.
+const FAILED_FOR: Duration = Duration::from_secs(5);
+
+/// The packet threads' end: where they note who asked.
+#[derive(Debug)]
+pub struct Strangers {
+    waiting: Sender<Ipv4Addr>,
+    dropped: AtomicU64,
+}
+
+impl Strangers {
+    /// Both ends.
+    pub fn new() -> (Self, Receiver<Ipv4Addr>) {
+        let (waiting, receiver) = channel(WAITING);
+        let dropped = AtomicU64::new(0);
+        (Self { waiting, dropped }, receiver)
+    }
+
+    /// Notes that a client has asked. Where too many wait already, it is only counted.
+    pub(crate) fn note(&self, address: Ipv4Addr) {
+        if self.waiting.try_send(address).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// What has been found out.
+#[derive(Debug, Default)]
+pub struct LookedUp {
+    known: HashMap<Ipv4Addr, Known>,
+    /// The addresses known, oldest first.
+    order: VecDeque<Ipv4Addr>,
+    counts: Counts,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    asked: u64,
+    found: u64,
+    unknown: u64,
+    failed: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: Option<String>,
+    /// From then on, it is to be looked up again.
+    until: Instant,
+}
+
+impl LookedUp {
+    /// Whether the name of `address` is to be looked up now. Until the answer comes, it is not asked
+    /// for again.
+    pub fn is_to_be_asked(&mut self, address: Ipv4Addr, now: Instant) -> bool {
+        if self
+            .known
+            .get(&address)
+            .is_some_and(|known| now < known.until)
+        {
+            return false;
+        }
+        self.counts.asked += 1;
+        self.remember(address, None, now + UNKNOWN_FOR);
+        true
+    }
+
+    /// Takes an answer; true if the address has a name now.
+    pub fn answer(&mut self, address: Ipv4Addr, answer: Lookup<String>, now: Instant) -> bool {
+        let (name, time, count) = match answer {
+            Lookup::Found(name) => (Some(name), FOUND_FOR, &mut self.counts.found),
+            Lookup::Unknown => (None, UNKNOWN_FOR, &mut self.counts.unknown),
+            Lookup::Failed(_) => (None, FAILED_FOR, &mut self.counts.failed),
+        };
+        *count += 1;
+        let found = name.is_some();
+        self.remember(address, name, now + time);
+        found
+    }
+
+    /// Forgets what is too old; true if there was a name among it.
+    pub fn forget_old(&mut self, now: Instant) -> bool {
+        self.forget(|known| known.until <= now)
+    }
+
+    /// Forgets who has no name: after a reload, they may.
+    pub fn forget_nameless(&mut self) {
+        self.forget(|known| known.name.is_none());
+    }
+
+    fn forget(&mut self, which: impl Fn(&Known) -> bool) -> bool {
+        let mut named = false;
+        self.known.retain(|_, known| {
+            let forget = which(known);
+            named |= forget && known.name.is_some();
+            !forget
+        });
+        self.order
+            .retain(|address| self.known.contains_key(address));
+        named
+    }
+
+    /// The addresses with their names, oldest first.
+    pub fn named(&self) -> impl Iterator<Item = (Ipv4Addr, &str)> {
+        self.order.iter().filter_map(|&address| {
+            let name = self.known.get(&address)?.name.as_deref()?;
+            Some((address, name))
+        })
+    }
+
+    fn remember(&mut self, address: Ipv4Addr, name: Option<String>, until: Instant) {
+        if self.known.insert(address, Known { name, until }).is_some() {
+            return;
+        }
+        self.order.push_back(address);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+/// What has become of clients without a record, by the policy to look their names up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookupStatus {
+    /// Addresses that were looked up.
+    pub asked: u64,
+    /// Those that have a name.
+    pub found: u64,
+    /// Those that have none.
+    pub unknown: u64,
+    /// Those that the resolver could not be asked for.
+    pub failed: u64,
+    /// Requests whose address was not looked up, because too many waited.
+    pub dropped: u64,
+    /// Addresses that are remembered, with a name or without.
+    pub remembered: usize,
+}
+
+impl LookupStatus {
+    /// How things stand.
+    pub fn new(strangers: &Strangers, looked_up: &LookedUp) -> Self {
+        let counts = looked_up.counts;
+        Self {
+            asked: counts.asked,
+            found: counts.found,
+            unknown: counts.unknown,
+            failed: counts.failed,
+            dropped: strangers.dropped(),
+            remembered: looked_up.known.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const C: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+
+    fn name(name: &str) -> Lookup<String> {
+        Lookup::Found(name.to_owned())
+    }
+
+    #[test]
+    fn an_address_is_asked_for_once_until_the_answer_is_too_old() {
+        let start = Instant::now();
+        let mut known = LookedUp::default();
+        for address in [A, B, C] {
+            assert!(known.is_to_be_asked(address, start));
+            assert!(!known.is_to_be_asked(address, start));
+        }
+        assert!(known.answer(A, name("a"), start));
+        assert!(!known.answer(B, Lookup::Unknown, start));
+        assert!(!known.answer(C, Lookup::Failed("dead".to_owned()), start));
+        let asked = |known: &mut LookedUp, at| {
+            [A, B, C].map(|address| known.is_to_be_asked(address, start + at))
+        };
+        assert_eq!(asked(&mut known, Duration::from_secs(4)), [false; 3]);
+        assert_eq!(asked(&mut known, FAILED_FOR), [false, false, true]);
+        assert_eq!(asked(&mut known, UNKNOWN_FOR), [false, true, false]);
+        assert_eq!(known.named().collect::<Vec<_>>(), [(A, "a")]);
+        assert!(known.forget_old(start + FOUND_FOR));
+        assert_eq!(known.named().count(), 0);
+        assert_eq!(asked(&mut known, FOUND_FOR), [true; 3]);
+    }
+
+    #[test]
+    fn a_reload_forgets_who_has_no_name() {
+        let now = Instant::now();
+        let mut known = LookedUp::default();
+        known.answer(A, name("a"), now);
+        known.answer(B, Lookup::Unknown, now);
+        known.forget_nameless();
+        assert!(!known.is_to_be_asked(A, now));
+        assert!(known.is_to_be_asked(B, now));
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_where_there_are_too_many() {
+        let now = Instant::now();
+        let mut known = LookedUp::default();
+        let first = u32::from(A);
+        let more = u32::try_from(REMEMBERED).unwrap() + 10;
+        for address in first..first + more {
+            known.answer(address.into(), name("a"), now);
+        }
+        assert_eq!(
+            (known.known.len(), known.order.len()),
+            (REMEMBERED, REMEMBERED)
+        );
+        assert!(known.is_to_be_asked(A, now));
+        assert!(!known.is_to_be_asked((first + more - 1).into(), now));
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let (strangers, mut waiting) = Strangers::new();
+        for _ in 0..WAITING + 3 {
+            strangers.note(A);
+        }
+        assert_eq!(strangers.dropped(), 3);
+        assert_eq!(waiting.try_recv(), Ok(A));
+        strangers.note(B);
+        let status = LookupStatus::new(&strangers, &LookedUp::default());
+        assert_eq!(status.dropped, 3);
+    }
+}

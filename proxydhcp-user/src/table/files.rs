@@ -1,0 +1,268 @@
+//! What the files say: the records of `proxydhcp.cfg`, and the addresses that the hosts file has for
+//! them.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use tokio::task::JoinError;
+
+use super::join::{self, Claim, Joined};
+use crate::cfg::file::FileError;
+use crate::cfg::{self, CfgError, Refused};
+use crate::hosts::{self, Hosts, Malformed};
+use crate::winpe::WinPe;
+
+/// Where a table comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// `proxydhcp.cfg`.
+    pub config: PathBuf,
+    /// The hosts file, which may be missing.
+    pub hosts: PathBuf,
+    /// The folder that the TFTP server serves, such as `/tftpboot`.
+    pub tftp_root: PathBuf,
+    /// What the names of a node's other interfaces have after the node's own, such as `-ib0`.
+    pub suffixes: Vec<String>,
+}
+
+/// Why there is no table. Whatever is served so far is better.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// `proxydhcp.cfg` cannot be read or is no such file.
+    #[error(transparent)]
+    Config(#[from] CfgError),
+    /// The hosts file is there, but cannot be read.
+    #[error(transparent)]
+    Hosts(#[from] FileError),
+    /// Records, but none that can be served.
+    #[error(
+        "{}: not one of its {records} records is sound; record {}: {} \
+         (if this is no proxydhcp.cfg at all, check the path)",
+        .path.display(), .first.number, .first.reason
+    )]
+    NotOneSound {
+        /// The file.
+        path: PathBuf,
+        /// How many records its size makes.
+        records: usize,
+        /// The first that is refused.
+        first: Refused,
+    },
+    /// The program is stopping.
+    #[error("reading was interrupted: {0}")]
+    Interrupted(#[from] JoinError),
+}
+
+impl LoadError {
+    /// Whether `proxydhcp.cfg` is just not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Config(CfgError::File(FileError::Missing(_))))
+    }
+}
+
+/// What the files say.
+#[derive(Debug)]
+pub struct Files {
+    /// All names in a row: a string each would take thrice the memory.
+    names: String,
+    records: Vec<Record>,
+    /// What the hosts file says, ordered by address, each address once.
+    pub(super) claims: Vec<Claim>,
+    pub(super) winpes: Vec<WinPe>,
+    pub(super) refused: Vec<Refused>,
+    pub(super) warnings: Vec<String>,
+    /// The records whose very name the hosts file lacks.
+    wanted: Vec<u32>,
+    pub(super) records_read: usize,
+    suffixes: Vec<String>,
+    /// The records by the alphabet of their names, whatever the ASCII case; made when needed.
+    alphabet: OnceLock<Vec<u32>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    /// Where its name ends among the names; it begins where the one before it ends.
+    name_end: usize,
+    /// Its place in the file, from 1.
+    number: u32,
+    /// An index into the WinPEs; `None` where the record is refused.
+    winpe: Option<usize>,
+}
+
+impl Files {
+    /// No records.
+    pub fn none() -> Self {
+        Self {
+            names: String::new(),
+            records: Vec::new(),
+            claims: Vec::new(),
+            winpes: vec![WinPe::default()],
+            refused: Vec::new(),
+            warnings: Vec::new(),
+            wanted: Vec::new(),
+            records_read: 0,
+            suffixes: Vec::new(),
+            alphabet: OnceLock::new(),
+        }
+    }
+
+    /// No records either, because there is no `proxydhcp.cfg` yet.
+    pub fn not_there_yet(config: &Path) -> Self {
+        Self {
+            warnings: vec![format!(
+                "{}: no such file yet; every client gets the default WinPE until it is written \
+                 and reloaded",
+                config.display()
+            )],
+            ..Self::none()
+        }
+    }
+
+    /// Reads the files. This blocks.
+    ///
+    /// # Errors
+    /// See [`LoadError`]. Records and names that are bad by themselves are no error: they are
+    /// listed, and the others are there.
+    pub fn read(sources: &Sources) -> Result<Self, LoadError> {
+        let config = cfg::read(&sources.config)?;
+        let parsed = cfg::parse(&config, &sources.tftp_root);
+        let records_read = config.len() / cfg::RECORD;
+        if let Some(first) = parsed.refused.first()
+            && !parsed.padded
+        {
+            let (path, first) = (sources.config.clone(), first.clone());
+            return Err(LoadError::NotOneSound {
+                path,
+                records: records_read,
+                first,
+            });
+        }
+
+        let file = hosts::read(&sources.hosts)?;
+        let mut hosts = Hosts::new(file.as_deref().unwrap_or_default());
+        let Joined { claims, named } = join::join(&parsed, &sources.suffixes, &mut hosts);
+
+        let sound = parsed
+            .records
+            .iter()
+            .map(|record| (record.name, record.number, Some(record.winpe)));
+        let denied = parsed
+            .denied
+            .iter()
+            .map(|node| (node.name, node.number, None));
+        let mut names = String::new();
+        let records = sound.chain(denied).map(|(name, number, winpe)| {
+            names.push_str(name);
+            Record {
+                name_end: names.len(),
+                number,
+                winpe,
+            }
+        });
+        let mut files = Self {
+            records: records.collect(),
+            names,
+            claims,
+            winpes: parsed.winpes,
+            refused: parsed.refused,
+            warnings: parsed.warnings,
+            wanted: Vec::new(),
+            records_read,
+            suffixes: sources.suffixes.clone(),
+            alphabet: OnceLock::new(),
+        };
+        let wanted = (0..).zip(named).filter(|&(_, named)| !named);
+        files.wanted = wanted.map(|(record, _)| record).collect();
+        let path = sources.hosts.display();
+        if file.is_none() {
+            files.warnings.push(format!(
+                "{path}: no such file; the system resolver is asked for every node"
+            ));
+        }
+        if let Some(Malformed { count, first }) = hosts.malformed() {
+            files.warnings.push(format!(
+                "{path}: malformed lines are left out: {count}, the first is line {first}; \
+                 each line is to be an address and its names"
+            ));
+        }
+        let mut claims = std::mem::take(&mut files.claims);
+        let conflicts = files.settle(&mut claims);
+        files.warnings.extend(conflicts);
+        files.claims = claims;
+        Ok(files)
+    }
+
+    /// The names that the hosts file lacks, for the resolver.
+    pub fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.wanted.iter().map(|&record| self.name(record))
+    }
+
+    /// The same, with their records.
+    pub(super) fn wanted_records(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.wanted
+            .iter()
+            .map(|&record| (record, self.name(record)))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The record's WinPE; `None` where the record is refused.
+    pub(super) fn winpe(&self, record: u32) -> Option<usize> {
+        self.records.get(record as usize)?.winpe
+    }
+
+    pub(super) fn name(&self, record: u32) -> &str {
+        let record = record as usize;
+        let end_of = |record: usize| self.records.get(record).map(|record| record.name_end);
+        let start = record.checked_sub(1).and_then(end_of).unwrap_or_default();
+        let end = end_of(record).unwrap_or_default();
+        self.names.get(start..end).unwrap_or_default()
+    }
+
+    /// Leaves each address to the first that claims it, and tells of the others.
+    pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<String> {
+        let conflicts = join::settle(claims);
+        let describe = |record: u32| {
+            let number = self.records.get(record as usize).map_or(0, |r| r.number);
+            format!("{} (record {number})", self.name(record))
+        };
+        let warning = |conflict: join::Conflict| {
+            format!(
+                "{} is an address of both {} and {}; {}, which was found first, is served there: \
+                 correct the hosts file or the DNS",
+                conflict.address,
+                describe(conflict.served),
+                describe(conflict.other),
+                self.name(conflict.served),
+            )
+        };
+        conflicts.into_iter().map(warning).collect()
+    }
+
+    /// The record that a client's name leads to: the full name, the short one, or by the suffix
+    /// rules.
+    pub(super) fn by_any_name(&self, name: &str) -> Option<u32> {
+        let position = |name: &[u8]| self.position(name);
+        let name = name.as_bytes();
+        join::by_name(name, position).or_else(|| join::by_suffix(name, &self.suffixes, position))
+    }
+
+    fn position(&self, name: &[u8]) -> Option<u32> {
+        let alphabet = self.alphabet.get_or_init(|| {
+            let mut alphabet: Vec<_> = (0..).zip(&self.records).map(|(n, _)| n).collect();
+            alphabet.sort_unstable_by(|&a, &b| {
+                folded(self.name(a).as_bytes()).cmp(folded(self.name(b).as_bytes()))
+            });
+            alphabet
+        });
+        let found = alphabet
+            .binary_search_by(|&record| folded(self.name(record).as_bytes()).cmp(folded(name)));
+        alphabet.get(found.ok()?).copied()
+    }
+}
+
+fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().map(u8::to_ascii_lowercase)
+}

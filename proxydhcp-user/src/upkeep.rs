@@ -1,0 +1,185 @@
+//! What goes on beside the service: asking the resolver, and putting its answers into service.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{interval, sleep, sleep_until, timeout};
+use tracing::warn;
+
+use crate::names::Names;
+use crate::resolve::{self, Lookup, REVERSE_LOOKUPS};
+use crate::service::Service;
+
+/// How long the resolver may take for all names together. What it has not answered by then has
+/// failed.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// How long a reload waits for it where no node would be served otherwise.
+const EMPTY_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long after a round some names of which have failed these are asked for again.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Answers of this time are put into service together.
+const TOGETHER: Duration = Duration::from_millis(100);
+
+/// How often it is looked for names of clients that are too old.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Asks for the names that the hosts file lacks, whenever the files were read and when some could
+/// not be asked for, and puts the answers into service as they come.
+pub(crate) async fn names(service: Arc<Service>) {
+    let asked = || service.with_names(|names, _| names.asked());
+    let failed = || {
+        let failed = service.with_names(|names, _| names.failed());
+        failed.into_iter().map(|failed| failed.name).collect()
+    };
+    let mut told = String::new();
+    let mut wanted = asked();
+    loop {
+        tokio::select! {
+            () = round(&service, wanted) => tell(&service, &mut told),
+            () = service.reloaded.notified() => {
+                wanted = asked();
+                continue;
+            }
+        }
+        wanted = tokio::select! {
+            () = service.reloaded.notified() => asked(),
+            () = sleep(RETRY) => failed(),
+        };
+    }
+}
+
+/// Tells the log which names have no address, unless it has been told.
+fn tell(service: &Service, told: &mut String) {
+    let names = service.names_status().to_string();
+    if names != *told {
+        names.lines().for_each(|line| warn!("{line}"));
+        *told = names;
+    }
+}
+
+/// Asks for all these names.
+async fn round(service: &Service, names: Vec<String>) {
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    let mut left: HashSet<_> = names.iter().cloned().collect();
+    let mut answers = resolve::addresses(names).boxed();
+    let mut pace = Pace::default();
+    while !left.is_empty() {
+        tokio::select! {
+            answer = answers.next() => {
+                let Some((name, answer)) = answer else { break };
+                left.remove(&name);
+                if service.with_names(|names, _| names.answer(&name, answer)) {
+                    pace.news();
+                }
+            }
+            () = pace.due() => pace.rejoin(service).await,
+            () = sleep_until(deadline) => break,
+        }
+    }
+    service.with_names(|names, _| {
+        for name in left {
+            names.answer(&name, out_of_time(LIMIT));
+        }
+    });
+    if pace.is_pending() {
+        pace.rejoin(service).await;
+    }
+}
+
+/// Asks for all names at once, for as long as a reload can wait.
+pub(crate) async fn ask_for_all(names: &mut Names) {
+    let mut answers = resolve::addresses(names.asked()).boxed();
+    let ask = async {
+        while let Some((name, answer)) = answers.next().await {
+            names.answer(&name, answer);
+        }
+    };
+    // What is not answered is still to be asked for.
+    let _ = timeout(EMPTY_LIMIT, ask).await;
+}
+
+fn out_of_time<T>(limit: Duration) -> Lookup<T> {
+    Lookup::Failed(format!("the name server has not answered within {limit:?}"))
+}
+
+/// Looks up the names of clients without a record, and puts those that lead to one into service.
+pub(crate) async fn strangers(service: Arc<Service>, mut waiting: Receiver<Ipv4Addr>) {
+    let mut lookups = FuturesUnordered::new();
+    let mut pace = Pace::default();
+    let mut sweep = interval(SWEEP);
+    loop {
+        tokio::select! {
+            address = waiting.recv(), if lookups.len() < REVERSE_LOOKUPS => {
+                // The other end is gone when the service is.
+                let Some(address) = address else { return };
+                let now = Instant::now();
+                if service.with_names(|_, looked_up| looked_up.is_to_be_asked(address, now)) {
+                    lookups.push(async move { (address, resolve::name(address).await) });
+                }
+            }
+            Some((address, answer)) = lookups.next() => {
+                let now = Instant::now();
+                if service.with_names(|_, looked_up| looked_up.answer(address, answer, now)) {
+                    pace.news();
+                }
+            }
+            () = pace.due() => pace.rejoin(&service).await,
+            _ = sweep.tick() => {
+                let now = Instant::now();
+                if service.with_names(|_, looked_up| looked_up.forget_old(now)) {
+                    pace.news();
+                }
+            }
+        }
+    }
+}
+
+/// Puts news into service some time after the first of them, together with those that follow: on
+/// large tables, at intervals that leave time for other things.
+struct Pace {
+    due: Option<tokio::time::Instant>,
+    wait: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            due: None,
+            wait: TOGETHER,
+        }
+    }
+}
+
+impl Pace {
+    fn news(&mut self) {
+        let due = tokio::time::Instant::now() + self.wait;
+        self.due.get_or_insert(due);
+    }
+
+    fn is_pending(&self) -> bool {
+        self.due.is_some()
+    }
+
+    async fn due(&self) {
+        match self.due {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn rejoin(&mut self, service: &Service) {
+        self.due = None;
+        let started = Instant::now();
+        // What is wrong is in the log and in the status.
+        let _ = service.rejoin().await;
+        self.wait = TOGETHER.max(2 * started.elapsed());
+    }
+}
