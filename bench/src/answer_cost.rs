@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp::generation::{Generation, Policy};
+use proxydhcp::loaders::Loaders;
 use proxydhcp::program::{Duty, KernelTables, Program};
 use proxydhcp::table::{self, Sources, Table};
 use proxydhcp_lab::xdp::{self, action};
@@ -80,6 +81,7 @@ fn load(files: &Files) -> Result<Program> {
         config: files.config.clone(),
         hosts: files.hosts.clone(),
         tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
         suffixes: Vec::new(),
     };
     let table = Table::of_files(Arc::new(table::Files::read(&sources)?));

@@ -283,4 +283,4 @@ fn is_blank(bytes: &[u8; NAMES_LEN]) -> bool {
 const NAMES_AT: usize = offset_of!(Bootp, sname);
 
 /// Their length.
-const NAMES_LEN: usize = offset_of!(Bootp, cookie) - NAMES_AT;
+pub(crate) const NAMES_LEN: usize = offset_of!(Bootp, cookie) - NAMES_AT;

@@ -2,9 +2,9 @@
 
 use crate::frame::{Frame, MAX_OFFSET};
 use crate::headers::{self, Datagram};
-use crate::nodes::{Client, Lines, Nodes, Target};
+use crate::nodes::{Client, Lines, Nodes};
 use crate::options::{self, Facts};
-use crate::template::{Loader, Template, UUID_LEN};
+use crate::template::{Template, UUID_LEN};
 
 /// What a judgement looks things up in.
 pub trait Tables {
@@ -14,9 +14,8 @@ pub trait Tables {
     /// The node table, or `None` while none is installed.
     fn nodes(&self) -> Option<&Self::Lines>;
 
-    /// The template for `target`'s WinPE, or `None` where there is none, which is a fault of the
-    /// tables.
-    fn template(&self, target: Target, loader: Loader, uuid: bool) -> Option<&Template>;
+    /// Template `number` of a bank, or `None` where there is none, which is a fault of the tables.
+    fn template(&self, bank: u32, number: u32) -> Option<&Template>;
 }
 
 /// All that turns a request into its reply.
@@ -150,8 +149,8 @@ pub fn judge<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Answer
     if datagram.bootp_len > MAX_PLAIN {
         return Err(Stop::Unusual);
     }
-    let facts = options::walk(frame, &datagram)?;
-    let answer = decide(datagram, facts, client, tables)?;
+    let facts = options::walk(frame, &datagram, &nodes)?;
+    let answer = decide(datagram, facts, client, &nodes, tables)?;
     // Last, because it is the costly one. What fails may yet be sound: a sender on this machine
     // leaves the checksum to hardware that is not there.
     if !headers::is_udp_checksum_right(frame, &answer.datagram) {
@@ -166,16 +165,23 @@ pub(crate) fn decide<'t, T: Tables>(
     datagram: Datagram,
     facts: Facts,
     client: Client,
+    nodes: &Nodes<'_, T::Lines>,
     tables: &'t T,
 ) -> Result<Answer<'t>, Stop> {
-    let target = client.node().ok_or(Stop::Refuse(Reason::Unknown))?;
-    let template = tables
-        .template(target, facts.loader, facts.uuid.is_some())
-        .ok_or(Stop::Unusual)?;
+    let Some(target) = client.node() else {
+        return Err(if client.is_to_be_looked_up() {
+            Stop::Unusual
+        } else {
+            Stop::Refuse(Reason::Unknown)
+        });
+    };
+    let uuid = facts.uuid.filter(|_| nodes.echoes());
+    let number = nodes.template(target.winpe(), facts.loader, uuid.is_some());
+    let template = tables.template(target.bank(), number);
     Ok(Answer {
         datagram,
-        template,
-        uuid: facts.uuid,
+        template: template.ok_or(Stop::Refuse(Reason::Unknown))?,
+        uuid,
     })
 }
 

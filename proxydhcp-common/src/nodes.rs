@@ -8,7 +8,9 @@
 //! It is not a BPF hash map because those cost a system call for each node at a reload, some 70
 //! bytes more per node, and two dependent cache misses at each request instead of one.
 
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::template::Loader;
 
 /// Entries in a bucket.
 pub const SLOTS: usize = 8;
@@ -20,10 +22,7 @@ pub const PROBES: u32 = 2;
 ///
 /// A bucket's entry `i` is `keys[i]`, an IPv4 address in network byte order as it lies in memory,
 /// and `targets[i]`, a [`Target`] or 0 for "no entry"; entries are filled from the front.
-///
-/// The header has the number of buckets less one in `keys[0]` and, in `targets[0]`, the target of
-/// clients that no entry names (0: such clients are not served).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C, align(64))]
 pub struct Line {
     /// The entries' addresses.
@@ -35,21 +34,6 @@ pub struct Line {
 impl Line {
     /// A line's size in bytes.
     pub const SIZE: usize = size_of::<Self>();
-
-    /// The table's first line.
-    #[must_use]
-    pub const fn header(buckets: u32, unknown: Option<Target>) -> Self {
-        let mut line = Self {
-            keys: [0; SLOTS],
-            targets: [0; SLOTS],
-        };
-        line.keys[0] = buckets.wrapping_sub(1);
-        line.targets[0] = match unknown {
-            Some(target) => target.0,
-            None => 0,
-        };
-        line
-    }
 
     /// The target of `key` as it is stored, or 0.
     ///
@@ -77,20 +61,56 @@ impl Line {
     }
 }
 
+/// Client architectures that there can be a loader for: 0 to 47, of IANA's "Processor Architecture
+/// Types" (RFC 4578, section 2.1, began the list).
+pub const ARCHITECTURES: usize = 48;
+
+/// The first line of a table: what is the same for all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(64))]
+pub struct Header {
+    /// The number of buckets, a power of two, less one.
+    pub mask: u32,
+    /// The target of clients that no entry names; 0: they are refused.
+    pub unknown: u32,
+    /// For each architecture the number of its loader plus one; 0: its clients are refused.
+    pub loaders: [u8; ARCHITECTURES],
+    /// How many loaders there are: each WinPE has two templates for each.
+    pub loader_count: u8,
+    /// 1: replies echo the UUID (option 97) and the boot item (in option 43) of requests; 0: never.
+    pub echoes: u8,
+    /// Zeros.
+    pub reserved: [u8; 6],
+}
+
+impl Header {
+    /// The header as a line of the table.
+    #[must_use]
+    pub fn line(self) -> Line {
+        zerocopy::transmute!(self)
+    }
+}
+
 /// What an address stands for: one of this host's own addresses, or a node with its WinPE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target(u32);
 
 impl Target {
     const PRESENT: u32 = 1 << 31;
-    const LOCAL: u32 = 1 << 30;
+    const NO_NODE: u32 = 1 << 30;
     const BANK: u32 = 1 << 29;
 
     /// The largest number of a WinPE that an entry holds.
     pub const MAX_WINPE: u32 = Self::BANK - 1;
 
     /// An address of this host.
-    pub const HOST: Self = Self(Self::PRESENT | Self::LOCAL);
+    pub const HOST: Self = Self(Self::PRESENT | Self::NO_NODE);
+
+    /// A client that is to be refused.
+    pub const DENIED: Self = Self(Self::PRESENT | Self::NO_NODE | 1);
+
+    /// A client that userspace is to look up: the fast path hands its requests up.
+    pub const ASK: Self = Self(Self::PRESENT | Self::NO_NODE | 2);
 
     /// A node that boots WinPE number `winpe`, whose templates lie in `bank` (0 or 1).
     ///
@@ -149,20 +169,15 @@ pub const fn hash(address: [u8; 4]) -> u32 {
 #[derive(Debug)]
 pub struct Nodes<'t, L: ?Sized> {
     lines: &'t L,
-    mask: u32,
-    unknown: u32,
+    header: &'t Header,
 }
 
 impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
     /// Opens the table that `lines` holds, or `None` where it has no header.
     #[inline(always)]
     pub fn open(lines: &'t L) -> Option<Self> {
-        let header = lines.line(0)?;
-        Some(Self {
-            lines,
-            mask: header.keys[0],
-            unknown: header.targets[0],
-        })
+        let header = zerocopy::transmute_ref!(lines.line(0)?);
+        Some(Self { lines, header })
     }
 
     /// Whether `address` is one of this host's own.
@@ -175,7 +190,30 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
     #[inline(always)]
     pub fn client(&self, address: [u8; 4]) -> Client {
         let entry = self.search(address, Line::entry);
-        Client(entry | (self.unknown & ones_if_zero(entry)))
+        Client(entry | (self.header.unknown & ones_if_zero(entry)))
+    }
+
+    /// The loader for clients of this architecture, or `None` where there is none.
+    #[inline(always)]
+    pub fn loader(&self, architecture: u16) -> Option<Loader> {
+        let loader = self.header.loaders.get(usize::from(architecture))?;
+        Some(Loader(loader.checked_sub(1)?))
+    }
+
+    /// Whether replies echo the UUID and the boot item of requests.
+    #[inline(always)]
+    pub fn echoes(&self) -> bool {
+        self.header.echoes != 0
+    }
+
+    /// The number of a template within its bank.
+    #[inline(always)]
+    pub fn template(&self, winpe: u32, loader: Loader, uuid: bool) -> u32 {
+        winpe
+            .wrapping_mul(u32::from(self.header.loader_count))
+            .wrapping_add(u32::from(loader.0))
+            .wrapping_mul(2)
+            .wrapping_add(u32::from(uuid))
     }
 
     /// The target of `address` as it is stored, or 0, by a search of each line.
@@ -184,7 +222,7 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
         let key = u32::from_ne_bytes(address);
         let first = hash(address);
         for probe in 0..PROBES {
-            let index = first.wrapping_add(probe) & self.mask;
+            let index = first.wrapping_add(probe) & self.header.mask;
             let Some(line) = self.lines.line(index.wrapping_add(1)) else {
                 return 0;
             };
@@ -212,9 +250,17 @@ impl Client {
     #[inline(always)]
     #[must_use]
     pub const fn node(self) -> Option<Target> {
-        match Target(self.0) {
-            Target(0) | Target::HOST => None,
-            target => Some(target),
+        if self.0 & (Target::PRESENT | Target::NO_NODE) == Target::PRESENT {
+            Some(Target(self.0))
+        } else {
+            None
         }
+    }
+
+    /// Whether userspace is to look it up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_to_be_looked_up(self) -> bool {
+        self.0 == Target::ASK.0
     }
 }

@@ -3,6 +3,7 @@
 use crate::frame::Frame;
 use crate::headers::Datagram;
 use crate::judge::{Reason, Stop};
+use crate::nodes::{Lines, Nodes};
 use crate::template::{Loader, UUID_LEN};
 
 /// The options this project reads or writes.
@@ -59,7 +60,11 @@ struct Found {
 ///
 /// [`Stop::Refuse`] with the rule that is broken; [`Stop::Unusual`] for what needs the full walk.
 #[inline(always)]
-pub fn walk<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Facts, Stop> {
+pub fn walk<F: Frame, L: Lines + ?Sized>(
+    frame: &F,
+    datagram: &Datagram,
+    nodes: &Nodes<'_, L>,
+) -> Result<Facts, Stop> {
     let found = find(frame, datagram)?;
     match frame.at::<3>(found.message_type) {
         Some([code::MESSAGE_TYPE, 1, REQUEST]) => {}
@@ -70,7 +75,7 @@ pub fn walk<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Facts, Stop> {
         _ => return Err(Stop::Refuse(Reason::VendorClass)),
     }
     Ok(Facts {
-        loader: loader(frame, &found)?,
+        loader: loader(frame, &found, nodes)?,
         uuid: match frame.at::<{ 2 + UUID_LEN }>(found.uuid) {
             Some([code::UUID, 17, uuid @ ..]) => Some(*uuid),
             _ => None,
@@ -135,11 +140,15 @@ fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
 
 /// The loader for the architecture that option 93 names, or else option 60.
 #[inline(always)]
-fn loader<F: Frame>(frame: &F, found: &Found) -> Result<Loader, Stop> {
+fn loader<F: Frame, L: Lines + ?Sized>(
+    frame: &F,
+    found: &Found,
+    nodes: &Nodes<'_, L>,
+) -> Result<Loader, Stop> {
     const NONE: Stop = Stop::Refuse(Reason::Architecture);
     match frame.at::<4>(found.architecture) {
         Some(&[code::ARCHITECTURE, len @ (2..), high, low]) if len % 2 == 0 => {
-            match Loader::for_architecture(u16::from_be_bytes([high, low])) {
+            match nodes.loader(u16::from_be_bytes([high, low])) {
                 Some(loader) => Ok(loader),
                 // The first of the list that has a loader counts: the full walk reads on.
                 None if len > 2 => Err(Stop::Unusual),
@@ -148,7 +157,7 @@ fn loader<F: Frame>(frame: &F, found: &Found) -> Result<Loader, Stop> {
         }
         _ => match frame.at::<{ 2 + CLASS_LEN }>(found.vendor_class) {
             Some([code::VENDOR_CLASS, (20..), class @ ..]) => class_architecture(class)
-                .and_then(Loader::for_architecture)
+                .and_then(|number| nodes.loader(number))
                 .ok_or(NONE),
             _ => Err(NONE),
         },

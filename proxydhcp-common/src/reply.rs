@@ -5,9 +5,9 @@ use core::mem;
 use crate::PORT;
 use crate::checksum::Sum;
 use crate::frame::{Frame, NoRoom};
-use crate::headers::{self, Datagram, IP_LEN, IpUdp, UDP_LEN};
+use crate::headers::{self, Datagram, IP_LEN, IpUdp, NAMES_LEN, UDP_LEN};
 use crate::judge::Answer;
-use crate::template::{BODY_AT, MIN_BODY, SERVER_ID_AT, Template, UUID_AT, UUID_LEN, WORD};
+use crate::template::{BODY_AT, MAX_BODY, MIN_BODY, SERVER_ID_AT, Template, UUID_AT, UUID_LEN};
 use crate::wire::{Bootp, Ethernet, Ipv4};
 
 /// What keeps a reply from being written.
@@ -101,23 +101,57 @@ fn write_bootp<F: Frame>(frame: &mut F, answer: &Answer<'_>) -> Option<Sum> {
     Some(sum)
 }
 
-/// Copies the template's body to `at`, word by word: BPF has no other way that is quick.
+/// Copies the template's body to `at`: `sname` and `file` at once, and so the options of the shortest
+/// reply that PXE allows; what follows in ever smaller pieces.
 #[inline(always)]
 fn copy_body<F: Frame>(frame: &mut F, at: usize, template: &Template) -> Option<()> {
-    let (head, tail) = template.body.split_first_chunk::<MIN_BODY>()?;
-    let (to, _) = frame.at_mut::<MIN_BODY>(at)?.as_chunks_mut::<WORD>();
-    for (to, from) in to.iter_mut().zip(head.as_chunks::<WORD>().0) {
-        *to = *from;
+    let (body, len) = (&template.body, usize::from(template.len));
+    copy::<NAMES_LEN, F>(frame, at, body, 0)?;
+    let mut done = NAMES_LEN;
+    if len >= MIN_BODY {
+        copy::<{ MIN_BODY - NAMES_LEN }, F>(frame, at, body, NAMES_LEN)?;
+        done = MIN_BODY;
     }
-    let mut from = MIN_BODY;
-    for word in tail.as_chunks::<WORD>().0 {
-        if from >= usize::from(template.len) {
-            break;
-        }
-        *frame.at_mut::<WORD>(at + from)? = *word;
-        from += WORD;
+    while done + WORD <= len {
+        copy::<WORD, F>(frame, at, body, done)?;
+        done += WORD;
+    }
+    if len & 4 != 0 {
+        *frame.at_mut::<4>(at + done)? = *piece(body, done)?;
+        done += 4;
+    }
+    if len & 2 != 0 {
+        *frame.at_mut::<2>(at + done)? = *piece(body, done)?;
+        done += 2;
+    }
+    if len & 1 != 0 {
+        *frame.at_mut::<1>(at + done)? = *piece(body, done)?;
     }
     Some(())
+}
+
+/// What is quickest to copy: BPF has no instruction that copies more.
+const WORD: usize = 8;
+
+/// Copies `N` bytes of the body, which lie at `from`, word by word.
+#[inline(always)]
+fn copy<const N: usize, F: Frame>(
+    frame: &mut F,
+    at: usize,
+    body: &[u8; MAX_BODY],
+    from: usize,
+) -> Option<()> {
+    let (to, _) = frame.at_mut::<N>(at + from)?.as_chunks_mut::<WORD>();
+    let (words, _) = piece::<N>(body, from)?.as_chunks();
+    for (to, word) in to.iter_mut().zip(words) {
+        *to = *word;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn piece<const N: usize>(body: &[u8; MAX_BODY], at: usize) -> Option<&[u8; N]> {
+    body.get(at..)?.first_chunk()
 }
 
 #[inline(always)]

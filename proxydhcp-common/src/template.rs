@@ -9,7 +9,8 @@
 //!         patched  └──────────────── body ────────── patched ──── patched ───────────────┘
 //! ```
 //!
-//! Without a UUID, option 252 follows 60 at once.
+//! Without a UUID, option 252 follows 60 at once. The format of xCAT's own daemon has neither 60 nor
+//! 97, and no zeros at its end.
 
 use zerocopy::{Immutable, IntoBytes};
 
@@ -25,14 +26,12 @@ pub const UUID_AT: usize = SERVER_ID_AT + 4 + 11 + 2;
 /// Length of option 97's value: a type byte and the UUID (RFC 4578, section 2.3).
 pub const UUID_LEN: usize = 17;
 
-/// The shortest body: BOOTP messages have at least 300 bytes (RFC 1542, section 2.1).
+/// The shortest body that PXE allows: BOOTP messages have at least 300 bytes (RFC 1542, section
+/// 2.1). xCAT's format has shorter ones.
 pub const MIN_BODY: usize = 300 - BODY_AT;
 
 /// The longest body: no client needs to take more than 548 bytes of BOOTP (RFC 2131, section 2).
 pub const MAX_BODY: usize = 548 - BODY_AT;
-
-/// A body's length is a multiple of this, filled up with zeros, so that it is copied in words.
-pub const WORD: usize = 8;
 
 /// A reply, less what is patched in. 512 bytes: eight cache lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoBytes, Immutable)]
@@ -40,7 +39,7 @@ pub const WORD: usize = 8;
 pub struct Template {
     /// siaddr, the TFTP server; 0.0.0.0 stands for the address the client asked.
     pub siaddr: [u8; 4],
-    /// The length of `body` in use: [`MIN_BODY`] to [`MAX_BODY`], a multiple of [`WORD`].
+    /// The length of `body` in use, in bytes, more than 192; zeros follow.
     pub len: u16,
     /// The folded one's-complement sum of `body` ([`crate::checksum::Sum::fold`]).
     pub sum: u16,
@@ -53,42 +52,7 @@ impl Template {
     pub const SIZE: usize = size_of::<Self>();
 }
 
-/// The boot loaders a WinPE has, by the firmware that runs them.
+/// One of the boot loaders that each WinPE has, by its number from 0 on. Which clients it is for
+/// stands in the table's [`Header`](crate::nodes::Header).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loader {
-    /// PC BIOS.
-    Bios = 0,
-    /// UEFI on x64.
-    Uefi = 1,
-}
-
-impl Loader {
-    /// All loaders, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::Bios, Self::Uefi];
-
-    /// The loader for a client of architecture `number` (RFC 4578, section 2.1, and its erratum:
-    /// 7 and 9 both are UEFI x64), or `None` where there is none.
-    #[inline(always)]
-    #[must_use]
-    pub const fn for_architecture(number: u16) -> Option<Self> {
-        match number {
-            0 => Some(Self::Bios),
-            7 | 9 => Some(Self::Uefi),
-            _ => None,
-        }
-    }
-}
-
-/// Templates of one WinPE: two for each loader.
-pub const PER_WINPE: u32 = 4;
-
-const _: () = assert!(PER_WINPE as usize == 2 * Loader::ALL.len());
-
-/// The number of a template within its bank.
-#[inline(always)]
-#[must_use]
-pub const fn number(winpe: u32, loader: Loader, uuid: bool) -> u32 {
-    winpe
-        .wrapping_mul(PER_WINPE)
-        .wrapping_add(2 * loader as u32 + uuid as u32)
-}
+pub struct Loader(pub u8);

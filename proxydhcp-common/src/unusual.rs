@@ -47,15 +47,16 @@ pub fn judge<'t, T: Tables>(
     let packet = make_plain(frame, &nodes, mac)?;
     let datagram = headers::admit(frame, &packet)?;
     let gathered = Gathered::from(frame, &datagram)?;
-    let boot_item = gathered.vendor.boot_item();
+    let boot_item = gathered.vendor.boot_item().filter(|_| nodes.echoes());
     let answer = decide(
         datagram,
-        gathered.facts()?,
+        gathered.facts(&nodes)?,
         nodes.client(packet.source),
+        &nodes,
         tables,
     )
     .map_err(|stop| match stop {
-        // A target without templates; the tables are at fault, the client is not served.
+        // Whoever is to look it up is beside the packets' way.
         Stop::Unusual => Stop::Refuse(Reason::Unknown),
         stop => stop,
     })?;
@@ -233,7 +234,7 @@ impl Gathered {
         Ok(())
     }
 
-    fn facts(&self) -> Result<Facts, Stop> {
+    fn facts<L: Lines + ?Sized>(&self, nodes: &Nodes<'_, L>) -> Result<Facts, Stop> {
         if self.message_type.len != 1 || self.message_type.get() != [REQUEST] {
             return Err(Stop::Refuse(Reason::MessageType));
         }
@@ -241,23 +242,25 @@ impl Gathered {
             return Err(Stop::Refuse(Reason::VendorClass));
         }
         Ok(Facts {
-            loader: self.loader().ok_or(Stop::Refuse(Reason::Architecture))?,
+            loader: self
+                .loader(nodes)
+                .ok_or(Stop::Refuse(Reason::Architecture))?,
             uuid: (self.uuid.len == UUID_LEN).then_some(self.uuid.bytes),
         })
     }
 
     /// The first architecture that has a loader counts. An option 93 of odd or no length counts as
     /// absent; then the vendor class tells.
-    fn loader(&self) -> Option<Loader> {
+    fn loader<L: Lines + ?Sized>(&self, nodes: &Nodes<'_, L>) -> Option<Loader> {
         let list = &self.architectures;
         if list.len == 0 || !list.len.is_multiple_of(2) {
             let class = self.vendor_class.get().first_chunk::<CLASS_LEN>()?;
-            return Loader::for_architecture(class_architecture(class)?);
+            return nodes.loader(class_architecture(class)?);
         }
         let (numbers, _) = list.get().as_chunks::<2>();
         numbers
             .iter()
-            .find_map(|number| Loader::for_architecture(u16::from_be_bytes(*number)))
+            .find_map(|number| nodes.loader(u16::from_be_bytes(*number)))
     }
 }
 

@@ -15,14 +15,17 @@ use proptest::sample::Index;
 use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::judge::{Reason, Stop, Tables, judge};
-use proxydhcp_common::nodes::{Line, Target};
-use proxydhcp_common::template::{Loader, MAX_BODY, Template, number};
+use proxydhcp_common::nodes::{Header, Line, Target};
+use proxydhcp_common::template::{MAX_BODY, Template};
 use proxydhcp_common::{reply, unusual};
 use proxydhcp_lab::corpus::{mend_checksums, requests};
 use proxydhcp_lab::{Checksum, RequestFrame, SERVER_ADDRESS};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// The loaders' numbers.
+const BIOS: u8 = 0;
+const UEFI: u8 = 1;
 
 /// One node, one host address, and templates that can be told apart.
 struct Fixture {
@@ -42,8 +45,8 @@ impl Fixture {
             bucket.targets[slot] = target.stored();
         }
         Self {
-            lines: [Line::header(1, None), bucket],
-            templates: Loader::ALL
+            lines: [header(), bucket],
+            templates: [BIOS, UEFI]
                 .into_iter()
                 .flat_map(|loader| [template(loader, false), template(loader, true)])
                 .collect(),
@@ -51,10 +54,27 @@ impl Fixture {
     }
 }
 
+/// One bucket; the architectures that there is a loader for; what requests have is echoed.
+fn header() -> Line {
+    let mut loaders = [0; 48];
+    loaders[0] = 1 + BIOS;
+    loaders[7] = 1 + UEFI;
+    loaders[9] = 1 + UEFI;
+    let header = Header {
+        mask: 0,
+        unknown: 0,
+        loaders,
+        loader_count: 2,
+        echoes: 1,
+        reserved: [0; 6],
+    };
+    header.line()
+}
+
 /// As userspace encodes it: cookie, 53, 54, 60, 97 if asked for, and the end.
-fn template(loader: Loader, uuid: bool) -> Template {
+fn template(loader: u8, uuid: bool) -> Template {
     let mut body = [0; MAX_BODY];
-    body[64] = b'0' + loader as u8;
+    body[64] = b'0' + loader;
     let mut options = vec![99, 130, 83, 99, 53, 1, 5, 54, 4, 0, 0, 0, 0, 60, 9];
     options.extend(b"PXEClient");
     if uuid {
@@ -65,7 +85,7 @@ fn template(loader: Loader, uuid: bool) -> Template {
     body[192..][..options.len()].copy_from_slice(&options);
     Template {
         siaddr: [0; 4],
-        len: 256 + 8 * loader as u16,
+        len: 256 + 8 * u16::from(loader),
         sum: Sum::default().bytes(&body).fold(),
         body,
     }
@@ -78,9 +98,8 @@ impl Tables for Fixture {
         Some(&self.lines)
     }
 
-    fn template(&self, target: Target, loader: Loader, uuid: bool) -> Option<&Template> {
-        self.templates
-            .get(number(target.winpe(), loader, uuid) as usize)
+    fn template(&self, _bank: u32, number: u32) -> Option<&Template> {
+        self.templates.get(number as usize)
     }
 }
 
@@ -181,7 +200,7 @@ fn a_reply_that_does_not_fit_leaves_the_request_whole() {
     let mut answer = judge(&slice, &tables).unwrap();
     let long = Template {
         len: MAX_BODY as u16,
-        ..template(Loader::Uefi, true)
+        ..template(UEFI, true)
     };
     answer.template = &long;
     assert_eq!(reply::write(&mut slice, &answer), Err(reply::Fault::NoRoom));

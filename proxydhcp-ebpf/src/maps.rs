@@ -5,8 +5,8 @@ use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, XskMap};
 use aya_ebpf::macros::btf_map;
 use proxydhcp_common::counters::Counts;
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::nodes::{Line, Lines, Target};
-use proxydhcp_common::template::{self, Loader, Template};
+use proxydhcp_common::nodes::{Line, Lines};
+use proxydhcp_common::template::Template;
 
 /// BPF_F_MMAPABLE, so that userspace fills a table by writing memory, and BPF_F_INNER_MAP, so that
 /// tables of any size take each other's place (Linux 5.10).
@@ -53,9 +53,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn template(&self, target: Target, loader: Loader, uuid: bool) -> Option<&Template> {
-        let number = template::number(target.winpe(), loader, uuid);
-        TEMPLATES.get_value(target.bank(), &number)
+    fn template(&self, bank: u32, number: u32) -> Option<&Template> {
+        TEMPLATES.get_value(bank, &number)
     }
 }
 

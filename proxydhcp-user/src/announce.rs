@@ -2,14 +2,16 @@
 
 use tracing::info;
 
+use crate::loaders::Loaders;
 use crate::table::{Table, news};
 
 /// Logs the loaders and the BCD of each node that is new in `new`, or served otherwise than by
 /// `old`, in the words of xCAT's daemon. That one tells them at each request; here the kernel
-/// answers, and which of its two loaders a node asks for is not known before.
-pub(crate) fn announce(old: &Table, new: &Table) {
+/// answers, and which of its loaders a node asks for is not known before.
+pub(crate) fn announce(old: &Table, new: &Table, loaders: &Loaders) {
     for (name, winpe) in news(old, new) {
-        for loader in [winpe.bios_loader(), winpe.uefi_loader()] {
+        for loader in loaders.paths() {
+            let loader = winpe.loader(loader);
             info!("The boot loader path for node {name} is {loader}");
         }
         info!("The BCD path for node {name} is {}", winpe.bcd());

@@ -8,7 +8,7 @@ use proxydhcp_common::judge::{Reason, Stop, judge};
 use proxydhcp_common::nodes::Nodes;
 use proxydhcp_common::{headers, reply, unusual};
 
-use crate::generation::{ASK, Generation};
+use crate::generation::Generation;
 
 /// Makes the frame in `buffer`'s first `len` bytes its own reply and returns the reply's length.
 /// For `mac` and `vouched` see [`unusual::judge`].
@@ -44,7 +44,7 @@ fn note(frame: &Slice<'_>, tables: &Generation) -> Option<()> {
     let nodes = Nodes::open(tables.lines())?;
     let packet = headers::locate(frame, &nodes).ok()?;
     let client = headers::admit(frame, &packet).ok()?.client;
-    if nodes.client(client).node() == Some(ASK) {
+    if nodes.client(client).is_to_be_looked_up() {
         strangers.note(client.into());
     }
     Some(())

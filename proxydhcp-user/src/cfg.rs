@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::loaders::Loaders;
 use crate::winpe::{WinPe, WinPeError, WinPes};
 
 pub mod file;
@@ -148,14 +149,14 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CfgError> {
 
 /// Parses a file's bytes. A record that is not sound is refused and the others are kept; of several
 /// with one name the last is. A last part of less than a record is left out.
-pub fn parse<'a>(bytes: &'a [u8], tftp_root: &Path) -> Records<'a> {
+pub fn parse<'a>(bytes: &'a [u8], tftp_root: &Path, loaders: &Loaders) -> Records<'a> {
     let (chunks, _) = bytes.as_chunks::<RECORD>();
     let mut parsed = Records {
         records: Vec::with_capacity(chunks.len()),
         positions: HashMap::with_capacity(chunks.len()),
         ..Records::default()
     };
-    let mut winpes = WinPes::new(tftp_root);
+    let mut winpes = WinPes::new(tftp_root, loaders);
     let mut position = 0;
     let mut denied = Vec::new();
     for (number, chunk) in (1..).zip(chunks) {

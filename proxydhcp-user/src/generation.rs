@@ -6,23 +6,13 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::nodes::{Line, PROBES, SLOTS, Target, hash};
-use proxydhcp_common::template::{Loader, Template, number};
+use proxydhcp_common::nodes::{ARCHITECTURES, Header, Line, PROBES, SLOTS, Target, hash};
+use proxydhcp_common::template::Template;
 
 use crate::loaders::Loaders;
 use crate::strangers::Strangers;
 use crate::table::Table;
 use crate::template::{self, TemplateError};
-
-/// What a client's address stands for that no record leads to, where it is to be looked up.
-///
-/// Like [`DENIED`], it is a node without templates. The fast path, in the kernel too, takes a request
-/// without a template for unusual, and leaves it to the full judgement in userspace, which refuses it
-/// as that of an unknown client.
-pub(crate) const ASK: Target = Target::node(Target::MAX_WINPE, 0);
-
-/// What the address of a node stands for whose record is refused.
-const DENIED: Target = Target::node(Target::MAX_WINPE - 1, 0);
 
 /// What becomes of clients without a record.
 #[derive(Clone, Debug, Default)]
@@ -52,10 +42,10 @@ pub struct Policy {
 /// `--reply-format`: how replies are laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ReplyFormat {
-    /// As PXE has it
+    /// All that PXE asks for: options 60 and 97, and at least 300 bytes
     #[default]
     Pxe,
-    /// As xCAT's own daemon has it
+    /// The very bytes of xCAT's own daemon: without options 60 and 97, and no longer than need be
     Xcat,
 }
 
@@ -85,7 +75,7 @@ impl Generation {
     ) -> Result<Self, TemplateError> {
         let mut templates = Vec::new();
         for winpe in table.winpes() {
-            templates.extend(template::encode(winpe, policy.next_server)?);
+            templates.extend(template::encode(winpe, policy)?);
         }
         let bank = 1 - previous.bank;
         let node = |winpe: usize| {
@@ -100,17 +90,17 @@ impl Generation {
         let entries = || {
             let local = local.iter().map(|&address| (address, Target::HOST));
             let nodes = table.nodes().map(|n| (n.address, node(n.winpe)));
-            let denied = denied.iter().map(|&address| (address, DENIED));
+            let denied = denied.iter().map(|&address| (address, Target::DENIED));
             local.chain(nodes).chain(denied)
         };
         let (unknown, strangers) = match &policy.unknown {
             Unknown::Ignore => (None, None),
             Unknown::Default => (Some(node(0)), None),
-            Unknown::Lookup(strangers) => (Some(ASK), Some(Arc::clone(strangers))),
+            Unknown::Lookup(strangers) => (Some(Target::ASK), Some(Arc::clone(strangers))),
         };
         let mut buckets = (entries().count() * 2 / SLOTS).next_power_of_two();
         let lines = loop {
-            match fill(buckets, unknown, entries()) {
+            match fill(header(unknown, policy), buckets, entries()) {
                 Some(lines) => break lines,
                 // Half full on average; where too many fell together, room parts them.
                 None => buckets *= 2,
@@ -153,22 +143,38 @@ impl Tables for Generation {
         Some(&self.lines)
     }
 
-    fn template(&self, target: Target, loader: Loader, uuid: bool) -> Option<&Template> {
-        let number = number(target.winpe(), loader, uuid);
+    fn template(&self, _bank: u32, number: u32) -> Option<&Template> {
         self.templates.get(usize::try_from(number).ok()?)
+    }
+}
+
+/// What is the same for all nodes; the mask is set when the table's size is known.
+fn header(unknown: Option<Target>, policy: &Policy) -> Header {
+    let mut loaders = [0; ARCHITECTURES];
+    for (to, index) in loaders.iter_mut().zip(policy.loaders.indexes()) {
+        *to = index.map_or(0, |index| index + 1);
+    }
+    Header {
+        mask: 0,
+        unknown: unknown.map_or(0, Target::stored),
+        loaders,
+        // A few at most.
+        loader_count: u8::try_from(policy.loaders.paths().len()).unwrap_or(u8::MAX),
+        echoes: u8::from(policy.reply_format == ReplyFormat::Pxe),
+        reserved: [0; 6],
     }
 }
 
 /// Fills a node table of `buckets`, a power of two, or gives up where an address finds no place in
 /// its buckets. An address that comes twice keeps its first target.
 fn fill(
+    header: Header,
     buckets: usize,
-    unknown: Option<Target>,
     entries: impl Iterator<Item = (Ipv4Addr, Target)>,
 ) -> Option<Vec<Line>> {
     let mask = u32::try_from(buckets).ok()?.wrapping_sub(1);
     let mut lines = vec![Line::default(); 1 + buckets];
-    *lines.first_mut()? = Line::header(mask.wrapping_add(1), unknown);
+    *lines.first_mut()? = Header { mask, ..header }.line();
     for (address, target) in entries {
         place(&mut lines, mask, address, target)?;
     }
@@ -236,19 +242,19 @@ mod tests {
             Generation::next(&Generation::default(), &Table::empty(), &[], &policy).unwrap();
         let target = node(first.lines(), [10, 0, 0, 2]).unwrap();
         assert_eq!((target.winpe(), target.bank()), (0, 1));
-        assert!(first.template(target, Loader::Uefi, true).is_some());
+        assert_eq!(first.templates().len(), 4);
         let second = Generation::next(&first, &Table::empty(), &[], &policy).unwrap();
         assert_eq!((second.number, second.bank), (2, 0));
     }
 
     #[test]
-    fn who_is_to_be_looked_up_or_denied_has_no_template() {
+    fn who_is_to_be_looked_up_or_denied_is_no_node() {
         let table = table(&[("bad", ".."), ("a", "")], "10.0.0.2 a\n10.0.0.3 bad");
         let lookup = Unknown::Lookup(Arc::new(Strangers::new().0));
-        for (unknown, stranger) in [
-            (Unknown::Ignore, None),
-            (Unknown::Default, Some(Target::node(0, 1))),
-            (lookup, Some(ASK)),
+        for (unknown, stranger, looked_up) in [
+            (Unknown::Ignore, None, false),
+            (Unknown::Default, Some(Target::node(0, 1)), false),
+            (lookup, None, true),
         ] {
             let policy = Policy {
                 unknown,
@@ -257,15 +263,12 @@ mod tests {
             let first = Generation::next(&Generation::default(), &table, &[], &policy).unwrap();
             let target = |last| node(first.lines(), [10, 0, 0, last]);
             assert_eq!((target(2), target(9)), (Some(Target::node(0, 1)), stranger));
-            let denied = stranger.map(|_| DENIED);
-            assert_eq!(target(3), denied);
-            for target in [ASK, DENIED] {
-                for loader in Loader::ALL {
-                    assert!(first.template(target, loader, true).is_none());
-                }
-            }
+            assert_eq!(target(3), None);
+            let nodes = Nodes::open(first.lines()).unwrap();
+            let is_looked_up = |last| nodes.client([10, 0, 0, last]).is_to_be_looked_up();
+            assert_eq!([2, 3, 9].map(is_looked_up), [false, false, looked_up]);
             assert!(!is_local(first.lines(), [10, 0, 0, 3]));
-            assert_eq!(first.strangers().is_some(), stranger == Some(ASK));
+            assert_eq!(first.strangers().is_some(), looked_up);
         }
     }
 
@@ -278,7 +281,8 @@ mod tests {
         ) {
             let of = |address: u32| Ipv4Addr::from(address);
             let filled = entries.iter().map(|(a, w)| (of(*a), Target::node(*w, 1)));
-            let Some(lines) = fill(1 << buckets, None, filled) else {
+            let header = header(None, &Policy::default());
+            let Some(lines) = fill(header, 1 << buckets, filled) else {
                 // A bucket that is full has eight entries.
                 prop_assert!(entries.len() > SLOTS);
                 return Ok(());

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::winpe::FILE_FIELD_TEXT;
+use proxydhcp_common::nodes::ARCHITECTURES;
 
-/// Architectures that a client may have here: 0 to 47. The numbers are IANA's "Processor
-/// Architecture Types" (RFC 4578, section 2.1, began the list).
-pub const ARCHITECTURES: u16 = 48;
+use crate::winpe::FILE_FIELD_TEXT;
 
 /// How many different loaders there may be.
 pub const MAX_PATHS: usize = 8;
@@ -22,7 +20,7 @@ const DEFAULTS: [(u16, &str); 3] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaders {
     paths: Vec<String>,
-    indexes: [Option<u8>; ARCHITECTURES as usize],
+    indexes: [Option<u8>; ARCHITECTURES],
 }
 
 /// What is to differ from the defaults for one architecture.
@@ -77,7 +75,10 @@ impl Change {
     ///
     /// See [`LoaderError`].
     pub fn parse(architecture: &str, path: &str) -> Result<Self, LoaderError> {
-        let number = architecture.parse().ok().filter(|&at| at < ARCHITECTURES);
+        let number = architecture
+            .parse()
+            .ok()
+            .filter(|&at: &u16| usize::from(at) < ARCHITECTURES);
         Ok(Self {
             architecture: number
                 .ok_or_else(|| LoaderError::Architecture(architecture.to_owned()))?,
@@ -103,7 +104,7 @@ impl Loaders {
         all.extend(changed);
 
         let mut paths: Vec<String> = Vec::new();
-        let mut indexes = [None; ARCHITECTURES as usize];
+        let mut indexes = [None; ARCHITECTURES];
         for (architecture, path) in all {
             let Some(path) = path else { continue };
             let index = paths.iter().position(|known| known == path);
@@ -127,8 +128,14 @@ impl Loaders {
         &self.paths
     }
 
+    /// The longest of them: a WinPE's folder must leave room for it.
+    pub fn longest(&self) -> &str {
+        let longest = self.paths.iter().max_by_key(|path| path.len());
+        longest.map_or("", String::as_str)
+    }
+
     /// For each architecture, by its number, the index of its path in [`Self::paths`].
-    pub fn indexes(&self) -> &[Option<u8>; ARCHITECTURES as usize] {
+    pub fn indexes(&self) -> &[Option<u8>; ARCHITECTURES] {
         &self.indexes
     }
 }
@@ -137,7 +144,7 @@ impl Default for Loaders {
     fn default() -> Self {
         let none = || Self {
             paths: Vec::new(),
-            indexes: [None; ARCHITECTURES as usize],
+            indexes: [None; ARCHITECTURES],
         };
         // The defaults are neither twice nor too many.
         Self::with(&[]).unwrap_or_else(|_| none())

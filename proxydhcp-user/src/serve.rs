@@ -173,6 +173,7 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
             config: args.config.clone(),
             hosts: args.hosts.clone(),
             tftp_root: args.tftp_root.clone(),
+            loaders: args.loaders.clone(),
             suffixes: args.suffixes.clone(),
         },
         policy: Policy {

@@ -126,7 +126,7 @@ impl Service {
             in_service.push(Served::start(interface, program, &tables)?);
         }
         if settings.announces {
-            announce(&Table::empty(), &table);
+            announce(&Table::empty(), &table, &settings.policy.loaders);
         }
         memory::give_back();
         Ok(Self {

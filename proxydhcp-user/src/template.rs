@@ -3,9 +3,10 @@
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode, UnknownOption};
 use dhcproto::{Encodable, Encoder};
 use proxydhcp_common::checksum::Sum;
-use proxydhcp_common::template::{BODY_AT, Loader, MAX_BODY, MIN_BODY, Template, UUID_LEN, WORD};
+use proxydhcp_common::template::{BODY_AT, MAX_BODY, MIN_BODY, Template, UUID_LEN};
 use std::net::Ipv4Addr;
 
+use crate::generation::{Policy, ReplyFormat};
 use crate::winpe::WinPe;
 
 /// Option 252: the path of the BCD, for Windows' boot manager.
@@ -27,19 +28,19 @@ pub enum TemplateError {
     TooLong(String),
 }
 
-/// The templates of one WinPE, in the order of [`proxydhcp_common::template::number`].
+/// What is left free for the echo of a boot item.
+const BOOT_ITEM: usize = 8;
+
+/// The templates of one WinPE, in the order of [`proxydhcp_common::nodes::Nodes::template`].
 ///
 /// # Errors
 ///
 /// See [`TemplateError`].
-pub fn encode(
-    winpe: &WinPe,
-    next_server: Option<Ipv4Addr>,
-) -> Result<Vec<Template>, TemplateError> {
-    let mut templates = Vec::with_capacity(2 * Loader::ALL.len());
-    for loader in Loader::ALL {
+pub fn encode(winpe: &WinPe, policy: &Policy) -> Result<Vec<Template>, TemplateError> {
+    let mut templates = Vec::with_capacity(2 * policy.loaders.paths().len());
+    for loader in policy.loaders.paths() {
         for uuid in [false, true] {
-            templates.push(encode_one(winpe, loader, uuid, next_server)?);
+            templates.push(encode_one(winpe, loader, uuid, policy)?);
         }
     }
     Ok(templates)
@@ -47,11 +48,11 @@ pub fn encode(
 
 fn encode_one(
     winpe: &WinPe,
-    loader: Loader,
+    loader: &str,
     uuid: bool,
-    next_server: Option<Ipv4Addr>,
+    policy: &Policy,
 ) -> Result<Template, TemplateError> {
-    let message = message(winpe, loader, uuid);
+    let message = message(winpe, loader, uuid, policy.reply_format);
     let mut bytes = Vec::with_capacity(BODY_AT + MAX_BODY);
     message
         .encode(&mut Encoder::new(&mut bytes))
@@ -61,9 +62,12 @@ fn encode_one(
         })?;
     let too_long = || TemplateError::TooLong(winpe.path().to_owned());
     let encoded = bytes.get(BODY_AT..).unwrap_or_default();
-    let len = encoded.len().next_multiple_of(WORD).max(MIN_BODY);
-    // One word is left for the echo of a boot item.
-    if len > MAX_BODY - WORD {
+    let len = match policy.reply_format {
+        // In whole words, which are the quickest to copy.
+        ReplyFormat::Pxe => encoded.len().next_multiple_of(8).max(MIN_BODY),
+        ReplyFormat::Xcat => encoded.len(),
+    };
+    if len > MAX_BODY - BOOT_ITEM {
         return Err(too_long());
     }
     let mut body = [0; MAX_BODY];
@@ -71,7 +75,7 @@ fn encode_one(
         .ok_or_else(too_long)?
         .copy_from_slice(encoded);
     Ok(Template {
-        siaddr: next_server.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
+        siaddr: policy.next_server.unwrap_or(Ipv4Addr::UNSPECIFIED).octets(),
         len: u16::try_from(len).map_err(|_| too_long())?,
         sum: Sum::default().bytes(&body).fold(),
         body,
@@ -80,21 +84,21 @@ fn encode_one(
 
 /// The reply with zeros for what is patched in. Options are encoded by rising code, which puts the
 /// patched ones where [`proxydhcp_common::template`] says; `layout` tests that they are there.
-fn message(winpe: &WinPe, loader: Loader, uuid: bool) -> Message {
+fn message(winpe: &WinPe, loader: &str, uuid: bool, format: ReplyFormat) -> Message {
     let mut message = Message::default();
-    let file = match loader {
-        Loader::Bios => winpe.bios_loader(),
-        Loader::Uefi => winpe.uefi_loader(),
-    };
     let mut bcd = winpe.bcd().into_bytes();
     bcd.push(0);
-    message.set_opcode(Opcode::BootReply).set_fname_str(file);
+    message
+        .set_opcode(Opcode::BootReply)
+        .set_fname_str(winpe.loader(loader));
     let options = message.opts_mut();
     options.insert(DhcpOption::MessageType(MessageType::Ack));
     options.insert(DhcpOption::ServerIdentifier(Ipv4Addr::UNSPECIFIED));
-    options.insert(DhcpOption::ClassIdentifier(b"PXEClient".to_vec()));
-    if uuid {
-        options.insert(DhcpOption::ClientMachineIdentifier(vec![0; UUID_LEN]));
+    if format == ReplyFormat::Pxe {
+        options.insert(DhcpOption::ClassIdentifier(b"PXEClient".to_vec()));
+        if uuid {
+            options.insert(DhcpOption::ClientMachineIdentifier(vec![0; UUID_LEN]));
+        }
     }
     options.insert(DhcpOption::Unknown(UnknownOption::new(
         OptionCode::from(BCD_OPTION),
@@ -106,11 +110,14 @@ fn message(winpe: &WinPe, loader: Loader, uuid: bool) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proxydhcp_common::template::{SERVER_ID_AT, UUID_AT, number};
+    use proxydhcp_common::template::{SERVER_ID_AT, UUID_AT};
     use std::path::Path;
 
+    use crate::loaders::Loaders;
+
     fn winpe(path: &str) -> WinPe {
-        WinPe::parse(path.as_bytes(), Path::new("/tftpboot")).unwrap()
+        let loaders = Loaders::default();
+        WinPe::parse(path.as_bytes(), Path::new("/tftpboot"), &loaders).unwrap()
     }
 
     fn at(template: &Template, offset: usize, len: usize) -> &[u8] {
@@ -119,14 +126,13 @@ mod tests {
 
     #[test]
     fn layout() {
-        let templates = encode(&winpe("winboot/a"), None).unwrap();
-        for loader in Loader::ALL {
-            for uuid in [false, true] {
-                let template = &templates[number(0, loader, uuid) as usize];
-                let file: &[u8] = match loader {
-                    Loader::Bios => b"winboot/a/Boot/pxeboot.0\0",
-                    Loader::Uefi => b"winboot/a/Boot/bootmgfw.efi\0",
-                };
+        let templates = encode(&winpe("winboot/a"), &Policy::default()).unwrap();
+        let files: [&[u8]; 2] = [
+            b"winboot/a/Boot/pxeboot.0\0",
+            b"winboot/a/Boot/bootmgfw.efi\0",
+        ];
+        for (templates, file) in templates.chunks(2).zip(files) {
+            for (template, uuid) in templates.iter().zip([false, true]) {
                 assert_eq!(at(template, 108, file.len()), file);
                 assert_eq!(at(template, 236, 9), [99, 130, 83, 99, 53, 1, 5, 54, 4]);
                 assert_eq!(at(template, SERVER_ID_AT, 4), [0; 4]);
@@ -149,15 +155,32 @@ mod tests {
     #[test]
     fn the_longest_path_that_is_served_fits() {
         let longest = winpe(&"x".repeat(109));
-        let last = encode(&longest, None).unwrap().pop().unwrap();
+        let last = encode(&longest, &Policy::default()).unwrap().pop().unwrap();
         assert_eq!(last.body[64 + 126], b'i');
         assert_eq!(last.body[64 + 127], 0);
-        assert!(usize::from(last.len) <= MAX_BODY - WORD);
+        assert!(usize::from(last.len) <= MAX_BODY - BOOT_ITEM);
+    }
+
+    #[test]
+    fn xcats_format_has_what_its_daemon_sends_and_no_more() {
+        let policy = Policy {
+            reply_format: ReplyFormat::Xcat,
+            ..Policy::default()
+        };
+        let templates = encode(&winpe("winboot/a"), &policy).unwrap();
+        let options =
+            b"\x63\x82\x53\x63\x35\x01\x05\x36\x04\0\0\0\0\xfc\x13winboot/a/Boot/BCD\0\xff";
+        for template in templates {
+            assert_eq!(at(&template, 236, options.len()), options);
+            assert_eq!(usize::from(template.len), 192 + options.len());
+        }
     }
 
     #[test]
     fn the_shortest_reply_has_300_bytes() {
-        let template = encode(&WinPe::default(), None).unwrap().remove(0);
+        let template = encode(&WinPe::default(), &Policy::default())
+            .unwrap()
+            .remove(0);
         assert_eq!(usize::from(template.len), 300 - BODY_AT);
     }
 }

@@ -5,10 +5,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-/// The loader of BIOS clients, below a WinPE's folder.
-pub const BIOS_LOADER: &str = "Boot/pxeboot.0";
-/// The loader of UEFI clients, below a WinPE's folder.
-pub const UEFI_LOADER: &str = "Boot/bootmgfw.efi";
+use crate::loaders::Loaders;
+
 /// The boot configuration data that both loaders read, below a WinPE's folder.
 pub const BCD: &str = "Boot/BCD";
 
@@ -44,13 +42,15 @@ pub enum WinPeError {
     Parent(String),
     /// The longest loader's file name would not fit in the BOOTP file field.
     #[error(
-        "the WinPE path {path} makes {UEFI_LOADER} a file name of {length} characters, \
+        "the WinPE path {path} makes {loader} a file name of {length} characters, \
          and a reply holds {FILE_FIELD_TEXT}; rename the WinPE, {} shorter",
         .length - FILE_FIELD_TEXT
     )]
     TooLong {
         /// The path as it would be served.
         path: String,
+        /// The longest loader's path below it.
+        loader: String,
         /// Length of the file name, in bytes.
         length: usize,
     },
@@ -60,9 +60,9 @@ impl WinPe {
     /// Takes a path as `winpepath` has it: relative to the TFTP root, or absolute and within it.
     ///
     /// # Errors
-    /// See [`WinPeError`]. A path that only the BIOS loader's name would fit behind is refused too:
-    /// which loader a client needs is not known before it asks.
-    pub fn parse(path: &[u8], tftp_root: &Path) -> Result<Self, WinPeError> {
+    /// See [`WinPeError`]. A path that only some loaders' names would fit behind is refused too:
+    /// which one a client needs is not known before it asks.
+    pub fn parse(path: &[u8], tftp_root: &Path, loaders: &Loaders) -> Result<Self, WinPeError> {
         let path = str::from_utf8(path).map_err(|_| WinPeError::NotText)?;
         if path.chars().any(char::is_control) {
             return Err(WinPeError::Control);
@@ -85,9 +85,15 @@ impl WinPe {
             "/"
         };
         let path = format!("{relative}{slash}");
-        let length = path.len() + UEFI_LOADER.len().max(BIOS_LOADER.len());
+        // The BCD's path has a field of its own, of 255 bytes.
+        let loader = loaders.longest();
+        let length = path.len() + loader.len();
         if length > FILE_FIELD_TEXT {
-            return Err(WinPeError::TooLong { path, length });
+            return Err(WinPeError::TooLong {
+                path,
+                loader: loader.to_owned(),
+                length,
+            });
         }
         Ok(Self(path.into()))
     }
@@ -97,14 +103,10 @@ impl WinPe {
         &self.0
     }
 
-    /// File name of the BIOS loader, at most [`FILE_FIELD_TEXT`] bytes.
-    pub fn bios_loader(&self) -> String {
-        format!("{}{BIOS_LOADER}", self.0)
-    }
-
-    /// File name of the UEFI loader, at most [`FILE_FIELD_TEXT`] bytes.
-    pub fn uefi_loader(&self) -> String {
-        format!("{}{UEFI_LOADER}", self.0)
+    /// File name of a loader, one of those that it was parsed with: at most [`FILE_FIELD_TEXT`]
+    /// bytes.
+    pub fn loader(&self, loader: &str) -> String {
+        format!("{}{loader}", self.0)
     }
 
     /// File name of the BCD, for option 252.
@@ -118,16 +120,18 @@ impl WinPe {
 pub(crate) struct WinPes<'a> {
     pub(crate) list: Vec<WinPe>,
     tftp_root: &'a Path,
+    loaders: &'a Loaders,
     // A site has few WinPEs: most records repeat a text that was judged before.
     texts: HashMap<&'a [u8], usize>,
     indexes: HashMap<WinPe, usize>,
 }
 
 impl<'a> WinPes<'a> {
-    pub(crate) fn new(tftp_root: &'a Path) -> Self {
+    pub(crate) fn new(tftp_root: &'a Path, loaders: &'a Loaders) -> Self {
         Self {
             list: vec![WinPe::default()],
             tftp_root,
+            loaders,
             texts: HashMap::new(),
             indexes: HashMap::from([(WinPe::default(), 0)]),
         }
@@ -138,7 +142,7 @@ impl<'a> WinPes<'a> {
         if let Some(&index) = self.texts.get(path) {
             return Ok(index);
         }
-        let winpe = WinPe::parse(path, self.tftp_root)?;
+        let winpe = WinPe::parse(path, self.tftp_root, self.loaders)?;
         let next = self.list.len();
         let index = *self.indexes.entry(winpe).or_insert_with_key(|winpe| {
             self.list.push(winpe.clone());
@@ -176,7 +180,7 @@ mod tests {
     use super::*;
 
     fn parse(path: &str) -> Result<WinPe, WinPeError> {
-        WinPe::parse(path.as_bytes(), Path::new("/tftpboot"))
+        WinPe::parse(path.as_bytes(), Path::new("/tftpboot"), &Loaders::default())
     }
 
     #[test]
@@ -184,8 +188,8 @@ mod tests {
         for path in ["", "/tftpboot", "/tftpboot/", "//tftpboot//"] {
             let winpe = parse(path).unwrap();
             assert_eq!(winpe, WinPe::default());
-            assert_eq!(winpe.bios_loader(), "Boot/pxeboot.0");
-            assert_eq!(winpe.uefi_loader(), "Boot/bootmgfw.efi");
+            assert_eq!(winpe.loader("Boot/pxeboot.0"), "Boot/pxeboot.0");
+            assert_eq!(winpe.loader("Boot/bootmgfw.efi"), "Boot/bootmgfw.efi");
             assert_eq!(winpe.bcd(), "Boot/BCD");
         }
     }
@@ -202,8 +206,11 @@ mod tests {
         for path in paths {
             let winpe = parse(path).unwrap();
             assert_eq!(winpe.path(), "winboot/x/");
-            assert_eq!(winpe.bios_loader(), "winboot/x/Boot/pxeboot.0");
-            assert_eq!(winpe.uefi_loader(), "winboot/x/Boot/bootmgfw.efi");
+            assert_eq!(winpe.loader("Boot/pxeboot.0"), "winboot/x/Boot/pxeboot.0");
+            assert_eq!(
+                winpe.loader("Boot/bootmgfw.efi"),
+                "winboot/x/Boot/bootmgfw.efi"
+            );
             assert_eq!(winpe.bcd(), "winboot/x/Boot/BCD");
         }
     }
@@ -211,10 +218,20 @@ mod tests {
     #[test]
     fn the_root_may_be_deep_or_the_file_system_itself() {
         let deep = Path::new("/srv/tftp/");
-        assert_eq!(WinPe::parse(b"/srv/tftp/w", deep).unwrap().path(), "w/");
-        assert!(WinPe::parse(b"/srv", deep).is_err());
-        assert!(WinPe::parse(b"/srv/w", deep).is_err());
-        assert_eq!(WinPe::parse(b"/w", Path::new("/")).unwrap().path(), "w/");
+        assert_eq!(
+            WinPe::parse(b"/srv/tftp/w", deep, &Loaders::default())
+                .unwrap()
+                .path(),
+            "w/"
+        );
+        assert!(WinPe::parse(b"/srv", deep, &Loaders::default()).is_err());
+        assert!(WinPe::parse(b"/srv/w", deep, &Loaders::default()).is_err());
+        assert_eq!(
+            WinPe::parse(b"/w", Path::new("/"), &Loaders::default())
+                .unwrap()
+                .path(),
+            "w/"
+        );
     }
 
     #[test]
@@ -255,7 +272,7 @@ mod tests {
         assert_eq!(parse("winboot/\nx"), Err(WinPeError::Control));
         assert_eq!(parse("winboot/\u{85}x"), Err(WinPeError::Control));
         assert_eq!(
-            WinPe::parse(b"winboot/\xff", Path::new("/tftpboot")),
+            WinPe::parse(b"winboot/\xff", Path::new("/tftpboot"), &Loaders::default()),
             Err(WinPeError::NotText)
         );
         assert_eq!(parse("winboot/ä b").unwrap().path(), "winboot/ä b/");
@@ -264,7 +281,7 @@ mod tests {
     #[test]
     fn the_longest_loader_decides_how_long_a_path_may_be() {
         let longest = parse(&"x".repeat(109)).unwrap();
-        assert_eq!(longest.uefi_loader().len(), 127);
+        assert_eq!(longest.loader("Boot/bootmgfw.efi").len(), 127);
         let error = parse(&format!("{}/", "x".repeat(110))).unwrap_err();
         assert!(
             matches!(error, WinPeError::TooLong { length: 128, .. }),
@@ -282,9 +299,13 @@ mod tests {
         // Only what is sent counts.
         let root = format!("/{}", "r".repeat(120));
         assert_eq!(
-            WinPe::parse(format!("{root}/x").as_bytes(), Path::new(&root))
-                .unwrap()
-                .path(),
+            WinPe::parse(
+                format!("{root}/x").as_bytes(),
+                Path::new(&root),
+                &Loaders::default()
+            )
+            .unwrap()
+            .path(),
             "x/"
         );
     }
@@ -295,8 +316,8 @@ mod tests {
             if let Ok(winpe) = parse(&path) {
                 prop_assert!(winpe.path().is_empty() || winpe.path().ends_with('/'));
                 prop_assert!(!winpe.path().starts_with('/'));
-                prop_assert!(winpe.uefi_loader().len() <= FILE_FIELD_TEXT);
-                prop_assert!(winpe.bios_loader().len() <= FILE_FIELD_TEXT);
+                prop_assert!(winpe.loader("Boot/bootmgfw.efi").len() <= FILE_FIELD_TEXT);
+                prop_assert!(winpe.loader("Boot/pxeboot.0").len() <= FILE_FIELD_TEXT);
             }
         }
     }

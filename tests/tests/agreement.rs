@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp::generation::{Generation, Policy, Unknown};
+use proxydhcp::loaders::Loaders;
 use proxydhcp::program::{Duty, KernelTables, Program};
 use proxydhcp::strangers::Strangers;
 use proxydhcp::table::{Files, Sources, Table};
@@ -51,6 +52,7 @@ impl Pair {
             config: capture::data_path("golden.cfg"),
             hosts: capture::data_path("golden.hosts"),
             tftp_root: PathBuf::from("/tftpboot"),
+            loaders: Loaders::default(),
             suffixes: Vec::new(),
         };
         let table = Table::of_files(Arc::new(Files::read(&sources)?));

@@ -169,7 +169,7 @@ impl Service {
 
     fn tell_of_news(&self, old: &Table, new: &Table) {
         if self.settings.announces {
-            announce(old, new);
+            announce(old, new, &self.settings.policy.loaders);
         }
     }
 

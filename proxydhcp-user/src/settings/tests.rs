@@ -5,12 +5,12 @@ use clap::Args;
 
 use super::*;
 use crate::cli::{self, Cli, ServeArgs};
-use crate::loaders::ARCHITECTURES;
+use proxydhcp_common::nodes::ARCHITECTURES;
 
 const EXAMPLE: &str = include_str!("../../../docs/proxydhcp.toml.example");
 
 const KEYS: &str = "the keys are config, control, hosts, interface, loaders, next-server, path, \
-                    reply-format, tftp-root, unknown, xdp-mode";
+                    reply-format, suffix, tftp-root, unknown, watch, xdp-mode";
 
 fn serve_flags() -> Command {
     ServeArgs::augment_args(Command::new("serve"))
@@ -264,10 +264,10 @@ fn the_example_has_each_key_with_its_default() {
     let (_, table) = text.split_once("\n[loaders]\n").unwrap();
     let numbers = table.lines().filter_map(|line| line.split(' ').next());
     let indexes = Loaders::default().indexes().to_owned();
-    let with_one = (0..ARCHITECTURES).filter(|&at| indexes[usize::from(at)].is_some());
+    let with_one = (0..ARCHITECTURES).filter(|&at| indexes[at].is_some());
     assert!(numbers.eq(with_one.map(|at| at.to_string())), "{table}");
 
-    // As it stands it changes nothing; nor with all its settings, but for the two examples.
+    // As it stands it changes nothing; nor with all its settings, but for the three examples.
     let as_is = SettingsFile::parse(EXAMPLE.as_bytes(), &serve_flags()).unwrap();
     assert_eq!(as_is, SettingsFile::default());
     let without = |args: ServeArgs| {
@@ -278,6 +278,7 @@ fn the_example_has_each_key_with_its_default() {
     let mut all = serve(&text, &[], &[]);
     assert_eq!(all.interfaces, ["eth1", "eth2"]);
     assert!(all.next_server.is_some());
-    (all.interfaces, all.next_server) = (Vec::new(), None);
+    assert_eq!(all.suffixes, ["-ib0", "-pri"]);
+    (all.interfaces, all.suffixes, all.next_server) = (Vec::new(), Vec::new(), None);
     assert_eq!(without(all), without(serve("", &[], &[])));
 }

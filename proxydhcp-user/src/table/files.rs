@@ -10,6 +10,7 @@ use super::join::{self, Claim, Joined};
 use crate::cfg::file::FileError;
 use crate::cfg::{self, CfgError, Refused};
 use crate::hosts::{self, Hosts, Malformed};
+use crate::loaders::Loaders;
 use crate::winpe::WinPe;
 
 /// Where a table comes from.
@@ -21,6 +22,8 @@ pub struct Sources {
     pub hosts: PathBuf,
     /// The folder that the TFTP server serves, such as `/tftpboot`.
     pub tftp_root: PathBuf,
+    /// The loaders that each WinPE has.
+    pub loaders: Loaders,
     /// What the names of a node's other interfaces have after the node's own, such as `-ib0`.
     pub suffixes: Vec<String>,
 }
@@ -125,7 +128,7 @@ impl Files {
     /// listed, and the others are there.
     pub fn read(sources: &Sources) -> Result<Self, LoadError> {
         let config = cfg::read(&sources.config)?;
-        let parsed = cfg::parse(&config, &sources.tftp_root);
+        let parsed = cfg::parse(&config, &sources.tftp_root, &sources.loaders);
         let records_read = config.len() / cfg::RECORD;
         if let Some(first) = parsed.refused.first()
             && !parsed.padded

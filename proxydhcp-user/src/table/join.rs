@@ -140,7 +140,11 @@ mod tests {
     ) -> (Vec<(u8, String)>, Vec<String>, usize) {
         let suffixes: Vec<_> = suffixes.iter().map(ToString::to_string).collect();
         let config = config(names);
-        let records = cfg::parse(&config, Path::new("/tftpboot"));
+        let records = cfg::parse(
+            &config,
+            Path::new("/tftpboot"),
+            &crate::loaders::Loaders::default(),
+        );
         let Joined { mut claims, named } =
             join(&records, &suffixes, &mut Hosts::new(hosts.as_bytes()));
         let conflicts = settle(&mut claims);

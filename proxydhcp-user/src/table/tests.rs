@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::*;
 use crate::cfg::file::FileError;
 use crate::cfg::{CfgError, NAME, RECORD};
+use crate::loaders::Loaders;
 use crate::resolve::Lookup;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data");
@@ -34,6 +35,7 @@ fn load(config: &[u8], hosts: Option<&str>, suffixes: &[&str]) -> Result<Table, 
         config: path("proxydhcp.cfg"),
         hosts: path("hosts"),
         tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
         suffixes: suffixes.iter().map(ToString::to_string).collect(),
     })
 }
@@ -74,6 +76,7 @@ fn the_golden_files_load() {
         config: Path::new(DATA).join("golden.cfg"),
         hosts: Path::new(DATA).join("golden.hosts"),
         tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
         suffixes: Vec::new(),
     };
     let table = load_from(&sources).unwrap();
@@ -126,6 +129,7 @@ fn errors_name_the_file() {
         config: "/nowhere/proxydhcp.cfg".into(),
         hosts: "/etc/hosts".into(),
         tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
         suffixes: Vec::new(),
     };
     let error = load_from(&sources).unwrap_err();
@@ -313,6 +317,7 @@ fn large_tables() {
             config: path("cfg"),
             hosts: path("hosts"),
             tftp_root: "/tftpboot".into(),
+            loaders: Loaders::default(),
             suffixes: Vec::new(),
         };
         for _ in 0..3 {

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
+use crate::loaders::Loaders;
 
 /// Hangs are told, and nothing else: machines are slow at times.
 const SOON: Duration = Duration::from_secs(20);
@@ -24,6 +25,7 @@ impl Place {
             config: folder.path().join("lib/cfg"),
             hosts: folder.path().join("hosts"),
             tftp_root: "/tftpboot".into(),
+            loaders: Loaders::default(),
             suffixes: Vec::new(),
         });
         Self {

@@ -133,6 +133,117 @@ fn nodes_are_sent_to_the_same_files() -> Result<()> {
     })
 }
 
+/// What the original told the client, byte for byte, or `None` where this project differs on
+/// purpose: the tests beside this one have those.
+fn same_bytes(exchange: &Golden) -> Option<&[u8]> {
+    let differs = exchange.architecture == UEFI_ARM
+        || exchange.architecture == UEFI_X64_BY_ERRATUM
+        || [CN002, CN003].contains(&exchange.client);
+    (!differs).then_some(&exchange.reply)
+}
+
+#[test]
+fn in_xcats_format_replies_are_the_originals_bytes() -> Result<()> {
+    let exchanges = golden()?;
+    let same: Vec<_> = exchanges
+        .iter()
+        .filter_map(|exchange| Some((exchange, same_bytes(exchange)?)))
+        .collect();
+    assert_eq!(same.len(), 88);
+    on_every_datapath(|datapath| {
+        let mut site = site(
+            datapath,
+            &["--unknown", "default", "--reply-format", "xcat"],
+        )?;
+        let ask = |(exchange, wanted): &(&Golden, &[u8])| {
+            let reply = site
+                .tap
+                .ask(&request(exchange))
+                .with_context(|| name(exchange))?;
+            let datagram = Datagram::parse(&reply)?;
+            ensure!(
+                datagram.payload == *wanted,
+                "{}:\n{:02x?}\nnot\n{wanted:02x?}",
+                name(exchange),
+                datagram.payload
+            );
+            ensure!(datagram.trailer.is_empty(), "{}: a trailer", name(exchange));
+            datagram.verify_checksums()?;
+            Ok((name(exchange), reply))
+        };
+        same.iter().map(ask).collect()
+    })
+}
+
+/// Architecture 9, and a path without its closing slash: the original's bytes but for the paths.
+#[test]
+fn in_xcats_format_only_the_paths_differ_on_purpose() -> Result<()> {
+    let exchanges = golden()?;
+    let mended: Vec<&Golden> = exchanges
+        .iter()
+        .filter(|exchange| same_bytes(exchange).is_none())
+        .filter(|exchange| exchange.architecture != UEFI_ARM && exchange.client != CN003)
+        .collect();
+    assert_eq!(mended.len(), 21);
+    on_every_datapath(|datapath| {
+        let mut site = site(
+            datapath,
+            &["--unknown", "default", "--reply-format", "xcat"],
+        )?;
+        let ask = |exchange: &&Golden| {
+            let reply = site
+                .tap
+                .ask(&request(exchange))
+                .with_context(|| name(exchange))?;
+            let payload = Datagram::parse(&reply)?.payload.to_vec();
+            let Expected { loader, bcd, .. } = expected(exchange)?;
+            let mut wanted = exchange.reply.get(..108).context("a short reply")?.to_vec();
+            wanted.extend(loader.as_bytes());
+            wanted.resize(236, 0);
+            wanted.extend(exchange.reply.get(236..249).context("a short reply")?);
+            wanted.extend([252, u8::try_from(bcd.len() + 1)?]);
+            wanted.extend(bcd.as_bytes());
+            wanted.extend([0, 255]);
+            ensure!(
+                payload == wanted,
+                "{}:\n{payload:02x?}\nnot\n{wanted:02x?}",
+                name(exchange)
+            );
+            Ok((name(exchange), reply))
+        };
+        mended.iter().map(ask).collect()
+    })
+}
+
+#[test]
+fn loaders_are_those_of_the_settings() -> Result<()> {
+    let settings = "[loaders]\n9 = \"\"\n7 = \"EFI/own.efi\"\n11 = \"Boot/bootaa64.efi\"\n";
+    for datapath in Datapath::ALL {
+        let files = Files::new()?;
+        fs::copy(data_path("golden.cfg"), files.path("proxydhcp.cfg"))?;
+        fs::copy(data_path("golden.hosts"), files.path("hosts"))?;
+        files.write_settings(settings)?;
+        let site = Site::start(datapath, files, &[])?;
+        let mut silence = Silence::with(site, [CN000, CN001]);
+        for exchange in golden()?.iter().filter(|exchange| exchange.client == CN000) {
+            let Expected { bcd, siaddr, .. } = expected(exchange)?;
+            let folder = bcd.strip_suffix("Boot/BCD").context("another BCD")?;
+            for (architecture, loader) in [(7, "EFI/own.efi"), (11, "Boot/bootaa64.efi")] {
+                let request = RequestFrame::edk2(CN000, architecture);
+                let reply = silence.site.tap.ask(&request)?;
+                let expected = Expected {
+                    loader: format!("{folder}{loader}"),
+                    bcd: bcd.clone(),
+                    siaddr,
+                };
+                check_reply(&request.bytes(), &reply, &expected)?;
+            }
+        }
+        silence.refuses(&RequestFrame::edk2(CN000, 9).bytes(), "architecture")?;
+    }
+    Ok(())
+}
+
 #[test]
 fn clients_without_a_record_are_sent_to_the_default_on_demand() -> Result<()> {
     let exchanges = golden()?;
