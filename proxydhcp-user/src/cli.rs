@@ -10,7 +10,10 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::control::DEFAULT_SOCKET;
 use crate::generation::ReplyFormat;
 use crate::loaders::Loaders;
+use crate::probe::ProbeArgs;
 use crate::settings::{SettingsError, SettingsFile};
+use crate::shell::{CompletionsArgs, ManArgs};
+use crate::winpe_files::command::WinPeCommand;
 
 /// Answers the proxyDHCP requests of Windows PE nodes that boot over PXE.
 #[derive(Debug, Parser)]
@@ -57,6 +60,39 @@ Examples:
   proxydhcp status
   proxydhcp status --json | jq '.interfaces[].counters'")]
     Status(StatusArgs),
+    /// Ask a daemon as a client would, and tell its reply: a health check.
+    ///
+    /// Sends a PXE request from this host to port 4011, so this host's address must be that of a
+    /// node, or the daemon serve unknown clients. Exits with 1 when there is no sound reply.
+    #[command(after_help = "\
+Examples:
+  proxydhcp probe 10.0.0.1
+  proxydhcp probe 10.0.0.1 --arch bios --from 10.0.3.7
+  proxydhcp probe 10.0.0.1 --json | jq -r .loader")]
+    Probe(ProbeArgs),
+    /// List and check the WinPEs that clients are sent to, and set one for old firmware.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  proxydhcp winpe list
+  proxydhcp winpe check winpe-a
+  proxydhcp winpe activate winpe-a node1,node2"
+    )]
+    Winpe(WinPeCommand),
+    /// Print what makes a shell complete the command line.
+    #[command(after_help = "\
+Examples:
+  proxydhcp completions bash > /usr/share/bash-completion/completions/proxydhcp
+  proxydhcp completions zsh > /usr/share/zsh/site-functions/_proxydhcp
+  proxydhcp completions fish > /usr/share/fish/vendor_completions.d/proxydhcp.fish")]
+    Completions(CompletionsArgs),
+    /// Print the man page, or write one for each command.
+    #[command(after_help = "\
+Examples:
+  proxydhcp man | man -l -
+  proxydhcp man --dir /usr/local/share/man/man1")]
+    Man(ManArgs),
 }
 
 impl Cli {
@@ -78,7 +114,7 @@ impl Cli {
         let named = Self::from(&flags);
         let file = if named.needs_settings(&flags) {
             let keys = ServeArgs::augment_args(clap::Command::new("serve"));
-            SettingsFile::read(named.command.control().settings.as_deref(), &keys)?
+            SettingsFile::read(named.settings(), &keys)?
         } else {
             SettingsFile::default()
         };
@@ -96,21 +132,33 @@ impl Cli {
         Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// A command that was told where the daemon is does not stumble over a file for the next start.
+    fn settings(&self) -> Option<&std::path::Path> {
+        self.command.control()?.settings.as_deref()
+    }
+
+    /// A command that was told where the daemon is does not stumble over a file for the next start,
+    /// and what has nothing to do with a daemon not over any.
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
+        match self.command {
+            Command::Probe(_) | Command::Completions(_) | Command::Man(_) => return false,
+            Command::Serve(_) | Command::Winpe(_) => return true,
+            _ => {}
+        }
         let socket = flags
             .subcommand()
             .and_then(|(_, of)| of.value_source("socket"));
-        matches!(self.command, Command::Serve(_)) || socket != Some(ValueSource::CommandLine)
+        socket != Some(ValueSource::CommandLine)
     }
 }
 
 impl Command {
-    fn control(&self) -> &ControlArgs {
+    /// The flags that a command has if it asks the daemon, or is it.
+    fn control(&self) -> Option<&ControlArgs> {
         match self {
-            Self::Serve(args) => &args.control,
-            Self::Reload(args) => &args.control,
-            Self::Status(args) => &args.control,
+            Self::Serve(args) => Some(&args.control),
+            Self::Reload(args) => Some(&args.control),
+            Self::Status(args) => Some(&args.control),
+            Self::Probe(_) | Self::Winpe(_) | Self::Completions(_) | Self::Man(_) => None,
         }
     }
 }
@@ -250,4 +298,36 @@ pub enum Unknown {
     /// No answer, but the resolver is asked for the address's name: if it leads to a record, the
     /// client's next try is answered
     Lookup,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The commands, at any depth, whose help has no example that runs them.
+    fn without_example(command: &mut clap::Command, line: &str, found: &mut Vec<String>) {
+        let help = command.render_long_help().to_string();
+        let mut examples = help.lines().skip_while(|line| *line != "Examples:").skip(1);
+        if !examples.any(|example| example.starts_with(&format!("  {line}"))) {
+            found.push(line.to_owned());
+        }
+        for subcommand in command.get_subcommands_mut() {
+            if subcommand.get_name() != "help" {
+                let line = format!("{line} {}", subcommand.get_name());
+                without_example(subcommand, &line, found);
+            }
+        }
+    }
+
+    #[test]
+    fn every_help_is_sound_and_has_an_example() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        let mut found = Vec::new();
+        without_example(&mut command, "proxydhcp", &mut found);
+        assert!(found.is_empty(), "{found:?}");
+    }
 }

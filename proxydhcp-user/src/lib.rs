@@ -10,11 +10,14 @@
 //! [`names`] and [`strangers`] are what [`resolve`] has said, which the upkeep keeps asking.
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
 //! [`control`] its socket, [`status`] what it tells, [`cli`] the commands, whose flags [`settings`]
-//! takes from a file too, and [`xcat`] the daemon in place of xCAT's.
+//! takes from a file too, and [`xcat`] the daemon in place of xCAT's. [`probe`] asks a daemon as a
+//! client does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and
+//! man pages.
 
 pub mod af_xdp;
 mod announce;
 mod answer;
+pub mod arch;
 pub mod cfg;
 pub mod cli;
 pub mod control;
@@ -24,8 +27,10 @@ pub mod interface;
 pub mod loaders;
 mod memory;
 pub mod names;
+pub mod output;
 pub mod pid_file;
 pub mod port;
+pub mod probe;
 pub mod program;
 pub mod raw;
 pub mod resolve;
@@ -33,6 +38,7 @@ pub mod serve;
 pub mod served;
 pub mod service;
 pub mod settings;
+pub mod shell;
 pub mod status;
 pub mod strangers;
 pub mod table;
@@ -40,4 +46,5 @@ pub mod template;
 mod upkeep;
 mod watch;
 pub mod winpe;
+pub mod winpe_files;
 pub mod xcat;

@@ -1,14 +1,15 @@
 //! The `proxydhcp` command.
 
 use std::env;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
+use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
-use proxydhcp::xcat;
+use proxydhcp::{probe, shell, winpe_files, xcat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -31,6 +32,10 @@ fn run() -> Result<ExitCode> {
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
+        Command::Probe(args) => probe::run(&args),
+        Command::Winpe(command) => winpe_files::command::run(&command),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     }
 }
 
@@ -67,11 +72,6 @@ fn reload(args: &ReloadArgs) -> Result<ExitCode> {
     } else {
         ExitCode::from(2)
     })
-}
-
-/// Prints text with one newline at its end. Whoever reads it may have read enough.
-fn print(text: &str) {
-    let _ = writeln!(stdout(), "{}", text.trim_end());
 }
 
 fn status(args: &StatusArgs) -> Result<ExitCode> {

@@ -1,0 +1,315 @@
+//! `proxydhcp probe`: asks a daemon as a client would.
+
+use std::fmt::Write;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use nix::sys::socket::{setsockopt, sockopt::Ipv4RecvErr};
+use proxydhcp_common::PORT;
+use serde::Serialize;
+
+use crate::arch::Architecture;
+use crate::interface::{self, Interface};
+use crate::output::print;
+
+mod message;
+
+pub use message::Answer;
+use message::Asked;
+
+/// The port of firmware that asks with iPXE or by BIOS.
+const BOOTP_CLIENT: u16 = 68;
+
+/// When a request is sent, in twelfths of the time until the probe gives up: the ratio of the first
+/// three tries of UEFI firmware, which sends at 0, 1, 3 and 6 s.
+const TRIES: [u32; 3] = [0, 2, 6];
+const LAST: u32 = 12;
+
+/// Arguments of `probe`.
+#[derive(Clone, Debug, Args)]
+pub struct ProbeArgs {
+    /// The daemon's address
+    #[arg(value_name = "IP")]
+    pub server: Ipv4Addr,
+    /// Ask as this firmware: bios, uefi, or an architecture's number
+    #[arg(long, value_name = "ARCH", default_value = "uefi")]
+    pub arch: Architecture,
+    /// Ask from this address of this host [default: the one that the kernel routes by]
+    #[arg(long, value_name = "IP")]
+    pub from: Option<Ipv4Addr>,
+    /// Give up after this time; three requests are sent in its first half
+    #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Print the reply as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.1..=3600.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "it is a number of seconds, 0.1 to 3600".to_owned())
+}
+
+/// A reply, and how it came.
+#[derive(Clone, Debug, Serialize)]
+pub struct Probed {
+    /// Who was asked.
+    pub server: Ipv4Addr,
+    /// The address that asked.
+    pub client: Ipv4Addr,
+    /// The UDP port that asked.
+    pub port: u16,
+    /// The architecture that was named.
+    pub arch: Architecture,
+    /// Requests that were sent until the reply came.
+    pub tries: usize,
+    /// From the last of them to the reply.
+    pub milliseconds: f64,
+    /// What it says.
+    #[serde(flatten)]
+    pub answer: Answer,
+}
+
+/// Asks, and prints the reply.
+///
+/// # Errors
+///
+/// There was no reply, or it was malformed.
+pub fn run(args: &ProbeArgs) -> Result<ExitCode> {
+    let probed = probe(args)?;
+    print(&if args.json {
+        serde_json::to_string_pretty(&probed)?
+    } else {
+        describe(&probed)
+    });
+    if probed.answer.faults.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        bail!(
+            "the reply is malformed, and clients may not take it: {}",
+            probed.answer.faults.join("; ")
+        )
+    }
+}
+
+fn probe(args: &ProbeArgs) -> Result<Probed> {
+    let interfaces = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(interface::list())?;
+    refuse_own(args.server, &interfaces)?;
+    let client = match args.from {
+        Some(from) => from,
+        None => route(args.server)?,
+    };
+    let mac = interfaces
+        .iter()
+        .find(|interface| interface.addresses.contains(&client))
+        .with_context(|| format!("{client} is no address of this host; see `ip address`"))?
+        .mac;
+    let socket = open(client, args)?;
+    let (xid, request) = message::request(client, mac, args.arch.0)?;
+    let asked = Asked {
+        xid,
+        client,
+        server: args.server,
+        mac,
+    };
+    exchange(&socket, &request, &asked, args)
+}
+
+/// A request from a host to itself goes through the loopback, where no datapath sees it.
+fn refuse_own(server: Ipv4Addr, interfaces: &[Interface]) -> Result<()> {
+    let owner = interfaces
+        .iter()
+        .find(|interface| interface.addresses.contains(&server));
+    let whose = match owner {
+        _ if server.is_loopback() => "a loopback address".to_owned(),
+        Some(interface) => format!("an address of this host itself, on {}", interface.name),
+        None => return Ok(()),
+    };
+    bail!(
+        "{server} is {whose}: what a host sends to itself crosses no interface, so neither the XDP \
+         program nor a packet socket there sees it, and nobody would answer. Probe from another \
+         host, or from a network namespace on the same wire \
+         (`ip netns exec NAME proxydhcp probe {server}`); `proxydhcp status` and \
+         `proxydhcp lookup` work here"
+    )
+}
+
+/// The address that the kernel takes for requests to the server.
+fn route(server: Ipv4Addr) -> Result<Ipv4Addr> {
+    let address = || -> io::Result<SocketAddr> {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((server, PORT))?;
+        socket.local_addr()
+    };
+    match address() {
+        Ok(SocketAddr::V4(address)) => Ok(*address.ip()),
+        Ok(SocketAddr::V6(_)) => bail!("no IPv4 address leads to {server}"),
+        Err(error) => Err(error).with_context(|| {
+            format!("there is no way to {server}; look at `ip route get {server}`")
+        }),
+    }
+}
+
+/// A socket of a port that daemons answer: the one of the firmware that is asked for, or the other.
+fn open(client: Ipv4Addr, args: &ProbeArgs) -> Result<UdpSocket> {
+    let ports = match args.arch {
+        Architecture::BIOS => [BOOTP_CLIENT, PORT],
+        _ => [PORT, BOOTP_CLIENT],
+    };
+    let mut faults = Vec::new();
+    for port in ports {
+        match UdpSocket::bind((client, port)) {
+            Ok(socket) => {
+                socket
+                    .connect((args.server, PORT))
+                    .with_context(|| format!("there is no way to {} from {client}", args.server))?;
+                // Hosts and networks that are not reached are told, too.
+                setsockopt(&socket, Ipv4RecvErr, &true)?;
+                return Ok(socket);
+            }
+            Err(error) => faults.push(match error.kind() {
+                ErrorKind::AddrInUse => {
+                    format!("port {port} is taken: see `ss -lunp 'sport = :{port}'`")
+                }
+                ErrorKind::PermissionDenied => format!("port {port} needs root"),
+                _ => format!("port {port}: {error}"),
+            }),
+        }
+    }
+    bail!(
+        "daemons answer requests from ports 68 and 4011 alone, and neither can be had on \
+         {client}: {}",
+        faults.join("; ")
+    )
+}
+
+fn exchange(socket: &UdpSocket, request: &[u8], asked: &Asked, args: &ProbeArgs) -> Result<Probed> {
+    let started = Instant::now();
+    let ends = TRIES.iter().skip(1).chain([&LAST]);
+    let mut buffer = [0; 2048];
+    let mut strange = 0;
+    for (tries, end) in (1..).zip(ends) {
+        let sent = Instant::now();
+        socket
+            .send(request)
+            .map_err(|error| unreachable(&error, args))?;
+        let until = started + args.timeout * *end / LAST;
+        while let Some(left) = until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
+            socket.set_read_timeout(Some(left))?;
+            let length = match socket.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if is_late(&error) => continue,
+                Err(error) => return Err(unreachable(&error, args)),
+            };
+            let milliseconds = sent.elapsed().as_secs_f64() * 1e3;
+            let bytes = buffer.get(..length).unwrap_or_default();
+            if message::xid(bytes).is_some_and(|xid| xid != asked.xid) {
+                strange += 1;
+                continue;
+            }
+            return Ok(Probed {
+                server: args.server,
+                client: asked.client,
+                port: socket.local_addr()?.port(),
+                arch: args.arch,
+                tries,
+                milliseconds,
+                answer: message::read(bytes, asked),
+            });
+        }
+    }
+    let mut error = no_reply(asked.client, args);
+    if strange > 0 {
+        let _ = write!(
+            error,
+            "; {strange} replies came with an xid that was not asked"
+        );
+    }
+    bail!(error)
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
+
+fn no_reply(client: Ipv4Addr, args: &ProbeArgs) -> String {
+    let ProbeArgs {
+        server,
+        arch,
+        timeout,
+        ..
+    } = args;
+    format!(
+        "no reply from {server} to {client} ({arch}) within {timeout:?}, to {} requests. Is this \
+         host's address in a record, with a loader for the architecture? Run \
+         `proxydhcp lookup {client} --arch {}` on {server}, and `proxydhcp status` before and \
+         after a probe, which tells what became of it. Is there a firewall or NAT between?",
+        TRIES.len(),
+        arch.0
+    )
+}
+
+fn unreachable(error: &io::Error, args: &ProbeArgs) -> anyhow::Error {
+    let server = args.server;
+    match error.kind() {
+        ErrorKind::ConnectionRefused => anyhow::anyhow!(
+            "nobody listens on {server}, port {PORT} (ICMP port unreachable): start \
+             `proxydhcp serve` there; if it runs, a firewall rejects the request"
+        ),
+        ErrorKind::HostUnreachable => anyhow::anyhow!(
+            "{server} is not there (host unreachable): no such machine answers on the wire, or \
+             a router knows no way to it; is the address right, and the machine up?"
+        ),
+        ErrorKind::NetworkUnreachable => {
+            anyhow::anyhow!("there is no way to {server}; look at `ip route get {server}`")
+        }
+        ErrorKind::PermissionDenied => anyhow::anyhow!(
+            "a firewall of this host, or on the way, forbids requests to {server}, port {PORT}"
+        ),
+        _ => anyhow::anyhow!("cannot ask {}: {error}", SocketAddrV4::new(server, PORT)),
+    }
+}
+
+fn describe(probed: &Probed) -> String {
+    let Probed {
+        server,
+        client,
+        port,
+        arch,
+        tries,
+        milliseconds,
+        answer,
+    } = probed;
+    let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+    let address = |address: Option<Ipv4Addr>| shown(&address.map(|address| address.to_string()));
+    format!(
+        "{server} answered {client}, port {port} ({arch}) in {milliseconds:.2} ms, at try {tries}\n\
+         loader        {} (file)\n\
+         BCD           {} (option 252)\n\
+         next server   {} (siaddr: where both are fetched by TFTP)\n\
+         server id     {} (option 54)\n\
+         vendor class  {} (option 60)",
+        shown(&answer.loader),
+        shown(&answer.bcd),
+        address(answer.next_server),
+        address(answer.server_id),
+        shown(&answer.vendor_class),
+    )
+}

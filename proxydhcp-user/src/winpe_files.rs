@@ -1,0 +1,261 @@
+//! The files of the WinPEs below the TFTP root: which there are, and whether clients can boot them.
+//!
+//! A WinPE is a folder `winboot/NAME/`, and the default one lies in the TFTP root itself, in `Boot/`.
+//! A client fetches from there, by TFTP and so by exact names: a loader, `bootmgr.exe` from the root,
+//! the BCD, and the files that the BCD names.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::winpe::{BIOS_LOADER, UEFI_LOADER, WinPe};
+
+mod activate;
+pub mod command;
+mod content;
+mod place;
+
+use content::Kind;
+use place::Root;
+
+/// The folder of the WinPEs that have a name.
+const FOLDER: &str = "winboot";
+/// What the default WinPE is called: its folder.
+const DEFAULT: &str = "Boot";
+/// The boot manager of BIOS clients, which all WinPEs share: in the TFTP root itself.
+const BOOTMGR: &str = "bootmgr.exe";
+
+/// A WinPE's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    /// Its name: of its folder in `winboot/`, or [`DEFAULT`].
+    pub name: String,
+    /// Where it lies, if it can be served.
+    pub winpe: Result<WinPe, String>,
+}
+
+/// Something wrong with a WinPE.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file or folder, below the TFTP root.
+    pub file: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// What was found out about a WinPE.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// Its name.
+    pub name: String,
+    /// Its folder below the TFTP root, as it is to stand in a record.
+    pub path: String,
+    /// The images that it boots, below the TFTP root, with their sizes in bytes.
+    pub images: Vec<Image>,
+    /// What is wrong with it; empty: nothing.
+    pub findings: Vec<Finding>,
+}
+
+/// A file that a WinPE is booted from.
+#[derive(Clone, Debug, Serialize)]
+pub struct Image {
+    /// The file, below the TFTP root.
+    pub file: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// All WinPEs: the default one first, if it has a loader, then the others by name.
+///
+/// # Errors
+///
+/// The TFTP root or its `winboot/` cannot be read.
+pub fn folders(root: &Path) -> Result<Vec<Folder>> {
+    let shown = root.display();
+    if !root.is_dir() {
+        bail!("there is no folder {shown}; name what the TFTP server serves by --tftp-root");
+    }
+    let mut folders = Vec::new();
+    let default = Root(root);
+    if default.has_any_case(BIOS_LOADER) || default.has_any_case(UEFI_LOADER) {
+        folders.push(Folder {
+            name: DEFAULT.to_owned(),
+            winpe: Ok(WinPe::default()),
+        });
+    }
+    let winboot = root.join(FOLDER);
+    let entries = match fs::read_dir(&winboot) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(folders),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", winboot.display()));
+        }
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", winboot.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    folders.extend(names.into_iter().map(|name| named(root, name)));
+    Ok(folders)
+}
+
+/// The WinPE of this name, or with this path below the TFTP root, or with this absolute path.
+///
+/// # Errors
+///
+/// There is no such folder.
+pub fn folder(root: &Path, name: &str) -> Result<Folder> {
+    let folder = if name == DEFAULT {
+        Folder {
+            name: name.to_owned(),
+            winpe: Ok(WinPe::default()),
+        }
+    } else if name.contains('/') {
+        let winpe = WinPe::parse(name.as_bytes(), root)?;
+        Folder {
+            name: name.to_owned(),
+            winpe: Ok(winpe),
+        }
+    } else {
+        named(root, name.to_owned())
+    };
+    if let Ok(winpe) = &folder.winpe
+        && !root.join(winpe.path()).is_dir()
+    {
+        let known: Vec<_> = folders(root)?.into_iter().map(|known| known.name).collect();
+        bail!(
+            "there is no folder {}; there are: {}",
+            root.join(winpe.path()).display(),
+            if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            }
+        );
+    }
+    Ok(folder)
+}
+
+fn named(root: &Path, name: String) -> Folder {
+    let winpe = WinPe::parse(format!("{FOLDER}/{name}").as_bytes(), root);
+    Folder {
+        name,
+        winpe: winpe.map_err(|error| error.to_string()),
+    }
+}
+
+/// Checks the files of a WinPE.
+pub fn check(root: &Path, folder: &Folder) -> Checked {
+    let mut checked = Checked {
+        name: folder.name.clone(),
+        path: format!("{FOLDER}/{}/", folder.name),
+        images: Vec::new(),
+        findings: Vec::new(),
+    };
+    let winpe = match &folder.winpe {
+        Ok(winpe) => winpe,
+        Err(problem) => {
+            checked.findings.push(Finding {
+                file: checked.path.clone(),
+                problem: problem.clone(),
+                remedy: "rename the folder".to_owned(),
+            });
+            return checked;
+        }
+    };
+    winpe.path().clone_into(&mut checked.path);
+    let root = Root(root);
+    let findings = &mut checked.findings;
+    for (file, kind) in [
+        (winpe.bios_loader(), Kind::BootProgram),
+        (winpe.uefi_loader(), Kind::EfiApplication),
+    ] {
+        check_file(root, &file, kind, findings);
+    }
+    check_bootmgr(root, winpe, findings);
+    let bcd = check_file(root, &winpe.bcd(), Kind::Registry, findings);
+    // Without a BCD nobody can tell which files it names: those that genimage makes, most likely.
+    let bcd = bcd.unwrap_or_default();
+    let mut ramdisks = content::paths_in(&bcd, ".sdi");
+    if ramdisks.is_empty() {
+        ramdisks.push(format!("{}Boot/boot.sdi", winpe.path()));
+    }
+    for file in &ramdisks {
+        check_file(root, file, Kind::Ramdisk, findings);
+    }
+    let mut images = content::paths_in(&bcd, ".wim");
+    if images.is_empty() {
+        images = root.images(winpe);
+    }
+    if images.is_empty() {
+        findings.push(Finding {
+            file: format!("{}Boot/WinPE_64.wim", winpe.path()),
+            problem: "there is no image (*.wim) in Boot/ or sources/".to_owned(),
+            remedy: Kind::Image.remedy().to_owned(),
+        });
+    }
+    for file in images {
+        check_file(root, &file, Kind::Image, findings);
+        if let Ok(metadata) = fs::metadata(root.0.join(&file)) {
+            checked.images.push(Image {
+                file,
+                size: metadata.len(),
+            });
+        }
+    }
+    checked
+}
+
+/// Checks a file, and returns its first bytes if it can be read.
+fn check_file(
+    root: Root<'_>,
+    file: &str,
+    kind: Kind,
+    findings: &mut Vec<Finding>,
+) -> Option<Vec<u8>> {
+    let path = root.find(file, kind.remedy(), findings)?;
+    let judged = content::read(&path)
+        .map_err(|error| format!("cannot be read: {error}"))
+        .and_then(|bytes| kind.judge(&bytes).map(|()| bytes));
+    match judged {
+        Ok(bytes) => Some(bytes),
+        Err(problem) => {
+            findings.push(Finding {
+                file: file.to_owned(),
+                problem,
+                remedy: kind.remedy().to_owned(),
+            });
+            None
+        }
+    }
+}
+
+/// genimage makes it in the WinPE's folder, and clients ask for it in the root.
+fn check_bootmgr(root: Root<'_>, winpe: &WinPe, findings: &mut Vec<Finding>) {
+    let made = root.0.join(winpe.path()).join(BOOTMGR);
+    let remedy = if !winpe.path().is_empty() && made.is_file() {
+        let target = root.0.join(BOOTMGR);
+        format!("cp {} {}", place::quoted(&made), place::quoted(&target))
+    } else {
+        Kind::BootManager.remedy().to_owned()
+    };
+    let before = findings.len();
+    check_file(root, BOOTMGR, Kind::BootManager, findings);
+    for finding in findings.iter_mut().skip(before) {
+        if finding.remedy == Kind::BootManager.remedy() {
+            finding.remedy.clone_from(&remedy);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Whether a file is what its name says, by its first bytes.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use object::pe::{
+    IMAGE_FILE_MACHINE_AMD64, IMAGE_NT_OPTIONAL_HDR64_MAGIC, IMAGE_SUBSYSTEM_EFI_APPLICATION,
+    ImageDosHeader, ImageNtHeaders64,
+};
+use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
+
+/// As much of a file as is looked at, in bytes. A BCD is far shorter.
+const HEAD: u64 = 4 << 20;
+
+/// What a file is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A network boot program for BIOS: bytes to be run, without a header.
+    BootProgram,
+    /// An EFI application for x64.
+    EfiApplication,
+    /// `bootmgr.exe`.
+    BootManager,
+    /// A registry hive, as a BCD is.
+    Registry,
+    /// `boot.sdi`.
+    Ramdisk,
+    /// A `.wim`.
+    Image,
+}
+
+impl Kind {
+    /// What is wrong with a file of these first bytes.
+    pub(super) fn judge(self, bytes: &[u8]) -> Result<(), String> {
+        if bytes.is_empty() {
+            return Err("empty".to_owned());
+        }
+        let begins = |magic: &[u8], what: &str| {
+            if bytes.starts_with(magic) {
+                return Ok(());
+            }
+            Err(format!(
+                "no {what}: it does not begin with {}",
+                magic.escape_ascii()
+            ))
+        };
+        match self {
+            Self::BootProgram if bytes.starts_with(b"MZ") => Err(
+                "a Windows or EFI program, and no boot program for BIOS (pxeboot.n12)".to_owned(),
+            ),
+            Self::BootProgram => Ok(()),
+            Self::EfiApplication => efi_application(bytes),
+            Self::BootManager => begins(b"MZ", "Windows program"),
+            Self::Registry => begins(b"regf", "BCD (a registry hive)"),
+            Self::Ramdisk => begins(b"$SDI", "ramdisk image"),
+            Self::Image => begins(b"MSWIM\0\0\0", "WIM image"),
+        }
+    }
+
+    /// How to come by a sound one.
+    pub(super) fn remedy(self) -> &'static str {
+        match self {
+            Self::BootProgram => {
+                "copy it from Windows/Boot/PXE/pxeboot.n12 in the WinPE's image, or make the WinPE \
+                 again with genimage.cmd"
+            }
+            Self::EfiApplication => {
+                "copy it from Windows/Boot/EFI/bootmgfw.efi in the WinPE's image (of x64), or make \
+                 the WinPE again with genimage.cmd"
+            }
+            Self::BootManager => {
+                "copy it from Windows/Boot/PXE/bootmgr.exe in a WinPE's image to the TFTP root"
+            }
+            Self::Registry => "make it again with genimage.cmd, whose third argument is bcdonly",
+            Self::Ramdisk | Self::Image => {
+                "copy it from where genimage.cmd made it, or, if it is there by another name, make \
+                 the BCD again, which names it"
+            }
+        }
+    }
+}
+
+/// The first bytes of a file.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(HEAD).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn efi_application(bytes: &[u8]) -> Result<(), String> {
+    let no_program = |error: object::read::Error| format!("no EFI program: {error}");
+    if optional_header_magic(bytes).map_err(no_program)? != IMAGE_NT_OPTIONAL_HDR64_MAGIC {
+        return Err("a program for 32 bits (PE32), and clients need x64 (PE32+)".to_owned());
+    }
+    let header = ImageDosHeader::parse(bytes).map_err(no_program)?;
+    let mut offset = header.nt_headers_offset().into();
+    let (headers, _) = ImageNtHeaders64::parse(bytes, &mut offset).map_err(no_program)?;
+    let machine = headers.file_header().machine.get(object::LittleEndian);
+    if machine != IMAGE_FILE_MACHINE_AMD64 {
+        return Err(format!(
+            "a program for machine {machine:#06x}, and clients need x64 ({IMAGE_FILE_MACHINE_AMD64:#06x})"
+        ));
+    }
+    let subsystem = headers.optional_header().subsystem();
+    if subsystem != IMAGE_SUBSYSTEM_EFI_APPLICATION {
+        return Err(format!(
+            "no EFI application: its subsystem is {subsystem}, not {IMAGE_SUBSYSTEM_EFI_APPLICATION}"
+        ));
+    }
+    Ok(())
+}
+
+/// The paths in a BCD that end so, relative to the TFTP root, each once. They are UTF-16 among other
+/// data, begin with a backslash and end with a NUL.
+pub(super) fn paths_in(bcd: &[u8], end: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    let units: Vec<Vec<u16>> = [0, 1]
+        .iter()
+        .map(|&skip| {
+            let (pairs, _) = bcd.get(skip..).unwrap_or_default().as_chunks::<2>();
+            pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect()
+        })
+        .collect();
+    for units in units {
+        let is_text = |unit: &u16| (0x20..0x7f).contains(unit);
+        for run in units.split(|unit| !is_text(unit)) {
+            let text = String::from_utf16_lossy(run);
+            let Some(start) = text.find('\\') else {
+                continue;
+            };
+            let path = text.get(start..).unwrap_or_default();
+            if path.to_ascii_lowercase().ends_with(end) {
+                let path = path.replace('\\', "/").trim_start_matches('/').to_owned();
+                if !path.split('/').any(|part| part == "..") && !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+        }
+    }
+    paths
+}

@@ -1,0 +1,154 @@
+//! Whether a TFTP server finds a file: it takes names by the letter, and reads as nobody in
+//! particular.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Finding;
+use crate::winpe::WinPe;
+
+/// All may read.
+const READ: u32 = 0o004;
+/// All may pass through the folder.
+const SEARCH: u32 = 0o001;
+
+/// The TFTP root.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Root<'a>(pub(super) &'a Path);
+
+impl Root<'_> {
+    /// Finds a file below the root and notes what keeps a TFTP server from it. `remedy` is for a file
+    /// that is missing.
+    pub(super) fn find(
+        self,
+        file: &str,
+        remedy: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Option<PathBuf> {
+        let mut note = |at: &Path, problem: String, remedy: String| {
+            let below = at.strip_prefix(self.0).unwrap_or(at);
+            let shown = if below.as_os_str().is_empty() {
+                at
+            } else {
+                below
+            };
+            let finding = Finding {
+                file: shown.display().to_string(),
+                problem,
+                remedy,
+            };
+            // A folder is on the way to many files.
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        };
+        let mut at = self.0.to_owned();
+        let mut parts = file.split('/').filter(|part| !part.is_empty()).peekable();
+        while let Some(part) = parts.next() {
+            if fs::metadata(&at).is_ok_and(|folder| !may(&folder, SEARCH)) {
+                note(
+                    &at,
+                    "the TFTP server's user may not enter this folder".to_owned(),
+                    format!("chmod o+x {}", quoted(&at)),
+                );
+            }
+            let next = at.join(part);
+            let Ok(metadata) = fs::metadata(&next) else {
+                match (fs::read_link(&next), other_case(&at, part)) {
+                    (Ok(target), _) => note(
+                        &next,
+                        format!(
+                            "a symbolic link to {}, which is not there",
+                            target.display()
+                        ),
+                        remedy.to_owned(),
+                    ),
+                    (_, Some(other)) => note(
+                        &at.join(&other),
+                        format!(
+                            "wrong letter case: clients ask for {part}, and TFTP servers tell {other} \
+                             from it"
+                        ),
+                        format!("mv {} {}", quoted(&at.join(&other)), quoted(&next)),
+                    ),
+                    _ => note(&self.0.join(file), "missing".to_owned(), remedy.to_owned()),
+                }
+                return None;
+            };
+            let is_last = parts.peek().is_none();
+            if metadata.is_dir() == is_last {
+                let problem = if is_last {
+                    "a folder, and not a file"
+                } else {
+                    "not a folder"
+                };
+                note(&next, problem.to_owned(), remedy.to_owned());
+                return None;
+            }
+            if is_last && !may(&metadata, READ) {
+                note(
+                    &next,
+                    "the TFTP server's user may not read it".to_owned(),
+                    format!("chmod o+r {}", quoted(&next)),
+                );
+            }
+            at = next;
+        }
+        Some(at)
+    }
+
+    /// Whether there is such a file, in whatever letter case.
+    pub(super) fn has_any_case(self, file: &str) -> bool {
+        let mut at = self.0.to_owned();
+        for part in file.split('/') {
+            let next = at.join(part);
+            at = match other_case(&at, part) {
+                _ if next.exists() => next,
+                Some(other) => at.join(other),
+                None => return false,
+            };
+        }
+        true
+    }
+
+    /// The images in a WinPE's folders, where its BCD does not tell.
+    pub(super) fn images(self, winpe: &WinPe) -> Vec<String> {
+        let mut images = Vec::new();
+        for folder in ["Boot", "sources", "Sources"] {
+            let folder = format!("{}{folder}", winpe.path());
+            let entries = fs::read_dir(self.0.join(&folder)).into_iter().flatten();
+            let names = entries
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let names = names.filter(|name| name.to_ascii_lowercase().ends_with(".wim"));
+            images.extend(names.map(|name| format!("{folder}/{name}")));
+        }
+        images.sort_unstable();
+        images
+    }
+}
+
+fn may(metadata: &Metadata, mode: u32) -> bool {
+    metadata.permissions().mode() & mode != 0
+}
+
+/// The name in the folder that differs from `name` in letter case alone.
+pub(super) fn other_case(folder: &Path, name: &str) -> Option<String> {
+    fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .find(|other| other != name && other.to_lowercase() == name.to_lowercase())
+}
+
+/// The path as a shell takes it.
+pub(super) fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-+,@:".contains(char);
+    if path.chars().all(is_plain) {
+        path
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}

@@ -1,0 +1,399 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A TFTP root with one sound WinPE, `winboot/a`.
+struct Tree(TempDir);
+
+impl Tree {
+    fn new() -> Self {
+        let tree = Self(TempDir::new().unwrap());
+        fs::set_permissions(tree.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        tree.write("bootmgr.exe", b"MZ");
+        tree.winpe("winboot/a/");
+        tree
+    }
+
+    fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.root().join(file)
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) {
+        let path = self.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn winpe(&self, folder: &str) {
+        self.write(&format!("{folder}Boot/pxeboot.0"), b"\xfa\x31\xc0");
+        self.write(
+            &format!("{folder}Boot/bootmgfw.efi"),
+            &program(0x20b, 0x8664, 10),
+        );
+        self.write(&format!("{folder}Boot/boot.sdi"), b"$SDI0001");
+        self.write(&format!("{folder}Boot/WinPE_64.wim"), b"MSWIM\0\0\0");
+        self.write(&format!("{folder}bootmgr.exe"), b"MZ");
+        let named = folder.replace('/', "\\");
+        let files = [
+            format!("\\{named}Boot\\boot.sdi"),
+            format!("\\{named}Boot\\WinPE_64.wim"),
+        ];
+        self.write(&format!("{folder}Boot/BCD"), &hive(&files));
+    }
+
+    /// The findings of `a`, a line each.
+    fn findings(&self) -> Vec<String> {
+        let checked = check(self.root(), &folder(self.root(), "a").unwrap());
+        let line =
+            |found: &Finding| format!("{}: {} | {}", found.file, found.problem, found.remedy);
+        checked.findings.iter().map(line).collect()
+    }
+
+    /// That there is one finding, which says all of this.
+    #[track_caller]
+    fn finds(&self, texts: &[&str]) {
+        let findings = self.findings();
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        for text in texts {
+            assert!(findings[0].contains(text), "{text}: {findings:?}");
+        }
+    }
+}
+
+/// The headers of a PE file.
+fn program(magic: u16, machine: u16, subsystem: u16) -> Vec<u8> {
+    let optional: u16 = if magic == 0x20b { 240 } else { 224 };
+    let mut bytes = vec![0; 0x80 + 24 + usize::from(optional)];
+    bytes[..2].copy_from_slice(b"MZ");
+    bytes[0x3c] = 0x80;
+    bytes[0x80..0x84].copy_from_slice(b"PE\0\0");
+    bytes[0x84..0x86].copy_from_slice(&machine.to_le_bytes());
+    bytes[0x94..0x96].copy_from_slice(&optional.to_le_bytes());
+    bytes[0x98..0x9a].copy_from_slice(&magic.to_le_bytes());
+    bytes[0xdc..0xde].copy_from_slice(&subsystem.to_le_bytes());
+    bytes
+}
+
+/// What of a registry hive matters: its beginning, and the texts in it.
+fn hive(texts: &[String]) -> Vec<u8> {
+    let mut bytes = b"regf\x01\0\0\0\x01".to_vec();
+    for text in texts {
+        bytes.extend(text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
+        bytes.extend([0xff, 0xff, 0x07, 0x00, 0x80]);
+    }
+    bytes
+}
+
+#[test]
+fn a_sound_winpe_has_no_finding() {
+    let tree = Tree::new();
+    assert_eq!(tree.findings(), [""; 0]);
+    let checked = check(tree.root(), &folder(tree.root(), "a").unwrap());
+    assert_eq!(checked.path, "winboot/a/");
+    assert_eq!(checked.images[0].file, "winboot/a/Boot/WinPE_64.wim");
+    // By its path, too.
+    for name in ["winboot/a", &tree.path("winboot/a").display().to_string()] {
+        let folder = folder(tree.root(), name).unwrap();
+        assert!(check(tree.root(), &folder).findings.is_empty(), "{name}");
+    }
+    let error = folder(tree.root(), "b").unwrap_err().to_string();
+    assert!(
+        error.contains("winboot/b") && error.ends_with("there are: a"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_default_winpe_comes_first_if_it_has_a_loader() {
+    let tree = Tree::new();
+    let names = || -> Vec<String> {
+        let folders = folders(tree.root()).unwrap();
+        folders.into_iter().map(|folder| folder.name).collect()
+    };
+    // As `activate` leaves it.
+    tree.write("Boot/BCD", b"regf");
+    tree.write("winboot/.snapshot/x", b"");
+    tree.write("winboot/notes.txt", b"");
+    assert_eq!(names(), ["a"]);
+    tree.winpe("");
+    assert_eq!(names(), ["Boot", "a"]);
+    let default = &folders(tree.root()).unwrap()[0];
+    assert!(check(tree.root(), default).findings.is_empty());
+    fs::rename(tree.path("Boot"), tree.path("boot")).unwrap();
+    assert_eq!(names(), ["Boot", "a"]);
+    let error = folders(Path::new("/nowhere")).unwrap_err().to_string();
+    assert!(error.contains("--tftp-root"), "{error}");
+}
+
+#[test]
+fn missing_files_are_named_with_where_they_come_from() {
+    for (file, remedy) in [
+        ("winboot/a/Boot/pxeboot.0", "pxeboot.n12"),
+        (
+            "winboot/a/Boot/bootmgfw.efi",
+            "Windows/Boot/EFI/bootmgfw.efi",
+        ),
+        ("winboot/a/Boot/BCD", "bcdonly"),
+        ("winboot/a/Boot/boot.sdi", "genimage.cmd"),
+        ("winboot/a/Boot/WinPE_64.wim", "genimage.cmd"),
+    ] {
+        let tree = Tree::new();
+        fs::remove_file(tree.path(file)).unwrap();
+        tree.finds(&[&format!("{file}: missing | "), remedy]);
+    }
+    let tree = Tree::new();
+    fs::remove_file(tree.path("bootmgr.exe")).unwrap();
+    let copy = format!(
+        "cp {0}/winboot/a/bootmgr.exe {0}/bootmgr.exe",
+        tree.root().display()
+    );
+    tree.finds(&["bootmgr.exe: missing", &copy]);
+    fs::remove_file(tree.path("winboot/a/bootmgr.exe")).unwrap();
+    tree.finds(&["bootmgr.exe: missing", "Windows/Boot/PXE/bootmgr.exe"]);
+}
+
+#[test]
+fn wrong_letter_case_is_named_with_the_command_that_mends_it() {
+    for (wrong, right) in [
+        ("winboot/a/Boot/bcd", "winboot/a/Boot/BCD"),
+        ("winboot/a/Boot/PXEBOOT.0", "winboot/a/Boot/pxeboot.0"),
+        ("BOOTMGR.EXE", "bootmgr.exe"),
+    ] {
+        let tree = Tree::new();
+        fs::rename(tree.path(right), tree.path(wrong)).unwrap();
+        let (from, to) = (tree.path(wrong), tree.path(right));
+        let remedy = format!("| mv {} {}", from.display(), to.display());
+        tree.finds(&[&format!("{wrong}: wrong letter case"), &remedy]);
+    }
+    // One folder, one finding.
+    let tree = Tree::new();
+    fs::rename(tree.path("winboot/a/Boot"), tree.path("winboot/a/boot")).unwrap();
+    let findings = tree.findings();
+    assert!(
+        findings[0].starts_with("winboot/a/boot: wrong letter case"),
+        "{findings:?}"
+    );
+    assert_eq!(
+        findings
+            .iter()
+            .filter(|found| found.contains("case"))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn what_the_tftp_server_may_not_read_is_named() {
+    let tree = Tree::new();
+    let chmod = |file: &str, mode| {
+        fs::set_permissions(tree.path(file), PermissionsExt::from_mode(mode)).unwrap();
+    };
+    chmod("winboot/a/Boot/BCD", 0o640);
+    tree.finds(&["may not read it | chmod o+r /", "/winboot/a/Boot/BCD"]);
+    chmod("winboot/a/Boot/BCD", 0o644);
+    // On the way to each file, and told once.
+    chmod("winboot/a", 0o700);
+    tree.finds(&["winboot/a: ", "may not enter this folder | chmod o+x /"]);
+    chmod("winboot/a", 0o711);
+    assert_eq!(tree.findings(), [""; 0]);
+    chmod("", 0o700);
+    tree.finds(&["may not enter this folder | chmod o+x "]);
+}
+
+#[test]
+fn what_a_file_is_not_is_named() {
+    let cases: [(&str, Vec<u8>, &str); 12] = [
+        ("Boot/pxeboot.0", vec![], "empty"),
+        (
+            "Boot/pxeboot.0",
+            program(0x20b, 0x8664, 10),
+            "no boot program for BIOS",
+        ),
+        ("Boot/bootmgfw.efi", vec![], "empty"),
+        (
+            "Boot/bootmgfw.efi",
+            b"\xfa\x31\xc0".to_vec(),
+            "no EFI program",
+        ),
+        ("Boot/bootmgfw.efi", b"MZ".to_vec(), "no EFI program"),
+        ("Boot/bootmgfw.efi", program(0x10b, 0x14c, 10), "32 bits"),
+        (
+            "Boot/bootmgfw.efi",
+            program(0x20b, 0xaa64, 10),
+            "machine 0xaa64",
+        ),
+        (
+            "Boot/bootmgfw.efi",
+            program(0x20b, 0x8664, 3),
+            "subsystem is 3",
+        ),
+        ("Boot/boot.sdi", b"SDI".to_vec(), "$SDI"),
+        ("Boot/WinPE_64.wim", b"<html>".to_vec(), "no WIM image"),
+        ("Boot/BCD", b"<html>".to_vec(), "no BCD"),
+        (
+            "../../bootmgr.exe",
+            b"\x7fELF".to_vec(),
+            "no Windows program",
+        ),
+    ];
+    for (file, bytes, problem) in cases {
+        let tree = Tree::new();
+        tree.write(&format!("winboot/a/{file}"), &bytes);
+        tree.finds(&[problem]);
+    }
+    let tree = Tree::new();
+    fs::remove_file(tree.path("winboot/a/Boot/BCD")).unwrap();
+    fs::create_dir(tree.path("winboot/a/Boot/BCD")).unwrap();
+    tree.finds(&["a folder, and not a file"]);
+    fs::remove_dir(tree.path("winboot/a/Boot/BCD")).unwrap();
+    symlink("nothing", tree.path("winboot/a/Boot/BCD")).unwrap();
+    tree.finds(&["a symbolic link to nothing, which is not there"]);
+}
+
+#[test]
+fn the_bcd_says_which_image_there_must_be() {
+    let tree = Tree::new();
+    // Made for another folder: clients would fetch from there.
+    tree.write(
+        "winboot/a/Boot/BCD",
+        &hive(&["\\winboot\\b\\Boot\\WinPE_64.wim".into()]),
+    );
+    tree.finds(&["winboot/b/Boot/WinPE_64.wim: missing", "make the BCD again"]);
+    // It names none, as one that was made otherwise: any image will do.
+    tree.write("winboot/a/Boot/BCD", b"regf");
+    assert_eq!(tree.findings(), [""; 0]);
+    fs::create_dir(tree.path("winboot/a/sources")).unwrap();
+    let (wim, boot) = ("winboot/a/Boot/WinPE_64.wim", "winboot/a/sources/boot.wim");
+    fs::rename(tree.path(wim), tree.path(boot)).unwrap();
+    assert_eq!(tree.findings(), [""; 0]);
+    fs::remove_file(tree.path(boot)).unwrap();
+    tree.finds(&["there is no image (*.wim) in Boot/ or sources/"]);
+}
+
+#[test]
+fn a_folder_that_no_record_can_name_is_told() {
+    let tree = Tree::new();
+    let name = "x".repeat(120);
+    fs::create_dir(tree.path("winboot").join(&name)).unwrap();
+    let folders = folders(tree.root()).unwrap();
+    let checked = check(tree.root(), &folders[1]);
+    assert!(
+        checked.findings[0].problem.contains("a reply holds 127"),
+        "{checked:?}"
+    );
+}
+
+mod activating {
+    use super::*;
+    use crate::winpe_files::activate::{plan, put};
+
+    fn record(name: &str, path: &str) -> Vec<u8> {
+        let mut record = name.as_bytes().to_vec();
+        record.resize(50, 0);
+        record.extend(path.as_bytes());
+        record.resize(200, 0);
+        record
+    }
+
+    fn tree(records: &[(&str, &str)]) -> Tree {
+        let tree = Tree::new();
+        let records = records.iter().flat_map(|(name, path)| record(name, path));
+        tree.write("proxydhcp.cfg", &records.collect::<Vec<_>>());
+        fs::remove_file(tree.path("bootmgr.exe")).unwrap();
+        tree
+    }
+
+    fn activate(tree: &Tree, name: &str, nodes: &[&str]) -> Result<Vec<String>> {
+        let folder = folder(tree.root(), name)?;
+        let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+        let copies = plan(tree.root(), &folder, &nodes, &tree.path("proxydhcp.cfg"))?;
+        put(&copies)?;
+        let below = |path: &Path| {
+            path.strip_prefix(tree.root())
+                .unwrap()
+                .display()
+                .to_string()
+        };
+        Ok(copies.iter().map(|copy| below(&copy.to)).collect())
+    }
+
+    #[test]
+    fn the_bcd_and_the_boot_manager_are_put_in_place_once() {
+        let tree = tree(&[("n1", "winboot/a/"), ("N2", "winboot/a")]);
+        assert_eq!(
+            activate(&tree, "a", &["n1", "n2"]).unwrap(),
+            ["Boot/BCD", "bootmgr.exe"]
+        );
+        let same =
+            |one, other| fs::read(tree.path(one)).unwrap() == fs::read(tree.path(other)).unwrap();
+        assert!(same("Boot/BCD", "winboot/a/Boot/BCD"));
+        assert!(same("bootmgr.exe", "winboot/a/bootmgr.exe"));
+        let mode = fs::metadata(tree.path("Boot/BCD"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert_eq!(
+            fs::read_dir(tree.path("Boot")).unwrap().count(),
+            1,
+            "nothing is left over"
+        );
+        assert_eq!(activate(&tree, "a", &["n1"]).unwrap(), [""; 0]);
+        tree.write("Boot/BCD", b"regf of another");
+        assert_eq!(activate(&tree, "a", &["n1"]).unwrap(), ["Boot/BCD"]);
+    }
+
+    #[test]
+    fn nodes_of_different_winpes_change_nothing() {
+        let tree = tree(&[
+            ("n1", "winboot/a/"),
+            ("n2", "winboot/b/"),
+            ("n3", ""),
+            ("n4", "../x"),
+        ]);
+        let error = activate(&tree, "a", &["n1", "n2", "n3", "n4", "n5"])
+            .unwrap_err()
+            .to_string();
+        for text in [
+            "nothing was changed",
+            "n2 boots winboot/b/",
+            "n3 boots the default WinPE",
+            "the record of n4 is refused",
+            "n5 has no record; run nodeset",
+        ] {
+            assert!(error.contains(text), "{text}: {error}");
+        }
+        assert!(!tree.path("Boot").exists() && !tree.path("bootmgr.exe").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_copied_changes_nothing() {
+        let files = [
+            ("winboot/a/Boot/BCD", "bcdonly"),
+            ("winboot/a/bootmgr.exe", "bootmgr.exe"),
+        ];
+        for (file, text) in files {
+            let tree = tree(&[("n1", "winboot/a/")]);
+            fs::remove_file(tree.path(file)).unwrap();
+            let error = activate(&tree, "a", &["n1"]).unwrap_err().to_string();
+            assert!(error.contains("missing") && error.contains(text), "{error}");
+            tree.write(file, b"<html>");
+            let error = activate(&tree, "a", &["n1"]).unwrap_err().to_string();
+            assert!(error.contains("does not begin with"), "{error}");
+            assert!(!tree.path("Boot").exists() && !tree.path("bootmgr.exe").exists());
+        }
+        let tree = tree(&[("n1", "winboot/a/")]);
+        tree.write("boot/BCD", b"regf");
+        let error = activate(&tree, "a", &["n1"]).unwrap_err().to_string();
+        assert!(error.contains("wrong letter case: mv "), "{error}");
+        assert!(activate(&tree, "Boot", &["n1"]).is_err());
+    }
+}
