@@ -16,6 +16,7 @@ mod files;
 mod interfaces;
 mod lookup;
 mod names;
+mod probe;
 mod ready;
 mod records;
 mod reload;
