@@ -19,22 +19,33 @@ pub(crate) fn answer(
     mac: [u8; 6],
     vouched: bool,
 ) -> Result<usize, Stop> {
-    const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
     let mut frame = Slice::new(buffer, len).ok_or(NO_ROOM)?;
-    let written = match judge(&frame, tables) {
-        Ok(answer) => reply::write(&mut frame, &answer),
+    reply(&mut frame, tables, mac, vouched).inspect_err(|&stop| {
+        if stop == Stop::Refuse(Reason::Unknown) {
+            note(&frame, tables);
+        }
+    })?;
+    Ok(frame.len())
+}
+
+const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
+
+/// The same, and nobody is noted.
+pub(crate) fn reply(
+    frame: &mut Slice<'_>,
+    tables: &Generation,
+    mac: [u8; 6],
+    vouched: bool,
+) -> Result<(), Stop> {
+    let written = match judge(frame, tables) {
+        Ok(answer) => reply::write(frame, &answer),
         Err(Stop::Unusual) => {
-            let answer = unusual::judge(&mut frame, tables, mac, vouched).inspect_err(|&stop| {
-                if stop == Stop::Refuse(Reason::Unknown) {
-                    note(&frame, tables);
-                }
-            })?;
-            unusual::write(&mut frame, &answer)
+            let answer = unusual::judge(frame, tables, mac, vouched)?;
+            unusual::write(frame, &answer)
         }
         Err(stop) => return Err(stop),
     };
-    written.map_err(|_| NO_ROOM)?;
-    Ok(frame.len())
+    written.map_err(|_| NO_ROOM)
 }
 
 /// Notes the client to be looked up, where that is the policy. The frame was made plain and found

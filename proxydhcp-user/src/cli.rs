@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::control::DEFAULT_SOCKET;
 use crate::generation::ReplyFormat;
 use crate::loaders::Loaders;
+use crate::lookup::LookupArgs;
 use crate::probe::ProbeArgs;
 use crate::settings::{SettingsError, SettingsFile};
 use crate::shell::{CompletionsArgs, ManArgs};
@@ -60,6 +61,16 @@ Examples:
   proxydhcp status
   proxydhcp status --json | jq '.interfaces[].counters'")]
     Status(StatusArgs),
+    /// Tell what a client gets, and why, step by step.
+    ///
+    /// Asks the daemon, which answers from the tables that it serves by; with --config, reads the
+    /// files instead. Exits with 1 when a request would not be answered.
+    #[command(after_help = "\
+Examples:
+  proxydhcp lookup 10.0.3.7
+  proxydhcp lookup node0001 --arch bios
+  proxydhcp lookup 10.0.3.7 --config /var/lib/xcat/proxydhcp.cfg --hosts /etc/hosts")]
+    Lookup(Box<LookupArgs>),
     /// Ask a daemon as a client would, and tell its reply: a health check.
     ///
     /// Sends a PXE request from this host to port 4011, so this host's address must be that of a
@@ -122,8 +133,10 @@ impl Cli {
             .iter()
             .fold(file, |file, (key, value)| file.or(key, value));
         let mut cli = Self::from(&file.under(Self::command()).get_matches_from(args));
-        if let Command::Serve(serve) = &mut cli.command {
-            serve.loaders = file.loaders;
+        match &mut cli.command {
+            Command::Serve(serve) => serve.loaders = file.loaders,
+            Command::Lookup(lookup) => lookup.loaders = file.loaders,
+            _ => {}
         }
         Ok(cli)
     }
@@ -158,6 +171,7 @@ impl Command {
             Self::Serve(args) => Some(&args.control),
             Self::Reload(args) => Some(&args.control),
             Self::Status(args) => Some(&args.control),
+            Self::Lookup(args) => Some(&args.control),
             Self::Probe(_) | Self::Winpe(_) | Self::Completions(_) | Self::Man(_) => None,
         }
     }

@@ -16,6 +16,8 @@ use tokio::net::{UnixListener, UnixStream as Connection};
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::arch::Architecture;
+use crate::lookup::Looked;
 use crate::service::Service;
 use crate::status::{Reloaded, Status};
 
@@ -40,6 +42,13 @@ pub enum Request {
     },
     /// Tell how things stand.
     Status,
+    /// Tell what a client gets, and why.
+    Lookup {
+        /// Its address, or its name.
+        client: String,
+        /// Its architecture.
+        arch: u16,
+    },
 }
 
 /// The daemon's reply.
@@ -52,6 +61,8 @@ pub enum Reply {
     Rejected(String),
     /// How things stand.
     Status(Box<Status>),
+    /// What a client gets, for each of its addresses.
+    Looked(Vec<Looked>),
 }
 
 /// The daemon's end. Dropping it removes the socket.
@@ -133,6 +144,9 @@ async fn converse(mut connection: Connection, service: &Service) -> Result<()> {
             Err(error) => Reply::Rejected(format!("{error:#}")),
         },
         Ok(Request::Status) => Reply::Status(Box::new(service.status())),
+        Ok(Request::Lookup { client, arch }) => {
+            Reply::Looked(service.look_up(&client, Architecture(arch)))
+        }
         Err(error) => Reply::Rejected(format!("not a request: {error}")),
     };
     let mut reply = serde_json::to_vec(&reply)?;

@@ -46,6 +46,8 @@ pub struct Malformed {
 /// A line: an address, and at least one name for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Host<'a> {
+    /// The number of the line, from 1.
+    pub line: u32,
     /// The address.
     pub address: Ipv4Addr,
     names: &'a [u8],
@@ -83,7 +85,11 @@ impl<'a> Iterator for Hosts<'a> {
             self.rest = rest;
             self.number += 1;
             match host(line) {
-                Ok(Some(host)) => return Some(host),
+                Ok(Some(host)) => {
+                    // Files are read up to a length that this holds.
+                    let line = u32::try_from(self.number).unwrap_or(u32::MAX);
+                    return Some(Host { line, ..host });
+                }
                 Ok(None) => {}
                 Err(NotAHost) => {
                     let first = Malformed {
@@ -111,9 +117,11 @@ fn host(line: &[u8]) -> Result<Option<Host<'_>>, NotAHost> {
         .ok()
         .and_then(|address| address.parse().ok());
     match address {
-        Some(address) if !names.is_empty() => {
-            Ok(is_client(address).then_some(Host { address, names }))
-        }
+        Some(address) if !names.is_empty() => Ok(is_client(address).then_some(Host {
+            line: 0,
+            address,
+            names,
+        })),
         _ => Err(NotAHost),
     }
 }

@@ -10,8 +10,8 @@
 //! [`names`] and [`strangers`] are what [`resolve`] has said, which the upkeep keeps asking.
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
 //! [`control`] its socket, [`status`] what it tells, [`cli`] the commands, whose flags [`settings`]
-//! takes from a file too, and [`xcat`] the daemon in place of xCAT's. [`probe`] asks a daemon as a
-//! client does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and
+//! takes from a file too, and [`xcat`] the daemon in place of xCAT's. [`lookup`] tells why a
+//! client gets what it gets, [`probe`] asks a daemon as a client does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and
 //! man pages.
 
 pub mod af_xdp;
@@ -25,6 +25,7 @@ pub mod generation;
 pub mod hosts;
 pub mod interface;
 pub mod loaders;
+pub mod lookup;
 mod memory;
 pub mod names;
 pub mod output;

@@ -9,7 +9,7 @@ use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
 use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
-use proxydhcp::{probe, shell, winpe_files, xcat};
+use proxydhcp::{lookup, probe, shell, winpe_files, xcat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -32,6 +32,7 @@ fn run() -> Result<ExitCode> {
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
+        Command::Lookup(args) => lookup::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Winpe(command) => winpe_files::command::run(&command),
         Command::Completions(args) => shell::completions(&args),
@@ -60,7 +61,7 @@ fn reload(args: &ReloadArgs) -> Result<ExitCode> {
     let reloaded = match ask(&args.control.socket, &request)? {
         Reply::Reloaded(reloaded) => reloaded,
         Reply::Rejected(reason) => anyhow::bail!("not reloaded: {reason}"),
-        Reply::Status(_) => anyhow::bail!("the daemon is of another version"),
+        Reply::Status(_) | Reply::Looked(_) => anyhow::bail!("the daemon is of another version"),
     };
     if args.json {
         print(&serde_json::to_string_pretty(&reloaded)?);
@@ -78,7 +79,7 @@ fn status(args: &StatusArgs) -> Result<ExitCode> {
     let status = match ask(&args.control.socket, &Request::Status)? {
         Reply::Status(status) => status,
         Reply::Rejected(reason) => anyhow::bail!("{reason}"),
-        Reply::Reloaded(_) => anyhow::bail!("the daemon is of another version"),
+        Reply::Reloaded(_) | Reply::Looked(_) => anyhow::bail!("the daemon is of another version"),
     };
     if args.json {
         print(&serde_json::to_string_pretty(&status)?);

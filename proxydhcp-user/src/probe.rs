@@ -16,7 +16,7 @@ use crate::arch::Architecture;
 use crate::interface::{self, Interface};
 use crate::output::print;
 
-mod message;
+pub(crate) mod message;
 
 pub use message::Answer;
 use message::Asked;

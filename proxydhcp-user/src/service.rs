@@ -11,11 +11,14 @@ use arc_swap::ArcSwap;
 use aya_log::EbpfLogger;
 use log::Log;
 use tokio::sync::Notify;
+use tokio::task;
 use tracing::{error, warn};
 
 use crate::announce::announce;
+use crate::arch::Architecture;
 use crate::generation::{Generation, Policy, Unknown};
 use crate::interface::{self, Interface};
+use crate::lookup::{Looked, Question, explain};
 use crate::memory;
 use crate::names::Names;
 use crate::program::KernelTables;
@@ -178,6 +181,26 @@ impl Service {
             warnings: table.warnings().to_vec(),
             interfaces: state.served.iter().map(Served::status).collect(),
         }
+    }
+
+    /// What a client gets, and why, by the tables in service. This may read the hosts file.
+    pub fn look_up(&self, client: &str, arch: Architecture) -> Vec<Looked> {
+        let generation = self.tables.load_full();
+        task::block_in_place(|| {
+            let state = self.lock();
+            explain(&Question {
+                asked: client,
+                arch,
+                table: &state.table,
+                names: &state.names,
+                looked_up: &state.looked_up,
+                generation: &generation,
+                policy: &self.settings.policy,
+                sources: &self.settings.sources,
+                local: &state.local,
+                rejected: state.rejected.as_deref(),
+            })
+        })
     }
 
     /// The names that are not as they should be.

@@ -111,8 +111,9 @@ impl SettingsFile {
         command
             .mut_args(
                 |flag| match flag.get_long().and_then(|key| self.values.get(key)) {
-                    Some(values) => flag.default_values(values),
-                    None => flag,
+                    // `lookup` asks the daemon unless its own --config is given.
+                    Some(values) if flag.get_id() != "offline" => flag.default_values(values),
+                    _ => flag,
                 },
             )
             .mut_subcommands(|subcommand| self.under(subcommand))

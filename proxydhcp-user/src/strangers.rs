@@ -132,6 +132,11 @@ impl LookedUp {
         named
     }
 
+    /// Whether the address was looked up, and the name that it has.
+    pub fn of(&self, address: Ipv4Addr) -> Option<Option<&str>> {
+        self.known.get(&address).map(|known| known.name.as_deref())
+    }
+
     /// The addresses with their names, oldest first.
     pub fn named(&self) -> impl Iterator<Item = (Ipv4Addr, &str)> {
         self.order.iter().filter_map(|&address| {

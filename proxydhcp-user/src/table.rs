@@ -15,9 +15,11 @@ use crate::winpe::WinPe;
 mod changes;
 mod files;
 mod join;
+mod trace;
 
 pub use changes::{Change, Changes, changes, news};
 pub use files::{Files, LoadError, Sources};
+pub use trace::{Source, Traced};
 
 use join::Claim;
 
@@ -63,7 +65,11 @@ impl Table {
         let mut claims = files.claims.clone();
         for (record, name) in files.wanted_records() {
             let addresses = names.addresses(name).iter();
-            claims.extend(addresses.map(|&address| Claim { address, record }));
+            claims.extend(addresses.map(|&address| Claim {
+                address,
+                record,
+                line: 0,
+            }));
         }
         let warnings = files.settle(&mut claims);
         let mut warnings = [files.warnings.clone(), warnings].concat();
@@ -73,7 +79,11 @@ impl Table {
             .filter(|(address, _)| position(&claims, *address).is_err())
             .filter_map(|(address, name)| {
                 let record = files.by_any_name(name)?;
-                Some(Claim { address, record })
+                Some(Claim {
+                    address,
+                    record,
+                    line: 0,
+                })
             })
             .collect();
         claims.extend(news);

@@ -16,11 +16,11 @@ const MAX_REPLY: usize = 548;
 
 /// What the request says, and the reply must say again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub(super) xid: u32,
-    pub(super) client: Ipv4Addr,
-    pub(super) server: Ipv4Addr,
-    pub(super) mac: [u8; 6],
+pub(crate) struct Asked {
+    pub(crate) xid: u32,
+    pub(crate) client: Ipv4Addr,
+    pub(crate) server: Ipv4Addr,
+    pub(crate) mac: [u8; 6],
 }
 
 /// What a reply says.
@@ -41,7 +41,7 @@ pub struct Answer {
 }
 
 /// A request as UEFI firmware sends it, for an architecture of any kind.
-pub(super) fn request(
+pub(crate) fn request(
     client: Ipv4Addr,
     mac: [u8; 6],
     architecture: u16,
@@ -74,13 +74,13 @@ pub(super) fn request(
 }
 
 /// The transaction that a message belongs to, if it is long enough to tell.
-pub(super) fn xid(bytes: &[u8]) -> Option<u32> {
+pub(crate) fn xid(bytes: &[u8]) -> Option<u32> {
     let xid = bytes.get(4..8)?.try_into().ok()?;
     Some(u32::from_be_bytes(xid))
 }
 
 /// Reads a reply as firmware does, and names all that firmware would stumble over.
-pub(super) fn read(bytes: &[u8], asked: &Asked) -> Answer {
+pub(crate) fn read(bytes: &[u8], asked: &Asked) -> Answer {
     let mut answer = Answer::default();
     let message = match borrowed::Message::new(bytes) {
         Ok(message) if bytes.len() > OPTIONS_AT => message,

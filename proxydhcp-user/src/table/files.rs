@@ -211,6 +211,12 @@ impl Files {
         self.records.len()
     }
 
+    /// The record's place in the file, from 1.
+    pub(super) fn number(&self, record: u32) -> u32 {
+        let record = self.records.get(record as usize);
+        record.map_or(0, |record| record.number)
+    }
+
     /// The record's WinPE; `None` where the record is refused.
     pub(super) fn winpe(&self, record: u32) -> Option<usize> {
         self.records.get(record as usize)?.winpe
@@ -228,7 +234,7 @@ impl Files {
     pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<String> {
         let conflicts = join::settle(claims);
         let describe = |record: u32| {
-            let number = self.records.get(record as usize).map_or(0, |r| r.number);
+            let number = self.number(record);
             format!("{} (record {number})", self.name(record))
         };
         let warning = |conflict: join::Conflict| {

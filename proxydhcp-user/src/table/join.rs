@@ -16,6 +16,8 @@ pub(super) struct Claim {
     pub(super) address: Ipv4Addr,
     /// Position of the record.
     pub(super) record: u32,
+    /// The line of the hosts file, from 1; 0 where the resolver said so.
+    pub(super) line: u32,
 }
 
 /// An address that leads to two records.
@@ -41,9 +43,14 @@ pub(super) fn join(records: &Records<'_>, suffixes: &[String], hosts: &mut Hosts
     let mut claims = Vec::with_capacity(named.len());
     let position = |name: &[u8]| records.position(name);
     for host in hosts {
-        let address = host.address;
+        let (address, line) = (host.address, host.line);
+        let claim = |record| Claim {
+            address,
+            record,
+            line,
+        };
         if let Some(record) = host.names().find_map(|name| by_name(name, position)) {
-            claims.push(Claim { address, record });
+            claims.push(claim(record));
             if let Some(named) = named.get_mut(record as usize) {
                 *named = true;
             }
@@ -52,7 +59,7 @@ pub(super) fn join(records: &Records<'_>, suffixes: &[String], hosts: &mut Hosts
             .find_map(|name| by_suffix(name, suffixes, position))
         {
             // The node's own name may be in the DNS still.
-            claims.push(Claim { address, record });
+            claims.push(claim(record));
         }
     }
     Joined { claims, named }

@@ -1,0 +1,214 @@
+//! `proxydhcp lookup`: why a client gets what it gets, step by step.
+
+use std::fmt::{self, Write};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+
+use crate::arch::Architecture;
+use crate::cli::{ControlArgs, Unknown};
+use crate::control::{Reply, Request, ask};
+use crate::generation::{self, Generation, Policy};
+use crate::loaders::Loaders;
+use crate::names::Names;
+use crate::output::print;
+use crate::strangers::{LookedUp, Strangers};
+use crate::table::{Files, Sources, Table};
+use crate::{interface, resolve, upkeep};
+
+mod explain;
+mod simulate;
+
+pub(crate) use explain::{Question, explain};
+
+/// Arguments of `lookup`.
+#[derive(Clone, Debug, Args)]
+pub struct LookupArgs {
+    /// A client's address, or a node's name
+    #[arg(value_name = "IP|NAME")]
+    pub client: String,
+    /// The client's firmware: bios, uefi, or an architecture's number
+    #[arg(long, value_name = "ARCH", default_value = "uefi")]
+    pub arch: Architecture,
+    /// Ask no daemon, but read this proxydhcp.cfg, as a daemon would do now
+    #[arg(long = "config", value_name = "FILE")]
+    pub offline: Option<PathBuf>,
+    /// With --config: which address is which node
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/hosts",
+        requires = "offline"
+    )]
+    pub hosts: PathBuf,
+    /// With --config: absolute WinPE paths must lie in this folder
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/tftpboot",
+        requires = "offline"
+    )]
+    pub tftp_root: PathBuf,
+    /// With --config: a suffix of the names of a node's other interfaces; may be repeated
+    #[arg(
+        long = "suffix",
+        value_name = "SUFFIX",
+        allow_hyphen_values = true,
+        requires = "offline"
+    )]
+    pub suffixes: Vec<String>,
+    /// With --config: what clients get whose address belongs to no node
+    #[arg(long, value_enum, default_value_t = Unknown::Ignore, requires = "offline")]
+    pub unknown: Unknown,
+    /// With --config: which loader is for which architecture, of the settings file
+    #[arg(skip)]
+    pub loaders: Loaders,
+    /// Print it as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
+
+/// What was found out about an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The address; none where a name leads to none.
+    pub address: Option<Ipv4Addr>,
+    /// Whether a request from there would be answered.
+    pub answered: bool,
+    /// The node's name in its record.
+    pub node: Option<String>,
+    /// The record's place in proxydhcp.cfg, from 1.
+    pub record: Option<u32>,
+    /// The record's first byte in proxydhcp.cfg, from 0.
+    pub offset: Option<u64>,
+    /// The loader's path on the TFTP server.
+    pub loader: Option<String>,
+    /// The BCD's path on the TFTP server.
+    pub bcd: Option<String>,
+    /// The TFTP server, if it is not the address that the client asks.
+    pub next_server: Option<Ipv4Addr>,
+    /// How it came to this, in words.
+    pub steps: Vec<String>,
+}
+
+impl fmt::Display for Looked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in (1..).zip(&self.steps) {
+            writeln!(f, "{number}. {step}")?;
+        }
+        f.write_str(if self.answered {
+            "=> answered"
+        } else {
+            "=> NOT answered"
+        })
+    }
+}
+
+/// Looks a client up, and prints what was found.
+///
+/// # Errors
+///
+/// No daemon was reached; files cannot be read.
+pub fn run(args: &LookupArgs) -> Result<ExitCode> {
+    let looked = match &args.offline {
+        Some(config) => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")
+            .and_then(|runtime| {
+                let looked = runtime.block_on(offline(args, config.clone()));
+                // A question that the resolver has not answered is not waited for.
+                runtime.shutdown_background();
+                looked
+            })?,
+        None => online(args)?,
+    };
+    if args.json {
+        print(&serde_json::to_string_pretty(&looked)?);
+    } else {
+        let mut told = String::new();
+        for looked in &looked {
+            let _ = writeln!(told, "{looked}");
+        }
+        print(&told);
+    }
+    let answered = looked.iter().all(|looked| looked.answered);
+    Ok(if answered {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn online(args: &LookupArgs) -> Result<Vec<Looked>> {
+    let request = Request::Lookup {
+        client: args.client.clone(),
+        arch: args.arch.0,
+    };
+    match ask(&args.control.socket, &request)? {
+        Reply::Looked(looked) => Ok(looked),
+        Reply::Rejected(reason) => bail!("{reason}"),
+        Reply::Reloaded(_) | Reply::Status(_) => bail!("the daemon is of another version"),
+    }
+}
+
+/// Does as a daemon does at its start.
+async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
+    let sources = Sources {
+        config,
+        hosts: args.hosts.clone(),
+        tftp_root: args.tftp_root.clone(),
+        suffixes: args.suffixes.clone(),
+    };
+    let policy = Policy {
+        unknown: match args.unknown {
+            Unknown::Ignore => generation::Unknown::Ignore,
+            Unknown::Default => generation::Unknown::Default,
+            Unknown::Lookup => generation::Unknown::Lookup(Arc::new(Strangers::new().0)),
+        },
+        loaders: args.loaders.clone(),
+        ..Policy::default()
+    };
+    let files = sources.clone();
+    let files = Arc::new(spawn_blocking(move || Files::read(&files)).await??);
+    let mut names = Names::default().of(files.wanted());
+    upkeep::ask_for_all(&mut names).await;
+    let mut looked_up = LookedUp::default();
+    if let (Unknown::Lookup, Ok(address)) = (args.unknown, args.client.parse()) {
+        let name = resolve::name(address).await;
+        looked_up.answer(address, name, Instant::now());
+    }
+    let table = Table::new(files, &names, &looked_up);
+    let local = interface::local_addresses(&interface::list().await?);
+    let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
+    let (client, arch) = (args.client.clone(), args.arch);
+    let looked = spawn_blocking(move || {
+        explain(&Question {
+            asked: &client,
+            arch,
+            table: &table,
+            names: &names,
+            looked_up: &looked_up,
+            generation: &generation,
+            policy: &policy,
+            sources: &sources,
+            local: &local,
+            rejected: None,
+        })
+    });
+    Ok(looked.await?)
+}
+
+#[cfg(test)]
+mod tests;

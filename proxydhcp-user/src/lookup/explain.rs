@@ -1,0 +1,263 @@
+//! From a client's address to its files, in words.
+
+use std::net::Ipv4Addr;
+
+use proxydhcp_common::judge::{Reason, Stop};
+
+use super::Looked;
+use super::simulate::simulate;
+use crate::arch::Architecture;
+use crate::cfg::RECORD;
+use crate::generation::{Generation, Policy, Unknown};
+use crate::hosts::{self, Hosts, is_client};
+use crate::names::Names;
+use crate::strangers::LookedUp;
+use crate::table::{Source, Sources, Table, Traced};
+
+/// Who is asked about, and the tables that tell.
+#[derive(Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) asked: &'a str,
+    pub(crate) arch: Architecture,
+    pub(crate) table: &'a Table,
+    pub(crate) names: &'a Names,
+    pub(crate) looked_up: &'a LookedUp,
+    pub(crate) generation: &'a Generation,
+    pub(crate) policy: &'a Policy,
+    pub(crate) sources: &'a Sources,
+    /// This host's own addresses.
+    pub(crate) local: &'a [Ipv4Addr],
+    /// Why the newest file is not in service, if it is not.
+    pub(crate) rejected: Option<&'a str>,
+}
+
+/// Explains an address, or each address of a name. This reads the hosts file, and so blocks.
+pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
+    let mut first = Looked::default();
+    if let Some(rejected) = question.rejected {
+        first
+            .steps
+            .push(format!("The newest files are NOT in service: {rejected}"));
+    }
+    if let Ok(address) = question.asked.parse() {
+        question.address(address, &mut first);
+        return vec![first];
+    }
+    let asked = question.asked;
+    let found = question
+        .table
+        .addresses_of(asked, question.names, question.looked_up);
+    let Some((record, addresses)) = found else {
+        let config = question.sources.config.display();
+        first.steps.push(match question.refused(asked) {
+            Some(refused) => format!("The record of {asked} in {config} is refused: {refused}"),
+            None => format!("{config} has no record of {asked}; run nodeset for it, and reload"),
+        });
+        return vec![first];
+    };
+    if addresses.is_empty() {
+        question.record(&record, &mut first);
+        first.steps.push(question.no_address(record.name));
+        return vec![first];
+    }
+    let looked = addresses.into_iter().map(|address| {
+        let mut looked = first.clone();
+        looked
+            .steps
+            .push(format!("{asked} has the address {address}."));
+        question.address(address, &mut looked);
+        if looked.node.as_deref() != Some(record.name) {
+            looked.answered = false;
+        }
+        looked
+    });
+    looked.collect()
+}
+
+impl Question<'_> {
+    fn address(&self, address: Ipv4Addr, looked: &mut Looked) {
+        looked.address = Some(address);
+        if !is_client(address) {
+            looked.steps.push(format!(
+                "{address} is no address that a client can have; requests from it are refused."
+            ));
+            return;
+        }
+        if self.local.contains(&address) {
+            looked.steps.push(format!(
+                "{address} is an address of this host itself, and is not served; correct the hosts \
+                 file or the DNS if a node is said to have it."
+            ));
+        }
+        match self.table.trace(address, self.names, self.looked_up) {
+            Some(record) => {
+                looked.steps.push(self.source(address, &record));
+                self.record(&record, looked);
+            }
+            None => self.unknown(address, looked),
+        }
+        self.verdict(address, looked);
+    }
+
+    fn source(&self, address: Ipv4Addr, record: &Traced<'_>) -> String {
+        let name = record.name;
+        match record.source {
+            Source::Hosts(line) => format!(
+                "{address} is {name}, by line {line} of {}.",
+                self.sources.hosts.display()
+            ),
+            Source::Resolver => format!(
+                "{address} is {name}, by the system resolver: {} does not name {name}.",
+                self.sources.hosts.display()
+            ),
+            Source::Client(client) => format!(
+                "{address} is {client} by the system resolver, which was asked when the client \
+                 came; that leads to {name}."
+            ),
+        }
+    }
+
+    fn record(&self, record: &Traced<'_>, looked: &mut Looked) {
+        let offset = u64::from(record.number).saturating_sub(1) * RECORD as u64;
+        looked.node = Some(record.name.to_owned());
+        looked.record = Some(record.number);
+        looked.offset = Some(offset);
+        looked.steps.push(format!(
+            "{} is record {} of {}, at byte {offset}.",
+            record.name,
+            record.number,
+            self.sources.config.display()
+        ));
+        let root = self.sources.tftp_root.display();
+        looked.steps.push(match record.winpe {
+            Err(reason) => format!("The record is refused: {reason}"),
+            Ok(winpe) if winpe.path().is_empty() => {
+                format!("Its path is empty: the default WinPE, in {root} itself.")
+            }
+            Ok(winpe) => format!("Its WinPE is {}, below {root}.", winpe.path()),
+        });
+    }
+
+    /// Why no record has the address, and what becomes of such clients.
+    fn unknown(&self, address: Ipv4Addr, looked: &mut Looked) {
+        looked.steps.push(self.hosts_line(address));
+        let failed = self.names.failed().len() + self.names.asked().len();
+        if failed > 0 {
+            looked.steps.push(format!(
+                "The system resolver has not answered for {failed} names of records; one of them \
+                 may have this address (`proxydhcp status` lists them)."
+            ));
+        }
+        let policy = match &self.policy.unknown {
+            Unknown::Ignore => "Clients without a record get no answer (--unknown ignore).".into(),
+            Unknown::Default => {
+                "Clients without a record get the default WinPE (--unknown default).".into()
+            }
+            Unknown::Lookup(_) => match self.looked_up.of(address) {
+                None => "The name of its address is looked up when the client asks; its next try \
+                         is answered if that leads to a record (--unknown lookup)."
+                    .into(),
+                Some(None) => "It has asked, and the system resolver has no name for its address \
+                               (--unknown lookup)."
+                    .into(),
+                Some(Some(name)) => format!(
+                    "It has asked, and its name is {name} by the system resolver, of which there \
+                     is no record (--unknown lookup)."
+                ),
+            },
+        };
+        looked.steps.push(policy);
+    }
+
+    /// What the hosts file says of an address that it leads to no record from.
+    fn hosts_line(&self, address: Ipv4Addr) -> String {
+        let shown = self.sources.hosts.display();
+        let bytes = match hosts::read(&self.sources.hosts) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return format!("No record has {address}, and there is no {shown}."),
+            Err(error) => return format!("No record has {address}: {error}"),
+        };
+        let mut lines = Hosts::new(&bytes).filter(|host| host.address == address);
+        let Some(line) = lines.next() else {
+            return format!(
+                "No line of {shown} has {address}, nor has the system resolver it for a record's \
+                 name; add a line for the node, and reload."
+            );
+        };
+        let names = line.names().map(|name| name.escape_ascii().to_string());
+        let names: Vec<_> = names.collect();
+        format!(
+            "Line {} of {shown} has {address} as {}, and {} has no record by such a name, full or \
+             short; correct the line, or run nodeset for the node, and reload.",
+            line.line,
+            names.join(", "),
+            self.sources.config.display()
+        )
+    }
+
+    fn no_address(&self, name: &str) -> String {
+        let hosts = self.sources.hosts.display();
+        let failed = self.names.failed();
+        let failed = failed.iter().find(|failed| failed.name == name);
+        let resolver = match failed {
+            Some(failed) => format!("could not be asked: {}", failed.reason),
+            None => "knows none".to_owned(),
+        };
+        format!(
+            "{name} has no address: no line of {hosts} names it, and the system resolver \
+             {resolver}; add it to the hosts file or the DNS, and reload."
+        )
+    }
+
+    fn refused(&self, name: &str) -> Option<&str> {
+        let mut refused = self.table.refused().iter();
+        let refused = refused.find(|refused| refused.name.eq_ignore_ascii_case(name))?;
+        Some(&refused.reason)
+    }
+
+    /// What the tables in service make of a request from there.
+    fn verdict(&self, address: Ipv4Addr, looked: &mut Looked) {
+        let Some(&server) = self.local.first() else {
+            looked
+                .steps
+                .push("This host has no IPv4 address that a client could ask.".into());
+            return;
+        };
+        let arch = self.arch;
+        match simulate(address, server, arch.0, self.generation) {
+            Ok(answer) => {
+                let root = self.sources.tftp_root.display();
+                let path = |path: &Option<String>| match path {
+                    Some(path) => format!("{path} ({root}/{path})"),
+                    None => "none".to_owned(),
+                };
+                looked.answered = true;
+                looked.next_server = self.policy.next_server;
+                let next = match self.policy.next_server {
+                    Some(next) => next.to_string(),
+                    None => "the address that the client asks".to_owned(),
+                };
+                looked.steps.push(format!(
+                    "Loader for {arch}: {}, by TFTP from {next}.",
+                    path(&answer.loader)
+                ));
+                looked.steps.push(format!("BCD: {}.", path(&answer.bcd)));
+                looked.loader = answer.loader;
+                looked.bcd = answer.bcd;
+            }
+            Err(Stop::Refuse(Reason::Architecture)) => looked.steps.push(format!(
+                "There is no loader for {arch}; boot the node by BIOS or x64 UEFI PXE."
+            )),
+            // That was told: clients without a record.
+            Err(Stop::Refuse(Reason::Unknown))
+                if looked.record.is_none() && !matches!(self.policy.unknown, Unknown::Default) => {}
+            Err(Stop::Refuse(reason)) => looked.steps.push(format!(
+                "A request from it is refused as {}, which `proxydhcp status` counts.",
+                reason.name()
+            )),
+            Err(Stop::NotOurs | Stop::Unusual) => {
+                looked.steps.push("A request from it is left alone.".into());
+            }
+        }
+    }
+}

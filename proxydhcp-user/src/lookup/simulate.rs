@@ -1,0 +1,64 @@
+//! A request that is judged and answered by the tables in service, without being sent.
+
+use std::net::Ipv4Addr;
+
+use proxydhcp_common::PORT;
+use proxydhcp_common::checksum::Sum;
+use proxydhcp_common::frame::{Frame, Slice};
+use proxydhcp_common::judge::{Reason, Stop};
+
+use crate::answer::reply;
+use crate::generation::Generation;
+use crate::probe::message::{Answer, Asked, read, request};
+
+/// Ethernet, IPv4 and UDP headers before the BOOTP message, in bytes.
+const HEADERS: usize = 14 + 20 + 8;
+/// Room for a request and its reply.
+const ROOM: usize = 1024;
+/// Addresses of network cards that nobody has.
+const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// What a client gets that asks `server`, or why it gets nothing.
+pub(super) fn simulate(
+    client: Ipv4Addr,
+    server: Ipv4Addr,
+    architecture: u16,
+    tables: &Generation,
+) -> Result<Answer, Stop> {
+    const FAULT: Stop = Stop::Refuse(Reason::Length);
+    let (xid, bootp) = request(client, CLIENT_MAC, architecture).map_err(|_| FAULT)?;
+    let request = frame(client, server, &bootp).ok_or(FAULT)?;
+    let mut buffer = [0; ROOM];
+    let place = buffer.get_mut(..request.len()).ok_or(FAULT)?;
+    place.copy_from_slice(&request);
+    let mut frame = Slice::new(&mut buffer, request.len()).ok_or(FAULT)?;
+    reply(&mut frame, tables, SERVER_MAC, true)?;
+    let length = frame.len();
+    let asked = Asked {
+        xid,
+        client,
+        server,
+        mac: CLIENT_MAC,
+    };
+    let bytes = buffer.get(HEADERS..length).unwrap_or_default();
+    Ok(read(bytes, &asked))
+}
+
+/// The request as it comes off the wire. UDP may go without a checksum.
+fn frame(client: Ipv4Addr, server: Ipv4Addr, bootp: &[u8]) -> Option<Vec<u8>> {
+    let udp_length = u16::try_from(8 + bootp.len()).ok()?.to_be_bytes();
+    let ip_length = u16::try_from(28 + bootp.len()).ok()?.to_be_bytes();
+    let mut ip = Vec::with_capacity(20);
+    ip.extend([0x45, 0]);
+    ip.extend(ip_length);
+    ip.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
+    ip.extend(client.octets());
+    ip.extend(server.octets());
+    let checksum = Sum::default().bytes(&ip).field();
+    ip.get_mut(10..12)?.copy_from_slice(&checksum);
+    let ethernet = [&SERVER_MAC[..], &CLIENT_MAC, &[8, 0]].concat();
+    let port = PORT.to_be_bytes();
+    let udp = [&port[..], &port, &udp_length, &[0, 0]].concat();
+    Some([&ethernet[..], &ip, &udp, bootp].concat())
+}

@@ -1,0 +1,100 @@
+//! How an address came to its record, for those who ask why.
+
+use std::net::Ipv4Addr;
+
+use super::{Table, position};
+use crate::names::Names;
+use crate::strangers::LookedUp;
+use crate::winpe::WinPe;
+
+/// What said that an address is a node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// This line of the hosts file, from 1.
+    Hosts(u32),
+    /// The resolver, which was asked for the addresses of the record's name.
+    Resolver,
+    /// The resolver, which was asked for the name of a client's address, and said this.
+    Client(&'a str),
+}
+
+/// A record that an address leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traced<'a> {
+    /// What said so.
+    pub source: Source<'a>,
+    /// The node's name in the record.
+    pub name: &'a str,
+    /// The record's place in the file, from 1.
+    pub number: u32,
+    /// The WinPE, or why the record is refused.
+    pub winpe: Result<&'a WinPe, &'a str>,
+}
+
+impl Table {
+    /// The record that the address leads to, a refused one too. An address belongs to the first that
+    /// claims it, as in [`Table::new`].
+    pub fn trace<'a>(
+        &'a self,
+        address: Ipv4Addr,
+        names: &Names,
+        looked_up: &'a LookedUp,
+    ) -> Option<Traced<'a>> {
+        let files = &self.files;
+        let hosts = || {
+            let claim = files.claims.get(position(&files.claims, address).ok()?)?;
+            Some((claim.record, Source::Hosts(claim.line)))
+        };
+        let resolver = || {
+            let mut wanted = files.wanted_records();
+            let (record, _) = wanted.find(|(_, name)| names.addresses(name).contains(&address))?;
+            Some((record, Source::Resolver))
+        };
+        let client = || {
+            let name = looked_up.of(address)??;
+            Some((files.by_any_name(name)?, Source::Client(name)))
+        };
+        let (record, source) = hosts().or_else(resolver).or_else(client)?;
+        Some(self.traced(record, source))
+    }
+
+    /// The addresses of the node that a name, full, short or of another interface, leads to, with its
+    /// name in the record; `None` where there is no such record.
+    pub fn addresses_of(
+        &self,
+        name: &str,
+        names: &Names,
+        looked_up: &LookedUp,
+    ) -> Option<(Traced<'_>, Vec<Ipv4Addr>)> {
+        let files = &self.files;
+        let record = files.by_any_name(name)?;
+        let of_record = files.claims.iter().filter(|claim| claim.record == record);
+        let mut addresses: Vec<_> = of_record.map(|claim| claim.address).collect();
+        addresses.extend(names.addresses(files.name(record)));
+        let clients = looked_up.named();
+        let clients = clients.filter(|(_, name)| files.by_any_name(name) == Some(record));
+        addresses.extend(clients.map(|(address, _)| address));
+        addresses.sort_unstable();
+        addresses.dedup();
+        Some((self.traced(record, Source::Resolver), addresses))
+    }
+
+    fn traced<'a>(&'a self, record: u32, source: Source<'a>) -> Traced<'a> {
+        let files = &self.files;
+        let number = files.number(record);
+        let refused = || {
+            let mut refused = files.refused.iter();
+            let refused = refused.find(|refused| refused.number == number);
+            refused.map_or("", |refused| refused.reason.as_str())
+        };
+        let winpe = files
+            .winpe(record)
+            .and_then(|winpe| files.winpes.get(winpe));
+        Traced {
+            source,
+            name: files.name(record),
+            number,
+            winpe: winpe.ok_or_else(refused),
+        }
+    }
+}
