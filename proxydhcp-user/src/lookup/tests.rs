@@ -1,1 +1,226 @@
+use std::fs;
 
+use tempfile::TempDir;
+
+use super::*;
+use crate::resolve::Lookup;
+
+const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
+
+/// The files of a daemon, and what the resolver says.
+struct Site {
+    folder: TempDir,
+    names: Vec<(&'static str, Ipv4Addr)>,
+    clients: Vec<(Ipv4Addr, &'static str)>,
+    unknown: generation::Unknown,
+}
+
+impl Site {
+    fn new(nodes: &[(&str, &str)], hosts: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Vec::new();
+        for (name, path) in nodes {
+            let start = config.len();
+            config.extend(name.as_bytes());
+            config.resize(start + 50, 0);
+            config.extend(path.as_bytes());
+            config.resize(start + 200, 0);
+        }
+        fs::write(folder.path().join("cfg"), config).unwrap();
+        fs::write(folder.path().join("hosts"), hosts).unwrap();
+        Self {
+            folder,
+            names: Vec::new(),
+            clients: Vec::new(),
+            unknown: generation::Unknown::Ignore,
+        }
+    }
+
+    fn look_up(&self, asked: &str, arch: u16) -> Vec<Looked> {
+        let sources = Sources {
+            config: self.folder.path().join("cfg"),
+            hosts: self.folder.path().join("hosts"),
+            tftp_root: "/tftpboot".into(),
+            suffixes: vec!["-ib0".into()],
+        };
+        let policy = Policy {
+            unknown: self.unknown.clone(),
+            ..Policy::default()
+        };
+        let files = Arc::new(Files::read(&sources).unwrap());
+        let mut names = Names::default().of(files.wanted());
+        for name in names.asked() {
+            let found = self.names.iter().filter(|(known, _)| *known == name);
+            let found: Vec<_> = found.map(|(_, address)| *address).collect();
+            names.answer(
+                &name,
+                if found.is_empty() {
+                    Lookup::Unknown
+                } else {
+                    Lookup::Found(found)
+                },
+            );
+        }
+        let mut looked_up = LookedUp::default();
+        for (address, name) in &self.clients {
+            looked_up.answer(*address, Lookup::Found((*name).to_owned()), Instant::now());
+        }
+        let table = Table::new(files, &names, &looked_up);
+        let generation =
+            Generation::next(&Generation::default(), &table, &[HOST], &policy).unwrap();
+        explain(&Question {
+            asked,
+            arch: Architecture(arch),
+            table: &table,
+            names: &names,
+            looked_up: &looked_up,
+            generation: &generation,
+            policy: &policy,
+            sources: &sources,
+            local: &[HOST],
+            rejected: None,
+        })
+    }
+
+    #[track_caller]
+    fn one(&self, asked: &str, arch: u16) -> Looked {
+        let mut looked = self.look_up(asked, arch);
+        assert_eq!(looked.len(), 1, "{looked:?}");
+        looked.remove(0)
+    }
+
+    /// Looks up what is not answered, and checks that the steps say all this.
+    #[track_caller]
+    fn refuses(&self, asked: &str, arch: u16, texts: &[&str]) {
+        let looked = self.one(asked, arch);
+        assert!(!looked.answered && looked.loader.is_none(), "{looked}");
+        for text in texts {
+            assert!(looked.to_string().contains(text), "{text}: {looked}");
+        }
+    }
+}
+
+#[test]
+fn a_node_is_explained_step_by_step() {
+    let site = Site::new(
+        &[("x", "winboot/x"), ("n1", "/tftpboot/winboot/a")],
+        "# comment\n10.0.0.1 n1.cluster n1\n",
+    );
+    let looked = site.one("10.0.0.1", 7);
+    let folder = site.folder.path().display();
+    assert_eq!(
+        looked.to_string(),
+        format!(
+            "1. 10.0.0.1 is n1, by line 2 of {folder}/hosts.\n\
+             2. n1 is record 2 of {folder}/cfg, at byte 200.\n\
+             3. Its WinPE is winboot/a/, below /tftpboot.\n\
+             4. Loader for UEFI on x64, architecture 7: winboot/a/Boot/bootmgfw.efi \
+             (/tftpboot/winboot/a/Boot/bootmgfw.efi), by TFTP from the address that the client \
+             asks.\n\
+             5. BCD: winboot/a/Boot/BCD (/tftpboot/winboot/a/Boot/BCD).\n\
+             => answered"
+        )
+    );
+    assert_eq!((looked.record, looked.offset), (Some(2), Some(200)));
+    let bios = site.one("N1.cluster", 0);
+    assert_eq!(bios.loader.as_deref(), Some("winboot/a/Boot/pxeboot.0"));
+    assert!(bios.answered && bios.address == Some(Ipv4Addr::new(10, 0, 0, 1)));
+}
+
+#[test]
+fn each_way_to_a_name_is_told() {
+    let mut site = Site::new(
+        &[("n1", ""), ("n2", "winboot/b/"), ("n3", "winboot/c/")],
+        "10.0.0.1 n1-ib0\n",
+    );
+    site.names = vec![("n2", Ipv4Addr::new(10, 0, 0, 2))];
+    site.clients = vec![(Ipv4Addr::new(10, 0, 0, 3), "n3.cluster")];
+    for (asked, node, texts) in [
+        (
+            "10.0.0.1",
+            "n1",
+            ["by line 1 of", "the default WinPE, in /tftpboot itself"],
+        ),
+        (
+            "10.0.0.2",
+            "n2",
+            ["by the system resolver: ", "winboot/b/Boot/BCD"],
+        ),
+        ("10.0.0.3", "n3", ["10.0.0.3 is n3.cluster", "leads to n3"]),
+        ("n3", "n3", ["n3 has the address 10.0.0.3", "record 3"]),
+    ] {
+        let looked = site.one(asked, 9);
+        assert!(looked.answered, "{looked}");
+        assert_eq!(looked.node.as_deref(), Some(node));
+        for text in texts {
+            assert!(looked.to_string().contains(text), "{text}: {looked}");
+        }
+    }
+    // All addresses of a node.
+    site.names.push(("n1", Ipv4Addr::new(10, 0, 0, 4)));
+    let looked = site.look_up("n1", 7);
+    let addresses: Vec<_> = looked
+        .iter()
+        .map(|looked| looked.address.unwrap().octets()[3])
+        .collect();
+    assert_eq!(addresses, [1, 4]);
+    assert!(looked.iter().all(|looked| looked.answered));
+}
+
+#[test]
+fn each_rule_that_stops_a_client_is_told() {
+    let site = Site::new(
+        &[("n1", "../x"), ("n2", "winboot/a"), ("n3", ""), ("n4", "")],
+        "10.0.0.1 n1\n10.0.0.254 n2\n10.0.0.9 visitor guest\n10.0.0.3 n3\n10.0.0.3 n2\n",
+    );
+    site.refuses(
+        "10.0.0.1",
+        7,
+        &["record 1", "The record is refused: the WinPE path ../x has"],
+    );
+    site.refuses("n1", 7, &["n1 has the address 10.0.0.1", "is refused"]);
+    site.refuses("10.0.0.254", 7, &["an address of this host itself"]);
+    site.refuses(
+        "10.0.0.9",
+        7,
+        &["Line 3 of", "as visitor, guest", "no record by such a name"],
+    );
+    site.refuses(
+        "10.0.0.8",
+        7,
+        &["No line of", "add a line", "(--unknown ignore)"],
+    );
+    site.refuses("127.0.0.1", 7, &["no address that a client can have"]);
+    site.refuses("10.0.0.3", 6, &["no loader for UEFI on IA32"]);
+    site.refuses(
+        "n4",
+        7,
+        &["n4 has no address", "the system resolver knows none"],
+    );
+    site.refuses("n5", 7, &["has no record of n5; run nodeset"]);
+    // 10.0.0.3 was n3's first.
+    let looked = site.look_up("n2", 7);
+    assert!(looked.iter().all(|looked| !looked.answered), "{looked:?}");
+}
+
+#[test]
+fn the_policy_for_clients_without_a_record_is_told() {
+    let mut site = Site::new(&[("n1", "")], "10.0.0.1 n1\n");
+    site.unknown = generation::Unknown::Default;
+    let looked = site.one("10.0.0.9", 0);
+    assert!(looked.answered && looked.record.is_none());
+    assert_eq!(looked.loader.as_deref(), Some("Boot/pxeboot.0"));
+    assert!(looked.to_string().contains("(--unknown default)"));
+
+    let (strangers, mut waiting) = Strangers::new();
+    site.unknown = generation::Unknown::Lookup(Arc::new(strangers));
+    site.refuses("10.0.0.9", 7, &["looked up when the client asks"]);
+    site.clients = vec![(Ipv4Addr::new(10, 0, 0, 9), "visitor")];
+    site.refuses(
+        "10.0.0.9",
+        7,
+        &["its name is visitor", "there is no record"],
+    );
+    // To ask why is not to ask for a loader.
+    assert!(waiting.try_recv().is_err());
+}

@@ -12,6 +12,7 @@ mod commands;
 mod conflicts;
 mod control;
 mod ended;
+mod explain;
 mod files;
 mod interfaces;
 mod lookup;
