@@ -234,7 +234,7 @@ pub struct ServeArgs {
 }
 
 /// A suffix that the first part of a host name can have; an option that follows is none.
-fn suffix(text: &str) -> Result<String, String> {
+pub(crate) fn suffix(text: &str) -> Result<String, String> {
     let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
     if text.is_empty() || text.starts_with("--") || !text.chars().all(is_part) {
         return Err("name what follows the node's own name, such as --suffix=-ib0".to_owned());

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use crate::arch::Architecture;
-use crate::cli::{ControlArgs, Unknown};
+use crate::cli::{ControlArgs, Unknown, suffix};
 use crate::control::{Reply, Request, ask};
 use crate::generation::{self, Generation, Policy};
 use crate::loaders::Loaders;
@@ -61,6 +61,7 @@ pub struct LookupArgs {
         long = "suffix",
         value_name = "SUFFIX",
         allow_hyphen_values = true,
+        value_parser = suffix,
         requires = "offline"
     )]
     pub suffixes: Vec<String>,

@@ -145,6 +145,28 @@ fn the_help_of_every_command_has_an_example() -> Result<()> {
     Ok(())
 }
 
+/// As by `proxydhcp ... | head -0`.
+#[test]
+fn a_pipe_that_nobody_reads_is_no_failure() -> Result<()> {
+    let site = Site::usual(Datapath::Raw)?;
+    let socket = site.files.path("control.sock").display().to_string();
+    for args in [
+        &["--help"][..],
+        &["completions", "bash"],
+        &["man"],
+        &["status", "--control", &socket],
+        &["lookup", "10.77.1.1", "--json", "--control", &socket],
+    ] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = Command::new(binary()?);
+        let output = command.args(args).stdout(writer).output()?;
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        assert_eq!(output.stderr, b"", "{args:?}: {output:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_command_line_that_makes_no_sense_is_explained() -> Result<()> {
     for (args, said) in [

@@ -142,6 +142,23 @@ fn the_daemon_tells_what_it_has_and_not_what_the_files_have_become() -> Result<(
     };
     assert_eq!(loader(false)?, "winboot/a/Boot/bootmgfw.efi");
     assert_eq!(loader(true)?, "winboot/new/Boot/bootmgfw.efi");
+    // The settings file of `serve` names files too; that does not make it read them.
+    let settings = site.files.path("settings.toml");
+    let [config, socket] = ["proxydhcp.cfg", "control.sock"].map(|file| site.files.path(file));
+    std::fs::write(
+        &settings,
+        format!("config = {config:?}\ncontrol = {socket:?}\nunknown = \"default\"\n"),
+    )?;
+    let mut command = Command::new(binary()?);
+    command
+        .args(["lookup", "10.77.1.1", "--settings"])
+        .arg(&settings);
+    let ended = Ended::new(&command.output()?);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended.stdout.contains("winboot/a/Boot/bootmgfw.efi"),
+        "{ended:?}"
+    );
     site.files.write_raw_config(b"half a record")?;
     assert_eq!(Ended::command(&site, &["reload"])?.code, Some(1));
     let ended = look_up(&site, false, &["10.77.9.9"])?;
