@@ -68,24 +68,21 @@ fn what_lookup_tells_is_what_clients_get() -> Result<()> {
             let ended = look_up(&site, offline, &args)?;
             let looked: Value = serde_json::from_str(&ended.stdout)?;
             let request = RequestFrame::edk2(client, arch);
-            match expected {
-                Some((winpe, loader, record)) => {
-                    assert_eq!(
-                        (ended.code, ended.stderr.as_str()),
-                        (Some(0), ""),
-                        "{ended:?}"
-                    );
-                    assert_eq!(looked[0]["loader"], format!("{winpe}Boot/{loader}"));
-                    assert_eq!(looked[0]["bcd"], format!("{winpe}Boot/BCD"));
-                    assert_eq!(looked[0]["record"], record);
-                    assert_eq!(looked[0]["offset"], (record - 1) * 200);
-                    site.ask(&request, winpe, arch)?;
-                }
-                None => {
-                    assert_eq!(ended.code, Some(1), "{ended:?}");
-                    assert_eq!(looked[0]["answered"], json!(false));
-                    site.stays_silent(&request.bytes())?;
-                }
+            if let Some((winpe, loader, record)) = expected {
+                assert_eq!(
+                    (ended.code, ended.stderr.as_str()),
+                    (Some(0), ""),
+                    "{ended:?}"
+                );
+                assert_eq!(looked[0]["loader"], format!("{winpe}Boot/{loader}"));
+                assert_eq!(looked[0]["bcd"], format!("{winpe}Boot/BCD"));
+                assert_eq!(looked[0]["record"], record);
+                assert_eq!(looked[0]["offset"], (record - 1) * 200);
+                site.ask(&request, winpe, arch)?;
+            } else {
+                assert_eq!(ended.code, Some(1), "{ended:?}");
+                assert_eq!(looked[0]["answered"], json!(false));
+                site.stays_silent(&request.bytes())?;
             }
         }
     }
