@@ -171,6 +171,7 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
         hosts: args.hosts.clone(),
         tftp_root: args.tftp_root.clone(),
         suffixes: args.suffixes.clone(),
+        loaders: args.loaders.clone(),
     };
     let policy = Policy {
         unknown: match args.unknown {

@@ -10,7 +10,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::winpe::{BIOS_LOADER, UEFI_LOADER, WinPe};
+use crate::loaders::Loaders;
+use crate::winpe::WinPe;
 
 mod activate;
 pub mod command;
@@ -20,6 +21,10 @@ mod place;
 use content::Kind;
 use place::Root;
 
+/// The loader of BIOS clients, as genimage makes it.
+const BIOS_LOADER: &str = "Boot/pxeboot.0";
+/// The loader of UEFI clients, as genimage makes it.
+const UEFI_LOADER: &str = "Boot/bootmgfw.efi";
 /// The folder of the WinPEs that have a name.
 const FOLDER: &str = "winboot";
 /// What the default WinPE is called: its folder.
@@ -120,7 +125,7 @@ pub fn folder(root: &Path, name: &str) -> Result<Folder> {
             winpe: Ok(WinPe::default()),
         }
     } else if name.contains('/') {
-        let winpe = WinPe::parse(name.as_bytes(), root)?;
+        let winpe = WinPe::parse(name.as_bytes(), root, &Loaders::default())?;
         Folder {
             name: name.to_owned(),
             winpe: Ok(winpe),
@@ -146,7 +151,11 @@ pub fn folder(root: &Path, name: &str) -> Result<Folder> {
 }
 
 fn named(root: &Path, name: String) -> Folder {
-    let winpe = WinPe::parse(format!("{FOLDER}/{name}").as_bytes(), root);
+    let winpe = WinPe::parse(
+        format!("{FOLDER}/{name}").as_bytes(),
+        root,
+        &Loaders::default(),
+    );
     Folder {
         name,
         winpe: winpe.map_err(|error| error.to_string()),
@@ -176,8 +185,8 @@ pub fn check(root: &Path, folder: &Folder) -> Checked {
     let root = Root(root);
     let findings = &mut checked.findings;
     for (file, kind) in [
-        (winpe.bios_loader(), Kind::BootProgram),
-        (winpe.uefi_loader(), Kind::EfiApplication),
+        (winpe.loader(BIOS_LOADER), Kind::BootProgram),
+        (winpe.loader(UEFI_LOADER), Kind::EfiApplication),
     ] {
         check_file(root, &file, kind, findings);
     }

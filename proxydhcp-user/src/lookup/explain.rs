@@ -246,7 +246,8 @@ impl Question<'_> {
                 looked.bcd = answer.bcd;
             }
             Err(Stop::Refuse(Reason::Architecture)) => looked.steps.push(format!(
-                "There is no loader for {arch}; boot the node by BIOS or x64 UEFI PXE."
+                "There is no loader for {arch}; boot the node by BIOS or x64 UEFI PXE, or name a \
+                 loader under [loaders] in the settings file."
             )),
             // That was told: clients without a record.
             Err(Stop::Refuse(Reason::Unknown))

@@ -42,6 +42,7 @@ impl Site {
             hosts: self.folder.path().join("hosts"),
             tftp_root: "/tftpboot".into(),
             suffixes: vec!["-ib0".into()],
+            loaders: Loaders::default(),
         };
         let policy = Policy {
             unknown: self.unknown.clone(),

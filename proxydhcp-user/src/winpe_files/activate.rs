@@ -14,6 +14,7 @@ use super::content::{self, Kind};
 use super::place::{Root, other_case, quoted};
 use super::{BOOTMGR, Folder};
 use crate::cfg;
+use crate::loaders::Loaders;
 use crate::winpe::{BCD, WinPe};
 
 /// A file to put in place.
@@ -126,7 +127,7 @@ fn copy(root: &Path, from: &str, to: &str, kind: Kind) -> Result<Option<Copy>> {
 /// Whether each node's record names this WinPE.
 fn agree(winpe: &WinPe, nodes: &[String], root: &Path, config: &Path) -> Result<()> {
     let bytes = cfg::read(config)?;
-    let records = cfg::parse(&bytes, root);
+    let records = cfg::parse(&bytes, root, &Loaders::default());
     let shown = config.display();
     let mut faults = Vec::new();
     for node in nodes {
