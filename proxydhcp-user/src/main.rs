@@ -9,7 +9,7 @@ use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
 use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
-use proxydhcp::{lookup, probe, shell, winpe_files, xcat};
+use proxydhcp::{lookup, probe, shell, tell, winpe_files, xcat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -55,14 +55,7 @@ fn start_log() {
 }
 
 fn reload(args: &ReloadArgs) -> Result<ExitCode> {
-    let request = Request::Reload {
-        allow_empty: args.allow_empty,
-    };
-    let reloaded = match ask(&args.control.socket, &request)? {
-        Reply::Reloaded(reloaded) => reloaded,
-        Reply::Rejected(reason) => anyhow::bail!("not reloaded: {reason}"),
-        Reply::Status(_) | Reply::Looked(_) => anyhow::bail!("the daemon is of another version"),
-    };
+    let reloaded = tell::reload(&args.control.socket, args.allow_empty)?;
     if args.json {
         print(&serde_json::to_string_pretty(&reloaded)?);
     } else {
