@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use crate::winpe::{WinPe, WinPeError, WinPes};
 pub mod edit;
 pub mod file;
 mod replace;
+pub mod salvage;
 
 use file::FileError;
 
@@ -57,7 +59,7 @@ pub struct Records<'a> {
     /// Of those, the ones whose name is sound and has no sound record besides.
     pub denied: Vec<Denied<'a>>,
     /// What else an administrator should know, in the file's order.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Whether any sound record is padded with nothing but NULs, as every writer leaves them.
     /// Noise has a sound record in about 70,000, but none of these.
     pub padded: bool,
@@ -82,6 +84,27 @@ pub struct Denied<'a> {
     pub number: u32,
     /// The node's name.
     pub name: &'a str,
+}
+
+/// What an administrator should know, though no record is refused for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The record that is not served as it says, from 1, if it is one.
+    pub record: Option<u32>,
+    /// What it is, and the remedy.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<String> for Warning {
+    fn from(text: String) -> Self {
+        Self { record: None, text }
+    }
 }
 
 /// A record that cannot be served.
@@ -244,11 +267,15 @@ impl<'a> Records<'a> {
             }
             Entry::Occupied(entry) => {
                 if let Some(earlier) = self.records.get_mut(*entry.get() as usize) {
-                    self.warnings.push(format!(
+                    let text = format!(
                         "records {} and {} are both of node {}; record {} is served: \
                          remove the other",
                         earlier.number, record.number, record.name, record.number
-                    ));
+                    );
+                    self.warnings.push(Warning {
+                        record: Some(earlier.number),
+                        text,
+                    });
                     *earlier = record;
                 }
                 false
@@ -280,7 +307,8 @@ fn name_of(name: &[u8]) -> Result<&str, Fault> {
     Ok(name)
 }
 
-fn printable(text: &[u8]) -> String {
+/// The text with what is not printable escaped.
+pub fn printable(text: &[u8]) -> String {
     let mut printable = String::new();
     for chunk in text.utf8_chunks() {
         printable.extend(chunk.valid().escape_debug());

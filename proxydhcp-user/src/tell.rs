@@ -30,7 +30,7 @@ pub fn reload(socket: &Path, allow_empty: bool) -> Result<Reloaded> {
 ///
 /// The daemon rejects its files, or cannot be asked. The file stays as it was written.
 pub fn tell(socket: &Path, config: &Path, allow_empty: bool) -> Result<()> {
-    let told = || {
+    let told = || -> Result<String> {
         if let Some(other) = serves_another(socket, config)? {
             return Ok(format!("the daemon was not told: it serves {other}"));
         }
@@ -43,12 +43,14 @@ pub fn tell(socket: &Path, config: &Path, allow_empty: bool) -> Result<()> {
                 "no daemon listens on {}; the next to start reads the file",
                 socket.display()
             ),
-            Err(error) => Err(error).with_context(|| {
-                format!(
-                    "{} is written, but the daemon has not taken it up",
-                    config.display()
-                )
-            })?,
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "{} is written, but the daemon has not taken it up",
+                        config.display()
+                    )
+                });
+            }
         },
         told => told?,
     };

@@ -24,8 +24,7 @@ impl RawRecord {
     /// # Errors
     /// What the daemon would refuse the record for, or a text that is longer than its field.
     pub fn new(name: &str, path: &str, tftp_root: &Path) -> Result<Self, Fault> {
-        name_of(name.as_bytes())?;
-        WinPe::parse(path.as_bytes(), tftp_root)?;
+        judge(name.as_bytes(), path.as_bytes(), tftp_root)?;
         let mut bytes = [0; RECORD];
         let (name_field, path_field) = bytes.split_at_mut(NAME);
         match name_field.get_mut(..name.len()) {
@@ -37,6 +36,21 @@ impl RawRecord {
             None => return Err(Fault::LongPath { length: path.len() }),
         }
         Ok(Self(bytes))
+    }
+
+    /// Whether the daemon serves it.
+    ///
+    /// # Errors
+    /// What it refuses it for.
+    pub fn check(&self, tftp_root: &Path) -> Result<(), Fault> {
+        judge(self.name(), self.path(), tftp_root)
+    }
+
+    /// Whether all that follows its texts is NUL, as every writer leaves it.
+    pub fn is_padded(&self) -> bool {
+        let (name, path) = self.0.split_at(NAME);
+        let padding = split(name).1.iter().chain(split(path).1);
+        padding.copied().all(|byte| byte == 0)
     }
 
     /// The node's name, up to the field's first NUL.
@@ -53,6 +67,12 @@ impl RawRecord {
     pub fn is_of(&self, name: &str) -> bool {
         self.name().eq_ignore_ascii_case(name.as_bytes())
     }
+}
+
+fn judge(name: &[u8], path: &[u8], tftp_root: &Path) -> Result<(), Fault> {
+    name_of(name)?;
+    WinPe::parse(path, tftp_root)?;
+    Ok(())
 }
 
 impl fmt::Debug for RawRecord {

@@ -72,6 +72,25 @@ impl Replacement {
         })
     }
 
+    /// Writes these bytes to a new file beside it, whose name is the file's own with `end` after it,
+    /// and returns its path. It has the file's owner and mode.
+    ///
+    /// # Errors
+    /// There is such a file already; the disk is full; the system's.
+    pub(crate) fn set_aside(&self, end: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let mut name = self.target.clone().into_os_string();
+        name.push(end);
+        let aside = PathBuf::from(name);
+        let written = self.create(bytes).and_then(|()| {
+            // Unlike a rename, this takes no other file's place.
+            Ok(fs::hard_link(&self.temporary, &aside)?)
+        });
+        // What matters is whether it was written.
+        let _ = remove(&self.temporary);
+        written.with_context(|| format!("{}: cannot be written", aside.display()))?;
+        Ok(aside)
+    }
+
     /// Gives the file these bytes, and the owner and mode that it had.
     ///
     /// # Errors
@@ -97,7 +116,17 @@ impl Replacement {
     }
 
     fn write(&self, bytes: &[u8]) -> Result<()> {
-        // It was removed, so that nothing is written through a link.
+        self.create(bytes)?;
+        // xCAT's writer knows no lock. This leaves it some microseconds to lose its work in.
+        if metadata(&self.target)?.as_ref().map(stamp) != self.before.as_ref().map(stamp) {
+            bail!("another program has changed it meanwhile; try again");
+        }
+        Ok(fs::rename(&self.temporary, &self.target)?)
+    }
+
+    /// Makes the temporary file with these bytes, on the disk, and with the owner and mode of the old one.
+    fn create(&self, bytes: &[u8]) -> Result<()> {
+        // There is none, so that nothing is written through a link.
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -113,12 +142,7 @@ impl Replacement {
             // After the owner, whose change takes away some of the bits.
             file.set_permissions(Permissions::from_mode(before.mode() & PERMISSION_BITS))?;
         }
-        file.sync_all()?;
-        // xCAT's writer knows no lock. This leaves it some microseconds to lose its work in.
-        if metadata(&self.target)?.as_ref().map(stamp) != self.before.as_ref().map(stamp) {
-            bail!("another program has changed it meanwhile; try again");
-        }
-        Ok(fs::rename(&self.temporary, &self.target)?)
+        Ok(file.sync_all()?)
     }
 }
 
