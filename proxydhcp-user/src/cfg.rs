@@ -17,7 +17,7 @@ use crate::winpe::{WinPe, WinPeError, WinPes};
 
 pub mod edit;
 pub mod file;
-mod replace;
+pub(crate) mod replace;
 pub mod salvage;
 
 use file::FileError;

@@ -11,7 +11,7 @@
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
 //! [`control`] its socket, [`status`] what it tells, [`tell`] how commands reach it, [`cli`] the
 //! commands, whose flags [`settings`] takes from a file too, and [`xcat`] the daemon in place of
-//! xCAT's. [`lookup`] tells why a client gets what it gets, [`probe`] asks a daemon as a client
+//! xCAT's. [`command`] has those on `proxydhcp.cfg`, [`lookup`] tells why a client gets what it gets, [`probe`] asks a daemon as a client
 //! does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and man
 //! pages.
 
@@ -21,6 +21,7 @@ mod answer;
 pub mod arch;
 pub mod cfg;
 pub mod cli;
+pub mod command;
 pub mod control;
 pub mod generation;
 pub mod hosts;

@@ -232,11 +232,6 @@ impl Files {
         self.records.get(record as usize)?.winpe
     }
 
-    /// The record's place in the file, from 1.
-    pub(super) fn number(&self, record: u32) -> u32 {
-        self.records.get(record as usize).map_or(0, |r| r.number)
-    }
-
     pub(super) fn name(&self, record: u32) -> &str {
         let record = record as usize;
         let end_of = |record: usize| self.records.get(record).map(|record| record.name_end);
