@@ -115,7 +115,7 @@ pub struct DumpArgs {
 pub struct ImportArgs {
     /// The nodes; - is the standard input
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    pub nodes: PathBuf,
     /// What the file is [default: by its name's end, .csv or .json]
     #[arg(long, value_enum)]
     pub format: Option<Format>,

@@ -29,7 +29,7 @@ const SHOWN: usize = 20;
 /// A line is bad; a file cannot be read or written. Nothing is written then.
 pub fn import(args: &ImportArgs) -> Result<ExitCode> {
     let config = &args.config.config;
-    let (text, name) = read(&args.file)?;
+    let (text, name) = read(&args.nodes)?;
     let format = format(args)?;
     let lines = match format {
         Format::Csv => parse::csv(&text, &args.config.tftp_root),
@@ -73,7 +73,7 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
 }
 
 fn format(args: &ImportArgs) -> Result<Format> {
-    let by_name = || match args.file.extension().and_then(OsStr::to_str) {
+    let by_name = || match args.nodes.extension().and_then(OsStr::to_str) {
         Some(end) if end.eq_ignore_ascii_case("csv") => Some(Format::Csv),
         Some(end) if end.eq_ignore_ascii_case("json") => Some(Format::Json),
         _ => None,
@@ -81,7 +81,7 @@ fn format(args: &ImportArgs) -> Result<Format> {
     args.format.or_else(by_name).with_context(|| {
         format!(
             "{}: say what it is by --format csv or --format json",
-            args.file.display()
+            args.nodes.display()
         )
     })
 }

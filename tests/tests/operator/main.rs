@@ -1,0 +1,8 @@
+//! The operator's commands on the files.
+//!
+//! These tests need root, and the binary that `cargo xtask test` builds.
+
+mod cfg;
+mod power_cut;
+mod traced;
+mod writers;
