@@ -26,8 +26,9 @@ struct Files {
 impl Files {
     fn new() -> Result<Self> {
         let folder = TempDir::new()?;
-        let nodes =
-            |winpe: &str| (0..RECORDS).map(move |n| (format!("cn{n:04}"), winpe.to_owned()));
+        let nodes = |winpe: &'static str| {
+            (0..RECORDS).map(move |n| (format!("cn{n:04}"), winpe.to_owned()))
+        };
         let mut contents = [Vec::new(), Vec::new()];
         for (number, winpe) in ["winboot/old", "winboot/new/"].into_iter().enumerate() {
             contents[number] = config::cfg_bytes(nodes(winpe))?;
