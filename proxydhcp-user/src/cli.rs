@@ -155,6 +155,7 @@ impl Cli {
         match &mut cli.command {
             Command::Serve(serve) => serve.loaders = file.loaders,
             Command::Lookup(lookup) => lookup.loaders = file.loaders,
+            Command::Cfg(command) => command.config_mut().loaders = file.loaders,
             _ => {}
         }
         Ok(cli)

@@ -10,6 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::file::{FileError, LIMIT};
 use super::replace::Replacement;
 use super::{CfgError, Fault, NAME, Name, RECORD, name_of, printable, split};
+use crate::loaders::Loaders;
 use crate::winpe::WinPe;
 
 /// A record as it lies in the file, sound or not.
@@ -23,8 +24,8 @@ impl RawRecord {
     ///
     /// # Errors
     /// What the daemon would refuse the record for, or a text that is longer than its field.
-    pub fn new(name: &str, path: &str, tftp_root: &Path) -> Result<Self, Fault> {
-        judge(name.as_bytes(), path.as_bytes(), tftp_root)?;
+    pub fn new(name: &str, path: &str, tftp_root: &Path, loaders: &Loaders) -> Result<Self, Fault> {
+        judge(name.as_bytes(), path.as_bytes(), tftp_root, loaders)?;
         let mut bytes = [0; RECORD];
         let (name_field, path_field) = bytes.split_at_mut(NAME);
         match name_field.get_mut(..name.len()) {
@@ -42,8 +43,8 @@ impl RawRecord {
     ///
     /// # Errors
     /// What it refuses it for.
-    pub fn check(&self, tftp_root: &Path) -> Result<(), Fault> {
-        judge(self.name(), self.path(), tftp_root)
+    pub fn check(&self, tftp_root: &Path, loaders: &Loaders) -> Result<(), Fault> {
+        judge(self.name(), self.path(), tftp_root, loaders)
     }
 
     /// Whether all that follows its texts is NUL, as every writer leaves it.
@@ -69,9 +70,9 @@ impl RawRecord {
     }
 }
 
-fn judge(name: &[u8], path: &[u8], tftp_root: &Path) -> Result<(), Fault> {
+fn judge(name: &[u8], path: &[u8], tftp_root: &Path, loaders: &Loaders) -> Result<(), Fault> {
     name_of(name)?;
-    WinPe::parse(path, tftp_root)?;
+    WinPe::parse(path, tftp_root, loaders)?;
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use std::path::Path;
 
 use super::RECORD;
 use super::edit::{RawRecord, raw_records};
+use crate::loaders::Loaders;
 
 /// What is kept of a file, and what is not. Together they are all its bytes.
 #[derive(Debug, Default)]
@@ -38,17 +39,17 @@ pub struct Rejected {
 }
 
 /// Parts a file's bytes.
-pub fn salvage(bytes: &[u8], tftp_root: &Path) -> Salvage {
+pub fn salvage(bytes: &[u8], tftp_root: &Path, loaders: &Loaders) -> Salvage {
     match raw_records(bytes) {
-        (records, []) => part(records, tftp_root),
-        _ => resynchronize(bytes, tftp_root),
+        (records, []) => part(records, tftp_root, loaders),
+        _ => resynchronize(bytes, tftp_root, loaders),
     }
 }
 
-fn part(records: &[RawRecord], tftp_root: &Path) -> Salvage {
+fn part(records: &[RawRecord], tftp_root: &Path, loaders: &Loaders) -> Salvage {
     let mut salvage = Salvage::default();
     for (number, record) in records.iter().enumerate() {
-        match record.check(tftp_root) {
+        match record.check(tftp_root, loaders) {
             Ok(()) => salvage.kept.push(*record),
             Err(fault) => {
                 let start = number * RECORD;
@@ -62,10 +63,10 @@ fn part(records: &[RawRecord], tftp_root: &Path) -> Salvage {
     salvage
 }
 
-fn resynchronize(bytes: &[u8], tftp_root: &Path) -> Salvage {
+fn resynchronize(bytes: &[u8], tftp_root: &Path, loaders: &Loaders) -> Salvage {
     let at = |start: usize| -> Option<&RawRecord> {
         let record = raw_records(bytes.get(start..start + RECORD)?).0.first()?;
-        (record.is_padded() && record.check(tftp_root).is_ok()).then_some(record)
+        (record.is_padded() && record.check(tftp_root, loaders).is_ok()).then_some(record)
     };
     let is_start = |after: usize, start: usize| {
         let next = start + RECORD;
@@ -128,14 +129,20 @@ mod tests {
         let paths = ["winboot/winpe-a/", "", "/tftpboot/winboot/b", "x"];
         (0..count)
             .map(|number| {
-                RawRecord::new(&format!("cn{number:04}"), paths[number % 4], root()).unwrap()
+                RawRecord::new(
+                    &format!("cn{number:04}"),
+                    paths[number % 4],
+                    root(),
+                    &Loaders::default(),
+                )
+                .unwrap()
             })
             .collect()
     }
 
     /// Salvages, and checks that no byte is lost or doubled.
     fn salvaged(bytes: &[u8]) -> Salvage {
-        let salvage = salvage(bytes, root());
+        let salvage = salvage(bytes, root(), &Loaders::default());
         let rejected: usize = salvage.rejected.iter().map(|r| r.bytes.len()).sum();
         assert_eq!(salvage.kept.len() * RECORD + rejected, bytes.len());
         let ordered = salvage.rejected.is_sorted_by_key(|r| r.bytes.start);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::loaders::Loaders;
+
 use super::{CONFIG, ControlArgs, HOSTS, SettingsArgs, TFTP_ROOT, suffix};
 
 /// The commands on `proxydhcp.cfg`.
@@ -47,6 +49,15 @@ Examples:
 }
 
 impl CfgCommand {
+    pub(super) fn config_mut(&mut self) -> &mut ConfigArgs {
+        match self {
+            Self::Check(args) => &mut args.config,
+            Self::Dump(args) => &mut args.config,
+            Self::Import(args) => &mut args.config,
+            Self::Repair(args) => &mut args.config,
+        }
+    }
+
     pub(super) fn settings(&self) -> &SettingsArgs {
         match self {
             Self::Check(args) => &args.settings,
@@ -66,6 +77,10 @@ pub struct ConfigArgs {
     /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
     #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
     pub tftp_root: PathBuf,
+    /// Which loader is for which architecture: the longest decides how long a path may be. A table
+    /// of the settings file, and no flag.
+    #[arg(skip)]
+    pub loaders: Loaders,
 }
 
 /// Arguments of `cfg check`.

@@ -110,6 +110,7 @@ fn records(bytes: &[u8], args: &CheckArgs) -> Result<Vec<Finding>> {
         hosts: args.hosts.clone(),
         tftp_root: args.config.tftp_root.clone(),
         suffixes: args.suffixes.clone(),
+        loaders: args.config.loaders.clone(),
     };
     let files = match Files::with_config(bytes, &sources) {
         Ok(files) => Arc::new(files),
@@ -203,7 +204,7 @@ fn pieces(bytes: &[u8], args: &CheckArgs) -> Vec<Finding> {
         node: None,
         message,
     };
-    let salvage = salvage(bytes, &args.config.tftp_root);
+    let salvage = salvage(bytes, &args.config.tftp_root, &args.config.loaders);
     let size = format!(
         "{} bytes is not a multiple of the {RECORD}-byte record, and the daemon rejects the file; \
          `proxydhcp cfg repair` keeps {}",

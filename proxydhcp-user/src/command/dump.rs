@@ -1,6 +1,5 @@
 //! `proxydhcp cfg dump`
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{count, note, read};
 use crate::cfg::edit::{RawRecord, raw_records};
 use crate::cfg::printable;
-use crate::cli::DumpArgs;
+use crate::cli::{ConfigArgs, DumpArgs};
 use crate::output::print;
 
 /// A record as JSON has it, in `cfg dump` and in `cfg import`.
@@ -29,13 +28,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn new(number: usize, record: &RawRecord, tftp_root: &Path) -> Self {
+    fn new(number: usize, record: &RawRecord, config: &ConfigArgs) -> Self {
         let text = |bytes| str::from_utf8(bytes).map_or_else(|_| printable(bytes), str::to_owned);
         Self {
             record: Some(number),
             node: text(record.name()),
             winpepath: text(record.path()),
-            refused: record.check(tftp_root).err().map(|fault| fault.to_string()),
+            refused: record
+                .check(&config.tftp_root, &config.loaders)
+                .err()
+                .map(|fault| fault.to_string()),
         }
     }
 }
@@ -53,8 +55,7 @@ pub fn dump(args: &DumpArgs) -> Result<ExitCode> {
         .unwrap_or(records);
     let numbered = (1..).zip(shown);
     if args.json {
-        let entries =
-            numbered.map(|(number, record)| Entry::new(number, record, &args.config.tftp_root));
+        let entries = numbered.map(|(number, record)| Entry::new(number, record, &args.config));
         print(&serde_json::to_string_pretty(&entries.collect::<Vec<_>>())?);
     } else {
         let mut table = Table::new();

@@ -32,8 +32,8 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
     let (text, name) = read(&args.nodes)?;
     let format = format(args)?;
     let lines = match format {
-        Format::Csv => parse::csv(&text, &args.config.tftp_root),
-        Format::Json => parse::json(&text, &args.config.tftp_root)
+        Format::Csv => parse::csv(&text, &args.config),
+        Format::Json => parse::json(&text, &args.config)
             .with_context(|| format!("{name}: not what `proxydhcp cfg dump --json` prints"))?,
     };
     let records = sound(&lines, &name)?;

@@ -26,7 +26,7 @@ pub fn repair(args: &RepairArgs) -> Result<ExitCode> {
         .then(|| Replacement::begin(config))
         .transpose()?;
     let bytes = read(config)?;
-    let salvage = salvage(&bytes, &args.config.tftp_root);
+    let salvage = salvage(&bytes, &args.config.tftp_root, &args.config.loaders);
     let shown = config.display();
     if salvage.rejected.is_empty() {
         print(&format!(

@@ -10,6 +10,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp::cfg;
+use proxydhcp::loaders::Loaders;
 use proxydhcp_lab::{binary, config};
 use tempfile::TempDir;
 
@@ -61,7 +62,7 @@ fn twenty_writers_together_lose_no_update() -> Result<()> {
         Ok(())
     })?;
     let bytes = cfg::read(&config)?;
-    let parsed = cfg::parse(&bytes, Path::new("/tftpboot"));
+    let parsed = cfg::parse(&bytes, Path::new("/tftpboot"), &Loaders::default());
     assert_eq!(bytes.len(), WRITERS * EACH * cfg::RECORD);
     assert_eq!(parsed.records.len(), WRITERS * EACH);
     for writer in 0..WRITERS {

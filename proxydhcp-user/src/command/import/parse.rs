@@ -1,13 +1,12 @@
 //! The lines of a file to import.
 
-use std::path::Path;
-
 use anyhow::Result;
 use csv::{ReaderBuilder, StringRecord, Trim};
 use serde_json::value::RawValue;
 
 use super::super::dump::Entry;
 use crate::cfg::edit::RawRecord;
+use crate::cli::ConfigArgs;
 
 /// A node's line, or the line that its entry begins on.
 #[derive(Debug)]
@@ -40,14 +39,14 @@ impl<'a> Place<'a> {
         let (passed, rest) = self.rest.split_at(length);
         self.rest = rest;
         self.at += length;
-        let breaks = passed.iter().filter(|&&byte| byte == b'\n').count();
+        let breaks = passed.split(|&byte| byte == b'\n').skip(1).count();
         self.line += u64::try_from(breaks).unwrap_or_default();
         self.line
     }
 }
 
 /// The lines of a CSV file. A header, comments and empty lines are passed over.
-pub(super) fn csv(text: &[u8], tftp_root: &Path) -> Vec<Line> {
+pub(super) fn csv(text: &[u8], config: &ConfigArgs) -> Vec<Line> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -77,9 +76,8 @@ pub(super) fn csv(text: &[u8], tftp_root: &Path) -> Vec<Line> {
         }
         let record = match fields.iter().collect::<Vec<_>>().as_slice() {
             [node, path] if lines.is_empty() && is_header(node, path) => continue,
-            [node, path] => {
-                RawRecord::new(node, path, tftp_root).map_err(|fault| fault.to_string())
-            }
+            [node, path] => RawRecord::new(node, path, &config.tftp_root, &config.loaders)
+                .map_err(|fault| fault.to_string()),
             other => Err(format!(
                 "a line is a node and its WinPE path, with a comma between; this has {} fields",
                 other.len()
@@ -104,7 +102,7 @@ fn is_header(node: &str, path: &str) -> bool {
 ///
 /// # Errors
 /// It is no list.
-pub(super) fn json(text: &[u8], tftp_root: &Path) -> Result<Vec<Line>> {
+pub(super) fn json(text: &[u8], config: &ConfigArgs) -> Result<Vec<Line>> {
     let text = str::from_utf8(text)?;
     let entries: Vec<&RawValue> = serde_json::from_str(text)?;
     let mut lines = Vec::with_capacity(entries.len());
@@ -113,13 +111,13 @@ pub(super) fn json(text: &[u8], tftp_root: &Path) -> Result<Vec<Line>> {
         // Entries are borrowed from the text.
         let start = entry.get().as_ptr().addr();
         let number = place.line(start.saturating_sub(text.as_ptr().addr()));
-        let record = record(entry.get(), tftp_root);
+        let record = record(entry.get(), config);
         lines.push(Line { number, record });
     }
     Ok(lines)
 }
 
-fn record(entry: &str, tftp_root: &Path) -> Result<RawRecord, String> {
+fn record(entry: &str, config: &ConfigArgs) -> Result<RawRecord, String> {
     let entry: Entry = serde_json::from_str(entry).map_err(|error| {
         // Its own line and column are within the entry.
         let text = error.to_string();
@@ -130,17 +128,27 @@ fn record(entry: &str, tftp_root: &Path) -> Result<RawRecord, String> {
     })?;
     match entry.refused {
         Some(reason) => Err(format!("({}) {reason}, or take the entry out", entry.node)),
-        None => RawRecord::new(&entry.node, &entry.winpepath, tftp_root)
-            .map_err(|fault| fault.to_string()),
+        None => RawRecord::new(
+            &entry.node,
+            &entry.winpepath,
+            &config.tftp_root,
+            &config.loaders,
+        )
+        .map_err(|fault| fault.to_string()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loaders::Loaders;
 
-    fn root() -> &'static Path {
-        Path::new("/tftpboot")
+    fn config() -> ConfigArgs {
+        ConfigArgs {
+            config: "proxydhcp.cfg".into(),
+            tftp_root: "/tftpboot".into(),
+            loaders: Loaders::default(),
+        }
     }
 
     /// The line, and the record's name or what is wrong.
@@ -163,10 +171,10 @@ mod tests {
     fn lines_are_numbered_as_an_editor_does() {
         let text = "# nodes\nNode,WinPEpath\n\ncn1, winboot/a \n#\n\ncn2,\n\"cn3\",\"a,b\"";
         let lines = expected(&[(4, "cn1"), (7, "cn2"), (8, "cn3")]);
-        assert_eq!(told(&csv(text.as_bytes(), root())), lines);
+        assert_eq!(told(&csv(text.as_bytes(), &config())), lines);
         let text = text.replace('\n', "\r\n");
-        assert_eq!(told(&csv(text.as_bytes(), root())), lines);
-        let parsed = csv(text.as_bytes(), root());
+        assert_eq!(told(&csv(text.as_bytes(), &config())), lines);
+        let parsed = csv(text.as_bytes(), &config());
         assert_eq!(parsed[2].record.as_ref().unwrap().path(), b"a,b");
         assert_eq!(parsed[0].record.as_ref().unwrap().path(), b"winboot/a");
     }
@@ -174,7 +182,7 @@ mod tests {
     #[test]
     fn each_bad_line_is_told() {
         let text = b"cn1,..\ncn2\ncn3,\xff\n,a\nnode,winpepath,x\ncn4,a\n";
-        let lines = told(&csv(text, root()));
+        let lines = told(&csv(text, &config()));
         let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
         let said = [
@@ -194,7 +202,7 @@ mod tests {
     fn entries_of_json_are_numbered_by_their_lines() {
         let text = "[\n{\"node\": \"cn1\",\n \"winpepath\": \"\"},\n\n{\"node\": 5}, \
             {\"node\": \"cn2\", \"winpepath\": \"\", \"refused\": \"no\"}]";
-        let lines = told(&json(text.as_bytes(), root()).unwrap());
+        let lines = told(&json(text.as_bytes(), &config()).unwrap());
         let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [2, 5, 5]);
         assert!(
@@ -205,6 +213,6 @@ mod tests {
             lines[2].1.starts_with("(cn2) no, or take the entry out"),
             "{lines:?}"
         );
-        assert!(json(b"{}", root()).is_err());
+        assert!(json(b"{}", &config()).is_err());
     }
 }
