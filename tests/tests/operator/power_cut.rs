@@ -26,20 +26,20 @@ struct Files {
 impl Files {
     fn new() -> Result<Self> {
         let folder = TempDir::new()?;
-        let nodes = |winpe: &'static str| {
-            (0..RECORDS).map(move |n| (format!("cn{n:04}"), winpe.to_owned()))
+        let content = |number: usize, winpe: &str| -> Result<Vec<u8>> {
+            let names: Vec<String> = (0..RECORDS).map(|n| format!("cn{n:04}")).collect();
+            let lines: Vec<String> = names.iter().map(|name| format!("{name},{winpe}")).collect();
+            fs::write(
+                folder.path().join(format!("{number}.csv")),
+                lines.join("\n"),
+            )?;
+            config::cfg_bytes(names.iter().map(|name| (name, winpe)))
         };
-        let mut contents = [Vec::new(), Vec::new()];
-        for (number, winpe) in ["winboot/old", "winboot/new/"].into_iter().enumerate() {
-            contents[number] = config::cfg_bytes(nodes(winpe))?;
-            let lines: String = nodes(winpe)
-                .map(|(name, path)| format!("{name},{path}\n"))
-                .collect();
-            fs::write(folder.path().join(format!("{number}.csv")), lines)?;
-        }
+        let contents = [content(0, "winboot/old")?, content(1, "winboot/new/")?];
         let files = Self { folder, contents };
         fs::create_dir(files.folder.path().join("xcat"))?;
-        fs::write(files.config(), &files.contents[0])?;
+        let [old, _] = &files.contents;
+        fs::write(files.config(), old)?;
         Ok(files)
     }
 

@@ -79,8 +79,8 @@ fn on_a_small_disk(script: &str) -> Result<String> {
     let folder = TempDir::new()?;
     let old = config::cfg_bytes((0..200).map(|n| (format!("cn{n}"), "winboot/a")))?;
     fs::write(folder.path().join("old.cfg"), &old)?;
-    let more: String = (0..200).map(|n| format!("more{n},winboot/b\n")).collect();
-    fs::write(folder.path().join("more.csv"), more)?;
+    let more: Vec<String> = (0..200).map(|n| format!("more{n},winboot/b")).collect();
+    fs::write(folder.path().join("more.csv"), more.join("\n"))?;
     fs::create_dir(folder.path().join("disk"))?;
     let script = format!(
         "mount -t tmpfs -o size=64k tmpfs disk && cp old.cfg disk/proxydhcp.cfg && {script}\n\
