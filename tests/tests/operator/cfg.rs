@@ -2,30 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use anyhow::Result;
 use proxydhcp_lab::site::{Datapath, Files, NODE_B, STRANGER, Site};
 use proxydhcp_lab::{RequestFrame, binary, config};
 use serde_json::{Value, json};
 
-/// A command that has ended: its exit code, and what it has printed.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        Self {
-            code: output.status.code(),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
-    }
-}
+use crate::ended::Ended;
 
 /// Runs `proxydhcp cfg` on the files, in their folder.
 fn run(files: &Files, args: &[&str]) -> Result<Ended> {

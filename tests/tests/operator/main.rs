@@ -3,6 +3,7 @@
 //! These tests need root, and the binary that `cargo xtask test` builds.
 
 mod cfg;
+mod ended;
 mod power_cut;
 mod traced;
 mod writers;
