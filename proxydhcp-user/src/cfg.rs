@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::loaders::Loaders;
 use crate::winpe::{WinPe, WinPeError, WinPes};
 
+pub mod edit;
 pub mod file;
+pub(crate) mod replace;
+pub mod salvage;
 
 use file::FileError;
 
@@ -32,7 +36,7 @@ pub enum CfgError {
     /// It ends within a record.
     #[error(
         "{}: {size} bytes is not a multiple of the {RECORD}-byte record; \
-         run nodeset again to have it written anew",
+         run nodeset again to have it written anew, or `proxydhcp cfg repair` to keep its sound records",
         .path.display()
     )]
     Size {
@@ -55,7 +59,7 @@ pub struct Records<'a> {
     /// Of those, the ones whose name is sound and has no sound record besides.
     pub denied: Vec<Denied<'a>>,
     /// What else an administrator should know, in the file's order.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// Whether any sound record is padded with nothing but NULs, as every writer leaves them.
     /// Noise has a sound record in about 70,000, but none of these.
     pub padded: bool,
@@ -82,6 +86,27 @@ pub struct Denied<'a> {
     pub name: &'a str,
 }
 
+/// What an administrator should know, though no record is refused for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The record that is not served as it says, from 1, if it is one.
+    pub record: Option<u32>,
+    /// What it is, and the remedy.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<String> for Warning {
+    fn from(text: String) -> Self {
+        Self { record: None, text }
+    }
+}
+
 /// A record that cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -95,14 +120,33 @@ pub struct Refused {
 
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub enum Fault {
+    /// Nobody can ask for it.
     #[error("the node name is empty; remove the record, or run nodeset for the node again")]
     NoName,
+    /// Not UTF-8, or with characters that no name has.
     #[error(
         "the node name is not text (UTF-8 without spaces and control characters); \
          run nodeset for the node again"
     )]
     NotText,
+    /// Longer than its field.
+    #[error("the node name has {length} bytes, and a record holds {NAME}; use a shorter name")]
+    LongName {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// Longer than its field, though short enough to be served: absolute, below a long root.
+    #[error(
+        "the WinPE path has {length} bytes, and a record holds {}; \
+         give it relative to the TFTP root",
+        RECORD - NAME
+    )]
+    LongPath {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The path cannot be served.
     #[error(transparent)]
     WinPe(#[from] WinPeError),
 }
@@ -223,11 +267,15 @@ impl<'a> Records<'a> {
             }
             Entry::Occupied(entry) => {
                 if let Some(earlier) = self.records.get_mut(*entry.get() as usize) {
-                    self.warnings.push(format!(
+                    let text = format!(
                         "records {} and {} are both of node {}; record {} is served: \
                          remove the other",
                         earlier.number, record.number, record.name, record.number
-                    ));
+                    );
+                    self.warnings.push(Warning {
+                        record: Some(earlier.number),
+                        text,
+                    });
                     *earlier = record;
                 }
                 false
@@ -259,7 +307,8 @@ fn name_of(name: &[u8]) -> Result<&str, Fault> {
     Ok(name)
 }
 
-fn printable(text: &[u8]) -> String {
+/// The text with what is not printable escaped.
+pub fn printable(text: &[u8]) -> String {
     let mut printable = String::new();
     for chunk in text.utf8_chunks() {
         printable.extend(chunk.valid().escape_debug());

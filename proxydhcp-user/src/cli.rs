@@ -16,6 +16,15 @@ use crate::settings::{SettingsError, SettingsFile};
 use crate::shell::{CompletionsArgs, ManArgs};
 use crate::winpe_files::command::WinPeCommand;
 
+mod cfg;
+
+pub use cfg::{CfgCommand, CheckArgs, ConfigArgs, DumpArgs, Format, ImportArgs, RepairArgs};
+
+/// The file that xCAT's nodeset writes.
+const CONFIG: &str = "/var/lib/xcat/proxydhcp.cfg";
+const HOSTS: &str = "/etc/hosts";
+const TFTP_ROOT: &str = "/tftpboot";
+
 /// Answers the proxyDHCP requests of Windows PE nodes that boot over PXE.
 #[derive(Debug, Parser)]
 #[command(name = "proxydhcp", version, after_help = EXAMPLES)]
@@ -104,6 +113,16 @@ Examples:
   proxydhcp man | man -l -
   proxydhcp man --dir /usr/local/share/man/man1")]
     Man(ManArgs),
+    /// Check, print, fill and mend proxydhcp.cfg, the file that says which node boots which WinPE.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  proxydhcp cfg check                  what is wrong with the file, and what to do
+  proxydhcp cfg dump --json > nodes.json
+  proxydhcp cfg import nodes.json --dry-run"
+    )]
+    Cfg(CfgCommand),
 }
 
 impl Cli {
@@ -125,7 +144,7 @@ impl Cli {
         let named = Self::from(&flags);
         let file = if named.needs_settings(&flags) {
             let keys = ServeArgs::augment_args(clap::Command::new("serve"));
-            SettingsFile::read(named.settings(), &keys)?
+            SettingsFile::read(named.command.settings(), &keys)?
         } else {
             SettingsFile::default()
         };
@@ -136,6 +155,7 @@ impl Cli {
         match &mut cli.command {
             Command::Serve(serve) => serve.loaders = file.loaders,
             Command::Lookup(lookup) => lookup.loaders = file.loaders,
+            Command::Cfg(command) => command.config_mut().loaders = file.loaders,
             _ => {}
         }
         Ok(cli)
@@ -145,16 +165,12 @@ impl Cli {
         Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
     }
 
-    fn settings(&self) -> Option<&std::path::Path> {
-        self.command.control()?.settings.as_deref()
-    }
-
     /// A command that was told where the daemon is does not stumble over a file for the next start,
     /// and what has nothing to do with a daemon not over any.
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
         match self.command {
             Command::Probe(_) | Command::Completions(_) | Command::Man(_) => return false,
-            Command::Serve(_) | Command::Winpe(_) => return true,
+            Command::Serve(_) | Command::Winpe(_) | Command::Cfg(_) => return true,
             _ => {}
         }
         let socket = flags
@@ -165,15 +181,16 @@ impl Cli {
 }
 
 impl Command {
-    /// The flags that a command has if it asks the daemon, or is it.
-    fn control(&self) -> Option<&ControlArgs> {
-        match self {
-            Self::Serve(args) => Some(&args.control),
-            Self::Reload(args) => Some(&args.control),
-            Self::Status(args) => Some(&args.control),
-            Self::Lookup(args) => Some(&args.control),
-            Self::Probe(_) | Self::Winpe(_) | Self::Completions(_) | Self::Man(_) => None,
-        }
+    fn settings(&self) -> Option<&std::path::Path> {
+        let settings = match self {
+            Self::Serve(args) => &args.control.settings,
+            Self::Reload(args) => &args.control.settings,
+            Self::Status(args) => &args.control.settings,
+            Self::Lookup(args) => &args.control.settings,
+            Self::Cfg(command) => command.settings(),
+            Self::Probe(_) | Self::Winpe(_) | Self::Completions(_) | Self::Man(_) => return None,
+        };
+        settings.file.as_deref()
     }
 }
 
@@ -184,14 +201,10 @@ pub struct ServeArgs {
     #[arg(short, long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
     /// The file that says which node boots which WinPE
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/var/lib/xcat/proxydhcp.cfg"
-    )]
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
     pub config: PathBuf,
     /// The file that says which address is which node; names missing there go to the resolver
-    #[arg(long, value_name = "FILE", default_value = "/etc/hosts")]
+    #[arg(long, value_name = "FILE", default_value = HOSTS)]
     pub hosts: PathBuf,
     /// A suffix of the names of a node's other interfaces, such as -ib0; may be repeated
     ///
@@ -223,7 +236,7 @@ pub struct ServeArgs {
     #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
     pub reply_format: ReplyFormat,
     /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
-    #[arg(long, value_name = "DIR", default_value = "/tftpboot")]
+    #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
     pub tftp_root: PathBuf,
     /// Which loader is for which architecture: a table of the settings file, and no flag.
     #[arg(skip)]
@@ -270,12 +283,20 @@ pub struct StatusArgs {
 /// Where the daemon is reached.
 #[derive(Clone, Debug, Args)]
 pub struct ControlArgs {
-    /// Take what is not said here from this file [default: /etc/proxydhcp.toml, if there is one]
-    #[arg(long, value_name = "FILE")]
-    pub settings: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
     /// The daemon's control socket
     #[arg(long = "control", value_name = "SOCKET", default_value = DEFAULT_SOCKET)]
     pub socket: PathBuf,
+}
+
+/// Where defaults come from.
+#[derive(Clone, Debug, Args)]
+pub struct SettingsArgs {
+    /// Take what is not said here from this file [default: /etc/proxydhcp.toml, if there is one]
+    #[arg(long = "settings", value_name = "FILE")]
+    pub file: Option<PathBuf>,
 }
 
 /// `--path`.

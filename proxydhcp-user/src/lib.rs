@@ -9,10 +9,11 @@
 //!
 //! [`names`] and [`strangers`] are what [`resolve`] has said, which the upkeep keeps asking.
 //! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
-//! [`control`] its socket, [`status`] what it tells, [`cli`] the commands, whose flags [`settings`]
-//! takes from a file too, and [`xcat`] the daemon in place of xCAT's. [`lookup`] tells why a
-//! client gets what it gets, [`probe`] asks a daemon as a client does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and
-//! man pages.
+//! [`control`] its socket, [`status`] what it tells, [`tell`] how commands reach it, [`cli`] the
+//! commands, whose flags [`settings`] takes from a file too, and [`xcat`] the daemon in place of
+//! xCAT's. [`command`] has those on `proxydhcp.cfg`, [`lookup`] tells why a client gets what it gets, [`probe`] asks a daemon as a client
+//! does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and man
+//! pages.
 
 pub mod af_xdp;
 mod announce;
@@ -20,6 +21,7 @@ mod answer;
 pub mod arch;
 pub mod cfg;
 pub mod cli;
+pub mod command;
 pub mod control;
 pub mod generation;
 pub mod hosts;
@@ -43,6 +45,7 @@ pub mod shell;
 pub mod status;
 pub mod strangers;
 pub mod table;
+pub mod tell;
 pub mod template;
 mod upkeep;
 mod watch;

@@ -5,11 +5,11 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
+use proxydhcp::cli::{CfgCommand, Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
 use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
-use proxydhcp::{lookup, probe, shell, winpe_files, xcat};
+use proxydhcp::{command, lookup, probe, shell, tell, winpe_files, xcat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -37,6 +37,12 @@ fn run() -> Result<ExitCode> {
         Command::Winpe(command) => winpe_files::command::run(&command),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
+        Command::Cfg(command) => match command {
+            CfgCommand::Check(args) => command::check::check(&args),
+            CfgCommand::Dump(args) => command::dump::dump(&args),
+            CfgCommand::Import(args) => command::import::import(&args),
+            CfgCommand::Repair(args) => command::repair::repair(&args),
+        },
     }
 }
 
@@ -55,14 +61,7 @@ fn start_log() {
 }
 
 fn reload(args: &ReloadArgs) -> Result<ExitCode> {
-    let request = Request::Reload {
-        allow_empty: args.allow_empty,
-    };
-    let reloaded = match ask(&args.control.socket, &request)? {
-        Reply::Reloaded(reloaded) => reloaded,
-        Reply::Rejected(reason) => anyhow::bail!("not reloaded: {reason}"),
-        Reply::Status(_) | Reply::Looked(_) => anyhow::bail!("the daemon is of another version"),
-    };
+    let reloaded = tell::reload(&args.control.socket, args.allow_empty)?;
     if args.json {
         print(&serde_json::to_string_pretty(&reloaded)?);
     } else {

@@ -178,7 +178,7 @@ impl Service {
                 Unknown::Lookup(strangers) => Some(LookupStatus::new(strangers, &state.looked_up)),
                 Unknown::Ignore | Unknown::Default => None,
             },
-            warnings: table.warnings().to_vec(),
+            warnings: table.warnings().iter().map(ToString::to_string).collect(),
             interfaces: state.served.iter().map(Served::status).collect(),
         }
     }

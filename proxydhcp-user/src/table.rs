@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::cfg::Refused;
+use crate::cfg::{Refused, Warning};
 use crate::names::Names;
 use crate::strangers::LookedUp;
 use crate::winpe::WinPe;
@@ -33,7 +33,7 @@ pub struct Table {
     denied: Vec<Ipv4Addr>,
     /// The sound records that no address leads to.
     unresolved: Vec<u32>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 /// A node that is served.
@@ -162,8 +162,15 @@ impl Table {
             .map(|&record| self.files.name(record))
     }
 
+    /// The places of those records in the file, from 1.
+    pub fn unresolved_numbers(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.unresolved
+            .iter()
+            .map(|&record| self.files.number(record))
+    }
+
     /// What else an administrator should know: duplicates, conflicts, a missing hosts file.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
@@ -171,10 +178,11 @@ impl Table {
     pub fn warn_of_own(&mut self, local: &[Ipv4Addr]) {
         for &address in local {
             if let Some(Node { name, .. }) = self.node(address) {
-                self.warnings.push(format!(
+                let text = format!(
                     "{address}, where {name} is, is an address of this host, and not served; \
                      correct the hosts file or the DNS"
-                ));
+                );
+                self.warnings.push(text.into());
             }
         }
     }

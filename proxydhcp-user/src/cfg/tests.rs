@@ -178,7 +178,11 @@ fn the_last_of_a_name_is_served() {
         (3, "winboot/c/")
     );
     assert_eq!(parsed.warnings.len(), 1);
-    assert!(parsed.warnings[0].starts_with("records 1 and 3 are both of node CN1"));
+    assert!(
+        parsed.warnings[0]
+            .text
+            .starts_with("records 1 and 3 are both of node CN1")
+    );
     assert_eq!(parsed.refused[0].number, 4);
 }
 

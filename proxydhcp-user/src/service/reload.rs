@@ -94,7 +94,7 @@ impl Service {
             changes,
             refused: table.refused().to_vec(),
             names,
-            warnings: table.warnings().to_vec(),
+            warnings: table.warnings().iter().map(ToString::to_string).collect(),
             took: Took {
                 total: milliseconds(started.elapsed()),
                 read: milliseconds(read),

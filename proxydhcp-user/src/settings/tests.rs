@@ -272,7 +272,7 @@ fn the_example_has_each_key_with_its_default() {
     assert_eq!(as_is, SettingsFile::default());
     let without = |args: ServeArgs| {
         let mut args = args;
-        assert!(args.control.settings.take().is_some());
+        assert!(args.control.settings.file.take().is_some());
         format!("{args:?}")
     };
     let mut all = serve(&text, &[], &[]);

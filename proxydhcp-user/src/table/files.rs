@@ -8,7 +8,7 @@ use tokio::task::JoinError;
 
 use super::join::{self, Claim, Joined};
 use crate::cfg::file::FileError;
-use crate::cfg::{self, CfgError, Refused};
+use crate::cfg::{self, CfgError, Refused, Warning};
 use crate::hosts::{self, Hosts, Malformed};
 use crate::loaders::Loaders;
 use crate::winpe::WinPe;
@@ -73,7 +73,7 @@ pub struct Files {
     pub(super) claims: Vec<Claim>,
     pub(super) winpes: Vec<WinPe>,
     pub(super) refused: Vec<Refused>,
-    pub(super) warnings: Vec<String>,
+    pub(super) warnings: Vec<Warning>,
     /// The records whose very name the hosts file lacks.
     wanted: Vec<u32>,
     pub(super) records_read: usize,
@@ -112,11 +112,14 @@ impl Files {
     /// No records either, because there is no `proxydhcp.cfg` yet.
     pub fn not_there_yet(config: &Path) -> Self {
         Self {
-            warnings: vec![format!(
-                "{}: no such file yet; every client gets the default WinPE until it is written \
-                 and reloaded",
-                config.display()
-            )],
+            warnings: vec![
+                format!(
+                    "{}: no such file yet; every client gets the default WinPE until it is written \
+                     and reloaded",
+                    config.display()
+                )
+                .into(),
+            ],
             ..Self::none()
         }
     }
@@ -127,8 +130,15 @@ impl Files {
     /// See [`LoadError`]. Records and names that are bad by themselves are no error: they are
     /// listed, and the others are there.
     pub fn read(sources: &Sources) -> Result<Self, LoadError> {
-        let config = cfg::read(&sources.config)?;
-        let parsed = cfg::parse(&config, &sources.tftp_root, &sources.loaders);
+        Self::with_config(&cfg::read(&sources.config)?, sources)
+    }
+
+    /// The same, where `proxydhcp.cfg` is these bytes.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn with_config(config: &[u8], sources: &Sources) -> Result<Self, LoadError> {
+        let parsed = cfg::parse(config, &sources.tftp_root, &sources.loaders);
         let records_read = config.len() / cfg::RECORD;
         if let Some(first) = parsed.refused.first()
             && !parsed.padded
@@ -178,15 +188,15 @@ impl Files {
         files.wanted = wanted.map(|(record, _)| record).collect();
         let path = sources.hosts.display();
         if file.is_none() {
-            files.warnings.push(format!(
-                "{path}: no such file; the system resolver is asked for every node"
-            ));
+            let text = format!("{path}: no such file; the system resolver is asked for every node");
+            files.warnings.push(text.into());
         }
         if let Some(Malformed { count, first }) = hosts.malformed() {
-            files.warnings.push(format!(
+            let text = format!(
                 "{path}: malformed lines are left out: {count}, the first is line {first}; \
                  each line is to be an address and its names"
-            ));
+            );
+            files.warnings.push(text.into());
         }
         let mut claims = std::mem::take(&mut files.claims);
         let conflicts = files.settle(&mut claims);
@@ -231,21 +241,20 @@ impl Files {
     }
 
     /// Leaves each address to the first that claims it, and tells of the others.
-    pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<String> {
+    pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<Warning> {
         let conflicts = join::settle(claims);
-        let describe = |record: u32| {
-            let number = self.number(record);
-            format!("{} (record {number})", self.name(record))
-        };
-        let warning = |conflict: join::Conflict| {
-            format!(
+        let describe =
+            |record: u32| format!("{} (record {})", self.name(record), self.number(record));
+        let warning = |conflict: join::Conflict| Warning {
+            record: Some(self.number(conflict.other)),
+            text: format!(
                 "{} is an address of both {} and {}; {}, which was found first, is served there: \
                  correct the hosts file or the DNS",
                 conflict.address,
                 describe(conflict.served),
                 describe(conflict.other),
                 self.name(conflict.served),
-            )
+            ),
         };
         conflicts.into_iter().map(warning).collect()
     }

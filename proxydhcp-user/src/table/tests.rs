@@ -198,7 +198,7 @@ fn without_a_hosts_file_the_resolver_is_asked_for_all() {
     assert_eq!(table.files().wanted().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(table.warnings().len(), 1);
     assert!(
-        table.warnings()[0].contains("hosts: no such file"),
+        table.warnings()[0].text.contains("hosts: no such file"),
         "{:?}",
         table.warnings()
     );
@@ -227,11 +227,13 @@ fn the_resolver_adds_to_the_hosts_file() {
         panic!("{:?}", table.warnings())
     };
     assert!(
-        malformed.contains("left out: 1, the first is line 3;"),
+        malformed.text.contains("left out: 1, the first is line 3;"),
         "{malformed}"
     );
     assert!(
-        conflict.starts_with("10.0.0.1 is an address of both a (record 1) and d (record 3); a,"),
+        conflict
+            .text
+            .starts_with("10.0.0.1 is an address of both a (record 1) and d (record 3); a,"),
         "{conflict}"
     );
 }
@@ -281,7 +283,9 @@ fn an_address_of_two_nodes_is_told() {
     assert_eq!(nodes, ["b", "a"]);
     assert_eq!(table.warnings().len(), 1);
     assert!(
-        table.warnings()[0].contains("both b (record 2) and a (record 1)"),
+        table.warnings()[0]
+            .text
+            .contains("both b (record 2) and a (record 1)"),
         "{:?}",
         table.warnings()
     );

@@ -1,0 +1,217 @@
+//! Parting what a damaged file still says from what it does not.
+//!
+//! A file of whole records is parted record by record, by the daemon's rules. Where the size shows
+//! that bytes were lost or added, the records after that place are out of step, and many of them
+//! look sound although they begin within another. So the rule is stricter then, and what is in doubt
+//! is not kept:
+//!
+//! - A record counts only if nothing but NULs follows its texts. One that begins at the wrong byte
+//!   ends with another's name, or has a path in the padding of its name.
+//! - After bytes that make no such record, the next is looked for byte by byte. It is taken for one
+//!   if another follows it, or too few bytes for another, and if it is in step or the byte before it
+//!   is a NUL: else its name may begin before it.
+//! - If those bytes are no whole records and begin with a NUL, then the record before them is longer
+//!   than it should be. Its text may be what grew, so it is not kept either.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::RECORD;
+use super::edit::{RawRecord, raw_records};
+use crate::loaders::Loaders;
+
+/// What is kept of a file, and what is not. Together they are all its bytes.
+#[derive(Debug, Default)]
+pub struct Salvage {
+    /// The records that are kept, in the file's order.
+    pub kept: Vec<RawRecord>,
+    /// The rest, in the file's order.
+    pub rejected: Vec<Rejected>,
+}
+
+/// A part of a file that is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Where it lies in the file, in bytes.
+    pub bytes: Range<usize>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Parts a file's bytes.
+pub fn salvage(bytes: &[u8], tftp_root: &Path, loaders: &Loaders) -> Salvage {
+    match raw_records(bytes) {
+        (records, []) => part(records, tftp_root, loaders),
+        _ => resynchronize(bytes, tftp_root, loaders),
+    }
+}
+
+fn part(records: &[RawRecord], tftp_root: &Path, loaders: &Loaders) -> Salvage {
+    let mut salvage = Salvage::default();
+    for (number, record) in records.iter().enumerate() {
+        match record.check(tftp_root, loaders) {
+            Ok(()) => salvage.kept.push(*record),
+            Err(fault) => {
+                let start = number * RECORD;
+                salvage.rejected.push(Rejected {
+                    bytes: start..start + RECORD,
+                    reason: fault.to_string(),
+                });
+            }
+        }
+    }
+    salvage
+}
+
+fn resynchronize(bytes: &[u8], tftp_root: &Path, loaders: &Loaders) -> Salvage {
+    let at = |start: usize| -> Option<&RawRecord> {
+        let record = raw_records(bytes.get(start..start + RECORD)?).0.first()?;
+        (record.is_padded() && record.check(tftp_root, loaders).is_ok()).then_some(record)
+    };
+    let is_start = |after: usize, start: usize| {
+        let next = start + RECORD;
+        let in_step = (start - after).is_multiple_of(RECORD);
+        let behind_padding = bytes.get(start - 1) == Some(&0);
+        (in_step || behind_padding)
+            && at(start).is_some()
+            && (next + RECORD > bytes.len() || at(next).is_some())
+    };
+    let mut salvage = Salvage::default();
+    let mut start = 0;
+    // Whether the record kept last ends at `start`.
+    let mut follows = false;
+    while start < bytes.len() {
+        if let Some(record) = at(start) {
+            salvage.kept.push(*record);
+            start += RECORD;
+            follows = true;
+            continue;
+        }
+        let end = (start + 1..bytes.len()).find(|&end| is_start(start, end));
+        let end = end.unwrap_or(bytes.len());
+        let in_step = (end - start).is_multiple_of(RECORD);
+        let grown = follows && !in_step && bytes.get(start) == Some(&0);
+        if grown {
+            salvage.kept.pop();
+            start -= RECORD;
+        }
+        let reason = if in_step {
+            "not a sound record"
+        } else if end == bytes.len() && end - start < RECORD {
+            "cut off within a record"
+        } else if end - start < RECORD {
+            "bytes are missing here"
+        } else {
+            "bytes too many are in here"
+        };
+        salvage.rejected.push(Rejected {
+            bytes: start..end,
+            reason: format!("{reason}; run nodeset for the nodes in it again"),
+        });
+        start = end;
+        follows = false;
+    }
+    salvage
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn root() -> &'static Path {
+        Path::new("/tftpboot")
+    }
+
+    fn records(count: usize) -> Vec<RawRecord> {
+        let paths = ["winboot/winpe-a/", "", "/tftpboot/winboot/b", "x"];
+        (0..count)
+            .map(|number| {
+                RawRecord::new(
+                    &format!("cn{number:04}"),
+                    paths[number % 4],
+                    root(),
+                    &Loaders::default(),
+                )
+                .unwrap()
+            })
+            .collect()
+    }
+
+    /// Salvages, and checks that no byte is lost or doubled.
+    fn salvaged(bytes: &[u8]) -> Salvage {
+        let salvage = salvage(bytes, root(), &Loaders::default());
+        let rejected: usize = salvage.rejected.iter().map(|r| r.bytes.len()).sum();
+        assert_eq!(salvage.kept.len() * RECORD + rejected, bytes.len());
+        let ordered = salvage.rejected.is_sorted_by_key(|r| r.bytes.start);
+        assert!(ordered, "{salvage:?}");
+        salvage
+    }
+
+    #[test]
+    fn of_whole_records_the_bad_ones_go_and_odd_padding_stays() {
+        let mut bytes = records(5).as_bytes().to_vec();
+        bytes[199] = b'!';
+        bytes[400..450].fill(0);
+        bytes[850..853].copy_from_slice(b"/..");
+        let Salvage { kept, rejected } = salvaged(&bytes);
+        let odd = raw_records(&bytes).0;
+        assert_eq!(kept, [odd[0], odd[1], odd[3]]);
+        let told: Vec<_> = rejected.iter().map(|r| r.bytes.clone()).collect();
+        assert_eq!(told, [400..600, 800..1000]);
+        assert!(rejected[0].reason.contains("name is empty"));
+    }
+
+    #[test]
+    fn a_writer_that_was_cut_off_costs_its_last_record() {
+        let records = records(5);
+        for lost in 1..RECORD {
+            let bytes = records.as_bytes();
+            let Salvage { kept, rejected } = salvaged(&bytes[..bytes.len() - lost]);
+            assert_eq!(kept, records[..4], "{lost}");
+            assert_eq!(rejected.len(), 1, "{lost}");
+            assert!(rejected[0].reason.starts_with("cut off"), "{rejected:?}");
+        }
+    }
+
+    #[test]
+    fn no_record_is_kept_that_was_not_there_wherever_a_byte_is_added_or_lost() {
+        let records = records(9);
+        let bytes = records.as_bytes();
+        for at in 0..=bytes.len() {
+            for stray in [Some(0), Some(b'x'), Some(0xff), None] {
+                let mut damaged = bytes.to_vec();
+                match stray {
+                    Some(stray) => damaged.insert(at, stray),
+                    None if at < bytes.len() => drop(damaged.remove(at)),
+                    None => continue,
+                }
+                let Salvage { kept, rejected } = salvaged(&damaged);
+                assert!(!rejected.is_empty(), "{at} {stray:?}");
+                assert!(kept.len() >= 7, "{at} {stray:?}: {rejected:?}");
+                for record in &kept {
+                    assert!(records.contains(record), "{at} {stray:?}: {record:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn noise_is_all_rejected() {
+        let noise: Vec<u8> = (0..5001u32)
+            .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1])
+            .collect();
+        assert!(salvaged(&noise).kept.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_part(bytes in prop::collection::vec(prop::sample::select(
+            vec![0, 0, 0, 0, 0, 0, b'a', b'/', 0xff],
+        ), 0..1200)) {
+            salvaged(&bytes);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The arguments of `cfg`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::loaders::Loaders;
+
+use super::{CONFIG, ControlArgs, HOSTS, SettingsArgs, TFTP_ROOT, suffix};
+
+/// The commands on `proxydhcp.cfg`.
+#[derive(Debug, Subcommand)]
+pub enum CfgCommand {
+    /// Tell what is wrong with the file, by the daemon's own rules, and what to do.
+    ///
+    /// Exits with 0 when it is sound, with 1 when there are errors (what is not served), with 2 when
+    /// there are warnings only (nodes without an address, or not served as their records say).
+    #[command(after_help = "\
+Examples:
+  proxydhcp cfg check
+  proxydhcp cfg check --config new.cfg --hosts /etc/hosts --json | jq '.findings[].message'")]
+    Check(CheckArgs),
+    /// Print all records, bad ones too, with what is not printable escaped.
+    #[command(after_help = "\
+Examples:
+  proxydhcp cfg dump --limit 20
+  proxydhcp cfg dump --json > nodes.json     what `cfg import` reads")]
+    Dump(DumpArgs),
+    /// Put nodes from a CSV or JSON file into the config file, and have the daemon reload.
+    ///
+    /// CSV has a node and its WinPE path a line; a first line `node,winpepath` and lines that begin
+    /// with # are passed over. JSON is what `cfg dump --json` prints. Each node's record is replaced,
+    /// or added at the end; all other records stay. One bad line, and nothing is written.
+    #[command(after_help = "\
+Examples:
+  proxydhcp cfg import nodes.csv --dry-run
+  echo cn01,winboot/winpe-a | proxydhcp cfg import --format csv -
+  proxydhcp cfg import --replace nodes.json  all other records go")]
+    Import(ImportArgs),
+    /// Keep the sound records of a damaged file, and write the rest beside it.
+    ///
+    /// The rest goes to a file named like the config file with .rejected and the time after it.
+    /// Where bytes are missing or too many, records next to them may be in doubt, and are not kept.
+    #[command(after_help = "\
+Examples:
+  proxydhcp cfg repair --dry-run
+  proxydhcp cfg repair")]
+    Repair(RepairArgs),
+}
+
+impl CfgCommand {
+    pub(super) fn config_mut(&mut self) -> &mut ConfigArgs {
+        match self {
+            Self::Check(args) => &mut args.config,
+            Self::Dump(args) => &mut args.config,
+            Self::Import(args) => &mut args.config,
+            Self::Repair(args) => &mut args.config,
+        }
+    }
+
+    pub(super) fn settings(&self) -> &SettingsArgs {
+        match self {
+            Self::Check(args) => &args.settings,
+            Self::Dump(args) => &args.settings,
+            Self::Import(args) => &args.control.settings,
+            Self::Repair(args) => &args.control.settings,
+        }
+    }
+}
+
+/// Which file, and by which TFTP root its paths are judged.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The file that says which node boots which WinPE
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
+    #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
+    pub tftp_root: PathBuf,
+    /// Which loader is for which architecture: the longest decides how long a path may be. A table
+    /// of the settings file, and no flag.
+    #[arg(skip)]
+    pub loaders: Loaders,
+}
+
+/// Arguments of `cfg check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    /// The file that says which address is which node; names missing there go to the resolver
+    #[arg(long, value_name = "FILE", default_value = HOSTS)]
+    pub hosts: PathBuf,
+    /// A suffix of the names of a node's other interfaces, such as -ib0; may be repeated
+    #[arg(
+        long = "suffix",
+        value_name = "SUFFIX",
+        allow_hyphen_values = true,
+        value_parser = suffix
+    )]
+    pub suffixes: Vec<String>,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
+}
+
+/// Arguments of `cfg dump`.
+#[derive(Clone, Debug, Args)]
+pub struct DumpArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    /// Print them as JSON, for programs and for `cfg import`
+    #[arg(long)]
+    pub json: bool,
+    /// Print the first N records only
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
+}
+
+/// Arguments of `cfg import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// The nodes; - is the standard input
+    #[arg(value_name = "FILE")]
+    pub nodes: PathBuf,
+    /// What the file is [default: by its name's end, .csv or .json]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Have these nodes only: all other records go
+    #[arg(long)]
+    pub replace: bool,
+    /// Print what would change, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
+
+/// Arguments of `cfg repair`.
+#[derive(Clone, Debug, Args)]
+pub struct RepairArgs {
+    /// Print what would be kept and what not, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A node and its WinPE path a line
+    Csv,
+    /// What `cfg dump --json` prints
+    Json,
+}

@@ -1,0 +1,241 @@
+//! `proxydhcp cfg check`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, Result};
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use super::{count, note, read};
+use crate::cfg::RECORD;
+use crate::cfg::salvage::salvage;
+use crate::cli::CheckArgs;
+use crate::names::Names;
+use crate::output::print;
+use crate::resolve;
+use crate::strangers::LookedUp;
+use crate::table::{Files, LoadError, Sources, Table};
+
+/// How long the resolver may take for all names together.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Severity {
+    /// Something in the file is not served.
+    Error,
+    /// It is served, though hardly as it was meant.
+    Warning,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    severity: Severity,
+    /// The record's place in the file, from 1.
+    record: Option<u32>,
+    /// Where it begins in the file.
+    byte: Option<usize>,
+    /// The name in the record, with what is not printable escaped.
+    node: Option<String>,
+    /// What is wrong, and the remedy.
+    message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    config: String,
+    records: usize,
+    errors: usize,
+    warnings: usize,
+    findings: Vec<Finding>,
+}
+
+/// Checks the file and the names in it.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn check(args: &CheckArgs) -> Result<ExitCode> {
+    let config = &args.config.config;
+    let bytes = read(config)?;
+    let mut findings = if bytes.len().is_multiple_of(RECORD) {
+        records(&bytes, args)?
+    } else {
+        pieces(&bytes, args)
+    };
+    // What concerns no record comes last.
+    findings.sort_by_key(|finding| finding.byte.unwrap_or(usize::MAX));
+    let number = |severity| {
+        let of = findings
+            .iter()
+            .filter(|finding| finding.severity == severity);
+        of.count()
+    };
+    let report = Report {
+        config: config.display().to_string(),
+        records: bytes.len() / RECORD,
+        errors: number(Severity::Error),
+        warnings: number(Severity::Warning),
+        findings,
+    };
+    if args.json {
+        print(&serde_json::to_string_pretty(&report)?);
+    } else {
+        for finding in &report.findings {
+            print(&line(finding));
+        }
+        note(&format!(
+            "{}: {}, {}, {}",
+            report.config,
+            count(report.records, "record"),
+            count(report.errors, "error"),
+            count(report.warnings, "warning")
+        ));
+    }
+    Ok(match (report.errors, report.warnings) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// The findings in a file of whole records.
+fn records(bytes: &[u8], args: &CheckArgs) -> Result<Vec<Finding>> {
+    let sources = Sources {
+        config: args.config.config.clone(),
+        hosts: args.hosts.clone(),
+        tftp_root: args.config.tftp_root.clone(),
+        suffixes: args.suffixes.clone(),
+        loaders: args.config.loaders.clone(),
+    };
+    let files = match Files::with_config(bytes, &sources) {
+        Ok(files) => Arc::new(files),
+        Err(error @ LoadError::NotOneSound { .. }) => {
+            return Ok(vec![Finding {
+                severity: Severity::Error,
+                record: None,
+                byte: Some(0),
+                node: None,
+                message: error.to_string(),
+            }]);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let names = ask(&files)?;
+    let table = Table::new(files, &names, &LookedUp::default());
+    let finding = |severity, record: Option<u32>, message: String| Finding {
+        severity,
+        record,
+        byte: record.map(offset),
+        node: None,
+        message,
+    };
+    let refused = table.refused().iter().map(|refused| {
+        let number = Some(refused.number);
+        Finding {
+            node: Some(refused.name.clone()),
+            ..finding(Severity::Error, number, refused.reason.clone())
+        }
+    });
+    let warnings = table
+        .warnings()
+        .iter()
+        .map(|warning| finding(Severity::Warning, warning.record, warning.text.clone()));
+    let failed = names.failed();
+    let late = names.asked();
+    let unresolved = table
+        .unresolved_numbers()
+        .zip(table.unresolved())
+        .map(|(number, name)| {
+            let failed = failed.iter().find(|f| f.name.eq_ignore_ascii_case(name));
+            let message = match failed {
+                Some(failed) => format!(
+                    "no address for {name}: the resolver failed: {}; check the DNS, or add it to \
+                     the hosts file",
+                    failed.reason
+                ),
+                None if late.iter().any(|l| l.eq_ignore_ascii_case(name)) => format!(
+                    "no address for {name}: the resolver has not answered within {PATIENCE:?}; \
+                     check the DNS, or add it to the hosts file"
+                ),
+                None => format!("no address for {name}; add it to the hosts file or the DNS"),
+            };
+            Finding {
+                node: Some(name.to_owned()),
+                ..finding(Severity::Warning, Some(number), message)
+            }
+        });
+    Ok(refused.chain(warnings).chain(unresolved).collect())
+}
+
+/// What the resolver has for the names that the hosts file lacks.
+fn ask(files: &Files) -> Result<Names> {
+    let mut names = Names::default().of(files.wanted());
+    let asked = names.asked();
+    if asked.is_empty() {
+        return Ok(names);
+    }
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let answers = async {
+        let mut answers = std::pin::pin!(resolve::addresses(asked));
+        while let Some((name, answer)) = answers.next().await {
+            names.answer(&name, answer);
+        }
+    };
+    // Who is late is still among the names asked for.
+    let _ = runtime.block_on(async { timeout(PATIENCE, answers).await });
+    runtime.shutdown_background();
+    Ok(names)
+}
+
+/// The findings in a file whose records may be out of step. Names are of no use before it is mended.
+fn pieces(bytes: &[u8], args: &CheckArgs) -> Vec<Finding> {
+    let error = |byte, message| Finding {
+        severity: Severity::Error,
+        record: None,
+        byte,
+        node: None,
+        message,
+    };
+    let salvage = salvage(bytes, &args.config.tftp_root, &args.config.loaders);
+    let size = format!(
+        "{} bytes is not a multiple of the {RECORD}-byte record, and the daemon rejects the file; \
+         `proxydhcp cfg repair` keeps {}",
+        bytes.len(),
+        count(salvage.kept.len(), "record")
+    );
+    let parts = salvage.rejected.into_iter().map(|rejected| {
+        let message = format!("up to {}: {}", rejected.bytes.end, rejected.reason);
+        error(Some(rejected.bytes.start), message)
+    });
+    parts.chain([error(None, size)]).collect()
+}
+
+fn line(finding: &Finding) -> String {
+    let (word, color) = match finding.severity {
+        Severity::Error => ("error", AnsiColor::Red),
+        Severity::Warning => ("warning", AnsiColor::Yellow),
+    };
+    let style = Style::new().fg_color(Some(color.into())).bold();
+    let place = match (finding.record, finding.byte) {
+        (Some(record), Some(byte)) => match &finding.node {
+            Some(node) => format!("record {record} (byte {byte}, {node}): "),
+            None => format!("record {record} (byte {byte}): "),
+        },
+        (None, Some(byte)) => format!("byte {byte}: "),
+        _ => String::new(),
+    };
+    format!("{style}{word}:{style:#} {place}{}", finding.message)
+}
+
+/// Where a record begins.
+fn offset(record: u32) -> usize {
+    usize::try_from(record).map_or(0, |record| record.saturating_sub(1) * RECORD)
+}

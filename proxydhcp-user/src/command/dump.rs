@@ -1,0 +1,90 @@
+//! `proxydhcp cfg dump`
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use serde::{Deserialize, Serialize};
+
+use super::{count, note, read};
+use crate::cfg::edit::{RawRecord, raw_records};
+use crate::cfg::printable;
+use crate::cli::{ConfigArgs, DumpArgs};
+use crate::output::print;
+
+/// A record as JSON has it, in `cfg dump` and in `cfg import`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    /// The record's place in the file, from 1.
+    #[serde(default)]
+    record: Option<usize>,
+    pub(super) node: String,
+    pub(super) winpepath: String,
+    /// Why the daemon does not serve it, if so. Its texts may have been escaped then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<String>,
+}
+
+impl Entry {
+    fn new(number: usize, record: &RawRecord, config: &ConfigArgs) -> Self {
+        let text = |bytes| str::from_utf8(bytes).map_or_else(|_| printable(bytes), str::to_owned);
+        Self {
+            record: Some(number),
+            node: text(record.name()),
+            winpepath: text(record.path()),
+            refused: record
+                .check(&config.tftp_root, &config.loaders)
+                .err()
+                .map(|fault| fault.to_string()),
+        }
+    }
+}
+
+/// Prints all records.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn dump(args: &DumpArgs) -> Result<ExitCode> {
+    let config = &args.config.config;
+    let bytes = read(config)?;
+    let (records, rest) = raw_records(&bytes);
+    let shown = records
+        .get(..args.limit.unwrap_or(usize::MAX))
+        .unwrap_or(records);
+    let numbered = (1..).zip(shown);
+    if args.json {
+        let entries = numbered.map(|(number, record)| Entry::new(number, record, &args.config));
+        print(&serde_json::to_string_pretty(&entries.collect::<Vec<_>>())?);
+    } else {
+        let mut table = Table::new();
+        table
+            .load_style(UTF8_FULL_CONDENSED)
+            .set_header(["record", "node", "WinPE path"]);
+        table.add_rows(numbered.map(|(number, record)| {
+            [
+                number.to_string(),
+                printable(record.name()),
+                printable(record.path()),
+            ]
+        }));
+        if let Some(column) = table.column_mut(0) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        print(&table.to_string());
+    }
+    let more = records.len() - shown.len();
+    if more > 0 {
+        note(&format!("and {} more", count(more, "record")));
+    }
+    if !rest.is_empty() {
+        note(&format!(
+            "{}: {} at its end make no record, and records before them may be out of step; \
+             run `proxydhcp cfg check`",
+            config.display(),
+            count(rest.len(), "byte")
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}

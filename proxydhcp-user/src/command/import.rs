@@ -1,0 +1,217 @@
+//! `proxydhcp cfg import`
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use super::{count, note};
+use crate::cfg::edit::{RawRecord, edit, put, raw_records};
+use crate::cfg::file::{self, FileError, LIMIT};
+use crate::cfg::{CfgError, printable};
+use crate::cli::{Format, ImportArgs};
+use crate::output::print;
+use crate::tell::tell;
+
+mod parse;
+
+use parse::Line;
+
+/// How many bad lines are told of.
+const SHOWN: usize = 20;
+
+/// Puts the nodes of a file in.
+///
+/// # Errors
+/// A line is bad; a file cannot be read or written. Nothing is written then.
+pub fn import(args: &ImportArgs) -> Result<ExitCode> {
+    let config = &args.config.config;
+    let (text, name) = read(&args.nodes)?;
+    let format = format(args)?;
+    let lines = match format {
+        Format::Csv => parse::csv(&text, &args.config),
+        Format::Json => parse::json(&text, &args.config)
+            .with_context(|| format!("{name}: not what `proxydhcp cfg dump --json` prints"))?,
+    };
+    let records = sound(&lines, &name)?;
+    if records.is_empty() {
+        bail!("{name}: has no nodes; nothing was changed");
+    }
+    let change = |now: &mut Vec<RawRecord>| {
+        let before = now.clone();
+        if args.replace {
+            now.clone_from(&records);
+        } else {
+            put(now, &records);
+        }
+        Changes::new(&before, now)
+    };
+    let changes = if args.dry_run {
+        let bytes = match crate::cfg::read(config) {
+            Err(CfgError::File(FileError::Missing(_))) => Vec::new(),
+            read => read?,
+        };
+        change(&mut raw_records(&bytes).0.to_vec())
+    } else {
+        edit(config, |now| Ok(change(now)))?
+    };
+    if args.dry_run {
+        for line in &changes.lines {
+            print(line);
+        }
+    }
+    print(&changes.summary());
+    if args.dry_run {
+        note("nothing was written");
+    } else {
+        tell(&args.control.socket, config, false)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn format(args: &ImportArgs) -> Result<Format> {
+    let by_name = || match args.nodes.extension().and_then(OsStr::to_str) {
+        Some(end) if end.eq_ignore_ascii_case("csv") => Some(Format::Csv),
+        Some(end) if end.eq_ignore_ascii_case("json") => Some(Format::Json),
+        _ => None,
+    };
+    args.format.or_else(by_name).with_context(|| {
+        format!(
+            "{}: say what it is by --format csv or --format json",
+            args.nodes.display()
+        )
+    })
+}
+
+/// The file's bytes and how it is called in messages.
+fn read(path: &Path) -> Result<(Vec<u8>, String)> {
+    if path != Path::new("-") {
+        return Ok((file::read(path, |_| true)?, path.display().to_string()));
+    }
+    let mut text = Vec::new();
+    io::stdin()
+        .take(LIMIT.saturating_add(1))
+        .read_to_end(&mut text)
+        .context("cannot read the standard input")?;
+    if u64::try_from(text.len()).is_ok_and(|size| size > LIMIT) {
+        bail!("the standard input has more than the {LIMIT} bytes that are read");
+    }
+    Ok((text, "standard input".to_owned()))
+}
+
+/// The records of all lines, if all are good.
+fn sound(lines: &[Line], name: &str) -> Result<Vec<RawRecord>> {
+    let mut records = Vec::with_capacity(lines.len());
+    let mut bad = Vec::new();
+    for Line { number, record } in lines {
+        match record {
+            Ok(record) => records.push(*record),
+            Err(reason) => bad.push(format!("{name}:{number}: {reason}")),
+        }
+    }
+    if bad.is_empty() {
+        tell_of_doubles(lines, name);
+        return Ok(records);
+    }
+    let more = bad.len().saturating_sub(SHOWN);
+    bad.truncate(SHOWN);
+    if more > 0 {
+        bad.push(format!("and {} more", count(more, "bad line")));
+    }
+    bail!(
+        "nothing was written, for not all lines are good:\n{}",
+        bad.join("\n")
+    );
+}
+
+/// The last of a node's lines counts, as the last of its records does.
+fn tell_of_doubles(lines: &[Line], name: &str) {
+    let mut seen = HashMap::with_capacity(lines.len());
+    for Line { number, record } in lines {
+        let Ok(record) = record else { continue };
+        let node = record.name().to_ascii_lowercase();
+        if let Some(earlier) = seen.insert(node, number) {
+            note(&format!(
+                "{name}:{number}: {} is on line {earlier} too; this one counts",
+                printable(record.name())
+            ));
+        }
+    }
+}
+
+/// What differs between two files, by node.
+#[derive(Debug, Default)]
+struct Changes {
+    lines: Vec<String>,
+    added: usize,
+    changed: usize,
+    removed: usize,
+    same: usize,
+}
+
+impl Changes {
+    fn new(before: &[RawRecord], after: &[RawRecord]) -> Self {
+        let (old, new) = (by_node(before), by_node(after));
+        let mut changes = Self::default();
+        let in_order = |records: &[RawRecord], paths: &HashMap<Vec<u8>, Vec<u8>>| {
+            let mut paths = paths.clone();
+            let mut nodes = Vec::with_capacity(paths.len());
+            for record in records {
+                let node = record.name().to_ascii_lowercase();
+                if let Some(path) = paths.remove(&node) {
+                    nodes.push((node, printable(record.name()), path));
+                }
+            }
+            nodes
+        };
+        for (node, name, path) in in_order(after, &new) {
+            let path_text = shown(&path);
+            match old.get(&node) {
+                None => {
+                    changes.added += 1;
+                    changes.lines.push(format!("+ {name}: {path_text}"));
+                }
+                Some(was) if *was != path => {
+                    changes.changed += 1;
+                    let was = shown(was);
+                    changes
+                        .lines
+                        .push(format!("~ {name}: {was} -> {path_text}"));
+                }
+                Some(_) => changes.same += 1,
+            }
+        }
+        for (node, name, path) in in_order(before, &old) {
+            if !new.contains_key(&node) {
+                changes.removed += 1;
+                changes.lines.push(format!("- {name}: {}", shown(&path)));
+            }
+        }
+        changes
+    }
+
+    fn summary(&self) -> String {
+        format!(
+            "{} added, {} changed, {} removed, {} as before",
+            self.added, self.changed, self.removed, self.same
+        )
+    }
+}
+
+/// The path of each node's last record.
+fn by_node(records: &[RawRecord]) -> HashMap<Vec<u8>, Vec<u8>> {
+    records
+        .iter()
+        .map(|record| (record.name().to_ascii_lowercase(), record.path().to_owned()))
+        .collect()
+}
+
+fn shown(path: &[u8]) -> String {
+    match path {
+        [] => "(the default WinPE)".to_owned(),
+        path => printable(path),
+    }
+}

@@ -1,0 +1,218 @@
+//! The lines of a file to import.
+
+use anyhow::Result;
+use csv::{ReaderBuilder, StringRecord, Trim};
+use serde_json::value::RawValue;
+
+use super::super::dump::Entry;
+use crate::cfg::edit::RawRecord;
+use crate::cli::ConfigArgs;
+
+/// A node's line, or the line that its entry begins on.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// From 1.
+    pub(super) number: u64,
+    /// The record, or what is wrong with the line.
+    pub(super) record: Result<RawRecord, String>,
+}
+
+/// Counts lines, forward through a text.
+struct Place<'a> {
+    rest: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl<'a> Place<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self {
+            rest: text,
+            at: 0,
+            line: 1,
+        }
+    }
+
+    /// The line, from 1, of a byte that is no earlier than the one asked for last.
+    fn line(&mut self, byte: usize) -> u64 {
+        let length = byte.saturating_sub(self.at).min(self.rest.len());
+        let (passed, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        self.at += length;
+        let breaks = passed.split(|&byte| byte == b'\n').skip(1).count();
+        self.line += u64::try_from(breaks).unwrap_or_default();
+        self.line
+    }
+}
+
+/// The lines of a CSV file. A header, comments and empty lines are passed over.
+pub(super) fn csv(text: &[u8], config: &ConfigArgs) -> Vec<Line> {
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .trim(Trim::All)
+        .comment(Some(b'#'))
+        .from_reader(text);
+    let mut lines = Vec::new();
+    let mut place = Place::new(text);
+    let mut fields = StringRecord::new();
+    loop {
+        let read = reader.read_record(&mut fields);
+        // The reader has gone on to the line's end.
+        let end = usize::try_from(reader.position().byte()).unwrap_or_default();
+        let number = place.line(end.saturating_sub(1));
+        match read {
+            Ok(true) => {}
+            Ok(false) => return lines,
+            Err(error) => {
+                let record = Err(reason(&error));
+                lines.push(Line { number, record });
+                // Whatever else it is, it does not go away by reading on.
+                if !matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) {
+                    return lines;
+                }
+                continue;
+            }
+        }
+        let record = match fields.iter().collect::<Vec<_>>().as_slice() {
+            [node, path] if lines.is_empty() && is_header(node, path) => continue,
+            [node, path] => RawRecord::new(node, path, &config.tftp_root, &config.loaders)
+                .map_err(|fault| fault.to_string()),
+            other => Err(format!(
+                "a line is a node and its WinPE path, with a comma between; this has {} fields",
+                other.len()
+            )),
+        };
+        lines.push(Line { number, record });
+    }
+}
+
+fn reason(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => "not text (UTF-8)".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn is_header(node: &str, path: &str) -> bool {
+    node.eq_ignore_ascii_case("node") && path.eq_ignore_ascii_case("winpepath")
+}
+
+/// The entries of a JSON file.
+///
+/// # Errors
+/// It is no list.
+pub(super) fn json(text: &[u8], config: &ConfigArgs) -> Result<Vec<Line>> {
+    let text = str::from_utf8(text)?;
+    let entries: Vec<&RawValue> = serde_json::from_str(text)?;
+    let mut lines = Vec::with_capacity(entries.len());
+    let mut place = Place::new(text.as_bytes());
+    for entry in entries {
+        // Entries are borrowed from the text.
+        let start = entry.get().as_ptr().addr();
+        let number = place.line(start.saturating_sub(text.as_ptr().addr()));
+        let record = record(entry.get(), config);
+        lines.push(Line { number, record });
+    }
+    Ok(lines)
+}
+
+fn record(entry: &str, config: &ConfigArgs) -> Result<RawRecord, String> {
+    let entry: Entry = serde_json::from_str(entry).map_err(|error| {
+        // Its own line and column are within the entry.
+        let text = error.to_string();
+        text.split(" at line ")
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    })?;
+    match entry.refused {
+        Some(reason) => Err(format!("({}) {reason}, or take the entry out", entry.node)),
+        None => RawRecord::new(
+            &entry.node,
+            &entry.winpepath,
+            &config.tftp_root,
+            &config.loaders,
+        )
+        .map_err(|fault| fault.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loaders::Loaders;
+
+    fn config() -> ConfigArgs {
+        ConfigArgs {
+            config: "proxydhcp.cfg".into(),
+            tftp_root: "/tftpboot".into(),
+            loaders: Loaders::default(),
+        }
+    }
+
+    /// The line, and the record's name or what is wrong.
+    fn told(lines: &[Line]) -> Vec<(u64, String)> {
+        let text = |line: &Line| match &line.record {
+            Ok(record) => String::from_utf8_lossy(record.name()).into_owned(),
+            Err(reason) => reason.clone(),
+        };
+        lines.iter().map(|line| (line.number, text(line))).collect()
+    }
+
+    fn expected(lines: &[(u64, &str)]) -> Vec<(u64, String)> {
+        lines
+            .iter()
+            .map(|&(line, text)| (line, text.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn lines_are_numbered_as_an_editor_does() {
+        let text = "# nodes\nNode,WinPEpath\n\ncn1, winboot/a \n#\n\ncn2,\n\"cn3\",\"a,b\"";
+        let lines = expected(&[(4, "cn1"), (7, "cn2"), (8, "cn3")]);
+        assert_eq!(told(&csv(text.as_bytes(), &config())), lines);
+        let text = text.replace('\n', "\r\n");
+        assert_eq!(told(&csv(text.as_bytes(), &config())), lines);
+        let parsed = csv(text.as_bytes(), &config());
+        assert_eq!(parsed[2].record.as_ref().unwrap().path(), b"a,b");
+        assert_eq!(parsed[0].record.as_ref().unwrap().path(), b"winboot/a");
+    }
+
+    #[test]
+    fn each_bad_line_is_told() {
+        let text = b"cn1,..\ncn2\ncn3,\xff\n,a\nnode,winpepath,x\ncn4,a\n";
+        let lines = told(&csv(text, &config()));
+        let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+        let said = [
+            "has a '..'",
+            "this has 1 fields",
+            "UTF-8",
+            "name is empty",
+            "3 fields",
+            "cn4",
+        ];
+        for ((_, text), said) in lines.iter().zip(said) {
+            assert!(text.contains(said), "{text}");
+        }
+    }
+
+    #[test]
+    fn entries_of_json_are_numbered_by_their_lines() {
+        let text = "[\n{\"node\": \"cn1\",\n \"winpepath\": \"\"},\n\n{\"node\": 5}, \
+            {\"node\": \"cn2\", \"winpepath\": \"\", \"refused\": \"no\"}]";
+        let lines = told(&json(text.as_bytes(), &config()).unwrap());
+        let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [2, 5, 5]);
+        assert!(
+            lines[1].1.starts_with("invalid type: integer `5`"),
+            "{lines:?}"
+        );
+        assert!(
+            lines[2].1.starts_with("(cn2) no, or take the entry out"),
+            "{lines:?}"
+        );
+        assert!(json(b"{}", &config()).is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! `proxydhcp cfg repair`
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use zerocopy::IntoBytes;
+
+use super::{count, read};
+use crate::cfg::edit::RawRecord;
+use crate::cfg::replace::Replacement;
+use crate::cfg::salvage::{Salvage, salvage};
+use crate::cfg::{RECORD, printable};
+use crate::cli::RepairArgs;
+use crate::output::print;
+use crate::tell::tell;
+
+/// Keeps what is sound, and writes the rest aside.
+///
+/// # Errors
+/// The file cannot be read or written, or has no sound record at all. It is then as it was.
+pub fn repair(args: &RepairArgs) -> Result<ExitCode> {
+    let config = &args.config.config;
+    // A dry run needs no rights.
+    let replacement = (!args.dry_run)
+        .then(|| Replacement::begin(config))
+        .transpose()?;
+    let bytes = read(config)?;
+    let salvage = salvage(&bytes, &args.config.tftp_root, &args.config.loaders);
+    let shown = config.display();
+    if salvage.rejected.is_empty() {
+        print(&format!(
+            "{shown}: {}, all sound; nothing to repair",
+            count(salvage.kept.len(), "record")
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !salvage.kept.iter().any(RawRecord::is_padded) {
+        bail!(
+            "{shown}: not one sound record; check that this is a proxydhcp.cfg, or have nodeset \
+             write it anew: it is as it was"
+        );
+    }
+    print(&describe(&salvage, &bytes));
+    let Some(replacement) = replacement else {
+        print("nothing was written");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let end = Timestamp::now().strftime(".rejected-%Y-%m-%dT%H-%M-%SZ");
+    let rejected: Vec<u8> = salvage
+        .rejected
+        .iter()
+        .filter_map(|rejected| bytes.get(rejected.bytes.clone()))
+        .flatten()
+        .copied()
+        .collect();
+    let aside = replacement.set_aside(&end.to_string(), &rejected)?;
+    print(&format!("the bytes not kept are in {}", aside.display()));
+    replacement.replace(salvage.kept.as_bytes())?;
+    tell(&args.control.socket, config, false)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(salvage: &Salvage, bytes: &[u8]) -> String {
+    let mut lines = Vec::new();
+    for rejected in &salvage.rejected {
+        let range = &rejected.bytes;
+        let part = bytes.get(range.clone()).unwrap_or_default();
+        let start = part.get(..part.len().min(RECORD)).unwrap_or_default();
+        // The texts in it, without the NULs between them.
+        let texts: Vec<_> = start
+            .split(|&byte| byte == 0)
+            .filter(|text| !text.is_empty())
+            .map(printable)
+            .collect();
+        lines.push(format!(
+            "not kept: bytes {} to {} ({}): {}",
+            range.start,
+            range.end,
+            texts.join(" "),
+            rejected.reason
+        ));
+    }
+    let rest: usize = salvage.rejected.iter().map(|r| r.bytes.len()).sum();
+    lines.push(format!(
+        "{} kept byte for byte, {} not kept",
+        count(salvage.kept.len(), "record"),
+        count(rest, "byte")
+    ));
+    lines.join("\n")
+}

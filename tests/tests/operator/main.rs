@@ -1,0 +1,9 @@
+//! The operator's commands on the files.
+//!
+//! These tests need root, and the binary that `cargo xtask test` builds.
+
+mod cfg;
+mod ended;
+mod power_cut;
+mod traced;
+mod writers;
