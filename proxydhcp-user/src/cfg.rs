@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::winpe::{WinPe, WinPeError, WinPes};
 
+pub mod edit;
 pub mod file;
+mod replace;
 
 use file::FileError;
 
@@ -31,7 +33,7 @@ pub enum CfgError {
     /// It ends within a record.
     #[error(
         "{}: {size} bytes is not a multiple of the {RECORD}-byte record; \
-         run nodeset again to have it written anew",
+         run nodeset again to have it written anew, or `proxydhcp cfg repair` to keep its sound records",
         .path.display()
     )]
     Size {
@@ -94,14 +96,33 @@ pub struct Refused {
 
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub enum Fault {
+    /// Nobody can ask for it.
     #[error("the node name is empty; remove the record, or run nodeset for the node again")]
     NoName,
+    /// Not UTF-8, or with characters that no name has.
     #[error(
         "the node name is not text (UTF-8 without spaces and control characters); \
          run nodeset for the node again"
     )]
     NotText,
+    /// Longer than its field.
+    #[error("the node name has {length} bytes, and a record holds {NAME}; use a shorter name")]
+    LongName {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// Longer than its field, though short enough to be served: absolute, below a long root.
+    #[error(
+        "the WinPE path has {length} bytes, and a record holds {}; \
+         give it relative to the TFTP root",
+        RECORD - NAME
+    )]
+    LongPath {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// The path cannot be served.
     #[error(transparent)]
     WinPe(#[from] WinPeError),
 }

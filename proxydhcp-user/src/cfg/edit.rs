@@ -1,0 +1,141 @@
+//! Changing `proxydhcp.cfg`: some records, while all others keep their very bytes and their order.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::file::{FileError, LIMIT};
+use super::replace::Replacement;
+use super::{CfgError, Fault, NAME, Name, RECORD, name_of, printable, split};
+use crate::winpe::WinPe;
+
+/// A record as it lies in the file, sound or not.
+#[derive(Clone, Copy, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
+#[repr(transparent)]
+pub struct RawRecord([u8; RECORD]);
+
+impl RawRecord {
+    /// The record that sends `name` to the WinPE at `path`, which is stored as it is given; empty is
+    /// the default WinPE. All else in the record is NUL.
+    ///
+    /// # Errors
+    /// What the daemon would refuse the record for, or a text that is longer than its field.
+    pub fn new(name: &str, path: &str, tftp_root: &Path) -> Result<Self, Fault> {
+        name_of(name.as_bytes())?;
+        WinPe::parse(path.as_bytes(), tftp_root)?;
+        let mut bytes = [0; RECORD];
+        let (name_field, path_field) = bytes.split_at_mut(NAME);
+        match name_field.get_mut(..name.len()) {
+            Some(field) => field.copy_from_slice(name.as_bytes()),
+            None => return Err(Fault::LongName { length: name.len() }),
+        }
+        match path_field.get_mut(..path.len()) {
+            Some(field) => field.copy_from_slice(path.as_bytes()),
+            None => return Err(Fault::LongPath { length: path.len() }),
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The node's name, up to the field's first NUL.
+    pub fn name(&self) -> &[u8] {
+        split(self.0.split_at(NAME).0).0
+    }
+
+    /// The WinPE's path, up to the field's first NUL.
+    pub fn path(&self) -> &[u8] {
+        split(self.0.split_at(NAME).1).0
+    }
+
+    /// Whether it is the record of the node `name`, whatever the ASCII case.
+    pub fn is_of(&self, name: &str) -> bool {
+        self.name().eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+impl fmt::Debug for RawRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} -> {}",
+            printable(self.name()),
+            printable(self.path())
+        )
+    }
+}
+
+/// Changes the file's records. A missing file has none. If `change` leaves them as they are, nothing
+/// is written; else the file is replaced in one step, and keeps its owner and mode. Through a
+/// symbolic link the file behind it is replaced. Others that change the file by this function wait.
+///
+/// # Errors
+/// The file ends within a record, or cannot be read, locked or written; what `change` fails with.
+/// The file is then as it was, and no temporary file is left behind.
+pub fn edit<T>(path: &Path, change: impl FnOnce(&mut Vec<RawRecord>) -> Result<T>) -> Result<T> {
+    let replacement = Replacement::begin(path)?;
+    let bytes = match super::read(path) {
+        Ok(bytes) => bytes,
+        Err(CfgError::File(FileError::Missing(_))) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut records = raw_records(&bytes).0.to_vec();
+    let outcome = change(&mut records)?;
+    let changed = records.as_bytes();
+    if changed != bytes {
+        if u64::try_from(changed.len()).is_ok_and(|size| size > LIMIT) {
+            bail!(
+                "{}: {} records are more than the 2,000,000 that are read; it is as it was",
+                path.display(),
+                records.len()
+            );
+        }
+        replacement.replace(changed)?;
+    }
+    Ok(outcome)
+}
+
+/// The records of a file's bytes, and what is left at their end.
+pub fn raw_records(bytes: &[u8]) -> (&[RawRecord], &[u8]) {
+    let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % RECORD);
+    // Whole records have neither alignment nor bad values to fail by.
+    (
+        <[RawRecord]>::ref_from_bytes(whole).unwrap_or_default(),
+        rest,
+    )
+}
+
+/// Puts records in for their nodes: each in place of its node's last, which is the one that is
+/// served, or at the end. The node's other records go. Of several for one node the last is taken.
+pub fn put(records: &mut Vec<RawRecord>, new: &[RawRecord]) {
+    let mut waiting: HashMap<Name<'_>, (usize, &RawRecord)> = HashMap::with_capacity(new.len());
+    for (order, record) in new.iter().enumerate() {
+        waiting.insert(Name(record.name()), (order, record));
+    }
+    let mut placed = vec![false; new.len()];
+    let mut result = Vec::with_capacity(records.len() + new.len());
+    for record in records.iter().rev() {
+        let Some(&(order, new)) = waiting.get(&Name(record.name())) else {
+            result.push(*record);
+            continue;
+        };
+        if let Some(placed) = placed.get_mut(order)
+            && !*placed
+        {
+            *placed = true;
+            result.push(*new);
+        }
+    }
+    result.reverse();
+    for ((order, record), placed) in new.iter().enumerate().zip(placed) {
+        let last = waiting.get(&Name(record.name())).map(|&(order, _)| order);
+        if !placed && last == Some(order) {
+            result.push(*record);
+        }
+    }
+    *records = result;
+}
+
+#[cfg(test)]
+mod tests;

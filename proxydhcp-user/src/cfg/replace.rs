@@ -1,0 +1,194 @@
+//! Replacing a file as a whole: who reads it, now or after a power cut, finds the old bytes or the
+//! new ones, and never a part of either.
+//!
+//! The new bytes go to the disk in a temporary file beside it, which then takes its name by
+//! rename(2). One writer at a time: a lock (flock(2)) is held from before the file is read. It is on
+//! a file of its own, which stays, for the file itself is renamed away with every lock on it. The
+//! kernel releases it however its holder ends.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{Access, access};
+
+/// Another writer takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The mode of a file that was not there before, less the umask.
+const MODE: u32 = 0o644;
+/// Those who may lock the file could keep all others from writing.
+const LOCK_MODE: u32 = 0o600;
+const PERMISSION_BITS: u32 = 0o7777;
+
+/// The right to replace a file, which one process has at a time. Dropping it gives it up.
+#[derive(Debug)]
+pub(crate) struct Replacement {
+    /// The file itself, where the path given is a link to it.
+    target: PathBuf,
+    folder: PathBuf,
+    temporary: PathBuf,
+    before: Option<Metadata>,
+    /// Held.
+    _lock: File,
+}
+
+impl Replacement {
+    /// Waits for the right to replace `path`, which need not exist. What a writer that was killed
+    /// has left beside it is removed.
+    ///
+    /// # Errors
+    /// There is no such folder, or no file may be made in it; another writer holds on to the right.
+    pub(crate) fn begin(path: &Path) -> Result<Self> {
+        let target = target_of(path)?;
+        let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+            bail!("{}: not a file; name the file itself", path.display());
+        };
+        let beside = |end: &str| {
+            let name = [OsStr::new("."), name, OsStr::new(end)];
+            folder.join(name.into_iter().collect::<std::ffi::OsString>())
+        };
+        let (folder, temporary) = (folder.to_owned(), beside(".new"));
+        let lock = lock(&beside(".lock"), path)?;
+        remove(&temporary).with_context(|| {
+            format!(
+                "{}: cannot be removed; remove it by hand",
+                temporary.display()
+            )
+        })?;
+        let before = metadata(&target)?;
+        Ok(Self {
+            target,
+            folder,
+            temporary,
+            before,
+            _lock: lock,
+        })
+    }
+
+    /// Gives the file these bytes, and the owner and mode that it had.
+    ///
+    /// # Errors
+    /// The file is write-protected, or was changed by a program that does not ask for the right; the
+    /// disk is full; the system's. The file is as it was, unless the error says otherwise.
+    pub(crate) fn replace(&self, bytes: &[u8]) -> Result<()> {
+        let shown = self.target.display();
+        if self.before.is_some() {
+            access(&self.target, Access::WRITE_OK).map_err(|error| {
+                let error = io::Error::from(error);
+                anyhow::anyhow!("{shown}: is write-protected: {error}; it is as it was")
+            })?;
+        }
+        let written = self.write(bytes);
+        if written.is_err() {
+            // The error tells what matters; the next writer tries again to remove it.
+            let _ = remove(&self.temporary);
+        }
+        written.with_context(|| format!("{shown}: cannot be replaced; it is as it was"))?;
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .with_context(|| format!("{shown}: written, but a power cut may yet undo it"))
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        // It was removed, so that nothing is written through a link.
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&self.temporary)?;
+        file.write_all(bytes)?;
+        if let Some(before) = &self.before {
+            let now = file.metadata()?;
+            if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
+                fchown(&file, Some(before.uid()), Some(before.gid()))
+                    .context("cannot keep its owner; run this as root")?;
+            }
+            // After the owner, whose change takes away some of the bits.
+            file.set_permissions(Permissions::from_mode(before.mode() & PERMISSION_BITS))?;
+        }
+        file.sync_all()?;
+        // xCAT's writer knows no lock. This leaves it some microseconds to lose its work in.
+        if metadata(&self.target)?.as_ref().map(stamp) != self.before.as_ref().map(stamp) {
+            bail!("another program has changed it meanwhile; try again");
+        }
+        Ok(fs::rename(&self.temporary, &self.target)?)
+    }
+}
+
+/// What `path` is a link to, or itself.
+fn target_of(path: &Path) -> Result<PathBuf> {
+    let shown = path.display();
+    match fs::canonicalize(path) {
+        Ok(target) => return Ok(target),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("{shown}: cannot be reached")),
+    }
+    if path.is_symlink() {
+        bail!("{shown}: a link to a file that is not there; make that file, or remove the link");
+    }
+    let name = path.file_name();
+    let name = name.with_context(|| format!("{shown}: not a file; name the file itself"))?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = fs::canonicalize(folder)
+        .with_context(|| format!("{shown}: make its folder first, or check the path"))?;
+    Ok(folder.join(name))
+}
+
+fn lock(lock: &Path, path: &Path) -> Result<File> {
+    let (shown, path) = (lock.display(), path.display());
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(LOCK_MODE)
+        .open(lock)
+        .with_context(|| {
+            format!("{path}: cannot be written, for its lock {shown} cannot be opened")
+        })?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => bail!(
+                "{path}: another command has been writing it for {} s; see who by \
+                 `fuser -v {shown}`, and try again",
+                PATIENCE.as_secs()
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("{shown}: cannot be locked"));
+            }
+        }
+    }
+}
+
+fn metadata(path: &Path) -> Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn stamp(metadata: &Metadata) -> (u64, u64, u64, i64, i64) {
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+    (device, inode, metadata.len(), seconds, nanoseconds)
+}
