@@ -21,7 +21,7 @@ use crate::template::{self, TemplateError};
 /// as that of an unknown client.
 pub(crate) const ASK: Target = Target::node(Target::MAX_WINPE, 0);
 
-/// What the address of a node stands for whose record is refused.
+/// What the address of a node stands for whose record is refused, or that is disabled.
 const DENIED: Target = Target::node(Target::MAX_WINPE - 1, 0);
 
 /// What becomes of clients without a record.

@@ -27,7 +27,7 @@ pub struct Table {
     files: Arc<Files>,
     /// Ordered by address, each address once. Its record is a sound one.
     claims: Vec<Claim>,
-    /// The addresses of nodes whose record is refused.
+    /// The addresses of nodes whose record is refused, and of disabled ones.
     denied: Vec<Ipv4Addr>,
     /// The sound records that no address leads to.
     unresolved: Vec<u32>,
@@ -129,7 +129,7 @@ impl Table {
         self.claims == other.claims && self.denied == other.denied
     }
 
-    /// The addresses of nodes whose record is refused: whatever other clients get, these get no
+    /// The addresses of nodes whose record is refused, and of disabled ones: whatever other clients get, these get no
     /// answer.
     pub fn denied(&self) -> &[Ipv4Addr] {
         &self.denied

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use tokio::task::JoinError;
 
 use super::join::{self, Claim, Joined};
+use crate::cfg::disabled::{self, Disabled};
 use crate::cfg::file::FileError;
-use crate::cfg::{self, CfgError, Refused};
+use crate::cfg::{self, CfgError, Denied, Refused};
 use crate::hosts::{self, Hosts, Malformed};
 use crate::winpe::WinPe;
 
@@ -34,6 +35,9 @@ pub enum LoadError {
     /// The hosts file is there, but cannot be read.
     #[error(transparent)]
     Hosts(#[from] FileError),
+    /// The file of disabled nodes is there, but cannot be read.
+    #[error(transparent)]
+    Disabled(FileError),
     /// Records, but none that can be served.
     #[error(
         "{}: not one of its {records} records is sound; record {}: {} \
@@ -83,9 +87,9 @@ pub struct Files {
 struct Record {
     /// Where its name ends among the names; it begins where the one before it ends.
     name_end: usize,
-    /// Its place in the file, from 1.
-    number: u32,
-    /// An index into the WinPEs; `None` where the record is refused.
+    /// Its place in the file, from 1. A disabled node need not have one.
+    number: Option<u32>,
+    /// An index into the WinPEs; `None` where the record is refused, or the node disabled.
     winpe: Option<usize>,
 }
 
@@ -125,7 +129,8 @@ impl Files {
     /// listed, and the others are there.
     pub fn read(sources: &Sources) -> Result<Self, LoadError> {
         let config = cfg::read(&sources.config)?;
-        let parsed = cfg::parse(&config, &sources.tftp_root);
+        let disabled = Disabled::read(&sources.config).map_err(LoadError::Disabled)?;
+        let mut parsed = cfg::parse(&config, &sources.tftp_root);
         let records_read = config.len() / cfg::RECORD;
         if let Some(first) = parsed.refused.first()
             && !parsed.padded
@@ -138,14 +143,15 @@ impl Files {
             });
         }
 
+        parsed.deny(disabled.names().map(|name| Denied { number: None, name }));
         let file = hosts::read(&sources.hosts)?;
         let mut hosts = Hosts::new(file.as_deref().unwrap_or_default());
         let Joined { claims, named } = join::join(&parsed, &sources.suffixes, &mut hosts);
 
-        let sound = parsed
-            .records
-            .iter()
-            .map(|record| (record.name, record.number, Some(record.winpe)));
+        let sound = parsed.records.iter().map(|record| {
+            let winpe = (!disabled.contains(record.name)).then_some(record.winpe);
+            (record.name, Some(record.number), winpe)
+        });
         let denied = parsed
             .denied
             .iter()
@@ -185,6 +191,14 @@ impl Files {
                  each line is to be an address and its names"
             ));
         }
+        files
+            .warnings
+            .extend(disabled.malformed().into_iter().map(|line| {
+                format!(
+                    "{}, line {line}: not a node name; write one name a line",
+                    disabled::path(&sources.config).display()
+                )
+            }));
         let mut claims = std::mem::take(&mut files.claims);
         let conflicts = files.settle(&mut claims);
         files.warnings.extend(conflicts);
@@ -208,7 +222,7 @@ impl Files {
         self.records.len()
     }
 
-    /// The record's WinPE; `None` where the record is refused.
+    /// The record's WinPE; `None` where the record is refused, or the node disabled.
     pub(super) fn winpe(&self, record: u32) -> Option<usize> {
         self.records.get(record as usize)?.winpe
     }
@@ -225,8 +239,11 @@ impl Files {
     pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<String> {
         let conflicts = join::settle(claims);
         let describe = |record: u32| {
-            let number = self.records.get(record as usize).map_or(0, |r| r.number);
-            format!("{} (record {number})", self.name(record))
+            let name = self.name(record);
+            match self.records.get(record as usize).and_then(|r| r.number) {
+                Some(number) => format!("{name} (record {number})"),
+                None => format!("{name} (disabled)"),
+            }
         };
         let warning = |conflict: join::Conflict| {
             format!(
