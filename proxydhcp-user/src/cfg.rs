@@ -291,7 +291,7 @@ fn name_of(name: &[u8]) -> Result<&str, Fault> {
     Ok(name)
 }
 
-fn printable(text: &[u8]) -> String {
+pub(crate) fn printable(text: &[u8]) -> String {
     let mut printable = String::new();
     for chunk in text.utf8_chunks() {
         printable.extend(chunk.valid().escape_debug());

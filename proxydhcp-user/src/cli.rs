@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::control::DEFAULT_SOCKET;
 use crate::generation::ReplyFormat;
 use crate::loaders::Loaders;
+use crate::node::NodeArgs;
 use crate::settings::{SettingsError, SettingsFile};
 
 /// Answers the proxyDHCP requests of Windows PE nodes that boot over PXE.
@@ -26,7 +27,8 @@ Examples:
   proxydhcp serve                      serve all interfaces from xCAT's files
   proxydhcp serve -i eth1 --path raw   one interface, without XDP
   proxydhcp reload                     after proxydhcp.cfg or /etc/hosts have changed
-  proxydhcp status --json              counters and bad records, for programs";
+  proxydhcp status --json              counters and bad records, for programs
+  proxydhcp node set n[01-36] winpepath=winboot/x   and see `proxydhcp node --help`";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -57,6 +59,9 @@ Examples:
   proxydhcp status
   proxydhcp status --json | jq '.interfaces[].counters'")]
     Status(StatusArgs),
+    /// Say which nodes boot which WinPE: set, rm, list, prune.
+    #[command(after_help = crate::node::HELP)]
+    Node(NodeArgs),
 }
 
 impl Cli {
@@ -98,10 +103,14 @@ impl Cli {
 
     /// A command that was told where the daemon is does not stumble over a file for the next start.
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
-        let socket = flags
-            .subcommand()
-            .and_then(|(_, of)| of.value_source("socket"));
-        matches!(self.command, Command::Serve(_)) || socket != Some(ValueSource::CommandLine)
+        let is_told = || {
+            let of = flags.subcommand().map(|(_, of)| of.value_source("socket"));
+            of.flatten() == Some(ValueSource::CommandLine)
+        };
+        match self.command {
+            Command::Serve(_) | Command::Node(_) => true,
+            Command::Reload(_) | Command::Status(_) => !is_told(),
+        }
     }
 }
 
@@ -111,6 +120,7 @@ impl Command {
             Self::Serve(args) => &args.control,
             Self::Reload(args) => &args.control,
             Self::Status(args) => &args.control,
+            Self::Node(args) => args.control(),
         }
     }
 }
@@ -172,7 +182,7 @@ pub struct ServeArgs {
 }
 
 /// A suffix that the first part of a host name can have; an option that follows is none.
-fn suffix(text: &str) -> Result<String, String> {
+pub(crate) fn suffix(text: &str) -> Result<String, String> {
     let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
     if text.is_empty() || text.starts_with("--") || !text.chars().all(is_part) {
         return Err("name what follows the node's own name, such as --suffix=-ib0".to_owned());

@@ -141,18 +141,25 @@ async fn converse(mut connection: Connection, service: &Service) -> Result<()> {
     Ok(())
 }
 
+/// Nobody listens on the socket.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no daemon listens on {}; start one with `proxydhcp serve`, or name its socket with --control",
+    .0.display()
+)]
+pub struct NoDaemon(PathBuf);
+
 /// Sends a request to the daemon and waits for its reply.
 ///
 /// # Errors
 ///
-/// No daemon listens there; it ended before it replied.
+/// No daemon listens there, see [`NoDaemon`]; it ended before it replied.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply> {
     let shown = socket.display();
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow::anyhow!(
-            "no daemon listens on {shown}; start one with `proxydhcp serve`, \
-             or name its socket with --control"
-        ),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            anyhow::Error::new(NoDaemon(socket.to_owned()))
+        }
         _ => anyhow::Error::new(error).context(format!("cannot connect to {shown}")),
     })?;
     // A reload may wait for slow files and names; a daemon that is stopped never answers.

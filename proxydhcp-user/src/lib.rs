@@ -24,6 +24,7 @@ pub mod interface;
 pub mod loaders;
 mod memory;
 pub mod names;
+pub mod node;
 pub mod noderange;
 pub mod pid_file;
 pub mod port;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use proxydhcp::cli::{Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
+use proxydhcp::node;
 use proxydhcp::serve::{Manner, serve};
 use proxydhcp::xcat;
 use tracing_subscriber::EnvFilter;
@@ -31,6 +32,7 @@ fn run() -> Result<ExitCode> {
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
+        Command::Node(args) => node::run(&args),
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Context<'a> {
 ///
 /// # Errors
 /// See [`Fault`].
-pub fn expand(range: &str, context: &Context<'_>) -> Result<Vec<String>, RangeError> {
+pub fn expand(range: &str, context: &Context<'_>) -> Result<Vec<String>, Box<RangeError>> {
     let mut expansion = Expansion {
         context,
         left: LIMIT,
@@ -58,8 +58,8 @@ pub fn expand(range: &str, context: &Context<'_>) -> Result<Vec<String>, RangeEr
         is_nested: false,
     };
     expansion.range(range).map_err(|located| match located {
-        Located::Here(at, fault) => RangeError::new(None, range, at, fault),
-        Located::Within(error) => *error,
+        Located::Here(at, fault) => Box::new(RangeError::new(None, range, at, fault)),
+        Located::Within(error) => error,
     })
 }
 

@@ -20,6 +20,7 @@ pub use changes::{Change, Changes, changes, news};
 pub use files::{Files, LoadError, Sources};
 
 use join::Claim;
+pub(crate) use join::mentioned;
 
 /// What is served, and what of its sources is not.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{Groups, LIMIT};
 use crate::cfg::NAME;
+use crate::status::and_more;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,16 +89,12 @@ impl Fault {
     pub(super) fn unknown_group(name: &str, groups: &Groups) -> Self {
         const SHOWN: usize = 10;
         let names = groups.names();
-        let mut known = String::new();
-        if !names.is_empty() {
-            known = format!(
-                "; it has {}",
-                names.get(..SHOWN).unwrap_or(&names).join(", ")
-            );
-        }
-        if names.len() > SHOWN {
-            known.push_str(&format!(" and {} more", names.len() - SHOWN));
-        }
+        let shown = names.get(..SHOWN).unwrap_or(&names);
+        let more = and_more(names.len() - shown.len());
+        let known = match shown {
+            [] => String::new(),
+            shown => format!("; it has {}{more}", shown.join(", ")),
+        };
         Self::UnknownGroup {
             name: name.to_owned(),
             source_name: groups.source().to_owned(),

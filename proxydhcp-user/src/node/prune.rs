@@ -1,0 +1,102 @@
+//! `proxydhcp node prune`: which nodes nobody knows any more.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::args::PruneArgs;
+use crate::cfg::disabled::Disabled;
+use crate::cfg::file::{self, FileError};
+use crate::cfg::{self, Denied};
+use crate::resolve::{self, Lookup};
+use crate::status::{SHOWN, and_more};
+use crate::table::mentioned;
+
+/// How long the resolver may take for all names together.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// The names that neither the hosts file nor the resolver knows. Tells on stderr of those that the
+/// resolver could not be asked for.
+pub(super) fn names(args: &PruneArgs) -> Result<Vec<String>> {
+    let (unmentioned, total) = unmentioned(args)?;
+    let (gone, failed) = ask(unmentioned)?;
+    if !failed.is_empty() {
+        let first = failed.get(..SHOWN).unwrap_or(&failed);
+        let more = and_more(failed.len() - first.len());
+        eprintln!(
+            "proxydhcp: the resolver could not be asked for these nodes, which stay: {}{more}",
+            first.join(", ")
+        );
+    }
+    if gone.len() == total && total > 0 {
+        bail!(
+            "not one of the {total} nodes is known any more; check {} and the resolver, \
+             or remove the nodes by `proxydhcp node rm`",
+            args.hosts.display()
+        );
+    }
+    Ok(gone)
+}
+
+/// The nodes that the hosts file does not have, and how many there are altogether.
+fn unmentioned(args: &PruneArgs) -> Result<(Vec<String>, usize)> {
+    let files = &args.change.files;
+    let config = cfg::read(&files.config)?;
+    let disabled = Disabled::read(&files.config)?;
+    let mut nodes = cfg::parse(&config, &files.tftp_root);
+    nodes.deny(disabled.names().map(|name| Denied { number: None, name }));
+    let hosts = hosts(&args.hosts)?;
+    let mentioned = mentioned(&nodes, &args.suffixes, &hosts);
+    let total = mentioned.len();
+    let names = nodes
+        .records
+        .iter()
+        .map(|record| record.name)
+        .chain(nodes.denied.iter().map(|node| node.name));
+    let names = names.zip(mentioned).filter(|(_, mentioned)| !mentioned);
+    Ok((names.map(|(name, _)| name.to_owned()).collect(), total))
+}
+
+fn hosts(path: &Path) -> Result<Vec<u8>> {
+    match file::read(path, |_| true) {
+        // All nodes could be in the DNS. But more likely it is a slip, and a costly one.
+        Err(FileError::Missing(path)) => bail!(
+            "{}: no such file; name the hosts file by --hosts, if only an empty one",
+            path.display()
+        ),
+        bytes => Ok(bytes?),
+    }
+}
+
+/// Those of the names that the resolver denies, in the order given, and those that it could not be
+/// asked for.
+fn ask(names: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .context("cannot start the runtime")?;
+    let mut known = HashSet::new();
+    let mut denied = HashSet::new();
+    runtime.block_on(async {
+        let mut answers = resolve::addresses(names.clone()).boxed();
+        let answered = async {
+            while let Some((name, answer)) = answers.next().await {
+                match answer {
+                    Lookup::Found(_) => known.insert(name),
+                    Lookup::Unknown => denied.insert(name),
+                    Lookup::Failed(_) => false,
+                };
+            }
+        };
+        // What is not answered by then is not known to be gone.
+        let _ = timeout(LIMIT, answered).await;
+    });
+    // A question that the resolver has not answered is not waited for.
+    runtime.shutdown_background();
+    let unknown = names.into_iter().filter(|name| !known.contains(name));
+    Ok(unknown.partition(|name| denied.contains(name)))
+}
