@@ -1,6 +1,7 @@
 //! `proxydhcp node prune`: which nodes nobody knows any more.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::cfg::{self, Denied};
 use crate::resolve::{self, Lookup};
 use crate::status::{SHOWN, and_more};
 use crate::table::mentioned;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// How long the resolver may take for all names together.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -79,17 +82,26 @@ fn ask(names: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
         .enable_time()
         .build()
         .context("cannot start the runtime")?;
-    let mut known = HashSet::new();
-    let mut denied = HashSet::new();
+    let domains = search_list(&fs::read_to_string(RESOLV_CONF).unwrap_or_default());
+    let mut questions: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut answers: Vec<Answers> = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let mut answers_to_name = Answers::default();
+        for question in questions_for(name, &domains) {
+            questions.entry(question).or_default().push(index);
+            answers_to_name.missing += 1;
+        }
+        answers.push(answers_to_name);
+    }
     runtime.block_on(async {
-        let mut answers = resolve::addresses(names.clone()).boxed();
+        let mut stream = resolve::addresses(questions.keys().cloned().collect()).boxed();
         let answered = async {
-            while let Some((name, answer)) = answers.next().await {
-                match answer {
-                    Lookup::Found(_) => known.insert(name),
-                    Lookup::Unknown => denied.insert(name),
-                    Lookup::Failed(_) => false,
-                };
+            while let Some((question, answer)) = stream.next().await {
+                for &index in questions.get(&question).into_iter().flatten() {
+                    if let Some(answers) = answers.get_mut(index) {
+                        answers.take(&answer);
+                    }
+                }
             }
         };
         // What is not answered by then is not known to be gone.
@@ -97,6 +109,72 @@ fn ask(names: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
     });
     // A question that the resolver has not answered is not waited for.
     runtime.shutdown_background();
-    let unknown = names.into_iter().filter(|name| !known.contains(name));
-    Ok(unknown.partition(|name| denied.contains(name)))
+    let (mut gone, mut failed) = (Vec::new(), Vec::new());
+    for (name, answers) in names.into_iter().zip(answers) {
+        match answers {
+            Answers { found: true, .. } => {}
+            Answers { missing: 0, .. } => gone.push(name),
+            Answers { .. } => failed.push(name),
+        }
+    }
+    Ok((gone, failed))
+}
+
+/// What the resolver has said of a name.
+#[derive(Default)]
+struct Answers {
+    found: bool,
+    /// Questions that have no answer.
+    missing: usize,
+}
+
+impl Answers {
+    fn take<T>(&mut self, answer: &Lookup<T>) {
+        match answer {
+            Lookup::Found(_) => self.found = true,
+            Lookup::Unknown => self.missing -= 1,
+            Lookup::Failed(_) => {}
+        }
+    }
+}
+
+/// The name as everybody asks for it, and in each form that the resolver then tries: of several forms
+/// it tells what it heard last, which may be that there is no such name though it got no answer for
+/// another. A form that ends in a dot is the only one.
+fn questions_for<'a>(name: &'a str, domains: &'a [String]) -> impl Iterator<Item = String> + 'a {
+    let full = name.trim_end_matches('.');
+    let forms = domains
+        .iter()
+        .map(move |domain| format!("{full}.{domain}."));
+    [name.to_owned(), format!("{full}.")]
+        .into_iter()
+        .chain(forms)
+}
+
+/// The domains that the resolver tries: those of the last line that has some (resolv.conf(5)).
+fn search_list(text: &str) -> Vec<String> {
+    let list = |line: &str| {
+        let mut words = line.split_whitespace();
+        let is_list = matches!(words.next(), Some("search" | "domain"));
+        let domains = words.map(|domain| domain.trim_matches('.').to_owned());
+        is_list.then(|| domains.filter(|domain| !domain.is_empty()).collect())
+    };
+    text.lines()
+        .filter_map(list)
+        .next_back()
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_of_a_name_is_asked_for() {
+        let domains = search_list("domain a.test\n# search b\nsearch b.test. . c.test\noptions x");
+        assert_eq!(domains, ["b.test", "c.test"]);
+        let questions: Vec<_> = questions_for("n1", &domains).collect();
+        assert_eq!(questions, ["n1", "n1.", "n1.b.test.", "n1.c.test."]);
+        assert!(search_list("nameserver 10.0.0.1\n").is_empty());
+    }
 }

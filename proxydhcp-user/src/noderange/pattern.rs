@@ -64,6 +64,9 @@ impl<'a> Pattern<'a> {
             count = usize::checked_mul(count, more).unwrap_or(usize::MAX);
             length = usize::saturating_add(length, longer);
         }
+        if length == 0 {
+            return Err((at, Fault::Missing));
+        }
         if length > NAME {
             return Err((at, Fault::Long(length)));
         }

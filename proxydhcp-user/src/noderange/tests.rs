@@ -182,6 +182,7 @@ fn the_caret_is_under_the_fault() {
         ("n1,,n2", "a name is missing here", 3),
         ("n1, -", "a name is missing here", 5),
         ("n1,@", "a name is missing here", 3),
+        ("n1,:", "a name is missing here", 3),
         ("n[1-3", "this bracket is not closed", 1),
         ("f[1-2]n[3,n4", "this bracket is not closed", 7),
         ("n1,n1-3]", "this bracket was not opened", 7),

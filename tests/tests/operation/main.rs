@@ -16,6 +16,8 @@ mod files;
 mod interfaces;
 mod lookup;
 mod names;
+mod node;
+mod node_prune;
 mod ready;
 mod records;
 mod reload;
