@@ -9,7 +9,7 @@ use proxydhcp::noderange::{Context, Groups, LIMIT, expand};
 ///
 /// # Panics
 /// Where something does not hold.
-pub fn noderange(text: &str) {
+pub(crate) fn noderange(text: &str) {
     let (range, rest) = text.split_once('\n').unwrap_or((text, ""));
     let groups = Groups::parse("groups", rest).unwrap_or_else(|_| Groups::none("groups"));
     let known = ["n1", "n2", "n1-ib0"].map(str::to_owned);
@@ -31,11 +31,10 @@ pub fn noderange(text: &str) {
         }
         Err(error) => {
             let error = error.to_string();
-            let lines: Vec<_> = error.lines().rev().collect();
-            let [caret, shown, message, ..] = lines.as_slice() else {
-                panic!("{error}");
-            };
-            assert!(!message.is_empty());
+            let mut lines = error.lines().rev();
+            let mut last = || lines.next().unwrap_or_default();
+            let (caret, shown, message) = (last(), last(), last());
+            assert!(!message.is_empty(), "{error}");
             assert!(caret.trim_start() == "^", "{error}");
             // Under a character, or right behind the last.
             assert!(
