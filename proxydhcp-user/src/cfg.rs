@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::loaders::Loaders;
 use crate::winpe::{WinPe, WinPeError, WinPes};
 
+pub mod disabled;
 pub mod edit;
 pub mod file;
 pub(crate) mod replace;
@@ -56,7 +57,7 @@ pub struct Records<'a> {
     pub winpes: Vec<WinPe>,
     /// The records that cannot be served, in the file's order.
     pub refused: Vec<Refused>,
-    /// Of those, the ones whose name is sound and has no sound record besides.
+    /// Those whose name is sound and has no sound record besides, and what [`Self::deny`] adds.
     pub denied: Vec<Denied<'a>>,
     /// What else an administrator should know, in the file's order.
     pub warnings: Vec<Warning>,
@@ -77,11 +78,12 @@ pub struct Record<'a> {
     pub winpe: usize,
 }
 
-/// A node whose only record is refused: it must not be taken for a client without a record.
+/// A node whose only record is refused, or that is to get no answer and has none: it must not be
+/// taken for a client without a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denied<'a> {
     /// The record's place in the file, from 1.
-    pub number: u32,
+    pub number: Option<u32>,
     /// The node's name.
     pub name: &'a str,
 }
@@ -213,7 +215,10 @@ pub fn parse<'a>(bytes: &'a [u8], tftp_root: &Path, loaders: &Loaders) -> Record
                 winpe,
             }),
             Err(fault) => {
-                denied.push(Denied { number, name });
+                denied.push(Denied {
+                    number: Some(number),
+                    name,
+                });
                 Err(fault.into())
             }
         });
@@ -235,13 +240,7 @@ pub fn parse<'a>(bytes: &'a [u8], tftp_root: &Path, loaders: &Loaders) -> Record
             }),
         }
     }
-    for node in denied {
-        if let Entry::Vacant(entry) = parsed.positions.entry(Name(node.name.as_bytes())) {
-            entry.insert(position);
-            parsed.denied.push(node);
-            position += 1;
-        }
-    }
+    parsed.deny(denied.into_iter());
     parsed.winpes = winpes.list;
     parsed
 }
@@ -254,6 +253,19 @@ impl<'a> Records<'a> {
             return None;
         }
         self.positions.get(&Name(name)).copied()
+    }
+
+    /// Adds those of these nodes that have no record.
+    pub(crate) fn deny(&mut self, nodes: impl Iterator<Item = Denied<'a>>) {
+        for node in nodes {
+            let position = self.records.len() + self.denied.len();
+            if let Ok(position) = u32::try_from(position)
+                && let Entry::Vacant(entry) = self.positions.entry(Name(node.name.as_bytes()))
+            {
+                entry.insert(position);
+                self.denied.push(node);
+            }
+        }
     }
 
     /// Adds a record at `position`, the end, or in place of an earlier one with its name. Returns

@@ -11,6 +11,7 @@ use crate::control::DEFAULT_SOCKET;
 use crate::generation::ReplyFormat;
 use crate::loaders::Loaders;
 use crate::lookup::LookupArgs;
+use crate::node::NodeArgs;
 use crate::probe::ProbeArgs;
 use crate::settings::{SettingsError, SettingsFile};
 use crate::shell::{CompletionsArgs, ManArgs};
@@ -39,7 +40,8 @@ Examples:
   proxydhcp serve                      serve all interfaces from xCAT's files
   proxydhcp serve -i eth1 --path raw   one interface, without XDP
   proxydhcp reload                     after proxydhcp.cfg or /etc/hosts have changed
-  proxydhcp status --json              counters and bad records, for programs";
+  proxydhcp status --json              counters and bad records, for programs
+  proxydhcp node set n[01-36] winpepath=winboot/x   and see `proxydhcp node --help`";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -123,6 +125,9 @@ Examples:
   proxydhcp cfg import nodes.json --dry-run"
     )]
     Cfg(CfgCommand),
+    /// Say which nodes boot which WinPE: set, rm, list, prune.
+    #[command(after_help = crate::node::HELP)]
+    Node(NodeArgs),
 }
 
 impl Cli {
@@ -156,6 +161,7 @@ impl Cli {
             Command::Serve(serve) => serve.loaders = file.loaders,
             Command::Lookup(lookup) => lookup.loaders = file.loaders,
             Command::Cfg(command) => command.config_mut().loaders = file.loaders,
+            Command::Node(node) => node.files_mut().loaders = file.loaders,
             _ => {}
         }
         Ok(cli)
@@ -170,7 +176,9 @@ impl Cli {
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
         match self.command {
             Command::Probe(_) | Command::Completions(_) | Command::Man(_) => return false,
-            Command::Serve(_) | Command::Winpe(_) | Command::Cfg(_) => return true,
+            Command::Serve(_) | Command::Winpe(_) | Command::Cfg(_) | Command::Node(_) => {
+                return true;
+            }
             _ => {}
         }
         let socket = flags
@@ -187,6 +195,7 @@ impl Command {
             Self::Reload(args) => &args.control.settings,
             Self::Status(args) => &args.control.settings,
             Self::Lookup(args) => &args.control.settings,
+            Self::Node(args) => &args.control().settings,
             Self::Cfg(command) => command.settings(),
             Self::Probe(_) | Self::Winpe(_) | Self::Completions(_) | Self::Man(_) => return None,
         };

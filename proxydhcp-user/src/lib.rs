@@ -30,6 +30,8 @@ pub mod loaders;
 pub mod lookup;
 mod memory;
 pub mod names;
+pub mod node;
+pub mod noderange;
 pub mod output;
 pub mod pid_file;
 pub mod port;

@@ -22,6 +22,7 @@ pub use files::{Files, LoadError, Sources};
 pub use trace::{Source, Traced};
 
 use join::Claim;
+pub(crate) use join::mentioned;
 
 /// What is served, and what of its sources is not.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct Table {
     files: Arc<Files>,
     /// Ordered by address, each address once. Its record is a sound one.
     claims: Vec<Claim>,
-    /// The addresses of nodes whose record is refused.
+    /// The addresses of nodes whose record is refused, and of disabled ones.
     denied: Vec<Ipv4Addr>,
     /// The sound records that no address leads to.
     unresolved: Vec<u32>,
@@ -139,7 +140,7 @@ impl Table {
         self.claims == other.claims && self.denied == other.denied
     }
 
-    /// The addresses of nodes whose record is refused: whatever other clients get, these get no
+    /// The addresses of nodes whose record is refused, and of disabled ones: whatever other clients get, these get no
     /// answer.
     pub fn denied(&self) -> &[Ipv4Addr] {
         &self.denied
@@ -166,7 +167,7 @@ impl Table {
     pub fn unresolved_numbers(&self) -> impl ExactSizeIterator<Item = u32> {
         self.unresolved
             .iter()
-            .map(|&record| self.files.number(record))
+            .map(|&record| self.files.number(record).unwrap_or_default())
     }
 
     /// What else an administrator should know: duplicates, conflicts, a missing hosts file.

@@ -22,7 +22,7 @@ use futures_util::StreamExt;
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::time::timeout_at;
 
-use crate::cfg::RECORD;
+use crate::cfg::{RECORD, disabled};
 use crate::table::Sources;
 
 /// Files at rest for so long are taken for written.
@@ -41,12 +41,13 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The links that one file may lead over, as in the kernel (`path_resolution(7)`).
 const LINKS: usize = 40;
 
-/// The watch over the two files.
+/// The watch over the files.
 pub(crate) struct Watch {
     events: EventStream<[u8; 4096]>,
     watches: Watches,
     config: PathBuf,
-    hosts: PathBuf,
+    /// The others: the hosts file, and that of disabled nodes.
+    others: [PathBuf; 2],
     watched: HashSet<WatchDescriptor>,
     /// The names of the files, and of what they link to.
     names: HashSet<OsString>,
@@ -60,8 +61,8 @@ pub(crate) struct Watch {
 /// and nanoseconds.
 type Stamp = (u64, u64, u64, [i64; 4]);
 
-/// Those of `proxydhcp.cfg` and of the hosts file, where they are there.
-type Stamps = [Option<Stamp>; 2];
+/// Those of `proxydhcp.cfg` and of the others, where they are there.
+type Stamps = [Option<Stamp>; 3];
 
 impl Watch {
     /// Begins to watch: what changes from now on is noticed.
@@ -78,12 +79,15 @@ impl Watch {
             events: inotify.into_event_stream([0; 4096])?,
             watches,
             config: absolute(&sources.config)?,
-            hosts: absolute(&sources.hosts)?,
+            others: [
+                absolute(&sources.hosts)?,
+                absolute(disabled::path(&sources.config))?,
+            ],
             watched: HashSet::new(),
             names: HashSet::new(),
             open: HashSet::new(),
             overflowed: false,
-            seen: [None; 2],
+            seen: [None; 3],
         };
         watch.arm()?;
         watch.seen = watch.stamps();
@@ -145,7 +149,7 @@ impl Watch {
         let is_gone =
             |(now, seen): (&Option<Stamp>, &Option<Stamp>)| now.is_none() && seen.is_some();
         let is_cut = |(_, _, size, _): Stamp| size % RECORD as u64 != 0;
-        let [config, _] = stamps;
+        let [config, ..] = stamps;
         config.is_some_and(is_cut) || stamps.iter().zip(&self.seen).any(is_gone)
     }
 
@@ -172,10 +176,7 @@ impl Watch {
         let mut watched = HashSet::new();
         // A folder may appear after it was looked for, and before its parent is watched.
         for _ in 0..LINKS {
-            let places: Vec<_> = [&self.config, &self.hosts]
-                .into_iter()
-                .flat_map(|path| links(path))
-                .collect();
+            let places: Vec<_> = self.files().into_iter().flat_map(links).collect();
             let now = places.iter().map(|path| folder(path).to_owned()).collect();
             self.names = places
                 .iter()
@@ -198,8 +199,13 @@ impl Watch {
         Ok(())
     }
 
+    fn files(&self) -> [&Path; 3] {
+        let [hosts, disabled] = &self.others;
+        [&self.config, hosts, disabled]
+    }
+
     fn stamps(&self) -> Stamps {
-        [&self.config, &self.hosts].map(|path| {
+        self.files().map(|path| {
             let file = fs::metadata(path).ok()?;
             let times = [
                 file.mtime(),

@@ -120,6 +120,11 @@ impl Question<'_> {
     fn record(&self, record: &Traced<'_>, looked: &mut Looked) {
         let offset = u64::from(record.number).saturating_sub(1) * RECORD as u64;
         looked.node = Some(record.name.to_owned());
+        if let (0, Err(reason)) = (record.number, record.winpe) {
+            let step = format!("{} has no record, and is refused: {reason}", record.name);
+            looked.steps.push(step);
+            return;
+        }
         looked.record = Some(record.number);
         looked.offset = Some(offset);
         looked.steps.push(format!(

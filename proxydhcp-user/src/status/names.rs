@@ -30,6 +30,15 @@ impl NamesStatus {
             failed: names.failed(),
         }
     }
+
+    /// Those of them that `is_wanted`.
+    #[must_use]
+    pub fn only(mut self, is_wanted: impl Fn(&str) -> bool) -> Self {
+        self.unresolved.retain(|name| is_wanted(name));
+        self.looking_up.retain(|name| is_wanted(name));
+        self.failed.retain(|failed| is_wanted(&failed.name));
+        self
+    }
 }
 
 impl fmt::Display for NamesStatus {

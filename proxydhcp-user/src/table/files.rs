@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 use tokio::task::JoinError;
 
 use super::join::{self, Claim, Joined};
+use crate::cfg::disabled::{self, Disabled};
 use crate::cfg::file::FileError;
-use crate::cfg::{self, CfgError, Refused, Warning};
+use crate::cfg::{self, CfgError, Denied, Refused, Warning};
 use crate::hosts::{self, Hosts, Malformed};
 use crate::loaders::Loaders;
 use crate::winpe::WinPe;
@@ -37,6 +38,9 @@ pub enum LoadError {
     /// The hosts file is there, but cannot be read.
     #[error(transparent)]
     Hosts(#[from] FileError),
+    /// The file of disabled nodes is there, but cannot be read.
+    #[error(transparent)]
+    Disabled(FileError),
     /// Records, but none that can be served.
     #[error(
         "{}: not one of its {records} records is sound; record {}: {} \
@@ -86,9 +90,9 @@ pub struct Files {
 struct Record {
     /// Where its name ends among the names; it begins where the one before it ends.
     name_end: usize,
-    /// Its place in the file, from 1.
-    number: u32,
-    /// An index into the WinPEs; `None` where the record is refused.
+    /// Its place in the file, from 1. A disabled node need not have one.
+    number: Option<u32>,
+    /// An index into the WinPEs; `None` where the record is refused, or the node disabled.
     winpe: Option<usize>,
 }
 
@@ -138,7 +142,8 @@ impl Files {
     /// # Errors
     /// As [`Self::read`].
     pub fn with_config(config: &[u8], sources: &Sources) -> Result<Self, LoadError> {
-        let parsed = cfg::parse(config, &sources.tftp_root, &sources.loaders);
+        let disabled = Disabled::read(&sources.config).map_err(LoadError::Disabled)?;
+        let mut parsed = cfg::parse(config, &sources.tftp_root, &sources.loaders);
         let records_read = config.len() / cfg::RECORD;
         if let Some(first) = parsed.refused.first()
             && !parsed.padded
@@ -151,14 +156,15 @@ impl Files {
             });
         }
 
+        parsed.deny(disabled.names().map(|name| Denied { number: None, name }));
         let file = hosts::read(&sources.hosts)?;
         let mut hosts = Hosts::new(file.as_deref().unwrap_or_default());
         let Joined { claims, named } = join::join(&parsed, &sources.suffixes, &mut hosts);
 
-        let sound = parsed
-            .records
-            .iter()
-            .map(|record| (record.name, record.number, Some(record.winpe)));
+        let sound = parsed.records.iter().map(|record| {
+            let winpe = (!disabled.contains(record.name)).then_some(record.winpe);
+            (record.name, Some(record.number), winpe)
+        });
         let denied = parsed
             .denied
             .iter()
@@ -198,6 +204,15 @@ impl Files {
             );
             files.warnings.push(text.into());
         }
+        files
+            .warnings
+            .extend(disabled.malformed().into_iter().map(|line| {
+                let path = disabled::path(&sources.config);
+                let path = path.display();
+                Warning::from(format!(
+                    "{path}, line {line}: not a node name; write one name a line"
+                ))
+            }));
         let mut claims = std::mem::take(&mut files.claims);
         let conflicts = files.settle(&mut claims);
         files.warnings.extend(conflicts);
@@ -221,13 +236,12 @@ impl Files {
         self.records.len()
     }
 
-    /// The record's place in the file, from 1.
-    pub(super) fn number(&self, record: u32) -> u32 {
-        let record = self.records.get(record as usize);
-        record.map_or(0, |record| record.number)
+    /// The record's place in the file, from 1; `None` for a disabled node without one.
+    pub(super) fn number(&self, record: u32) -> Option<u32> {
+        self.records.get(record as usize)?.number
     }
 
-    /// The record's WinPE; `None` where the record is refused.
+    /// The record's WinPE; `None` where the record is refused, or the node disabled.
     pub(super) fn winpe(&self, record: u32) -> Option<usize> {
         self.records.get(record as usize)?.winpe
     }
@@ -243,10 +257,15 @@ impl Files {
     /// Leaves each address to the first that claims it, and tells of the others.
     pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<Warning> {
         let conflicts = join::settle(claims);
-        let describe =
-            |record: u32| format!("{} (record {})", self.name(record), self.number(record));
+        let describe = |record: u32| {
+            let name = self.name(record);
+            match self.number(record) {
+                Some(number) => format!("{name} (record {number})"),
+                None => format!("{name} (disabled)"),
+            }
+        };
         let warning = |conflict: join::Conflict| Warning {
-            record: Some(self.number(conflict.other)),
+            record: self.number(conflict.other),
             text: format!(
                 "{} is an address of both {} and {}; {}, which was found first, is served there: \
                  correct the hosts file or the DNS",

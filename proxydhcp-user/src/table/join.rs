@@ -65,6 +65,25 @@ pub(super) fn join(records: &Records<'_>, suffixes: &[String], hosts: &mut Hosts
     Joined { claims, named }
 }
 
+/// For each record, denied ones after the others: whether a hosts file has a name that leads to it,
+/// with whatever address.
+pub(crate) fn mentioned(records: &Records<'_>, suffixes: &[String], hosts: &[u8]) -> Vec<bool> {
+    let mut mentioned = vec![false; records.records.len() + records.denied.len()];
+    let position = |name: &[u8]| records.position(name);
+    for line in hosts.split(|&byte| byte == b'\n') {
+        let text = line.split(|&byte| byte == b'#').next().unwrap_or_default();
+        let words = text.split(u8::is_ascii_whitespace);
+        let names = words.filter(|word| !word.is_empty()).skip(1);
+        for name in names {
+            let record = by_name(name, position).or_else(|| by_suffix(name, suffixes, position));
+            if let Some(mentioned) = record.and_then(|record| mentioned.get_mut(record as usize)) {
+                *mentioned = true;
+            }
+        }
+    }
+    mentioned
+}
+
 /// Orders the claims by address and leaves the first to each, in the order given.
 pub(super) fn settle(claims: &mut Vec<Claim>) -> Vec<Conflict> {
     let mut conflicts = Vec::new();

@@ -344,3 +344,40 @@ fn large_tables() {
         }
     }
 }
+
+#[test]
+fn disabled_nodes_are_denied_with_or_without_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name| folder.path().join(name);
+    fs::write(path("cfg"), config(&[("a", "w"), ("b", "w"), ("c", "w")])).unwrap();
+    fs::write(
+        path("hosts"),
+        "10.0.0.1 a\n10.0.0.2 b\n10.0.0.4 d\n10.0.0.5 e.x d\n",
+    )
+    .unwrap();
+    fs::write(path("cfg.disabled"), "B\nc\nd\nnot one\n").unwrap();
+    let sources = Sources {
+        config: path("cfg"),
+        hosts: path("hosts"),
+        tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
+        suffixes: Vec::new(),
+    };
+    let table = load_from(&sources).unwrap();
+    assert_eq!(served(&table), [(1, "a")]);
+    assert_eq!(
+        table.denied(),
+        [2, 4, 5].map(|host| Ipv4Addr::new(10, 0, 0, host))
+    );
+    assert_eq!((table.unresolved().len(), table.refused().len()), (0, 0));
+    let [warning] = table.warnings() else {
+        panic!("{:?}", table.warnings());
+    };
+    assert!(warning.text.contains("cfg.disabled, line 4"), "{warning}");
+    // Its name is asked for: only so can its address be denied.
+    assert_eq!(table.files().wanted().collect::<Vec<_>>(), ["c"]);
+
+    fs::remove_file(path("cfg.disabled")).unwrap();
+    fs::create_dir(path("cfg.disabled")).unwrap();
+    assert!(matches!(load_from(&sources), Err(LoadError::Disabled(_))));
+}

@@ -18,6 +18,10 @@ pub enum Source<'a> {
     Client(&'a str),
 }
 
+/// Why a sound record is not served.
+const DISABLED: &str =
+    "supportproxydhcp is no; `proxydhcp node set NODE supportproxydhcp=yes` ends that";
+
 /// A record that an address leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traced<'a> {
@@ -25,7 +29,7 @@ pub struct Traced<'a> {
     pub source: Source<'a>,
     /// The node's name in the record.
     pub name: &'a str,
-    /// The record's place in the file, from 1.
+    /// The record's place in the file, from 1; 0 for a disabled node without one.
     pub number: u32,
     /// The WinPE, or why the record is refused.
     pub winpe: Result<&'a WinPe, &'a str>,
@@ -84,8 +88,8 @@ impl Table {
         let number = files.number(record);
         let refused = || {
             let mut refused = files.refused.iter();
-            let refused = refused.find(|refused| refused.number == number);
-            refused.map_or("", |refused| refused.reason.as_str())
+            let refused = refused.find(|refused| Some(refused.number) == number);
+            refused.map_or(DISABLED, |refused| refused.reason.as_str())
         };
         let winpe = files
             .winpe(record)
@@ -93,7 +97,7 @@ impl Table {
         Traced {
             source,
             name: files.name(record),
-            number,
+            number: number.unwrap_or_default(),
             winpe: winpe.ok_or_else(refused),
         }
     }

@@ -17,6 +17,8 @@ mod files;
 mod interfaces;
 mod lookup;
 mod names;
+mod node;
+mod node_prune;
 mod probe;
 mod ready;
 mod records;

@@ -1,0 +1,208 @@
+//! The command line of `proxydhcp node`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::ControlArgs;
+use crate::loaders::Loaders;
+
+/// What follows the options in `proxydhcp node --help`.
+pub const HELP: &str = "\
+A RANGE is a list of node names:
+  n1,n5                  these
+  n[01-10]  n[1,3,5-7]   numbers; n01-n10, n01:n10 and n01+9 are the same as the first
+  f[1-2]n[1-3]           f1n1 f1n2 f1n3 f2n1 f2n2 f2n3
+  @rack1                 a group of the groups file, whose lines are such as rack1: n[01-36]
+  ^FILE                  from a file, a RANGE a line
+  /n1.*                  nodes that are in proxydhcp.cfg, by regular expression
+  -n05  -n[3-5]  -@old   but not these, wherever that stands
+
+Examples:
+  proxydhcp node set n[01-36],-n05 winpepath=winboot/x
+  proxydhcp node set @login supportproxydhcp=no
+  proxydhcp node list '/n0.*' --json
+  proxydhcp node rm n36 --dry-run
+  proxydhcp node prune";
+
+/// Arguments of `node`.
+#[derive(Clone, Debug, Args)]
+pub struct NodeArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: NodeCommand,
+}
+
+/// What `node` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Have nodes boot a WinPE, or have them ignored
+    #[command(after_help = "\
+winpepath=PATH is the WinPE's folder, within the TFTP root: winboot/x or /tftpboot/winboot/x;
+winpepath= is the default one. supportproxydhcp=no has the daemon ignore the nodes, whatever it
+does with unknown clients; supportproxydhcp=yes ends that.
+
+Examples:
+  proxydhcp node set n[01-36] winpepath=winboot/x
+  proxydhcp node set n[01-36],-@login winpepath=/tftpboot/winboot/x supportproxydhcp=yes
+  proxydhcp node set n07 supportproxydhcp=no --dry-run")]
+    Set(SetArgs),
+    /// Forget nodes
+    #[command(after_help = "\
+Examples:
+  proxydhcp node rm n[01-36]
+  proxydhcp node rm '/old.*' --dry-run")]
+    Rm(RmArgs),
+    /// Tell which node boots which WinPE
+    ///
+    /// Exits with 1 where nodes of the range are not there; they are told on stderr.
+    #[command(after_help = "\
+Examples:
+  proxydhcp node list
+  proxydhcp node list n[01-36] --limit 5
+  proxydhcp node list @rack1 --json | jq -r '.[].node'")]
+    List(ListArgs),
+    /// Forget nodes whose names neither the hosts file nor the resolver knows any more
+    ///
+    /// Names that the resolver cannot be asked for stay.
+    #[command(after_help = "\
+Examples:
+  proxydhcp node prune --dry-run
+  proxydhcp node prune --suffix=-ib0")]
+    Prune(PruneArgs),
+}
+
+/// Arguments of `node set`.
+#[derive(Clone, Debug, Args)]
+pub struct SetArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub range: RangeArg,
+    /// winpepath=PATH, supportproxydhcp=yes or supportproxydhcp=no
+    #[arg(value_name = "ATTRIBUTE=VALUE", required = true)]
+    pub attributes: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: ChangeArgs,
+}
+
+/// Arguments of `node rm`.
+#[derive(Clone, Debug, Args)]
+pub struct RmArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub range: RangeArg,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: ChangeArgs,
+}
+
+/// Arguments of `node list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListArgs {
+    /// The nodes; all, unless given
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
+    pub range: Option<String>,
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+    /// Print at most so many nodes
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub files: FileArgs,
+}
+
+/// Arguments of `node prune`.
+#[derive(Clone, Debug, Args)]
+pub struct PruneArgs {
+    /// A suffix of the names of a node's other interfaces, as `serve` has it; may be repeated
+    #[arg(
+        long = "suffix",
+        value_name = "SUFFIX",
+        allow_hyphen_values = true,
+        value_parser = crate::cli::suffix
+    )]
+    pub suffixes: Vec<String>,
+    /// The hosts file
+    #[arg(long, value_name = "FILE", default_value = "/etc/hosts")]
+    pub hosts: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub change: ChangeArgs,
+}
+
+/// The nodes of a command.
+#[derive(Clone, Debug, Args)]
+pub struct RangeArg {
+    /// The nodes, such as n[01-36],-n05 (see `proxydhcp node --help`)
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
+    pub range: String,
+}
+
+/// What commands have that change something.
+#[derive(Clone, Debug, Args)]
+pub struct ChangeArgs {
+    /// Tell what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub files: FileArgs,
+}
+
+/// The files of all commands, as `serve` has them.
+#[derive(Clone, Debug, Args)]
+pub struct FileArgs {
+    /// The file that says which node boots which WinPE
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/var/lib/xcat/proxydhcp.cfg"
+    )]
+    pub config: PathBuf,
+    /// The groups [default: /etc/proxydhcp.groups, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub groups: Option<PathBuf>,
+    /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
+    #[arg(long, value_name = "DIR", default_value = "/tftpboot")]
+    pub tftp_root: PathBuf,
+    /// The loaders, which only the settings file names.
+    #[arg(skip)]
+    pub loaders: Loaders,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
+
+impl NodeArgs {
+    /// Where the daemon is reached.
+    pub fn control(&self) -> &ControlArgs {
+        let files = match &self.command {
+            NodeCommand::Set(args) => &args.change.files,
+            NodeCommand::Rm(args) => &args.change.files,
+            NodeCommand::List(args) => &args.files,
+            NodeCommand::Prune(args) => &args.change.files,
+        };
+        &files.control
+    }
+
+    /// The files, to be told of the settings.
+    pub(crate) fn files_mut(&mut self) -> &mut FileArgs {
+        match &mut self.command {
+            NodeCommand::Set(args) => &mut args.change.files,
+            NodeCommand::Rm(args) => &mut args.change.files,
+            NodeCommand::List(args) => &mut args.files,
+            NodeCommand::Prune(args) => &mut args.change.files,
+        }
+    }
+}
+
+/// A noderange may begin with a hyphen; what begins with two is an option with a slip in it.
+fn range(text: &str) -> Result<String, String> {
+    if text.starts_with("--") {
+        return Err("there is no such option".to_owned());
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,130 @@
+//! `proxydhcp node list`.
+
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write, stdout};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::args::{FileArgs, ListArgs};
+use super::plan::Nodes;
+use super::report::Path;
+use super::{names, nodes};
+use crate::cfg::edit::RawRecord;
+use crate::cfg::{self, Refused, printable};
+use crate::status::{SHOWN, and_more};
+
+/// A node, as it is listed.
+#[derive(Debug, Serialize)]
+struct Row {
+    node: String,
+    /// As the record has it; none without a record.
+    winpepath: Option<String>,
+    supportproxydhcp: bool,
+    /// Why the record cannot be served.
+    refused: Option<String>,
+}
+
+pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
+    let nodes = nodes(&args.files.config)?;
+    let names = match &args.range {
+        Some(range) => Some(names(range, &args.files, &nodes)?),
+        None => None,
+    };
+    let (mut rows, absent) = rows(&nodes, names, &args.files);
+    let total = rows.len();
+    rows.truncate(args.limit.unwrap_or(total));
+    let mut out = BufWriter::new(stdout().lock());
+    let written = if args.json {
+        serde_json::to_writer_pretty(&mut out, &rows)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out))
+    } else {
+        print(&mut out, &rows)
+    };
+    // Whoever reads it may have read enough.
+    let _ = written.and_then(|()| out.flush());
+    if rows.len() < total {
+        eprintln!("proxydhcp: {} nodes more, of {total}", total - rows.len());
+    }
+    if absent.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let first = absent.get(..SHOWN).unwrap_or(&absent);
+    let more = and_more(absent.len() - first.len());
+    eprintln!("proxydhcp: not there: {}{more}", first.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// The nodes of these names, or all; and the names that there is nothing of.
+fn rows(nodes: &Nodes, names: Option<Vec<String>>, files: &FileArgs) -> (Vec<Row>, Vec<String>) {
+    let refused = refused(nodes, files);
+    let row = |name: &str, record: Option<(usize, &RawRecord)>| Row {
+        node: name.to_owned(),
+        winpepath: record.map(|(_, record)| printable(record.path())),
+        supportproxydhcp: !nodes.disabled.contains(name),
+        refused: record.and_then(|(at, _)| refused.get(&at).cloned()),
+    };
+    let text = |record: &RawRecord| printable(record.name());
+    // The last record of a name is the one that is served.
+    let last: HashMap<_, _> = nodes
+        .records
+        .iter()
+        .enumerate()
+        .map(|(at, record)| (text(record).to_ascii_lowercase(), (at, record)))
+        .collect();
+    let record = |name: &str| last.get(&name.to_ascii_lowercase()).copied();
+    let Some(names) = names else {
+        let is_served = |&(at, record): &(usize, &RawRecord)| {
+            let name = text(record).to_ascii_lowercase();
+            last.get(&name).is_some_and(|(last, _)| *last == at)
+        };
+        let recorded = nodes.records.iter().enumerate().filter(is_served);
+        let rows = recorded.map(|(at, record)| row(&text(record), Some((at, record))));
+        let others = nodes.disabled.names().filter(|name| record(name).is_none());
+        return (
+            rows.chain(others.map(|name| row(name, None))).collect(),
+            Vec::new(),
+        );
+    };
+    let (mut rows, mut absent) = (Vec::new(), Vec::new());
+    for name in names {
+        match record(&name) {
+            Some((at, record)) => rows.push(row(&text(record), Some((at, record)))),
+            None if nodes.disabled.contains(&name) => rows.push(row(&name, None)),
+            None => absent.push(name),
+        }
+    }
+    (rows, absent)
+}
+
+/// Why records cannot be served, by their positions.
+fn refused(nodes: &Nodes, files: &FileArgs) -> HashMap<usize, String> {
+    let bytes = nodes.bytes();
+    let parsed = cfg::parse(bytes, &files.tftp_root, &files.loaders);
+    let at = |refused: Refused| (refused.number as usize - 1, refused.reason);
+    parsed.refused.into_iter().map(at).collect()
+}
+
+fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
+    const HEADS: [&str; 3] = ["NODE", "SUPPORTPROXYDHCP", "WINPEPATH"];
+    let lengths = rows.iter().map(|row| row.node.chars().count());
+    let width = lengths.max().unwrap_or_default().max(HEADS[0].len());
+    let [node, support, path] = HEADS;
+    writeln!(out, "{node:width$}  {support}  {path}")?;
+    for row in rows {
+        let supported = if row.supportproxydhcp { "yes" } else { "no" };
+        let path = match &row.winpepath {
+            Some(path) => Path(path.as_bytes()).to_string(),
+            None => "(no record)".to_owned(),
+        };
+        let refused = match &row.refused {
+            Some(reason) => format!("  REFUSED: {reason}"),
+            None => String::new(),
+        };
+        let node = &row.node;
+        writeln!(out, "{node:width$}  {supported:16}  {path}{refused}")?;
+    }
+    Ok(())
+}

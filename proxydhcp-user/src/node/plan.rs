@@ -1,0 +1,180 @@
+//! What `node set`, `rm` and `prune` make of the nodes.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{Result, bail};
+use zerocopy::IntoBytes;
+
+use super::args::FileArgs;
+use super::report::{Path as Shown, Report};
+use crate::cfg::disabled::Disabled;
+use crate::cfg::edit::{RawRecord, put};
+use crate::winpe::WinPe;
+
+/// The records, and the disabled nodes.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    pub(super) records: Vec<RawRecord>,
+    pub(super) disabled: Disabled,
+}
+
+impl Nodes {
+    /// The names of all nodes that are text, each once: of records in the file's order, then of
+    /// disabled nodes without one.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut seen = HashSet::new();
+        self.records
+            .iter()
+            .filter_map(|record| str::from_utf8(record.name()).ok())
+            .chain(self.disabled.names())
+            .filter(|name| !name.is_empty() && seen.insert(name.to_ascii_lowercase()))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// For each name in lower case, its last record, which is the one that is served.
+    pub(super) fn by_name(&self) -> HashMap<String, RawRecord> {
+        let text = |record: &RawRecord| {
+            let name = str::from_utf8(record.name()).ok()?;
+            Some((name.to_ascii_lowercase(), *record))
+        };
+        self.records.iter().filter_map(text).collect()
+    }
+
+    /// The records as they lie in the file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.records.as_slice().as_bytes()
+    }
+
+    /// Whether every node is disabled, or there is none.
+    pub(super) fn has_none_to_serve(&self) -> bool {
+        self.records.iter().all(|record| {
+            str::from_utf8(record.name()).is_ok_and(|name| self.disabled.contains(name))
+        })
+    }
+}
+
+/// What `node set` sets.
+#[derive(Debug, Default)]
+pub(super) struct Attributes {
+    winpe: Option<WinPe>,
+    /// `supportproxydhcp`
+    support: Option<bool>,
+}
+
+impl Attributes {
+    /// Takes `winpepath=PATH` and `supportproxydhcp=yes|no`.
+    pub(super) fn parse(arguments: &[String], files: &FileArgs) -> Result<Self> {
+        let mut attributes = Self::default();
+        for argument in arguments {
+            let is_new = match argument.split_once('=') {
+                Some(("winpepath", path)) => {
+                    let winpe = WinPe::parse(path.as_bytes(), &files.tftp_root, &files.loaders)?;
+                    attributes.winpe.replace(winpe).is_none()
+                }
+                Some(("supportproxydhcp", value)) => {
+                    let support = match value {
+                        "yes" | "1" => true,
+                        "no" | "0" => false,
+                        _ => bail!("{argument}: supportproxydhcp is yes or no"),
+                    };
+                    attributes.support.replace(support).is_none()
+                }
+                _ => bail!(
+                    "{argument}: what is to be set is winpepath=PATH, supportproxydhcp=yes or \
+                     supportproxydhcp=no"
+                ),
+            };
+            if !is_new {
+                bail!("{argument}: it is given twice");
+            }
+        }
+        Ok(attributes)
+    }
+
+    /// Sets them for these nodes.
+    pub(super) fn set(
+        &self,
+        nodes: &mut Nodes,
+        names: &[String],
+        files: &FileArgs,
+    ) -> Result<Report> {
+        let mut report = Report::default();
+        let mut touched = HashSet::new();
+        if let Some(winpe) = &self.winpe {
+            let records = nodes.by_name();
+            let mut new = Vec::new();
+            for name in names {
+                let before = records.get(&name.to_ascii_lowercase());
+                let is_same = before.is_some_and(|record| {
+                    WinPe::parse(record.path(), &files.tftp_root, &files.loaders).as_ref()
+                        == Ok(winpe)
+                });
+                if is_same {
+                    continue;
+                }
+                // A node keeps the spelling of its name.
+                let spelled = before.and_then(|record| str::from_utf8(record.name()).ok());
+                let spelled = spelled.unwrap_or(name);
+                new.push(RawRecord::new(
+                    spelled,
+                    winpe.path(),
+                    &files.tftp_root,
+                    &files.loaders,
+                )?);
+                touched.insert(name.as_str());
+                match before {
+                    Some(before) => {
+                        report.change(
+                            spelled,
+                            &Shown(before.path()),
+                            &Shown(winpe.path().as_bytes()),
+                        );
+                    }
+                    None => report.add(name, &Shown(winpe.path().as_bytes())),
+                }
+            }
+            put(&mut nodes.records, &new);
+        }
+        if let Some(support) = self.support {
+            let others = |name: &&String| nodes.disabled.contains(name) == support;
+            let others: Vec<_> = names.iter().filter(others).map(String::as_str).collect();
+            touched.extend(&others);
+            if support {
+                nodes.disabled.remove(others.iter().copied());
+            } else {
+                nodes.disabled.add(others.iter().copied());
+            }
+            for name in others {
+                report.support(name, support);
+            }
+        } else {
+            let still = names.iter().filter(|name| nodes.disabled.contains(name));
+            report.still_disabled = still.cloned().collect();
+        }
+        report.unchanged = names.len() - touched.len();
+        Ok(report)
+    }
+}
+
+/// Removes all that there is of these nodes.
+pub(super) fn remove(nodes: &mut Nodes, names: &[String]) -> Report {
+    let mut report = Report::default();
+    let records = nodes.by_name();
+    let mut gone = HashSet::new();
+    for name in names {
+        let folded = name.to_ascii_lowercase();
+        let record = records.get(&folded);
+        match (record, nodes.disabled.contains(name)) {
+            (Some(record), disabled) => report.remove(name, Some(&Shown(record.path())), disabled),
+            (None, true) => report.remove(name, None, true),
+            (None, false) => report.absent.push(name.clone()),
+        }
+        gone.insert(folded);
+    }
+    nodes.records.retain(|record| {
+        !str::from_utf8(record.name()).is_ok_and(|name| gone.contains(&name.to_ascii_lowercase()))
+    });
+    nodes.disabled.remove(names.iter().map(String::as_str));
+    report
+}

@@ -1,0 +1,122 @@
+//! What a command has changed, for people.
+
+use std::fmt;
+
+use crate::cfg::printable;
+use crate::status::{SHOWN, and_more};
+
+/// What has changed, or would.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    added: Lines,
+    changed: Lines,
+    removed: Lines,
+    disabled: Lines,
+    enabled: Lines,
+    /// Nodes that are as they are to be.
+    pub(super) unchanged: usize,
+    /// Nodes to be removed that are not there.
+    pub(super) absent: Vec<String>,
+    /// Nodes that were set a WinPE, and get no answer all the same.
+    pub(super) still_disabled: Vec<String>,
+}
+
+/// A line for each of the first nodes.
+#[derive(Debug, Default)]
+struct Lines {
+    count: usize,
+    first: Vec<String>,
+}
+
+impl Lines {
+    fn push(&mut self, line: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < SHOWN {
+            self.first.push(line());
+        }
+    }
+}
+
+/// A record's path, as it is shown.
+pub(super) struct Path<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("(default)");
+        }
+        f.write_str(&printable(self.0))
+    }
+}
+
+impl Report {
+    pub(super) fn add(&mut self, name: &str, path: &Path<'_>) {
+        self.added.push(|| format!("{name}: {path}"));
+    }
+
+    pub(super) fn change(&mut self, name: &str, before: &Path<'_>, after: &Path<'_>) {
+        self.changed.push(|| format!("{name}: {before} → {after}"));
+    }
+
+    pub(super) fn remove(&mut self, name: &str, path: Option<&Path<'_>>, was_disabled: bool) {
+        self.removed.push(|| {
+            let path = path.map_or_else(String::new, |path| format!(": {path}"));
+            let disabled = if was_disabled { " (was disabled)" } else { "" };
+            format!("{name}{path}{disabled}")
+        });
+    }
+
+    pub(super) fn support(&mut self, name: &str, support: bool) {
+        let lines = if support {
+            &mut self.enabled
+        } else {
+            &mut self.disabled
+        };
+        lines.push(|| name.to_owned());
+    }
+
+    /// Whether there is anything for the daemon to read.
+    pub(super) fn is_change(&self) -> bool {
+        self.kinds().iter().any(|(_, lines)| lines.count > 0)
+    }
+
+    fn kinds(&self) -> [(&'static str, &Lines); 5] {
+        [
+            ("added", &self.added),
+            ("changed", &self.changed),
+            ("removed", &self.removed),
+            ("disabled", &self.disabled),
+            ("enabled", &self.enabled),
+        ]
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, lines) in self.kinds() {
+            for line in &lines.first {
+                writeln!(f, "{kind} {line}")?;
+            }
+            if lines.count > lines.first.len() {
+                writeln!(f, "{kind} {} more", lines.count - lines.first.len())?;
+            }
+        }
+        for (what, names) in [
+            ("not there", &self.absent),
+            ("still disabled (supportproxydhcp=no)", &self.still_disabled),
+        ] {
+            if !names.is_empty() {
+                let first = names.get(..SHOWN).unwrap_or(names);
+                let more = and_more(names.len() - first.len());
+                writeln!(f, "{what}: {}{more}", first.join(", "))?;
+            }
+        }
+        // The first three always, so that programs find them.
+        let counts = self.kinds().into_iter().enumerate();
+        let counts: Vec<_> = counts
+            .filter(|(index, (_, lines))| *index < 3 || lines.count > 0)
+            .map(|(_, (kind, lines))| format!("{} {kind}", lines.count))
+            .collect();
+        write!(f, "{}, {} unchanged", counts.join(", "), self.unchanged)
+    }
+}

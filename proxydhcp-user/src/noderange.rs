@@ -1,0 +1,204 @@
+//! Noderanges: lists of node names in xCAT's short form, as its noderange(3) has it.
+//!
+//! | form | names |
+//! |---|---|
+//! | `n1,n5` | each of these |
+//! | `n[01-10]`, `n[01,03,05-07]` | those numbers, with their zeros |
+//! | `n01-n10`, `n01:n10` | the same, in full; one number may differ |
+//! | `f[1-2]n[1-3]` | f1n1, f1n2, f1n3, f2n1, f2n2, f2n3 |
+//! | `n10+3` | n10 and the three after it |
+//! | `@rack1` | what the groups file has for rack1 |
+//! | `^FILE` | what a file has, each line a noderange or a comment (#) |
+//! | `/n1.*` | the known names that the regular expression fits as a whole |
+//! | `-n5`, `-n[3-5]`, `-@rack1` | none of these, wherever it stands |
+//!
+//! Unlike xCAT's, names need not be known, keep their order, and a group has its `@`. Intersections,
+//! parentheses, `10-20` for `node10-node20` and the tables of xCAT are not there. A hyphen between
+//! names that are not of one form is part of a name: `node1-ib0`.
+//!
+//! Nothing here reads or writes files.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use regex::Regex;
+
+mod error;
+mod groups;
+mod parse;
+mod pattern;
+
+pub use error::{Fault, RangeError};
+pub use groups::{Groups, GroupsError};
+
+use parse::{Element, Term};
+
+/// The most names that a noderange may have, or exclude, those that come again counted again.
+pub const LIMIT: usize = 1_000_000;
+
+/// What noderanges refer to.
+pub struct Context<'a> {
+    /// The names that a regular expression is tried on.
+    pub known: &'a [String],
+    /// The groups.
+    pub groups: &'a Groups,
+    /// Reads the file of `^FILE`, or tells why that cannot be done.
+    pub read: &'a dyn Fn(&Path) -> Result<String, String>,
+}
+
+/// The names of a noderange, in its order, each once. Names that differ in case are different.
+///
+/// # Errors
+/// See [`Fault`].
+pub fn expand(range: &str, context: &Context<'_>) -> Result<Vec<String>, Box<RangeError>> {
+    let mut expansion = Expansion {
+        context,
+        left: LIMIT,
+        groups: Vec::new(),
+        is_nested: false,
+    };
+    expansion.range(range).map_err(|located| match located {
+        Located::Here(at, fault) => Box::new(RangeError::new(None, range, at, fault)),
+        Located::Within(error) => error,
+    })
+}
+
+/// A fault at a byte of the text at hand, or in another text that it refers to.
+enum Located {
+    Here(usize, Fault),
+    Within(Box<RangeError>),
+}
+
+impl From<(usize, Fault)> for Located {
+    fn from((at, fault): (usize, Fault)) -> Self {
+        Self::Here(at, fault)
+    }
+}
+
+struct Expansion<'a> {
+    context: &'a Context<'a>,
+    /// How many more names there may be.
+    left: usize,
+    /// The groups that are being expanded, one within the other.
+    groups: Vec<String>,
+    is_nested: bool,
+}
+
+impl Expansion<'_> {
+    fn range(&mut self, text: &str) -> Result<Vec<String>, Located> {
+        self.list(std::iter::once((None, text)))
+    }
+
+    /// The names of several lines. What one line excludes, no other brings back.
+    fn list<'t>(
+        &mut self,
+        lines: impl Iterator<Item = (Option<String>, &'t str)>,
+    ) -> Result<Vec<String>, Located> {
+        let (mut names, mut excluded) = (Vec::new(), HashSet::new());
+        for (place, text) in lines {
+            self.line(text, &mut names, &mut excluded)
+                .map_err(|located| match (located, &place) {
+                    (Located::Here(at, fault), Some(place)) => {
+                        let error = RangeError::new(Some(place.clone()), text, at, fault);
+                        Located::Within(Box::new(error))
+                    }
+                    (located, _) => located,
+                })?;
+        }
+        Ok(each_once(names, &excluded))
+    }
+
+    fn line(
+        &mut self,
+        text: &str,
+        names: &mut Vec<String>,
+        excluded: &mut HashSet<String>,
+    ) -> Result<(), Located> {
+        for Element { exclude, at, term } in parse::elements(text)? {
+            let found = self.term(at, &term)?;
+            if exclude {
+                excluded.extend(found);
+            } else {
+                names.extend(found);
+            }
+        }
+        Ok(())
+    }
+
+    fn term(&mut self, at: usize, term: &Term<'_>) -> Result<Vec<String>, Located> {
+        match term {
+            Term::Names(pattern) => {
+                self.spend(at, pattern.count())?;
+                Ok(pattern.names())
+            }
+            Term::Regex(text) => {
+                let whole = Regex::new(&format!("^(?:{text})$"))
+                    .map_err(|error| (at, Fault::regex(&error)))?;
+                let known = self.context.known.iter();
+                let names: Vec<_> = known.filter(|name| whole.is_match(name)).cloned().collect();
+                self.spend(at, names.len())?;
+                Ok(names)
+            }
+            Term::Group(name) => self.group(at, name),
+            Term::File(path) => self.file(at, path),
+        }
+    }
+
+    fn group(&mut self, at: usize, name: &str) -> Result<Vec<String>, Located> {
+        // Groups of groups must come to an end even where they have no names at all.
+        self.spend(at, 1)?;
+        let groups = self.context.groups;
+        let Some(lines) = groups.lines(name) else {
+            return Err((at, Fault::unknown_group(name, groups)).into());
+        };
+        if self.groups.iter().any(|outer| outer == name) {
+            return Err((at, Fault::Circle(name.to_owned())).into());
+        }
+        self.groups.push(name.to_owned());
+        let before = std::mem::replace(&mut self.is_nested, true);
+        let source = groups.source();
+        let lines = lines.iter().map(|(number, text)| {
+            let place = format!("group {name}, line {number} of {source}");
+            (Some(place), text.as_str())
+        });
+        let names = self.list(lines);
+        self.is_nested = before;
+        self.groups.pop();
+        names
+    }
+
+    fn file(&mut self, at: usize, path: &str) -> Result<Vec<String>, Located> {
+        if self.is_nested {
+            return Err((at, Fault::FileWithin).into());
+        }
+        let text =
+            (self.context.read)(Path::new(path)).map_err(|reason| (at, Fault::File(reason)))?;
+        self.is_nested = true;
+        let lines = (1..).zip(text.lines()).filter_map(|(number, line)| {
+            let line = groups::without_comment(line);
+            (!line.is_empty()).then(|| (Some(format!("line {number} of {path}")), line))
+        });
+        let names = self.list(lines);
+        self.is_nested = false;
+        names
+    }
+
+    fn spend(&mut self, at: usize, names: usize) -> Result<(), Located> {
+        self.left = self.left.checked_sub(names).ok_or((at, Fault::TooMany))?;
+        Ok(())
+    }
+}
+
+fn each_once(mut names: Vec<String>, excluded: &HashSet<String>) -> Vec<String> {
+    let mut seen = HashSet::with_capacity(names.len());
+    let keep: Vec<_> = names
+        .iter()
+        .map(|name| !excluded.contains(name) && seen.insert(name.as_str()))
+        .collect();
+    let mut keep = keep.into_iter();
+    names.retain(|_| keep.next().unwrap_or_default());
+    names
+}
+
+#[cfg(test)]
+mod tests;

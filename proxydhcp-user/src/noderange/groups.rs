@@ -1,0 +1,91 @@
+//! The groups file: which nodes a group has.
+//!
+//! ```text
+//! # the racks of the old hall
+//! rack1: n[001-036]
+//! rack2: n[037-072],-n050
+//! old:   @rack1,@rack2      # groups may be of groups
+//! old:   login1             # and of several lines
+//! ```
+
+use std::collections::BTreeMap;
+
+/// The groups of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Groups {
+    source: String,
+    /// By its name: each line's number, from 1, and its noderange.
+    groups: BTreeMap<String, Vec<(usize, String)>>,
+}
+
+/// A line that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{source_name}, line {line}: a group is expected, such as rack1: n[01-36]")]
+pub struct GroupsError {
+    source_name: String,
+    line: usize,
+}
+
+impl Groups {
+    /// The groups of `text`, which comes from a file of the name `source`. Their noderanges are not
+    /// judged before they are used.
+    ///
+    /// # Errors
+    /// A line without a name, a colon, or with a name that cannot be referred to.
+    pub fn parse(source: &str, text: &str) -> Result<Self, GroupsError> {
+        let mut groups: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = without_comment(line);
+            if line.is_empty() {
+                continue;
+            }
+            let group = line
+                .split_once(':')
+                .map(|(name, range)| (name.trim(), range.trim()))
+                .filter(|(name, _)| is_name(name));
+            let (name, range) = group.ok_or_else(|| GroupsError {
+                source_name: source.to_owned(),
+                line: number,
+            })?;
+            let lines = groups.entry(name.to_owned()).or_default();
+            // A group may be empty.
+            if !range.is_empty() {
+                lines.push((number, range.to_owned()));
+            }
+        }
+        Ok(Self {
+            source: source.to_owned(),
+            groups,
+        })
+    }
+
+    /// No groups, for want of a file of this name.
+    pub fn none(source: &str) -> Self {
+        Self {
+            source: source.to_owned(),
+            groups: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub(super) fn lines(&self, name: &str) -> Option<&[(usize, String)]> {
+        self.groups.get(name).map(Vec::as_slice)
+    }
+
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.groups.keys().map(String::as_str).collect()
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let is_of_name = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_' | '.');
+    !name.is_empty() && name.chars().all(is_of_name)
+}
+
+/// What of a line is no comment.
+pub(super) fn without_comment(line: &str) -> &str {
+    line.split('#').next().unwrap_or_default().trim()
+}
