@@ -8,6 +8,7 @@ use clap::parser::{ArgMatches, ValueSource};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::control::DEFAULT_SOCKET;
+use crate::dhcp_conf::DhcpConfArgs;
 use crate::generation::ReplyFormat;
 use crate::loaders::Loaders;
 use crate::lookup::LookupArgs;
@@ -123,6 +124,15 @@ Examples:
   proxydhcp cfg import nodes.json --dry-run"
     )]
     Cfg(CfgCommand),
+    /// Print configuration that has a DHCP server hand nodes off to proxydhcp.
+    #[command(after_help = "\
+Examples:
+  proxydhcp dhcp-conf isc > /etc/dhcp/proxydhcp.conf
+  proxydhcp dhcp-conf kea > /etc/kea/proxydhcp.json
+  proxydhcp dhcp-conf dnsmasq node1,node2 --mac nodes.txt > /etc/dnsmasq.d/proxydhcp.conf
+
+How the file is used is told at its head.")]
+    DhcpConf(DhcpConfArgs),
 }
 
 impl Cli {
@@ -156,6 +166,7 @@ impl Cli {
             Command::Serve(serve) => serve.loaders = file.loaders,
             Command::Lookup(lookup) => lookup.loaders = file.loaders,
             Command::Cfg(command) => command.config_mut().loaders = file.loaders,
+            Command::DhcpConf(args) => args.loaders = file.loaders,
             _ => {}
         }
         Ok(cli)
@@ -170,7 +181,9 @@ impl Cli {
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
         match self.command {
             Command::Probe(_) | Command::Completions(_) | Command::Man(_) => return false,
-            Command::Serve(_) | Command::Winpe(_) | Command::Cfg(_) => return true,
+            Command::Serve(_) | Command::Winpe(_) | Command::Cfg(_) | Command::DhcpConf(_) => {
+                return true;
+            }
             _ => {}
         }
         let socket = flags
@@ -188,6 +201,7 @@ impl Command {
             Self::Status(args) => &args.control.settings,
             Self::Lookup(args) => &args.control.settings,
             Self::Cfg(command) => command.settings(),
+            Self::DhcpConf(args) => &args.settings,
             Self::Probe(_) | Self::Winpe(_) | Self::Completions(_) | Self::Man(_) => return None,
         };
         settings.file.as_deref()

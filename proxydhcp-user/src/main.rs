@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use proxydhcp::cli::{CfgCommand, Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
+use proxydhcp::dhcp_conf::configuration;
 use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
 use proxydhcp::{command, lookup, probe, shell, tell, winpe_files, xcat};
@@ -43,6 +44,10 @@ fn run() -> Result<ExitCode> {
             CfgCommand::Import(args) => command::import::import(&args),
             CfgCommand::Repair(args) => command::repair::repair(&args),
         },
+        Command::DhcpConf(args) => {
+            print(&configuration(&args)?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
