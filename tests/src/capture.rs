@@ -63,8 +63,7 @@ pub fn frames(name: &str) -> Result<Vec<Vec<u8>>> {
     frames_of(&data_path(name))
 }
 
-/// The whole Ethernet frames of any capture, in order. One that is still written to may have half a
-/// frame at its end, which is left out.
+/// The whole Ethernet frames of any capture, in order.
 ///
 /// # Errors
 /// When the file cannot be read or is not an Ethernet capture.

@@ -7,8 +7,8 @@ use super::{CLASS, HandOff};
 const HEAD: &str = "\
 # Hands nodes off to proxydhcp; made by `proxydhcp dhcp-conf isc`.
 # In dhcpd.conf, outside of all braces: include \"/etc/dhcp/proxydhcp.conf\";
-# This wins over a filename or next-server of a subnet, pool or group, but not over those of a
-# host declaration. There must be no `option bootfile-name` for these nodes.
+# This wins over a filename or next-server of all, of a subnet or of a pool, but not over those of
+# a host declaration. There must be no `option bootfile-name` for these nodes.
 ";
 
 /// The file to include.
@@ -25,8 +25,12 @@ pub(super) fn text(hand_off: &HandOff) -> String {
         .server
         .map_or_else(String::new, |server| format!("\n    next-server {server};"));
     // Looking a hardware address up takes as long for one node as for thousands.
-    let (matches, subclasses) = match &hand_off.nodes {
-        None => (format!("match if {PXE_CLIENT};"), String::new()),
+    let (matches, and, subclasses) = match &hand_off.nodes {
+        None => (
+            format!("match if {PXE_CLIENT};"),
+            String::new(),
+            String::new(),
+        ),
         Some(nodes) => {
             let mut lines = String::from("\n");
             for node in nodes {
@@ -37,7 +41,8 @@ pub(super) fn text(hand_off: &HandOff) -> String {
                     node.mac, node.name
                 );
             }
-            ("match hardware;".to_owned(), lines)
+            let and = format!("{PXE_CLIENT}\n      and ");
+            ("match hardware;".to_owned(), and, lines)
         }
     };
     format!(
@@ -46,8 +51,7 @@ option client-architecture code 93 = unsigned integer 16;
 
 class \"{CLASS}\" {{
   {matches}
-  if {PXE_CLIENT}
-      and ({}) {{
+  if {and}({}) {{
     option vendor-class-identifier \"PXEClient\";
     filename \"\";{next_server}
   }}

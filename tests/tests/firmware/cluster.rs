@@ -28,7 +28,7 @@ use crate::{loader, tftp};
 const BRIDGE: &str = "switch";
 
 /// How long a machine may take until its loader runs: emulated, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A node, and the WinPE that its record names.
 #[derive(Clone, Copy)]
@@ -202,6 +202,8 @@ impl Node {
     fn has_booted(&self, machine: &mut Machine) -> Result<()> {
         machine.console.wait_for(&self.line(), PATIENCE)?;
         machine.console.wait_for(&self.report(), Duration::ZERO)?;
+        // The capture ends with the machine.
+        machine.console.stop()?;
 
         let transfers = tftp::transfers(&capture::frames_of(&machine.capture)?)?;
         ensure!(

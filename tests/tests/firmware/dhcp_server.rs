@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::debian::ensure_installed;
 use proxydhcp_lab::{Daemon, Namespace, SERVER_INTERFACE, binary, client_mac};
 
@@ -71,7 +71,7 @@ impl DhcpServer {
         };
         fs::write(folder.join("dhcp.conf"), text)?;
 
-        let mut command = self.command(folder);
+        let mut command = self.command(folder)?;
         match self {
             Self::Isc => command.arg("-t").arg("-cf").arg(folder.join("dhcp.conf")),
             Self::Kea => command.arg("-t").arg(folder.join("dhcp.conf")),
@@ -92,7 +92,7 @@ impl DhcpServer {
 
     /// Starts the server with the configuration in `folder`.
     pub(crate) fn start(self, namespace: &Namespace, folder: &Path) -> Result<Daemon> {
-        let mut command = self.command(folder);
+        let mut command = self.command(folder)?;
         let ready = match self {
             Self::Isc => {
                 command.args(["-4", "-f", "-d", "--no-pid"]);
@@ -115,22 +115,35 @@ impl DhcpServer {
         Ok(server)
     }
 
-    fn command(self, folder: &Path) -> Command {
-        match self {
-            Self::Isc => Command::new("/usr/sbin/dhcpd"),
+    fn command(self, folder: &Path) -> Result<Command> {
+        let command = match self {
+            Self::Isc => Command::new(copy("dhcpd", folder)?),
             Self::Kea => {
-                let mut command = Command::new("/usr/sbin/kea-dhcp4");
+                let mut command = Command::new(copy("kea-dhcp4", folder)?);
                 command.env("KEA_PIDFILE_DIR", folder);
                 command.env("KEA_LOCKFILE_DIR", folder);
                 command
             }
             Self::Dnsmasq => {
-                let mut command = Command::new("/usr/sbin/dnsmasq");
+                let mut command = Command::new(copy("dnsmasq", folder)?);
                 command.arg("-C").arg(folder.join("dhcp.conf"));
                 command
             }
-        }
+        };
+        Ok(command)
     }
+}
+
+/// A copy of a daemon. Where there is `AppArmor`, its profiles let the original read its own files
+/// in /etc alone.
+fn copy(daemon: &str, folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(daemon);
+    if !path.exists() {
+        let original = Path::new("/usr/sbin").join(daemon);
+        fs::copy(&original, &path)
+            .with_context(|| format!("cannot copy {}", original.display()))?;
+    }
+    Ok(path)
 }
 
 fn mac_text(address: Ipv4Addr) -> String {
@@ -141,10 +154,12 @@ fn mac_text(address: Ipv4Addr) -> String {
 
 /// The file for `--mac`.
 pub(crate) fn mac_file(clients: Clients<'_>) -> String {
-    clients
-        .iter()
-        .map(|(name, address)| format!("{} {name}\n", mac_text(*address)))
-        .collect()
+    let mut text = String::new();
+    for (name, address) in clients {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{} {name}", mac_text(*address));
+    }
+    text
 }
 
 fn isc(folder: &Path, clients: Clients<'_>) -> String {

@@ -26,7 +26,7 @@ pub(crate) enum Firmware {
 pub(crate) struct Machine {
     /// The process; what it prints is the serial console.
     pub(crate) console: Daemon,
-    /// What its network card has sent and received: a growing capture.
+    /// What its network card has sent and received: a capture, whole once the machine is stopped.
     pub(crate) capture: PathBuf,
 }
 
