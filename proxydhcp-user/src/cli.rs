@@ -8,6 +8,7 @@ use clap::parser::{ArgMatches, ValueSource};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::control::DEFAULT_SOCKET;
+use crate::dhcp_conf::DhcpConfArgs;
 use crate::generation::ReplyFormat;
 use crate::loaders::Loaders;
 use crate::lookup::LookupArgs;
@@ -128,6 +129,15 @@ Examples:
     /// Say which nodes boot which WinPE: set, rm, list, prune.
     #[command(after_help = crate::node::HELP)]
     Node(NodeArgs),
+    /// Print configuration that has a DHCP server hand nodes off to proxydhcp.
+    #[command(after_help = "\
+Examples:
+  proxydhcp dhcp-conf isc > /etc/dhcp/proxydhcp.conf
+  proxydhcp dhcp-conf kea > /etc/kea/proxydhcp.json
+  proxydhcp dhcp-conf dnsmasq node1,node2 --mac nodes.txt > /etc/dnsmasq.d/proxydhcp.conf
+
+How the file is used is told at its head.")]
+    DhcpConf(DhcpConfArgs),
 }
 
 impl Cli {
@@ -162,6 +172,7 @@ impl Cli {
             Command::Lookup(lookup) => lookup.loaders = file.loaders,
             Command::Cfg(command) => command.config_mut().loaders = file.loaders,
             Command::Node(node) => node.files_mut().loaders = file.loaders,
+            Command::DhcpConf(args) => args.loaders = file.loaders,
             _ => {}
         }
         Ok(cli)
@@ -176,7 +187,11 @@ impl Cli {
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
         match self.command {
             Command::Probe(_) | Command::Completions(_) | Command::Man(_) => return false,
-            Command::Serve(_) | Command::Winpe(_) | Command::Cfg(_) | Command::Node(_) => {
+            Command::Serve(_)
+            | Command::Winpe(_)
+            | Command::Cfg(_)
+            | Command::Node(_)
+            | Command::DhcpConf(_) => {
                 return true;
             }
             _ => {}
@@ -197,6 +212,7 @@ impl Command {
             Self::Lookup(args) => &args.control.settings,
             Self::Node(args) => &args.control().settings,
             Self::Cfg(command) => command.settings(),
+            Self::DhcpConf(args) => &args.settings,
             Self::Probe(_) | Self::Winpe(_) | Self::Completions(_) | Self::Man(_) => return None,
         };
         settings.file.as_deref()

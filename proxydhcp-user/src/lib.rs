@@ -13,7 +13,7 @@
 //! commands, whose flags [`settings`] takes from a file too, and [`xcat`] the daemon in place of
 //! xCAT's. [`command`] has those on `proxydhcp.cfg`, [`lookup`] tells why a client gets what it gets, [`probe`] asks a daemon as a client
 //! does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and man
-//! pages.
+//! pages. [`dhcp_conf`] tells a DHCP server which clients are to come.
 
 pub mod af_xdp;
 mod announce;
@@ -23,6 +23,7 @@ pub mod cfg;
 pub mod cli;
 pub mod command;
 pub mod control;
+pub mod dhcp_conf;
 pub mod generation;
 pub mod hosts;
 pub mod interface;

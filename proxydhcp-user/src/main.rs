@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use proxydhcp::cli::{CfgCommand, Cli, Command, ReloadArgs, StatusArgs};
 use proxydhcp::control::{Reply, Request, ask};
+use proxydhcp::dhcp_conf::configuration;
 use proxydhcp::node;
 use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
@@ -45,6 +46,10 @@ fn run() -> Result<ExitCode> {
             CfgCommand::Repair(args) => command::repair::repair(&args),
         },
         Command::Node(args) => node::run(&args),
+        Command::DhcpConf(args) => {
+            print(&configuration(&args)?);
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

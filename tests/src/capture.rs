@@ -60,8 +60,15 @@ pub fn golden() -> Result<Vec<Golden>> {
 /// # Errors
 /// When the file cannot be read or is not an Ethernet capture.
 pub fn frames(name: &str) -> Result<Vec<Vec<u8>>> {
-    let path = data_path(name);
-    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    frames_of(&data_path(name))
+}
+
+/// The whole Ethernet frames of any capture, in order.
+///
+/// # Errors
+/// When the file cannot be read or is not an Ethernet capture.
+pub fn frames_of(path: &Path) -> Result<Vec<Vec<u8>>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let capture = LegacyPcapSlice::from_slice(&bytes)
         .map_err(|error| anyhow::anyhow!("{}: not a capture: {error}", path.display()))?;
     let mut frames = Vec::new();

@@ -64,7 +64,18 @@ impl Daemon {
     ///
     /// # Errors
     /// As [`Daemon::start`].
-    pub fn start_command(namespace: &Namespace, mut command: Command) -> Result<Self> {
+    pub fn start_command(namespace: &Namespace, command: Command) -> Result<Self> {
+        let mut daemon = Self::spawn(namespace, command)?;
+        daemon.ready_line = daemon.wait_for("ready", START_PATIENCE)?;
+        Ok(daemon)
+    }
+
+    /// Starts another program, which has words of its own for being ready: [`Daemon::wait_for`]
+    /// waits for them.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(namespace: &Namespace, mut command: Command) -> Result<Self> {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -77,15 +88,13 @@ impl Daemon {
             follow(stdout, Arc::clone(&log));
             follow(stderr, Arc::clone(&log));
         }
-        let mut daemon = Self {
+        Ok(Self {
             binary,
             child,
             process,
             log,
             ready_line: String::new(),
-        };
-        daemon.ready_line = daemon.wait_for("ready", START_PATIENCE)?;
-        Ok(daemon)
+        })
     }
 
     /// The line that said that the daemon is ready.

@@ -1,7 +1,9 @@
 //! Programs of Debian packages that tests and benchmarks run.
 
 use std::env;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -9,8 +11,15 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::geteuid;
 
-/// Installs the package of `program` if that is missing, where it is one command: as root on
-/// Debian.
+/// Keeps packages from starting their services (invoke-rc.d(8)): tests start their own.
+const POLICY_FILE: &str = "/usr/sbin/policy-rc.d";
+const POLICY: &str = "#!/bin/sh
+# There while proxydhcp's tests install packages. Delete it if it is left over.
+exit 101
+";
+
+/// Installs the package of `program`, or of the file at this absolute path, if that is missing,
+/// where it is one command: as root on Debian. No service of the package is started.
 ///
 /// # Errors
 /// When the program is not to be had so; names the package.
@@ -24,6 +33,7 @@ pub fn ensure_installed(program: &str, package: &str) -> Result<()> {
     if !release.contains("debian") || !geteuid().is_root() {
         bail!("{program} is not installed: install it (Debian's package is {package})");
     }
+    let _policy = Policy::set()?;
     let install = ["install", "--yes", "--no-install-recommends", package];
     let mut output = apt_get(&install)?;
     if !output.status.success() {
@@ -39,8 +49,45 @@ pub fn ensure_installed(program: &str, package: &str) -> Result<()> {
     Ok(())
 }
 
+/// The policy, for as long as this is held; one that was there before stays as it is.
+struct Policy {
+    is_ours: bool,
+}
+
+impl Policy {
+    fn set() -> Result<Self> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(POLICY_FILE);
+        match file {
+            Ok(mut file) => {
+                let policy = Self { is_ours: true };
+                file.write_all(POLICY.as_bytes())?;
+                Ok(policy)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(Self { is_ours: false })
+            }
+            Err(error) => Err(error).context(format!("cannot write {POLICY_FILE}")),
+        }
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        if self.is_ours {
+            // Who finds it reads in it what to do.
+            let _ = fs::remove_file(POLICY_FILE);
+        }
+    }
+}
+
 fn apt_get(arguments: &[&str]) -> Result<Output> {
     Command::new("apt-get")
+        // Another test's apt-get may be at work.
+        .args(["--option", "DPkg::Lock::Timeout=120"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())

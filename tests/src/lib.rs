@@ -7,6 +7,7 @@
 //! misreading in the one shows up against the other.
 
 pub mod bpf;
+pub mod bridge;
 pub mod capture;
 mod checksum;
 pub mod config;

@@ -227,7 +227,7 @@ pub fn index(namespace: &Namespace, interface: &str) -> Result<u32> {
     netlink(namespace, async |handle| index_of(&handle, interface).await)
 }
 
-async fn index_of(handle: &Handle, interface: &str) -> Result<u32> {
+pub(crate) async fn index_of(handle: &Handle, interface: &str) -> Result<u32> {
     Ok(find(handle, interface).await?.header.index)
 }
 
@@ -242,7 +242,7 @@ async fn find(handle: &Handle, interface: &str) -> Result<LinkMessage> {
 }
 
 /// Runs one exchange with the kernel on a netlink socket that is opened inside `namespace`.
-fn netlink<T: Send>(
+pub(crate) fn netlink<T: Send>(
     namespace: &Namespace,
     work: impl AsyncFnOnce(Handle) -> Result<T> + Send,
 ) -> Result<T> {

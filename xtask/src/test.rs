@@ -14,6 +14,7 @@ use crate::binary;
 #[command(after_help = "Examples:
   sudo cargo xtask test
   sudo cargo xtask test reload
+  sudo cargo xtask test firmware
   sudo cargo xtask test reload -- --nocapture
   sudo cargo xtask test --cases 1000000 --seed 7 random_frames")]
 pub(crate) struct Arguments {

@@ -1,0 +1,127 @@
+//! Configuration that has a DHCP server hand nodes off to proxydhcp.
+//!
+//! PXE firmware asks UDP port 4011 when the offer it takes has option 60 = `PXEClient` and no boot
+//! file. Whom it asks is the server identifier (option 54) to iPXE, and siaddr to EDK2 where that
+//! is not zero, else option 54 too. So with proxydhcp on the DHCP server's own host nothing need be
+//! said of its address, and on another host only EDK2 finds it.
+//!
+//! Each server's configuration is a class of clients that wins over what the site has for all:
+//! PXE clients of the architectures that there is a loader for, and, where nodes are named, of
+//! their hardware addresses alone. No other client sees a difference.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::cli::SettingsArgs;
+use crate::loaders::Loaders;
+use mac::Node;
+
+mod dnsmasq;
+mod isc;
+mod kea;
+mod mac;
+
+/// Arguments of `dhcp-conf`.
+#[derive(Clone, Debug, Args)]
+pub struct DhcpConfArgs {
+    /// The DHCP server that the configuration is for
+    #[arg(value_enum)]
+    pub dhcp_server: DhcpServer,
+    /// These nodes only, separated by commas [default: all clients with a boot loader]
+    pub range: Option<String>,
+    /// Where the nodes' hardware addresses are: lines such as "node1 52:54:00:12:34:56", or the
+    /// other way round
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "range",
+        default_value = "/etc/ethers"
+    )]
+    pub mac: PathBuf,
+    /// The host of proxydhcp [default: that of the DHCP server]
+    ///
+    /// Only UEFI firmware can be sent to another host: iPXE asks the DHCP server, whatever that
+    /// says.
+    #[arg(long, value_name = "IP")]
+    pub server: Option<Ipv4Addr>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
+    /// Which architectures have a loader: a table of the settings file, and no flag.
+    #[arg(skip)]
+    pub loaders: Loaders,
+}
+
+/// The DHCP servers that there is configuration for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DhcpServer {
+    /// dhcpd of ISC
+    Isc,
+    /// kea-dhcp4 of ISC
+    Kea,
+    /// dnsmasq
+    Dnsmasq,
+}
+
+/// The name of the class, or tag, that the nodes are in.
+const CLASS: &str = "proxydhcp";
+
+/// Who is handed off, and where to.
+struct HandOff {
+    /// Not empty.
+    architectures: Vec<usize>,
+    /// None: all clients of these architectures.
+    nodes: Option<Vec<Node>>,
+    server: Option<Ipv4Addr>,
+}
+
+/// The configuration, as text.
+///
+/// # Errors
+///
+/// No architecture has a loader, or a node of the range has no hardware address.
+pub fn configuration(args: &DhcpConfArgs) -> Result<String> {
+    let indexes = args.loaders.indexes().iter().enumerate();
+    let architectures: Vec<usize> = indexes
+        .filter_map(|(architecture, index)| index.map(|_| architecture))
+        .collect();
+    ensure!(
+        !architectures.is_empty(),
+        "no architecture has a loader, so no client can be handed off; see [loaders] in the settings"
+    );
+    let nodes = args.range.as_deref().map(|range| {
+        let names = names(range)?;
+        mac::find(&args.mac, &names)
+    });
+    let hand_off = HandOff {
+        architectures,
+        nodes: nodes.transpose()?,
+        server: args.server,
+    };
+    Ok(match args.dhcp_server {
+        DhcpServer::Isc => isc::text(&hand_off),
+        DhcpServer::Kea => kea::text(&hand_off),
+        DhcpServer::Dnsmasq => dnsmasq::text(&hand_off),
+    })
+}
+
+/// The names of a list with commas, each once.
+fn names(range: &str) -> Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for name in range.split(',').map(str::trim) {
+        ensure!(
+            !name.is_empty(),
+            "{range:?} has an empty name; write node names with commas between them"
+        );
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! Kea.
+
+use std::fmt::Write;
+
+use super::{CLASS, HandOff};
+
+const HEAD: &str = "\
+// Hands nodes off to proxydhcp; made by `proxydhcp dhcp-conf kea`.
+// In \"Dhcp4\" of kea-dhcp4.conf: \"client-classes\": [ <?include \"/etc/kea/proxydhcp.json\"?> ]
+// A class cannot take away what is set for all: these nodes must get no \"boot-file-name\" of their
+// subnet, nor from their reservation. Give other clients theirs by a class after this one, with
+// \"test\": \"not member('proxydhcp')\".
+";
+
+/// A client class, to be included in a list of them.
+pub(super) fn text(hand_off: &HandOff) -> String {
+    let architectures = hand_off.architectures.iter().map(|number| {
+        // The first of those that the client lists.
+        format!("substring(option[93].hex, 0, 2) == 0x{number:04x}")
+    });
+    let mut test = format!(
+        "substring(option[60].hex, 0, 9) == 'PXEClient' and ({})",
+        any(architectures)
+    );
+    let mut names = String::new();
+    if let Some(nodes) = &hand_off.nodes {
+        let macs = nodes.iter().map(|node| {
+            let digits = node.mac.to_string().replace(':', "");
+            format!("pkt4.mac == 0x{digits}")
+        });
+        // Writing to a string cannot fail.
+        let _ = write!(test, " and ({})", any(macs));
+        for node in nodes {
+            let _ = writeln!(names, "// {} {}", node.mac, node.name);
+        }
+    }
+    let next_server = hand_off.server.map_or_else(String::new, |server| {
+        format!(",\n  \"next-server\": \"{server}\"")
+    });
+    format!(
+        "{HEAD}{names}{{
+  \"name\": \"{CLASS}\",
+  \"test\": \"{test}\",
+  \"option-data\": [
+    {{ \"name\": \"vendor-class-identifier\", \"data\": \"PXEClient\", \"always-send\": true }}
+  ]{next_server}
+}}
+"
+    )
+}
+
+fn any(conditions: impl Iterator<Item = String>) -> String {
+    conditions.collect::<Vec<_>>().join(" or ")
+}

@@ -1,0 +1,47 @@
+//! Bridges: a switch between a wire and the interfaces of virtual machines.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
+
+use crate::Namespace;
+use crate::link::{index, index_of, netlink, set_up};
+
+/// How long a virtual machine may take to make its interface.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Makes a bridge in `namespace`. Its ports forward from the start: it speaks no spanning tree.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn make(namespace: &Namespace, bridge: &str) -> Result<()> {
+    netlink(namespace, async |handle| {
+        let link = LinkBridge::new(bridge).build();
+        let added = handle.link().add(link).execute().await;
+        added.with_context(|| format!("cannot make the bridge {bridge}"))
+    })?;
+    set_up(namespace, bridge)
+}
+
+/// Makes an interface a port of the bridge and brings it up, once it is there.
+///
+/// # Errors
+/// When the interface does not appear, or the kernel refuses.
+pub fn add_port(namespace: &Namespace, bridge: &str, port: &str) -> Result<()> {
+    let asked = Instant::now();
+    while index(namespace, port).is_err() && asked.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(5));
+    }
+    netlink(namespace, async |handle| {
+        let controller = index_of(&handle, bridge).await?;
+        let link = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index_of(&handle, port).await?)
+            .controller(controller)
+            .build();
+        let set = handle.link().set(link).execute().await;
+        set.with_context(|| format!("cannot make {port} a port of {bridge}"))
+    })?;
+    set_up(namespace, port)
+}

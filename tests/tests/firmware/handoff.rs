@@ -1,0 +1,149 @@
+//! What each DHCP server offers with proxydhcp's configuration, and that its checker takes it.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use dhcproto::v4::{DhcpOption, Message, OptionCode};
+use dhcproto::{Decodable, Decoder};
+use proxydhcp_lab::datagram::Datagram;
+use proxydhcp_lab::{Lab, RequestFrame, Tap};
+
+use crate::dhcp_server::{DhcpServer, OTHER_LOADER, mac_file};
+
+const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 2);
+const CLIENTS: [(&str, Ipv4Addr); 2] = [("a", NODE), ("other", OTHER)];
+
+/// A server may look for other users of an address before it offers it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an offer says of booting.
+#[derive(Debug, PartialEq, Eq)]
+struct Offer {
+    vendor_class: Option<Vec<u8>>,
+    file: String,
+    siaddr: Ipv4Addr,
+}
+
+#[test]
+fn firmware_is_handed_off_by_each_dhcp_server() -> Result<()> {
+    for server in DhcpServer::ALL {
+        hand_off(server, &[]).with_context(|| format!("{server:?}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn firmware_of_named_nodes_alone_is_handed_off() -> Result<()> {
+    for server in DhcpServer::ALL {
+        hand_off(server, &["a", "--server", "10.77.0.9"]).with_context(|| format!("{server:?}"))?;
+    }
+    Ok(())
+}
+
+fn hand_off(server: DhcpServer, arguments: &[&str]) -> Result<()> {
+    let lab = Lab::new()?;
+    let folder = tempfile::tempdir()?;
+    let macs = folder.path().join("macs");
+    fs::write(&macs, mac_file(&CLIENTS))?;
+    let macs = macs.display().to_string();
+    let by_name = !arguments.is_empty();
+    let mut arguments = arguments.to_vec();
+    if by_name {
+        arguments.extend(["--mac", &macs]);
+    }
+    server.configure(&lab.server, folder.path(), &CLIENTS, &arguments)?;
+    let running = server.start(&lab.server, folder.path())?;
+    let mut tap = lab.tap()?;
+    let mut offer = |client, architecture, class: &[u8]| {
+        offer(&mut tap, client, architecture, class)
+            .with_context(|| format!("architecture {architecture}; {}", running.log()))
+    };
+    for architecture in [0, 7, 9] {
+        let handed_off = offer(NODE, architecture, b"PXEClient")?;
+        ensure!(
+            handed_off.vendor_class.as_deref() == Some(b"PXEClient") && handed_off.file.is_empty(),
+            "architecture {architecture}: {handed_off:?}"
+        );
+        if by_name {
+            assert_eq!(handed_off.siaddr, Ipv4Addr::new(10, 77, 0, 9));
+        }
+    }
+    // UEFI on ARM, HTTP boot, and Windows once it runs.
+    let mut others = vec![
+        (NODE, 11, b"PXEClient".as_slice()),
+        (NODE, 16, b"HTTPClient"),
+        (NODE, 7, b"MSFT 5.0"),
+    ];
+    if by_name {
+        others.extend([
+            (OTHER, 0, b"PXEClient".as_slice()),
+            (OTHER, 7, b"PXEClient"),
+        ]);
+    }
+    for (client, architecture, class) in others {
+        let left_alone = offer(client, architecture, class)?;
+        ensure!(
+            left_alone.vendor_class.is_none() && left_alone.file == OTHER_LOADER,
+            "{client}, architecture {architecture}: {left_alone:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Discovers as firmware does, and takes the offer.
+fn offer(tap: &mut Tap, client: Ipv4Addr, architecture: u16, class: &[u8]) -> Result<Offer> {
+    let mut discover = RequestFrame::edk2(client, architecture);
+    discover.destination_mac = [255; 6];
+    discover.source = Ipv4Addr::UNSPECIFIED;
+    discover.destination = Ipv4Addr::BROADCAST;
+    discover.ciaddr = Ipv4Addr::UNSPECIFIED;
+    discover.source_port = 68;
+    discover.destination_port = 67;
+    discover.flags = 0x8000;
+    for (code, value) in &mut discover.options {
+        match code {
+            53 => *value = vec![1],
+            60 => {
+                let rest = value.get(9..).filter(|_| class.ends_with(b"Client"));
+                *value = [class, rest.unwrap_or_default()].concat();
+            }
+            _ => {}
+        }
+    }
+    tap.send(&discover.bytes())?;
+    let sent = Instant::now();
+    while let Some(frame) = tap.receive(PATIENCE.saturating_sub(sent.elapsed()))? {
+        let Ok(datagram) = Datagram::parse(&frame) else {
+            continue;
+        };
+        if datagram.destination_port != 68 {
+            continue;
+        }
+        let message = Message::decode(&mut Decoder::new(datagram.payload))?;
+        ensure!(
+            message.yiaddr() == client,
+            "an offer of {}",
+            message.yiaddr()
+        );
+        let options = message.opts();
+        let vendor_class = match options.get(OptionCode::ClassIdentifier) {
+            Some(DhcpOption::ClassIdentifier(class)) => Some(class.clone()),
+            _ => None,
+        };
+        // dnsmasq puts the file into an option where the client asks for that.
+        let file = match options.get(OptionCode::BootfileName) {
+            Some(DhcpOption::BootfileName(file)) => Some(file.as_slice()),
+            _ => message.fname(),
+        };
+        let file = String::from_utf8_lossy(file.unwrap_or_default());
+        return Ok(Offer {
+            vendor_class,
+            file: file.trim_end_matches('\0').to_owned(),
+            siaddr: message.siaddr(),
+        });
+    }
+    bail!("no offer within {PATIENCE:?}")
+}
