@@ -41,7 +41,7 @@ mod wire;
 pub use client::{Client, Firmware};
 pub use contender::Contender;
 pub use machine::Machine;
-pub use plot::plot;
+pub use plot::{grouped, plot};
 pub use report::{Outcome, StormReport, Summary};
 pub use run::{Figure, Observer, Plan, Progress as RunProgress, run};
 pub use steady::{Load, LoadReport, Reply, steady};

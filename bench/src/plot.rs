@@ -181,7 +181,11 @@ fn drawn<T, E: std::error::Error>(result: Result<T, E>) -> Result<T> {
 
 /// A whole number with its digits in groups of three.
 fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
+    grouped(&format!("{value:.0}"))
+}
+
+/// Digits in groups of three, `1,234` for `1234`.
+pub fn grouped(digits: &str) -> String {
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {

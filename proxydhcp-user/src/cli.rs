@@ -23,9 +23,9 @@ mod cfg;
 pub use cfg::{CfgCommand, CheckArgs, ConfigArgs, DumpArgs, Format, ImportArgs, RepairArgs};
 
 /// The file that xCAT's nodeset writes.
-const CONFIG: &str = "/var/lib/xcat/proxydhcp.cfg";
-const HOSTS: &str = "/etc/hosts";
-const TFTP_ROOT: &str = "/tftpboot";
+pub(crate) const CONFIG: &str = "/var/lib/xcat/proxydhcp.cfg";
+pub(crate) const HOSTS: &str = "/etc/hosts";
+pub(crate) const TFTP_ROOT: &str = "/tftpboot";
 
 /// Answers the proxyDHCP requests of Windows PE nodes that boot over PXE.
 #[derive(Debug, Parser)]

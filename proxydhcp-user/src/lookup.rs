@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use crate::arch::Architecture;
-use crate::cli::{ControlArgs, Unknown, suffix};
+use crate::cli::{ControlArgs, HOSTS, TFTP_ROOT, Unknown, suffix};
 use crate::control::{Reply, Request, ask};
 use crate::generation::{self, Generation, Policy};
 use crate::loaders::Loaders;
@@ -44,7 +44,7 @@ pub struct LookupArgs {
     #[arg(
         long,
         value_name = "FILE",
-        default_value = "/etc/hosts",
+        default_value = HOSTS,
         requires = "offline"
     )]
     pub hosts: PathBuf,
@@ -52,7 +52,7 @@ pub struct LookupArgs {
     #[arg(
         long,
         value_name = "DIR",
-        default_value = "/tftpboot",
+        default_value = TFTP_ROOT,
         requires = "offline"
     )]
     pub tftp_root: PathBuf,

@@ -4,7 +4,6 @@
 //! one lock, and then tell the daemon to read them.
 
 use std::collections::HashSet;
-use std::io::{Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,6 +15,7 @@ use crate::cfg::file::{self, FileError};
 use crate::cfg::{self, CfgError};
 use crate::control::{NoDaemon, Reply, Request, ask};
 use crate::noderange::{self, Groups};
+use crate::output::print;
 
 mod args;
 mod list;
@@ -183,9 +183,4 @@ fn reload(args: &ChangeArgs, names: &[String], none_left: bool) -> Result<()> {
         reloaded.generation, reloaded.nodes
     ));
     Ok(())
-}
-
-/// Prints text with one newline at its end. Whoever reads it may have read enough.
-fn print(text: &str) {
-    let _ = writeln!(stdout(), "{}", text.trim_end());
 }

@@ -174,6 +174,11 @@ impl Site {
     pub fn start_in(lab: Lab, datapath: Datapath, files: Files, more: &[&str]) -> Result<Self> {
         let args = serve_args(datapath, &files, more);
         let daemon = Daemon::start(&lab.server, &binary()?, &args)?;
+        Self::of(lab, daemon, files)
+    }
+
+    /// The site of a daemon that serves `files` in `lab` already.
+    pub fn of(lab: Lab, daemon: Daemon, files: Files) -> Result<Self> {
         let tap = lab.tap()?;
         Ok(Self {
             lab,

@@ -2,6 +2,7 @@
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
+use proxydhcp_bench::grouped;
 use proxydhcp_bench::results::{AnswerCost, Flood, Results, Storm, TableCost};
 
 /// All tables and notes.
@@ -191,15 +192,7 @@ fn aligned(mut table: Table) -> Table {
 
 /// Digits in groups of three.
 fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    grouped(&number.to_string())
 }
 
 /// Three digits that mean something.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::ControlArgs;
+use crate::cli::{CONFIG, ControlArgs, HOSTS, TFTP_ROOT};
 use crate::loaders::Loaders;
 
 /// What follows the options in `proxydhcp node --help`.
@@ -126,7 +126,7 @@ pub struct PruneArgs {
     )]
     pub suffixes: Vec<String>,
     /// The hosts file
-    #[arg(long, value_name = "FILE", default_value = "/etc/hosts")]
+    #[arg(long, value_name = "FILE", default_value = HOSTS)]
     pub hosts: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -159,14 +159,14 @@ pub struct FileArgs {
     #[arg(
         long,
         value_name = "FILE",
-        default_value = "/var/lib/xcat/proxydhcp.cfg"
+        default_value = CONFIG
     )]
     pub config: PathBuf,
     /// The groups [default: /etc/proxydhcp.groups, if there is one]
     #[arg(long, value_name = "FILE")]
     pub groups: Option<PathBuf>,
     /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
-    #[arg(long, value_name = "DIR", default_value = "/tftpboot")]
+    #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
     pub tftp_root: PathBuf,
     /// The loaders, which only the settings file names.
     #[arg(skip)]

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use super::{Checked, activate, check, folder, folders};
+use crate::cli::{CONFIG, TFTP_ROOT};
 use crate::output::print;
 
 /// The commands.
@@ -75,7 +76,7 @@ pub struct ActivateArgs {
     #[arg(
         long,
         value_name = "FILE",
-        default_value = "/var/lib/xcat/proxydhcp.cfg"
+        default_value = CONFIG
     )]
     pub config: PathBuf,
     #[command(flatten)]
@@ -90,7 +91,7 @@ pub struct ActivateArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RootArgs {
     /// The folder that the TFTP server serves
-    #[arg(long, value_name = "DIR", default_value = "/tftpboot")]
+    #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
     pub tftp_root: PathBuf,
 }
 

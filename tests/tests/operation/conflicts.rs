@@ -118,13 +118,7 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
         // Its log comes by another pipe than its ready line.
         let told = daemon.wait_for("serving px0 by raw", Duration::from_secs(5))?;
         ensure!(told.contains(&named), "{told}");
-        let tap = lab.tap()?;
-        let mut site = Site {
-            lab,
-            tap,
-            daemon,
-            files,
-        };
+        let mut site = Site::of(lab, daemon, files)?;
         site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
         let server = &site.lab.server;
         assert_eq!(xdp_program(server, SERVER_INTERFACE)?, Some(id));

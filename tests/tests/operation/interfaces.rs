@@ -103,11 +103,5 @@ fn site(lab: Lab, args: &[&str]) -> Result<Site> {
     all.extend(args.iter().map(|&arg| arg.to_owned()));
     all.extend(files.args());
     let daemon = Daemon::start(&lab.server, &binary()?, &all)?;
-    let tap = lab.tap()?;
-    Ok(Site {
-        lab,
-        tap,
-        daemon,
-        files,
-    })
+    Site::of(lab, daemon, files)
 }

@@ -43,13 +43,7 @@ fn a_thousand_nodes_are_ready_at_once() -> Result<()> {
         println!("{datapath:?}: ready in {took:?}");
         assert_eq!(daemon.ready_line(), line);
         assert!(took < LIMIT, "{took:?}");
-        let tap = lab.tap()?;
-        let mut site = Site {
-            lab,
-            tap,
-            daemon,
-            files,
-        };
+        let mut site = Site::of(lab, daemon, files)?;
         // It is true, and for the last of them, too.
         if let Some((request, arch)) = cluster.requests().last() {
             site.ask(request, "winboot/x/", *arch)?;

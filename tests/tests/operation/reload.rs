@@ -48,13 +48,7 @@ fn a_log_that_cannot_be_written_is_no_reason_to_end() -> Result<()> {
         .arg(binary()?)
         .args(serve_args(Datapath::Raw, &files, &[]));
     let daemon = Daemon::start_command(&lab.server, command)?;
-    let tap = lab.tap()?;
-    let mut site = Site {
-        lab,
-        tap,
-        daemon,
-        files,
-    };
+    let mut site = Site::of(lab, daemon, files)?;
     site.files.write_config(&[("a", "winboot/other")])?;
     site.daemon.signal(Signal::HUP)?;
     let asked = Instant::now();

@@ -25,13 +25,7 @@ pub(crate) fn start(
     command.args(serve_args(datapath, &files, more));
     resolver.give_to(&mut command)?;
     let daemon = Daemon::start_command(&lab.server, command)?;
-    let tap = lab.tap()?;
-    Ok(Site {
-        lab,
-        tap,
-        daemon,
-        files,
-    })
+    Site::of(lab, daemon, files)
 }
 
 /// Waits until the status is as it should be, and returns how long that took.
