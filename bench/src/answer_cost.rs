@@ -91,7 +91,7 @@ fn load(files: &Files) -> Result<Program> {
         &[SERVER_ADDRESS],
         &Policy::default(),
     )?;
-    Program::load(Duty::Answer, &KernelTables::new(&generation)?)
+    Program::load(Duty::Answer, &KernelTables::new(&generation)?, None)
 }
 
 /// Runs the programs in turn, round after round, on the requests of the nodes that `node` names

@@ -83,6 +83,14 @@ Examples:
   proxydhcp lookup node0001 --arch bios
   proxydhcp lookup 10.0.3.7 --config /var/lib/xcat/proxydhcp.cfg --hosts /etc/hosts")]
     Lookup(Box<LookupArgs>),
+    /// Take what a killed daemon has left out of the kernel.
+    ///
+    /// A daemon that is killed leaves the kernel answering, for the next one to take over. This ends
+    /// it, where there is to be no next one. Refuses while a daemon runs: stop that instead.
+    #[command(after_help = "\
+Examples:
+  proxydhcp detach")]
+    Detach,
     /// Ask a daemon as a client would, and tell its reply: a health check.
     ///
     /// Sends a PXE request from this host to port 4011, so this host's address must be that of a
@@ -186,7 +194,9 @@ impl Cli {
     /// and what has nothing to do with a daemon not over any.
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
         match self.command {
-            Command::Probe(_) | Command::Completions(_) | Command::Man(_) => return false,
+            Command::Detach | Command::Probe(_) | Command::Completions(_) | Command::Man(_) => {
+                return false;
+            }
             Command::Serve(_)
             | Command::Winpe(_)
             | Command::Cfg(_)
@@ -213,7 +223,11 @@ impl Command {
             Self::Node(args) => &args.control().settings,
             Self::Cfg(command) => command.settings(),
             Self::DhcpConf(args) => &args.settings,
-            Self::Probe(_) | Self::Winpe(_) | Self::Completions(_) | Self::Man(_) => return None,
+            Self::Detach
+            | Self::Probe(_)
+            | Self::Winpe(_)
+            | Self::Completions(_)
+            | Self::Man(_) => return None,
         };
         settings.file.as_deref()
     }
@@ -222,7 +236,8 @@ impl Command {
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// Serve this interface; may be repeated [default: all that are up with an IPv4 address]
+    /// Serve this interface, once it is there; may be repeated [default: all that are up with an
+    /// IPv4 address]
     #[arg(short, long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
     /// The file that says which node boots which WinPE
@@ -251,6 +266,12 @@ pub struct ServeArgs {
     /// How the XDP program is attached
     #[arg(long, value_enum, default_value_t = XdpMode::Auto)]
     pub xdp_mode: XdpMode,
+    /// Stop answering when this process is killed
+    ///
+    /// Otherwise the kernel goes on answering, by the tables it has, until the next start or
+    /// `proxydhcp detach`.
+    #[arg(long)]
+    pub no_pin: bool,
     /// What clients get whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore)]
     pub unknown: Unknown,

@@ -8,6 +8,7 @@ use crate::cfg::RECORD;
 use crate::cfg::file::{self, FileError};
 
 pub mod check;
+pub mod detach;
 pub mod dump;
 pub mod import;
 pub mod repair;

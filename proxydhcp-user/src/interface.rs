@@ -2,13 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
 };
+
+use crate::program::Mode;
+
+mod changes;
+
+pub use changes::Changes;
 
 /// An interface that may be served.
 #[derive(Clone, Debug)]
@@ -27,8 +33,17 @@ pub struct Interface {
     pub in_service: bool,
     /// Whether it is one end of a veth pair.
     pub is_veth: bool,
-    /// The id of the XDP program attached to it.
-    pub xdp_program: Option<u32>,
+    /// The XDP program attached to it.
+    pub xdp: Option<AttachedXdp>,
+}
+
+/// The XDP program on an interface, whoever has put it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachedXdp {
+    /// The kernel's number for the program.
+    pub program: u32,
+    /// How it is attached, if it is one of these two.
+    pub mode: Option<Mode>,
 }
 
 /// All interfaces of this network namespace.
@@ -80,7 +95,7 @@ fn interface(link: &LinkMessage) -> Interface {
         addresses: Vec::new(),
         in_service: flags.contains(LinkFlags::Up) && !flags.contains(LinkFlags::Loopback),
         is_veth: false,
-        xdp_program: None,
+        xdp: None,
     };
     for attribute in &link.attributes {
         match attribute {
@@ -92,52 +107,36 @@ fn interface(link: &LinkMessage) -> Interface {
             LinkAttribute::LinkInfo(infos) => {
                 interface.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
             }
-            LinkAttribute::Xdp(xdp) => {
-                interface.xdp_program = xdp.iter().find_map(|xdp| match xdp {
-                    LinkXdp::ProgId(id) => Some(*id),
-                    _ => None,
-                });
-            }
+            LinkAttribute::Xdp(xdp) => interface.xdp = attached(xdp),
             _ => {}
         }
     }
     interface
 }
 
-/// The interfaces to serve: those named, or else all that are up and have an IPv4 address.
-///
-/// # Errors
-///
-/// A name that no interface has; no interface at all.
-pub fn choose(all: &[Interface], names: &[String]) -> Result<Vec<Interface>> {
-    if names.is_empty() {
-        let served: Vec<_> = all
-            .iter()
-            .filter(|interface| interface.in_service && !interface.addresses.is_empty())
-            .cloned()
-            .collect();
-        if served.is_empty() {
-            bail!("no interface is up with an IPv4 address; set one up, or name one with -i");
-        }
-        return Ok(served);
-    }
-    let mut served: Vec<Interface> = Vec::new();
-    for name in names {
-        let Some(interface) = all.iter().find(|interface| interface.name == *name) else {
-            let known: Vec<_> = all
-                .iter()
-                .map(|interface| interface.name.as_str())
-                .collect();
-            bail!(
-                "there is no interface {name}; there are: {}",
-                known.join(", ")
-            );
-        };
-        if !served.iter().any(|known| known.index == interface.index) {
-            served.push(interface.clone());
-        }
-    }
-    Ok(served)
+fn attached(attributes: &[LinkXdp]) -> Option<AttachedXdp> {
+    let program = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) => Some(*id),
+        _ => None,
+    })?;
+    let mode = attributes.iter().find_map(|attribute| match attribute {
+        LinkXdp::Attached(XdpAttached::Driver) => Some(Mode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(Mode::Generic),
+        _ => None,
+    });
+    Some(AttachedXdp { program, mode })
+}
+
+/// The interfaces to serve: those named as far as they are there, or else all that are up and have
+/// an IPv4 address.
+pub fn choose(all: &[Interface], names: &[String]) -> Vec<Interface> {
+    let is_wanted = |interface: &&Interface| match names {
+        [] => interface.in_service && !interface.addresses.is_empty(),
+        names => names.contains(&interface.name),
+    };
+    let mut wanted: Vec<_> = all.iter().filter(is_wanted).cloned().collect();
+    wanted.sort_by_key(|interface| names.iter().position(|name| *name == interface.name));
+    wanted
 }
 
 /// The addresses that requests may be sent to: all of this host but the loopback's, for a host

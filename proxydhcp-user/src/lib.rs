@@ -8,7 +8,7 @@
 //! ```
 //!
 //! [`names`] and [`strangers`] are what [`resolve`] has said, which the upkeep keeps asking.
-//! [`service`] holds the datapaths and reloads them, [`serve`] is the daemon's life around it,
+//! [`service`] holds the datapaths and reloads them, [`pins`] keeps them in the kernel, [`serve`] is the daemon's life around it,
 //! [`control`] its socket, [`status`] what it tells, [`tell`] how commands reach it, [`cli`] the
 //! commands, whose flags [`settings`] takes from a file too, and [`xcat`] the daemon in place of
 //! xCAT's. [`command`] has those on `proxydhcp.cfg`, [`lookup`] tells why a client gets what it gets, [`probe`] asks a daemon as a client
@@ -35,6 +35,7 @@ pub mod node;
 pub mod noderange;
 pub mod output;
 pub mod pid_file;
+pub mod pins;
 pub mod port;
 pub mod probe;
 pub mod program;

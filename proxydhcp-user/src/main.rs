@@ -34,6 +34,7 @@ fn run() -> Result<ExitCode> {
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
+        Command::Detach => command::detach::detach(),
         Command::Lookup(args) => lookup::run(&args),
         Command::Probe(args) => probe::run(&args),
         Command::Winpe(command) => winpe_files::command::run(&command),

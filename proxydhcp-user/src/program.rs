@@ -2,11 +2,16 @@
 //! first half of the `af-xdp` one.
 
 use std::fmt;
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::maps::{Array, ArrayOfMaps, IterableMap, Map, MapData, PerCpuArray, XskMap};
+use aya::programs::links::FdLink;
+use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::sys::SyscallError;
 use aya::{Ebpf, EbpfLoader};
@@ -18,11 +23,12 @@ use proxydhcp_common::counters::{COUNTERS, Counts};
 use proxydhcp_common::nodes::Line;
 use proxydhcp_common::template::Template;
 use serde::{Deserialize, Serialize};
-use tracing::debug;
+use tracing::{debug, warn};
 use zerocopy::IntoBytes;
 
 use crate::generation::Generation;
-use crate::interface::Interface;
+use crate::interface::{AttachedXdp, Interface};
+use crate::pins::{self, Remainder};
 
 /// The compiled `proxydhcp-ebpf`; `cargo xtask build-ebpf` makes it.
 static OBJECT: &[u8] =
@@ -112,30 +118,56 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The program on an interface. Dropping it detaches the program and frees its maps.
+/// The program on an interface. Dropping it detaches the program and frees its maps, unless they
+/// are pinned to stay.
 pub struct Program {
+    /// What holds it on the interface.
+    link: Option<FdLink>,
+    pinned: Option<Pinned>,
     ebpf: Ebpf,
     duty: Duty,
     mode: Mode,
-    log: Option<EbpfLogger<&'static dyn Log>>,
+    log: EbpfLogger<&'static dyn Log>,
+}
+
+/// Where a program outlives this process.
+struct Pinned {
+    folder: PathBuf,
+    /// It has been in service, by this daemon or one before: only a clean stop ends it.
+    stays: bool,
 }
 
 impl Program {
-    /// Loads the program with `tables`; it is not attached yet.
+    /// Loads the program with `tables`; it is not attached yet. With a folder to pin it in, it
+    /// goes on with the maps of [`pins::ADOPTED`] that are pinned there.
     ///
     /// # Errors
     ///
     /// Why the kernel refuses it.
-    pub fn load(duty: Duty, tables: &KernelTables) -> Result<Self> {
-        let mut ebpf = EbpfLoader::new()
+    pub fn load(duty: Duty, tables: &KernelTables, folder: Option<&Path>) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        if let Some(folder) = folder {
+            pins::make_folder(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+            for map in pins::ADOPTED {
+                loader.map_pin_path(map, folder.join(map));
+            }
+        }
+        let pinned = folder.map(|folder| Pinned {
+            folder: folder.to_owned(),
+            stays: folder.join(pins::LINK).exists(),
+        });
+        let mut ebpf = loader
             .load(OBJECT)
             .context("cannot load the XDP program's maps")?;
         let log = EbpfLogger::init(&mut ebpf).context("cannot read the XDP program's log")?;
         let mut program = Self {
+            link: None,
+            pinned,
             ebpf,
             duty,
             mode: Mode::Native,
-            log: Some(log),
+            log,
         };
         program.xdp()?.load().map_err(explain_refusal)?;
         // Before the first frame comes.
@@ -155,12 +187,24 @@ impl Program {
             .with_context(|| format!("cannot serve queue {queue}"))
     }
 
-    /// Attaches the program to `interface` in the first of `modes` that works.
+    /// Attaches the program to `interface` in the first of `modes` that works; or, in one step, in
+    /// the place of the program that a daemon `before` has left there, if that is attached in one
+    /// of them.
     ///
     /// # Errors
     ///
     /// Why it cannot be attached in any of the modes.
-    pub fn attach(&mut self, interface: &Interface, modes: &[Mode]) -> Result<()> {
+    pub fn attach(
+        &mut self,
+        interface: &Interface,
+        modes: &[Mode],
+        before: Option<Remainder>,
+    ) -> Result<()> {
+        if let Some(before) = before
+            && self.take_over(interface, modes, before)?
+        {
+            return Ok(());
+        }
         let program = self.xdp()?;
         let mut refusals = Vec::new();
         for &mode in modes {
@@ -169,9 +213,10 @@ impl Program {
                 Mode::Generic => XdpMode::Skb,
             };
             match program.attach_to_if_index(interface.index, xdp_mode) {
-                Ok(_) => {
+                Ok(id) => {
+                    self.link = Some(program.take_link(id)?.try_into()?);
                     self.mode = mode;
-                    return Ok(());
+                    return self.pin(interface, None);
                 }
                 Err(error) => refusals.push(format!("{mode}: {}", explain(&error, interface))),
             }
@@ -181,6 +226,96 @@ impl Program {
             interface.name,
             refusals.join("; ")
         )
+    }
+
+    /// Puts the program on the link of one before, if that is attached in one of `modes`; else
+    /// removes that.
+    fn take_over(
+        &mut self,
+        interface: &Interface,
+        modes: &[Mode],
+        before: Remainder,
+    ) -> Result<bool> {
+        let folder = before.folder().to_owned();
+        let mode = interface.xdp.and_then(|xdp| xdp.mode);
+        let (Some(mode), Some(link)) =
+            (mode.filter(|mode| modes.contains(mode)), before.into_link())
+        else {
+            pins::remove(&folder)?;
+            return Ok(false);
+        };
+        let program = self.xdp()?;
+        let id = program
+            .attach_to_link(XdpLink::try_from(link)?)
+            .with_context(|| {
+                format!(
+                    "{}: the program cannot take the place of the one that is pinned in {}; \
+                     `proxydhcp detach` removes that",
+                    interface.name,
+                    folder.display()
+                )
+            })?;
+        self.link = Some(program.take_link(id)?.try_into()?);
+        self.mode = mode;
+        self.stays();
+        self.pin(interface, Some(&folder))?;
+        Ok(true)
+    }
+
+    /// Pins all that answers without this process; its link is pinned in the folder `before`
+    /// already, if that is given. Without pins it serves as well.
+    fn pin(&mut self, interface: &Interface, before: Option<&Path>) -> Result<()> {
+        match self.try_to_pin(before) {
+            // The link is lost where it cannot be pinned.
+            Err(error) if self.link.is_none() => {
+                Err(error.context("cannot pin the program's link; --no-pin does without"))
+            }
+            Err(error) => {
+                let name = &interface.name;
+                warn!("{name}: a killed daemon's successor will start anew: {error:#}");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn try_to_pin(&mut self, before: Option<&Path>) -> Result<()> {
+        let folder = self.pinned.as_ref().map(|pinned| pinned.folder.clone());
+        if let Some(folder) = &folder {
+            pins::make_folder(folder)?;
+            for map in ["NODES", "TEMPLATES"].iter().chain(&pins::ADOPTED) {
+                let path = folder.join(map);
+                unpin(&path)?;
+                self.map(map)?.pin(path)?;
+            }
+            let path = folder.join("program");
+            unpin(&path)?;
+            self.xdp()?.pin(path)?;
+            // Last: a folder with a link is whole.
+            if Some(folder.as_path()) != before
+                && let Some(link) = self.link.take()
+            {
+                self.link = Some(link.pin(folder.join(pins::LINK))?.into());
+            }
+        }
+        if let Some(before) = before.filter(|before| folder.as_deref() != Some(before)) {
+            pins::forget(before)?;
+        }
+        Ok(())
+    }
+
+    /// From now on, only [`Program::detach`] takes it out of the kernel, where it is pinned.
+    pub fn stays(&mut self) {
+        if let Some(pinned) = &mut self.pinned {
+            pinned.stays = true;
+        }
+    }
+
+    /// Detaches the program, pinned or not.
+    pub fn detach(mut self) {
+        if let Some(pinned) = &mut self.pinned {
+            pinned.stays = false;
+        }
     }
 
     /// Puts a generation's tables into service, in one step: a request sees those before or these.
@@ -254,9 +389,9 @@ impl Program {
             .try_into()?)
     }
 
-    /// The program's log, once; reading from it is the caller's part.
-    pub fn take_log(&mut self) -> Option<EbpfLogger<&'static dyn Log>> {
-        self.log.take()
+    /// Passes what the program has logged on to the daemon's log.
+    pub fn forward_log(&mut self) {
+        self.log.flush();
     }
 
     fn xdp(&mut self) -> Result<&mut Xdp> {
@@ -270,6 +405,27 @@ impl Program {
         self.ebpf
             .map_mut(name)
             .with_context(|| format!("the object has no map {name}"))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(Pinned {
+            folder,
+            stays: false,
+        }) = &self.pinned
+            && let Err(error) = pins::remove(folder)
+        {
+            warn!("cannot remove {}: {error}", folder.display());
+        }
+    }
+}
+
+/// Removes the pin of a program before, if there is one.
+fn unpin(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -295,8 +451,8 @@ fn explain(error: &ProgramError, interface: &Interface) -> String {
         ProgramError::SyscallError(SyscallError { io_error, .. }) => io_error.raw_os_error(),
         _ => None,
     };
-    match (code.map(Errno::from_raw), interface.xdp_program) {
-        (Some(Errno::EBUSY | Errno::EEXIST), Some(id)) => format!(
+    match (code.map(Errno::from_raw), interface.xdp) {
+        (Some(Errno::EBUSY | Errno::EEXIST), Some(AttachedXdp { program: id, .. })) => format!(
             "another XDP program (id {id}; see `bpftool prog show id {id}`) holds the interface"
         ),
         (Some(Errno::EBUSY | Errno::EEXIST), None) => {

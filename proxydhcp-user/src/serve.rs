@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use aya_log::EbpfLogger;
-use log::Log;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
@@ -94,28 +92,36 @@ async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
     // From here on a reload can be asked for, and what is loaded below is newer than that.
     let _pid_file = manner.pid_file.map(PidFile::write).transpose()?;
     let server = Server::bind(&args.control.socket)?;
+    // Before they are listed: what changes from then on is noticed.
+    let mut changes = interface::Changes::new()?;
     let all = interface::list().await?;
-    let served = interface::choose(&all, &args.interfaces)?;
+    let served = interface::choose(&all, &args.interfaces);
     for interface in served.iter().filter(|served| served.addresses.is_empty()) {
         warn!(
-            "{} has no IPv4 address yet; reload once it has, for requests to addresses that are \
-             not this host's are left alone",
+            "{} has no IPv4 address yet, and requests to addresses that are not this host's are \
+             left alone",
             interface.name
         );
+    }
+    if served.is_empty() && args.interfaces.is_empty() {
+        warn!("no interface is up with an IPv4 address; one is served as soon as it is");
     }
     // Before the files are read: what changes from then on is noticed.
     let watch = args.watch.then(|| Watch::new(&settings.sources));
     let mut watch = watch.transpose()?;
     let service = tokio::select! {
-        service = Service::start(settings, &all, &served) => Arc::new(service?),
+        service = Service::start(settings, &all) => Arc::new(service?),
         () = signals.stop() => return Ok(()),
     };
-    tokio::spawn(forward(service.take_logs()));
+    tokio::spawn(forward_logs(Arc::clone(&service)));
     tokio::spawn(upkeep::names(Arc::clone(&service)));
     if let Some(waiting) = strangers {
         tokio::spawn(upkeep::strangers(Arc::clone(&service), waiting));
     }
-    (manner.ready)(&service.ready_line())?;
+    if let Err(error) = (manner.ready)(&service.ready_line()) {
+        service.stop();
+        return Err(error);
+    }
 
     let reloads = async {
         while signals.reload.asked().await {
@@ -136,7 +142,19 @@ async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
             let _ = service.reload(false).await;
         }
     };
+    let following = async {
+        loop {
+            if let Err(error) = changes.next().await {
+                error!("interfaces that come and go are not noticed any more: {error:#}");
+                return std::future::pending().await;
+            }
+            if let Err(error) = service.interfaces_changed().await {
+                error!("{error:#}");
+            }
+        }
+    };
     tokio::select! {
+        () = following => {}
         () = watching => {}
         () = server.run(&service) => {}
         () = reloads => {}
@@ -186,7 +204,9 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
             reply_format: args.reply_format,
             loaders: args.loaders.clone(),
         },
+        interfaces: args.interfaces.clone(),
         path,
+        pins: !args.no_pin,
         may_lack_config: manner.may_lack_config,
         announces: manner.announces,
     }
@@ -240,10 +260,10 @@ async fn stop(interrupt: &mut Signal, terminate: &mut Signal) {
 
 /// Passes what the XDP programs log on to the daemon's log. They log faults of their own alone, so
 /// that looking once a second will do.
-async fn forward(mut logs: Vec<EbpfLogger<&'static dyn Log>>) {
+async fn forward_logs(service: Arc<Service>) {
     let mut ticks = interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
-        logs.iter_mut().for_each(EbpfLogger::flush);
+        service.forward_logs();
     }
 }

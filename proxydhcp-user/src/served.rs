@@ -1,16 +1,16 @@
 //! An interface in service, with the datapaths that serve it.
 
 use std::sync::Arc;
+use std::thread;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use aya_log::EbpfLogger;
-use log::Log;
 use tracing::warn;
 
 use crate::af_xdp::AfXdpDatapath;
 use crate::generation::Generation;
 use crate::interface::Interface;
+use crate::pins::{Pins, Remainder};
 use crate::program::{Duty, KernelTables, Mode, Program};
 use crate::raw::RawDatapath;
 use crate::status::{Counters, Datapath, InterfaceStatus};
@@ -49,6 +49,16 @@ impl Wish {
     }
 }
 
+/// What it takes to serve an interface by XDP.
+pub(crate) struct Xdp<'a> {
+    pub(crate) wish: Wish,
+    pub(crate) tables: &'a KernelTables,
+    /// Where the program is to be pinned, if it is.
+    pub(crate) pins: Option<&'a Pins>,
+    /// What a daemon that was killed has left on the interface.
+    pub(crate) before: Option<Remainder>,
+}
+
 /// An interface in service.
 pub(crate) struct Served {
     interface: Interface,
@@ -59,11 +69,11 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Starts to serve an interface: by the XDP program as wished, with these tables, and by the
-    /// raw datapath what the program leaves.
+    /// Starts to serve an interface: by the XDP program, if that is wanted, and by the raw datapath
+    /// what the program leaves.
     pub(crate) fn start(
         interface: &Interface,
-        program: Option<(&Wish, &KernelTables)>,
+        xdp: Option<Xdp<'_>>,
         tables: &Arc<ArcSwap<Generation>>,
     ) -> Result<Self> {
         let mut served = Self {
@@ -73,11 +83,12 @@ impl Served {
             // First: from the first frame on, somebody takes what the program lets pass.
             raw: RawDatapath::start(interface, Arc::clone(tables))?,
         };
-        let Some((wish, kernel_tables)) = program else {
+        let Some(xdp) = xdp else {
             return Ok(served);
         };
-        match served.attach(*wish, kernel_tables, tables) {
-            Err(error) if wish.or_raw => {
+        let or_raw = xdp.wish.or_raw;
+        match served.attach(xdp, tables) {
+            Err(error) if or_raw => {
                 warn!("serving {} by raw: {error:#}", interface.name);
                 Ok(served)
             }
@@ -86,21 +97,20 @@ impl Served {
         }
     }
 
-    fn attach(
-        &mut self,
-        wish: Wish,
-        kernel_tables: &KernelTables,
-        tables: &Arc<ArcSwap<Generation>>,
-    ) -> Result<()> {
+    fn attach(&mut self, xdp: Xdp<'_>, tables: &Arc<ArcSwap<Generation>>) -> Result<()> {
         let interface = &self.interface;
-        let mut program = Program::load(wish.duty, kernel_tables)?;
+        let duty = xdp.wish.duty;
+        // Sockets end with the process, so that a program which needs them is to end with it too.
+        let pins = xdp.pins.filter(|_| duty == Duty::Answer);
+        let folder = pins.map(|pins| pins.of(interface.index));
+        let mut program = Program::load(duty, xdp.tables, folder.as_deref())?;
         // Its sockets are ready before the first request comes.
-        let af_xdp = match wish.duty {
+        let af_xdp = match duty {
             Duty::Answer => None,
             Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, tables)?),
         };
-        program.attach(interface, wish.modes(interface))?;
-        if interface.is_veth && program.mode() == Mode::Native && wish.duty == Duty::Answer {
+        program.attach(interface, xdp.wish.modes(interface), xdp.before)?;
+        if interface.is_veth && program.mode() == Mode::Native && duty == Duty::Answer {
             warn!(
                 "{} is a veth: its peer takes the replies of a native XDP program only if it has \
                  an XDP program itself; --xdp-mode generic works with any peer",
@@ -112,12 +122,38 @@ impl Served {
         Ok(())
     }
 
+    /// From now on, the kernel goes on answering if this process is killed.
+    pub(crate) fn stays(&mut self) {
+        if let Some(program) = &mut self.program {
+            program.stays();
+        }
+    }
+
+    /// Ends the service of this interface, in the kernel too.
+    pub(crate) fn stop(mut self) {
+        if let Some(program) = self.program.take() {
+            program.detach();
+        }
+    }
+
+    pub(crate) fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// Takes note that the interface has another name now.
+    pub(crate) fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.interface.name);
+    }
+
     pub(crate) fn has_program(&self) -> bool {
         self.program.is_some()
     }
 
-    pub(crate) fn take_log(&mut self) -> Option<EbpfLogger<&'static dyn Log>> {
-        self.program.as_mut()?.take_log()
+    /// Passes what the XDP program has logged on to the daemon's log.
+    pub(crate) fn forward_log(&mut self) {
+        if let Some(program) = &mut self.program {
+            program.forward_log();
+        }
     }
 
     fn datapath(&self) -> Datapath {
@@ -171,6 +207,15 @@ impl Served {
             raw,
         }
     }
+}
+
+/// Ends the service of these interfaces, all at once: the kernel takes its time to let go of each.
+pub(crate) fn stop(served: Vec<Served>) {
+    thread::scope(|scope| {
+        for one in served {
+            scope.spawn(move || one.stop());
+        }
+    });
 }
 
 /// Installs the tables on all interfaces, or else leaves those of `before` on all.

@@ -3,16 +3,13 @@
 use std::mem;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
 use arc_swap::ArcSwap;
-use aya_log::EbpfLogger;
-use log::Log;
 use tokio::sync::Notify;
 use tokio::task;
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::announce::announce;
 use crate::arch::Architecture;
@@ -21,12 +18,14 @@ use crate::interface::{self, Interface};
 use crate::lookup::{Looked, Question, explain};
 use crate::memory;
 use crate::names::Names;
+use crate::pins::Pins;
 use crate::program::KernelTables;
-use crate::served::{Path, Served};
-use crate::status::{NamesStatus, Status};
+use crate::served::{self, Path, Served};
+use crate::status::{NamesStatus, Status, Unserved};
 use crate::strangers::{LookedUp, LookupStatus};
 use crate::table::{Files, Sources, Table};
 
+mod interfaces;
 mod reload;
 
 use reload::{read, report};
@@ -38,8 +37,12 @@ pub struct Settings {
     pub sources: Sources,
     /// What clients are told.
     pub policy: Policy,
+    /// The names of the interfaces to serve; none: all that are up with an IPv4 address.
+    pub interfaces: Vec<String>,
     /// Who answers.
     pub path: Path,
+    /// If this process is killed, the kernel goes on answering.
+    pub pins: bool,
     /// At the start, a missing `proxydhcp.cfg` is one without records.
     pub may_lack_config: bool,
     /// The log tells each new or changed node's files.
@@ -60,6 +63,10 @@ pub struct Service {
 
 struct State {
     served: Vec<Served>,
+    /// The interfaces that are to be served, and are not.
+    unserved: Vec<Unserved>,
+    /// Where programs are pinned, if that is possible.
+    pins: Option<Pins>,
     table: Arc<Table>,
     /// What the resolver has said of names that the hosts file lacks.
     names: Names,
@@ -75,17 +82,13 @@ struct State {
 }
 
 impl Service {
-    /// Starts to serve `interfaces`. A file that is rejected does not keep the service from
-    /// starting, with no nodes: it is reloaded when the file is mended.
+    /// Starts to serve interfaces out of `all` that there are. A file that is rejected does not keep
+    /// the service from starting, with no nodes: it is reloaded when the file is mended.
     ///
     /// # Errors
     ///
     /// A datapath cannot be opened.
-    pub async fn start(
-        settings: Settings,
-        all: &[Interface],
-        served: &[Interface],
-    ) -> Result<Self> {
+    pub async fn start(settings: Settings, all: &[Interface]) -> Result<Self> {
         let (files, rejected) = match read(&settings.sources).await {
             Ok(files) => (files, None),
             Err(error) if settings.may_lack_config && error.is_missing() => {
@@ -110,45 +113,32 @@ impl Service {
             },
         };
         let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
-        let kernel_tables = match (&settings.path, KernelTables::new(&generation)) {
-            (Path::Raw, _) => None,
-            (_, Ok(tables)) => Some(tables),
-            (Path::Xdp(wish), Err(error)) if wish.or_raw => {
-                warn!("serving by raw: {error:#}");
-                None
-            }
-            (_, Err(error)) => return Err(error),
-        };
-        let tables = Arc::new(ArcSwap::from_pointee(generation));
-        let mut in_service = Vec::new();
-        for interface in served {
-            let program = match (&settings.path, &kernel_tables) {
-                (Path::Xdp(wish), Some(tables)) => Some((wish, tables)),
-                _ => None,
-            };
-            in_service.push(Served::start(interface, program, &tables)?);
-        }
-        if settings.announces {
-            announce(&Table::empty(), &table, &settings.policy.loaders);
-        }
-        memory::give_back();
-        Ok(Self {
+        let service = Self {
             settings,
             started: Instant::now(),
-            tables,
+            tables: Arc::new(ArcSwap::from_pointee(generation)),
             state: Mutex::new(State {
-                served: in_service,
+                served: Vec::new(),
+                unserved: Vec::new(),
+                pins: None,
                 table: Arc::new(table),
                 names,
                 looked_up: LookedUp::default(),
                 local,
-                kernel_tables,
+                kernel_tables: None,
                 rejected,
                 allow_empty: false,
             }),
             installing: tokio::sync::Mutex::new(()),
             reloaded: Notify::new(),
-        })
+        };
+        service.start_interfaces(all)?;
+        if service.settings.announces {
+            let table = Arc::clone(&service.lock().table);
+            announce(&Table::empty(), &table, &service.settings.policy.loaders);
+        }
+        memory::give_back();
+        Ok(service)
     }
 
     /// Works on what the resolver has said.
@@ -180,6 +170,7 @@ impl Service {
             },
             warnings: table.warnings().iter().map(ToString::to_string).collect(),
             interfaces: state.served.iter().map(Served::status).collect(),
+            unserved: state.unserved.clone(),
         }
     }
 
@@ -209,20 +200,20 @@ impl Service {
         NamesStatus::new(&state.table, &state.names)
     }
 
-    /// Stops all datapaths, all at once: the kernel takes its time to let go of each.
+    /// Stops all datapaths, in the kernel too.
     pub fn stop(&self) {
-        let served = mem::take(&mut self.lock().served);
-        thread::scope(|scope| {
-            for one in served {
-                scope.spawn(move || drop(one));
-            }
-        });
+        let mut state = self.lock();
+        served::stop(mem::take(&mut state.served));
+        state.pins = None;
     }
 
     /// The line that says that requests are answered from now on.
     pub fn ready_line(&self) -> String {
         let state = self.lock();
-        let interfaces: Vec<_> = state.served.iter().map(Served::describe).collect();
+        let mut interfaces: Vec<_> = state.served.iter().map(Served::describe).collect();
+        if interfaces.is_empty() {
+            interfaces.push("no interface yet".to_owned());
+        }
         format!(
             "ready: {}; {} nodes",
             interfaces.join(", "),
@@ -230,14 +221,9 @@ impl Service {
         )
     }
 
-    /// The logs of the XDP programs, once.
-    pub fn take_logs(&self) -> Vec<EbpfLogger<&'static dyn Log>> {
-        let mut state = self.lock();
-        state
-            .served
-            .iter_mut()
-            .filter_map(Served::take_log)
-            .collect()
+    /// Passes what the XDP programs have logged on to the daemon's log.
+    pub fn forward_logs(&self) {
+        self.lock().served.iter_mut().for_each(Served::forward_log);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

@@ -9,6 +9,7 @@ use proxydhcp_common::judge::Reason;
 use serde::{Deserialize, Serialize};
 
 use crate::cfg::Refused;
+use crate::interface::Interface;
 use crate::program::Mode;
 use crate::strangers::LookupStatus;
 use crate::table::Changes;
@@ -70,6 +71,44 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// The interfaces that are served.
     pub interfaces: Vec<InterfaceStatus>,
+    /// The interfaces that are to be served, and are not.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub unserved: Vec<Unserved>,
+}
+
+/// An interface that is to be served, and is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unserved {
+    /// Its name.
+    pub name: String,
+    /// Whether there is such an interface.
+    pub is_there: bool,
+    /// What is wrong.
+    pub why: String,
+}
+
+impl Unserved {
+    pub(crate) fn missing(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_there: false,
+            why: "there is no such interface yet; it is served as soon as there is".to_owned(),
+        }
+    }
+
+    pub(crate) fn failed(interface: &Interface, error: &anyhow::Error) -> Self {
+        Self {
+            name: interface.name.clone(),
+            is_there: true,
+            why: format!("{error:#}"),
+        }
+    }
+}
+
+impl fmt::Display for Unserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is NOT served: {}", self.name, self.why)
+    }
 }
 
 /// An interface that is served.
@@ -188,6 +227,9 @@ impl fmt::Display for Status {
                 }
             }
             writeln!(f, ", {}", interface.counters)?;
+        }
+        for unserved in &self.unserved {
+            writeln!(f, "{unserved}")?;
         }
         if let Some(lookups) = &self.lookups {
             writeln!(f, "{lookups}")?;

@@ -161,24 +161,53 @@ pub fn route_by(
 /// # Errors
 /// When there is no such interface, or the kernel refuses.
 pub fn set_up(namespace: &Namespace, interface: &str) -> Result<()> {
+    change(namespace, interface, LinkMessageBuilder::up).context("cannot bring it up")
+}
+
+/// Takes an interface down.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn set_down(namespace: &Namespace, interface: &str) -> Result<()> {
+    change(namespace, interface, LinkMessageBuilder::down).context("cannot take it down")
+}
+
+/// Gives an interface another name.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn rename(namespace: &Namespace, interface: &str, name: &str) -> Result<()> {
+    change(namespace, interface, |link| link.name(name)).context("cannot rename it")
+}
+
+fn change(
+    namespace: &Namespace,
+    interface: &str,
+    change: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec> + Send,
+) -> Result<()> {
     netlink(namespace, async |handle| {
         let index = index_of(&handle, interface).await?;
-        let up = LinkMessageBuilder::<LinkUnspec>::new()
-            .index(index)
-            .up()
-            .build();
-        handle
-            .link()
-            .set(up)
-            .execute()
-            .await
-            .with_context(|| format!("cannot bring {interface} up"))
+        let message = change(LinkMessageBuilder::<LinkUnspec>::new().index(index)).build();
+        let changed = handle.link().set(message).execute().await;
+        changed.with_context(|| format!("the kernel refuses a change of {interface}"))
+    })
+}
+
+/// Removes an interface; that of a veth pair with its other end.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn delete(namespace: &Namespace, interface: &str) -> Result<()> {
+    netlink(namespace, async |handle| {
+        let index = index_of(&handle, interface).await?;
+        let deleted = handle.link().del(index).execute().await;
+        deleted.with_context(|| format!("cannot remove {interface}"))
     })
 }
 
 /// Waits until an interface that was set up carries what is sent. An end that is up before its peer
 /// hears of its carrier by a worker of the kernel's, and drops all frames in silence until then.
-fn wait_until_up(namespace: &Namespace, interface: &str) -> Result<()> {
+pub fn wait_until_up(namespace: &Namespace, interface: &str) -> Result<()> {
     let up = LinkAttribute::OperState(State::Up);
     let asked = Instant::now();
     while asked.elapsed() < PATIENCE {

@@ -2,11 +2,15 @@
 //!
 //! A namespace here has neither a name nor a mount: a file descriptor and the processes inside are
 //! all that hold it, so the kernel removes it, links and all, when they are gone, even after a
-//! `kill -9` of the test.
+//! `kill -9` of the test. A mount namespace goes with it, for a BPF file system of its own: what is
+//! pinned there is gone with it too.
 
+use std::env;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
 use std::process::{Child, Command, Output};
@@ -15,7 +19,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::process::{Signal, chdir, getpid, getppid, set_parent_process_death_signal};
 use rustix::thread::{
     CapabilitySet, LinkNameSpaceType, UnshareFlags, capabilities, move_into_link_name_space,
     unshare_unsafe,
@@ -25,6 +31,7 @@ use rustix::thread::{
 #[derive(Debug)]
 pub struct Namespace {
     handle: OwnedFd,
+    mounts: OwnedFd,
 }
 
 impl Namespace {
@@ -36,18 +43,22 @@ impl Namespace {
         require_rights()?;
         let made = thread::scope(|scope| {
             scope
-                .spawn(|| -> io::Result<OwnedFd> {
-                    // SAFETY: only the network namespace of this short-lived thread changes; the
-                    // file descriptor table stays shared.
-                    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
-                    Ok(File::open("/proc/thread-self/ns/net")?.into())
+                .spawn(|| -> io::Result<Self> {
+                    // SAFETY: only the namespaces of this short-lived thread change; the file
+                    // descriptor table stays shared.
+                    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }?;
+                    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+                    mount_change(c"/", private)?;
+                    mount(c"bpf", c"/sys/fs/bpf", c"bpf", MountFlags::empty(), None)?;
+                    Ok(Self {
+                        handle: File::open("/proc/thread-self/ns/net")?.into(),
+                        mounts: File::open(MOUNTS)?.into(),
+                    })
                 })
                 .join()
         });
-        let handle = made
-            .unwrap_or_else(|panic| resume_unwind(panic))
-            .context("cannot make a network namespace")?;
-        Ok(Self { handle })
+        made.unwrap_or_else(|panic| resume_unwind(panic))
+            .context("cannot make a network namespace with a BPF file system")
     }
 
     /// Runs `work` on a thread inside the namespace. Sockets that it opens stay there.
@@ -73,16 +84,24 @@ impl Namespace {
     /// # Errors
     /// When the command cannot be started.
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
-        let handle = self
-            .handle
-            .try_clone()
-            .context("cannot copy the namespace's descriptor")?;
+        let copy = |handle: &OwnedFd| handle.try_clone();
+        let (handle, mounts) = copy(&self.handle)
+            .and_then(|handle| Ok((handle, copy(&self.mounts)?)))
+            .context("cannot copy the namespace's descriptors")?;
+        let ours = mount_namespace()?;
+        let folder = env::current_dir()?.join(command.get_current_dir().unwrap_or("".as_ref()));
+        let folder = CString::new(folder.as_os_str().as_bytes())?;
         let parent = getpid();
-        // SAFETY: the closure runs between fork and exec and makes three system calls; it neither
+        // SAFETY: the closure runs between fork and exec and makes system calls alone; it neither
         // allocates nor takes a lock.
         unsafe {
             command.pre_exec(move || {
                 enter(&handle)?;
+                // A command that has mounts of its own keeps them.
+                if mount_namespace()? == ours {
+                    move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?;
+                    chdir(&folder)?;
+                }
                 set_parent_process_death_signal(Some(Signal::KILL))?;
                 // The parent may have died before the wish was in place.
                 if getppid() != Some(parent) {
@@ -116,6 +135,14 @@ impl AsFd for Namespace {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.handle.as_fd()
     }
+}
+
+const MOUNTS: &str = "/proc/thread-self/ns/mnt";
+
+/// The kernel's number for the mount namespace that this thread is in.
+fn mount_namespace() -> io::Result<u64> {
+    let file = open(c"/proc/thread-self/ns/mnt", OFlags::CLOEXEC, Mode::empty())?;
+    Ok(fstat(file)?.st_ino)
 }
 
 fn enter(handle: &OwnedFd) -> io::Result<()> {

@@ -62,7 +62,7 @@ impl Pair {
         };
         let tables = Generation::next(&Generation::default(), &table, &[SERVER_ADDRESS], &policy)?;
         Ok(Self {
-            program: Program::load(Duty::Answer, &KernelTables::new(&tables)?)?,
+            program: Program::load(Duty::Answer, &KernelTables::new(&tables)?, None)?,
             tables,
             counts: [0; COUNTERS],
         })

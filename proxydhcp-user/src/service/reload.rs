@@ -112,7 +112,8 @@ impl Service {
     /// No node would be served any more; the tables cannot be installed. What was in service stays.
     pub(crate) async fn rejoin(&self) -> Result<()> {
         let _one_at_a_time = self.installing.lock().await;
-        let result = self.rejoin_now();
+        let local = self.lock().local.clone();
+        let result = self.rejoin_now(local);
         if let Err(error) = &result {
             error!("the tables in service stay: {error:#}");
             self.lock().rejected = Some(format!("{error:#}"));
@@ -120,8 +121,20 @@ impl Service {
         result
     }
 
-    fn rejoin_now(&self) -> Result<()> {
-        let (old, names, local, allow_empty) = {
+    /// Answers to these addresses of this host from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::rejoin`].
+    pub(super) fn readdress(&self, local: Vec<Ipv4Addr>) -> Result<()> {
+        if self.lock().local == local {
+            return Ok(());
+        }
+        self.rejoin_now(local)
+    }
+
+    fn rejoin_now(&self, local: Vec<Ipv4Addr>) -> Result<()> {
+        let (old, names, old_local, allow_empty) = {
             let state = self.lock();
             let (table, names) = (Arc::clone(&state.table), state.names.clone());
             (table, names, state.local.clone(), state.allow_empty)
@@ -131,7 +144,7 @@ impl Service {
             bail!(self.why_empty(&table));
         }
         table.warn_of_own(&local);
-        if table.serves_as(&old) {
+        if table.serves_as(&old) && local == old_local {
             self.lock().table = Arc::new(table);
             return Ok(());
         }
@@ -140,10 +153,13 @@ impl Service {
         self.install(Arc::clone(&table), &local)?;
         self.tell_of_news(&old, &table);
         memory::give_back();
-        info!(
-            generation = self.tables.load().number,
-            nodes, "the resolver's answers are in service"
-        );
+        let generation = self.tables.load().number;
+        if local == old_local {
+            info!(generation, nodes, "the resolver's answers are in service");
+        } else {
+            info!(generation, nodes, "this host's addresses are now {local:?}");
+            self.lock().local = local;
+        }
         Ok(())
     }
 

@@ -75,28 +75,6 @@ fn a_port_that_any_program_has_is_told_of() -> Result<()> {
 }
 
 #[test]
-fn an_interface_that_is_not_there_is_answered_by_those_that_are() -> Result<()> {
-    let (lab, files) = (Lab::new()?, Files::usual()?);
-    let error = refusal(
-        &lab.server,
-        &serve_args(Datapath::Native, &files, &["-i", "eth7"]),
-    )?;
-    assert!(
-        error.contains("there is no interface eth7; there are: lo, px0"),
-        "{error}"
-    );
-
-    let mut args = vec!["serve".to_owned()];
-    args.extend(files.args());
-    let error = refusal(&Namespace::new()?, &args)?;
-    assert!(
-        error.contains("no interface is up with an IPv4 address") && error.contains("-i"),
-        "{error}"
-    );
-    Ok(())
-}
-
-#[test]
 fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
     for modes in [&["--xdp-mode", "native"], &["--xdp-mode", "generic"]] {
         let (lab, files) = (Lab::new()?, Files::usual()?);

@@ -8,6 +8,7 @@ use proxydhcp_lab::site::Datapath;
 
 mod alone;
 mod cluster;
+mod come_and_go;
 mod commands;
 mod conflicts;
 mod control;
@@ -28,6 +29,7 @@ mod resolved;
 mod settings;
 mod stop;
 mod suffix;
+mod survival;
 mod watch;
 
 /// Each way that a request can be answered.

@@ -1,0 +1,239 @@
+//! What outlives a daemon that is killed: programs, links and maps, pinned in a BPF file system.
+//!
+//! ```text
+//! /sys/fs/bpf/proxydhcp/      locked by the daemon that runs
+//!   1/                        the layout of the maps that are taken over ([`LAYOUT`])
+//!     4/                      an interface, by the kernel's number for it
+//!       link                  holds the program on the interface
+//!       program, NODES, TEMPLATES, COUNTERS: for its successor, and for bpftool
+//! ```
+//!
+//! As long as `link` is there, the kernel answers. A daemon that starts puts its own program on the
+//! links it finds, in one step with its tables; what it does not take over, it removes.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::{FdLink, PinnedLink};
+use rustix::fs::{FlockOperation, flock, statfs};
+
+use crate::interface::{AttachedXdp, Interface};
+
+mod detach;
+
+/// Where programs are pinned.
+const FOLDER: &str = "/sys/fs/bpf/proxydhcp";
+
+/// The number of a layout of the maps that a successor goes on with ([`ADOPTED`]). It is to be
+/// raised whenever one of them changes in size or in meaning.
+pub const LAYOUT: u32 = 1;
+
+/// The maps that a successor goes on with: what has been counted stays counted.
+pub const ADOPTED: [&str; 1] = ["COUNTERS"];
+
+/// The file by which an interface is held.
+pub const LINK: &str = "link";
+
+/// The folder of pins, held by this process alone.
+pub struct Pins {
+    folder: PathBuf,
+    _locked: File,
+}
+
+/// Why nothing can be pinned.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// Most likely in a container, or where no systemd has mounted it.
+    #[error("/sys/fs/bpf is no BPF file system; `mount -t bpf bpf /sys/fs/bpf` makes it one")]
+    NoBpfFs,
+    /// A daemon runs, in this network namespace or in another.
+    #[error("another daemon that runs holds {FOLDER}")]
+    Held,
+    /// The system's.
+    #[error("{FOLDER}: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Pins {
+    /// Takes the folder of pins, and makes it where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// See [`PinsError`].
+    pub fn take() -> Result<Self, PinsError> {
+        const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+        let folder = PathBuf::from(FOLDER);
+        let file_system = folder.parent().map(statfs);
+        if !matches!(file_system, Some(Ok(found)) if found.f_type as u64 == BPF_FS_MAGIC) {
+            return Err(PinsError::NoBpfFs);
+        }
+        make_folder(&folder)?;
+        let locked = File::open(&folder)?;
+        match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(PinsError::Held),
+            Err(error) => Err(io::Error::from(error).into()),
+            Ok(()) => Ok(Self {
+                folder,
+                _locked: locked,
+            }),
+        }
+    }
+
+    /// The folder for an interface, by the kernel's number for it.
+    pub fn of(&self, index: u32) -> PathBuf {
+        self.folder.join(LAYOUT.to_string()).join(index.to_string())
+    }
+
+    /// What daemons that were killed have left.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read.
+    pub fn remainders(&self) -> io::Result<Vec<Remainder>> {
+        let mut found: Vec<Remainder> = Vec::new();
+        for layout in fs::read_dir(&self.folder)? {
+            for interface in fs::read_dir(layout?.path())? {
+                let remainder = Remainder::open(interface?.path());
+                // A daemon that was killed in the midst of moving a link has left it twice.
+                if found
+                    .iter()
+                    .any(|other| other.is_of_the_link_of(&remainder))
+                {
+                    forget(&remainder.folder)?;
+                } else {
+                    found.push(remainder);
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // It stays where something is pinned.
+        let _ = fs::remove_dir(&self.folder);
+    }
+}
+
+/// What a daemon that was killed has left for one interface.
+pub struct Remainder {
+    folder: PathBuf,
+    /// The kernel's number of the interface.
+    index: Option<u32>,
+    /// The link, which stays pinned.
+    link: Option<Link>,
+}
+
+/// A link, and the kernel's numbers for it and for its program.
+struct Link {
+    link: FdLink,
+    id: u32,
+    program: u32,
+}
+
+impl Remainder {
+    fn open(folder: PathBuf) -> Self {
+        let name = folder.file_name().and_then(|name| name.to_str());
+        Self {
+            index: name.and_then(|name| name.parse().ok()),
+            link: open_link(&folder.join(LINK)),
+            folder,
+        }
+    }
+
+    /// Whether it is on this interface, which an interface of another network namespace may have
+    /// the number of.
+    pub fn is_on(&self, interface: &Interface) -> bool {
+        let program = self.link.as_ref().map(|link| link.program);
+        self.index == Some(interface.index)
+            && program.is_some()
+            && program == interface.xdp.map(|AttachedXdp { program, .. }| program)
+    }
+
+    /// Where it is pinned.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The link; it stays pinned.
+    pub fn into_link(self) -> Option<FdLink> {
+        self.link.map(|link| link.link)
+    }
+
+    fn is_of_the_link_of(&self, other: &Self) -> bool {
+        let id = |of: &Self| of.link.as_ref().map(|link| link.id);
+        id(self).is_some() && id(self) == id(other)
+    }
+
+    /// What it is, for an administrator.
+    pub fn describe(&self, all: &[Interface]) -> String {
+        let interface = all.iter().find(|interface| self.is_on(interface));
+        match (interface, self.index) {
+            (Some(interface), _) => format!("{}: what a killed daemon left", interface.name),
+            (None, Some(index)) => format!(
+                "what a killed daemon left on interface number {index}, which is not here any more"
+            ),
+            (None, None) => format!("{}, of no daemon known here", self.folder.display()),
+        }
+    }
+
+    /// Takes it out of the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn remove(self) -> io::Result<()> {
+        remove(&self.folder)
+    }
+}
+
+fn open_link(path: &Path) -> Option<Link> {
+    let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
+    let info = link.info().ok()?;
+    Some(Link {
+        id: info.id(),
+        program: info.program_id(),
+        link,
+    })
+}
+
+/// Makes a folder for root alone, and those above it.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+}
+
+/// Takes what is pinned for an interface off it, at once, and out of the kernel.
+///
+/// # Errors
+///
+/// The system's.
+pub fn remove(folder: &Path) -> io::Result<()> {
+    let link = folder.join(LINK);
+    if link.exists() {
+        detach::detach(&link)?;
+    }
+    forget(folder)
+}
+
+/// Removes an interface's pins. What nobody else holds is gone from the kernel some time later.
+///
+/// # Errors
+///
+/// The system's.
+pub fn forget(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if let Some(layout) = folder.parent() {
+        // It stays where it has other interfaces.
+        let _ = fs::remove_dir(layout);
+    }
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! The kernel goes on answering when the daemon is killed, and the next daemon takes over.
+
+use std::process::Output;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use proxydhcp_lab::bpf::BpfObjects;
+use proxydhcp_lab::link::{self, occupy_xdp, xdp_program};
+use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site, serve_args};
+use proxydhcp_lab::{Daemon, Lab, Namespace, RequestFrame, SERVER_INTERFACE, binary};
+use serde_json::json;
+
+use crate::DATAPATHS;
+use crate::ended::Ended;
+
+/// Those that answer without a process.
+const IN_KERNEL: [Datapath; 2] = [Datapath::Native, Datapath::Generic];
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn the_kernel_goes_on_when_the_daemon_is_killed() -> Result<()> {
+    for datapath in IN_KERNEL {
+        let mut site = Site::usual(datapath)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        let program = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
+        site.daemon.crash()?;
+        assert!(site.files.path("control.sock").exists());
+        site.ask(&RequestFrame::edk2(NODE_B, 0), "winboot/b/", 0)?;
+        site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+        let killed = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
+        assert_eq!(killed, program);
+
+        // By the files as they are now, and nothing that was counted is lost.
+        site.files.write_config(&[("a", "winboot/new/")])?;
+        restart(&mut site, datapath, &[])?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+        site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+        let counters = site.counters()?;
+        assert_eq!(counters["answered"], 3, "{counters}");
+        assert_eq!(counters["refused"], json!({"unknown-client": 2}));
+
+        let held = BpfObjects::of(site.daemon.pid())?;
+        site.daemon.stop()?;
+        assert_eq!(pinned(&site.lab.server)?, "");
+        assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
+        await_none(&held)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_needs_the_process_ends_with_it() -> Result<()> {
+    let ways = [
+        (Datapath::AfXdp, &[][..]),
+        (Datapath::Raw, &[]),
+        (Datapath::Native, &["--no-pin"]),
+        (Datapath::Generic, &["--no-pin"]),
+    ];
+    for (datapath, more) in ways {
+        let mut site = Site::with(datapath, more)?;
+        assert_eq!(pinned(&site.lab.server)?, "");
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        let held = BpfObjects::of(site.daemon.pid())?;
+        site.daemon.crash()?;
+        site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+        assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
+        await_none(&held)?;
+
+        restart(&mut site, datapath, more)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_next_daemon_may_answer_in_another_way() -> Result<()> {
+    for before in IN_KERNEL {
+        for after in DATAPATHS {
+            let mut site = Site::usual(before)?;
+            site.daemon.crash()?;
+            restart(&mut site, after, &[])?;
+            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            let interface = &site.status()?["interfaces"][0];
+            assert_eq!(interface["datapath"], after.name());
+            let is_pinned = !pinned(&site.lab.server)?.is_empty();
+            assert_eq!(is_pinned, after.name() == "kernel", "{before:?}, {after:?}");
+
+            restart_killed(&mut site, before, &["--no-pin"])?;
+            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            assert_eq!(pinned(&site.lab.server)?, "");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn detach_ends_what_a_killed_daemon_left() -> Result<()> {
+    let mut site = Site::usual(Datapath::Generic)?;
+    let refused = detach(&site)?;
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("a daemon runs; stop it"),
+        "{refused:?}"
+    );
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+
+    site.daemon.crash()?;
+    let detached = detach(&site)?;
+    assert_eq!(
+        (detached.code, detached.stdout.as_str()),
+        (Some(0), "px0: what a killed daemon left: removed\n")
+    );
+    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
+    let again = detach(&site)?;
+    assert_eq!(
+        (again.code, again.stdout.as_str()),
+        (Some(0), "nothing is left of a killed daemon\n")
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
+    let lab = Lab::new()?;
+    let _wires = (lab.one_more_wire(1)?, lab.one_more_wire(2)?);
+    let all = ["-i", "px1", "-i", "px2"];
+    let mut site = Site::start_in(lab, Datapath::Generic, Files::usual()?, &all)?;
+    site.daemon.crash()?;
+    link::delete(&site.lab.server, "px1")?;
+
+    restart(&mut site, Datapath::Generic, &[])?;
+    for told in [
+        "which is not here any more: removed",
+        "px2: what a killed daemon left: removed",
+    ] {
+        site.daemon.wait_for(told, PATIENCE)?;
+    }
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    assert_eq!(xdp_program(&site.lab.server, "px2")?, None);
+    let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
+    assert_eq!(pinned(&site.lab.server)?, format!("1/{index}/link\n"));
+    Ok(())
+}
+
+/// Of another version, as far as can be seen from outside: its maps are not taken over.
+#[test]
+fn the_pins_of_another_layout_are_taken_over_but_for_their_maps() -> Result<()> {
+    for datapath in IN_KERNEL {
+        let mut site = Site::usual(datapath)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.daemon.crash()?;
+        let base = "cd /sys/fs/bpf/proxydhcp; mv 1 0";
+        shell(&site.lab.server, base)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+
+        restart(&mut site, datapath, &[])?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        assert_eq!(site.counters()?["answered"], 1);
+        let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
+        assert_eq!(pinned(&site.lab.server)?, format!("1/{index}/link\n"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_kernel_answering() -> Result<()> {
+    let lab = Lab::new()?;
+    let _second = lab.one_more_wire(1)?;
+    let mut site = Site::start_in(lab, Datapath::Native, Files::usual()?, &[])?;
+    site.daemon.crash()?;
+    let other = occupy_xdp(&site.lab.server, "px1")?;
+    let args = serve_args(Datapath::Native, &site.files, &["-i", "px1"]);
+    let Err(error) = Daemon::start(&site.lab.server, &binary()?, &args) else {
+        bail!("it started");
+    };
+    ensure!(error.to_string().contains("another XDP program"), "{error}");
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+
+    drop(other);
+    site.daemon = Daemon::start(&site.lab.server, &binary()?, &args)?;
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.daemon.stop()?;
+    assert_eq!(pinned(&site.lab.server)?, "");
+    Ok(())
+}
+
+#[test]
+fn without_a_bpf_file_system_it_serves_and_says_what_is_lacking() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    let mut command = std::process::Command::new("unshare");
+    let args = serve_args(Datapath::Native, &files, &[]).join(" ");
+    let script = format!("umount /sys/fs/bpf; exec {} {args}", binary()?.display());
+    command.args(["--mount", "sh", "-euc", &script]);
+    let mut daemon = Daemon::start_command(&lab.server, command)?;
+    daemon.wait_for("/sys/fs/bpf is no BPF file system", PATIENCE)?;
+    let mut site = Site::of(lab, daemon, files)?;
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    Ok(())
+}
+
+/// Starts a daemon in the place of the one that was killed.
+fn restart(site: &mut Site, datapath: Datapath, more: &[&str]) -> Result<()> {
+    let args = serve_args(datapath, &site.files, more);
+    site.daemon = Daemon::start(&site.lab.server, &binary()?, &args)?;
+    Ok(())
+}
+
+fn restart_killed(site: &mut Site, datapath: Datapath, more: &[&str]) -> Result<()> {
+    site.daemon.crash()?;
+    restart(site, datapath, more)
+}
+
+fn detach(site: &Site) -> Result<Ended> {
+    Ok(Ended::new(
+        &site.daemon.proxydhcp(&site.lab.server, &["detach"])?,
+    ))
+}
+
+/// The links that are pinned, each on a line.
+fn pinned(namespace: &Namespace) -> Result<String> {
+    let output = shell(
+        namespace,
+        "cd /sys/fs/bpf; test ! -d proxydhcp || find proxydhcp -name link -printf '%P\\n'",
+    )?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn shell(namespace: &Namespace, script: &str) -> Result<Output> {
+    let mut command = std::process::Command::new("sh");
+    command.args(["-euc", script]);
+    let output = namespace.output(command)?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(output)
+}
+
+fn await_none(held: &BpfObjects) -> Result<()> {
+    let started = Instant::now();
+    while held.left().context("no list")?.iter().next().is_some() {
+        ensure!(started.elapsed() < PATIENCE, "left: {:?}", held.left()?);
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
