@@ -62,10 +62,10 @@ impl Pins {
     ///
     /// See [`PinsError`].
     pub fn take() -> Result<Self, PinsError> {
-        const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+        const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
         let folder = PathBuf::from(FOLDER);
         let file_system = folder.parent().map(statfs);
-        if !matches!(file_system, Some(Ok(found)) if found.f_type as u64 == BPF_FS_MAGIC) {
+        if !matches!(file_system, Some(Ok(found)) if i64::from(BPF_FS_MAGIC) == found.f_type) {
             return Err(PinsError::NoBpfFs);
         }
         make_folder(&folder)?;
@@ -128,7 +128,7 @@ pub struct Remainder {
 
 /// A link, and the kernel's numbers for it and for its program.
 struct Link {
-    link: FdLink,
+    fd: FdLink,
     id: u32,
     program: u32,
 }
@@ -159,7 +159,7 @@ impl Remainder {
 
     /// The link; it stays pinned.
     pub fn into_link(self) -> Option<FdLink> {
-        self.link.map(|link| link.link)
+        self.link.map(|link| link.fd)
     }
 
     fn is_of_the_link_of(&self, other: &Self) -> bool {
@@ -195,11 +195,15 @@ fn open_link(path: &Path) -> Option<Link> {
     Some(Link {
         id: info.id(),
         program: info.program_id(),
-        link,
+        fd: link,
     })
 }
 
 /// Makes a folder for root alone, and those above it.
+///
+/// # Errors
+///
+/// The system's.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()

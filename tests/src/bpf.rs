@@ -52,6 +52,25 @@ impl BpfObjects {
         Ok(Self { objects })
     }
 
+    /// The kernel's hash of the first program that this process has a descriptor of.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn program_tag(pid: u32) -> Result<Option<String>> {
+        let folder = format!("/proc/{pid}/fdinfo");
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
+            let text = fs::read_to_string(entry?.path()).unwrap_or_default();
+            let lines = text.lines().filter_map(|line| line.split_once(':'));
+            // A link has it too, of its program.
+            for (key, value) in lines {
+                if key == "prog_tag" {
+                    return Ok(Some(value.trim().to_owned()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Their kinds and numbers.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u32)> {
         self.objects.iter().map(|(kind, _, id)| (*kind, *id))

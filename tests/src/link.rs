@@ -207,6 +207,9 @@ pub fn delete(namespace: &Namespace, interface: &str) -> Result<()> {
 
 /// Waits until an interface that was set up carries what is sent. An end that is up before its peer
 /// hears of its carrier by a worker of the kernel's, and drops all frames in silence until then.
+///
+/// # Errors
+/// When there is no such interface, or it does not come up.
 pub fn wait_until_up(namespace: &Namespace, interface: &str) -> Result<()> {
     let up = LinkAttribute::OperState(State::Up);
     let asked = Instant::now();

@@ -61,6 +61,20 @@ impl Namespace {
             .context("cannot make a network namespace with a BPF file system")
     }
 
+    /// One more hold on the namespace.
+    ///
+    /// # Errors
+    /// When this process has no descriptors left.
+    pub fn try_clone(&self) -> Result<Self> {
+        let copy = |handle: &OwnedFd| handle.try_clone();
+        copy(&self.handle)
+            .and_then(|handle| {
+                let mounts = copy(&self.mounts)?;
+                Ok(Self { handle, mounts })
+            })
+            .context("cannot copy the namespace's descriptors")
+    }
+
     /// Runs `work` on a thread inside the namespace. Sockets that it opens stay there.
     ///
     /// # Errors
@@ -84,10 +98,7 @@ impl Namespace {
     /// # Errors
     /// When the command cannot be started.
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
-        let copy = |handle: &OwnedFd| handle.try_clone();
-        let (handle, mounts) = copy(&self.handle)
-            .and_then(|handle| Ok((handle, copy(&self.mounts)?)))
-            .context("cannot copy the namespace's descriptors")?;
+        let Self { handle, mounts } = self.try_clone()?;
         let ours = mount_namespace()?;
         let folder = env::current_dir()?.join(command.get_current_dir().unwrap_or("".as_ref()));
         let folder = CString::new(folder.as_os_str().as_bytes())?;

@@ -36,7 +36,7 @@ fn an_interface_that_comes_later_is_served() -> Result<()> {
                 let missing = "px1 is NOT served: there is no such interface yet";
                 assert!(told.contains(missing), "{told}");
             }
-            let wire = Wire::new(&site.lab)?;
+            let mut wire = Wire::new(&site.lab)?;
             site.daemon.wait_for("serving px1 by", PATIENCE)?;
             wire.is_answered()?;
             let served: &[_] = if names.is_empty() {
@@ -64,14 +64,14 @@ fn no_interface_at_all_is_waited_for() -> Result<()> {
 fn one_that_is_deleted_is_let_go_of_and_served_again_when_it_is_back() -> Result<()> {
     for datapath in DATAPATHS {
         let lab = Lab::new()?;
-        let first = Wire::new(&lab)?;
+        let mut first = Wire::new(&lab)?;
         let mut site = start(lab, datapath, &[])?;
         first.is_answered()?;
         for _ in 0..3 {
             link::delete(&site.lab.server, "px1")?;
             await_interfaces(&site, &["px0"])?;
             site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-            let wire = Wire::new(&site.lab)?;
+            let mut wire = Wire::new(&site.lab)?;
             await_interfaces(&site, &["px0", "px1"])?;
             wire.is_answered()?;
         }
@@ -160,7 +160,7 @@ impl Wire {
         })
     }
 
-    fn is_answered(mut self) -> Result<()> {
+    fn is_answered(&mut self) -> Result<()> {
         let request = RequestFrame {
             destination_mac: SECOND_MAC,
             destination: SECOND_ADDRESS,
@@ -203,10 +203,13 @@ fn await_interfaces(site: &Site, names: &[&str]) -> Result<()> {
     let started = Instant::now();
     loop {
         let status = site.status()?;
-        let served = status["interfaces"].as_array().context("no interfaces")?;
+        let served = status
+            .get("interfaces")
+            .and_then(Value::as_array)
+            .context("no interfaces")?;
         let mut served: Vec<_> = served
             .iter()
-            .filter_map(|one| one["name"].as_str())
+            .filter_map(|one| one.get("name")?.as_str())
             .collect();
         served.sort_unstable();
         if served == names {

@@ -17,6 +17,7 @@ mod explain;
 mod files;
 mod interfaces;
 mod lookup;
+mod mid_storm;
 mod names;
 mod node;
 mod node_prune;
