@@ -14,9 +14,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use aya::programs::links::{FdLink, PinnedLink};
 use rustix::fs::{FlockOperation, flock, statfs};
+use rustix::io::Errno;
 
 use crate::interface::{AttachedXdp, Interface};
 
@@ -24,6 +27,10 @@ mod detach;
 
 /// Where programs are pinned.
 const FOLDER: &str = "/sys/fs/bpf/proxydhcp";
+
+/// How long to wait for a daemon that has just ended: the kernel closes its files one by one.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The number of a layout of the maps that a successor goes on with ([`ADOPTED`]). It is to be
 /// raised whenever one of them changes in size or in meaning.
@@ -68,15 +75,23 @@ impl Pins {
         if !matches!(file_system, Some(Ok(found)) if i64::from(BPF_FS_MAGIC) == found.f_type) {
             return Err(PinsError::NoBpfFs);
         }
-        make_folder(&folder)?;
-        let locked = File::open(&folder)?;
-        match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(PinsError::Held),
-            Err(error) => Err(io::Error::from(error).into()),
-            Ok(()) => Ok(Self {
-                folder,
-                _locked: locked,
-            }),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            make_folder(&folder)?;
+            let locked = File::open(&folder)?;
+            match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(PAUSE),
+                Err(Errno::WOULDBLOCK) => return Err(PinsError::Held),
+                Err(error) => return Err(io::Error::from(error).into()),
+                // The one before may have removed it just now.
+                Ok(()) if folder.exists() => {
+                    return Ok(Self {
+                        folder,
+                        _locked: locked,
+                    });
+                }
+                Ok(()) => {}
+            }
         }
     }
 

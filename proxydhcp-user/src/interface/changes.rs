@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 /// An interface that is made, named, given its address and brought up changes several times at
 /// once: that is one change here.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What netlink tells of the interfaces of this network namespace.
 pub struct Changes {

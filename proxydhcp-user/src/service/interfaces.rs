@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::{Service, State};
 use crate::interface::{self, Interface};
-use crate::pins::{Pins, Remainder};
+use crate::pins::{self, Pins, Remainder};
 use crate::program::KernelTables;
 use crate::served::{self, Path, Served, Xdp};
 use crate::status::Unserved;
@@ -144,12 +144,25 @@ impl Service {
             .iter()
             .position(|remainder| remainder.is_on(interface))
             .map(|at| before.swap_remove(at));
+        let folder = before.as_ref().map(|before| before.folder().to_owned());
+        let served = Served::start(interface, self.xdp(state, interface, before)?, &self.tables)?;
+        if let Some(folder) = folder.filter(|_| !served.has_program()) {
+            // Else it would go on answering by tables that nobody renews.
+            pins::remove(&folder)?;
+            info!("{}: what a killed daemon left: removed", interface.name);
+        }
+        Ok(served)
+    }
+
+    /// What it takes to serve an interface by XDP, if it is to be so and can be.
+    fn xdp<'s>(
+        &self,
+        state: &'s mut State,
+        interface: &Interface,
+        before: Option<Remainder>,
+    ) -> Result<Option<Xdp<'s>>> {
         let Path::Xdp(wish) = self.settings.path else {
-            let served = Served::start(interface, None, &self.tables)?;
-            if let Some(before) = before {
-                remove(before, std::slice::from_ref(interface));
-            }
-            return Ok(served);
+            return Ok(None);
         };
         if state.kernel_tables.is_none() {
             match KernelTables::new(&self.tables.load()) {
@@ -158,13 +171,12 @@ impl Service {
                 Err(error) => return Err(error),
             }
         }
-        let xdp = state.kernel_tables.as_ref().map(|tables| Xdp {
+        Ok(state.kernel_tables.as_ref().map(|tables| Xdp {
             wish,
             tables,
             pins: state.pins.as_ref(),
             before,
-        });
-        Served::start(interface, xdp, &self.tables)
+        }))
     }
 }
 
