@@ -22,7 +22,6 @@ use crate::program::{Duty, Mode};
 use crate::served::{self, Wish};
 use crate::service::{Service, Settings};
 use crate::strangers::Strangers;
-use crate::table::Sources;
 use crate::upkeep;
 use crate::watch::Watch;
 
@@ -169,13 +168,7 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
         Path::Raw => served::Path::Raw,
     };
     Settings {
-        sources: Sources {
-            config: args.config.clone(),
-            hosts: args.hosts.clone(),
-            tftp_root: args.tftp_root.clone(),
-            loaders: args.loaders.clone(),
-            suffixes: args.suffixes.clone(),
-        },
+        sources: args.names.sources(&args.config),
         policy: Policy {
             unknown: match args.unknown {
                 Unknown::Default => generation::Unknown::Default,
@@ -184,7 +177,7 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
             },
             next_server: args.next_server,
             reply_format: args.reply_format,
-            loaders: args.loaders.clone(),
+            loaders: args.config.root.loaders.clone(),
         },
         path,
         may_lack_config: manner.may_lack_config,

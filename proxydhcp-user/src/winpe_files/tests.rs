@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::loaders::Change;
+
+fn loaders() -> Loaders {
+    Loaders::default()
+}
 
 /// A TFTP root with one sound WinPE, `winboot/a`.
 struct Tree(TempDir);
@@ -51,7 +56,11 @@ impl Tree {
 
     /// The findings of `a`, a line each.
     fn findings(&self) -> Vec<String> {
-        let checked = check(self.root(), &folder(self.root(), "a").unwrap());
+        let checked = check(
+            self.root(),
+            &loaders(),
+            &folder(self.root(), &loaders(), "a").unwrap(),
+        );
         let line =
             |found: &Finding| format!("{}: {} | {}", found.file, found.problem, found.remedy);
         checked.findings.iter().map(line).collect()
@@ -96,15 +105,24 @@ fn hive(texts: &[String]) -> Vec<u8> {
 fn a_sound_winpe_has_no_finding() {
     let tree = Tree::new();
     assert_eq!(tree.findings(), [""; 0]);
-    let checked = check(tree.root(), &folder(tree.root(), "a").unwrap());
+    let checked = check(
+        tree.root(),
+        &loaders(),
+        &folder(tree.root(), &loaders(), "a").unwrap(),
+    );
     assert_eq!(checked.path, "winboot/a/");
     assert_eq!(checked.images[0].file, "winboot/a/Boot/WinPE_64.wim");
     // By its path, too.
     for name in ["winboot/a", &tree.path("winboot/a").display().to_string()] {
-        let folder = folder(tree.root(), name).unwrap();
-        assert!(check(tree.root(), &folder).findings.is_empty(), "{name}");
+        let folder = folder(tree.root(), &loaders(), name).unwrap();
+        assert!(
+            check(tree.root(), &loaders(), &folder).findings.is_empty(),
+            "{name}"
+        );
     }
-    let error = folder(tree.root(), "b").unwrap_err().to_string();
+    let error = folder(tree.root(), &loaders(), "b")
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("winboot/b") && error.ends_with("there are: a"),
         "{error}"
@@ -115,7 +133,7 @@ fn a_sound_winpe_has_no_finding() {
 fn the_default_winpe_comes_first_if_it_has_a_loader() {
     let tree = Tree::new();
     let names = || -> Vec<String> {
-        let folders = folders(tree.root()).unwrap();
+        let folders = folders(tree.root(), &loaders()).unwrap();
         folders.into_iter().map(|folder| folder.name).collect()
     };
     // As `activate` leaves it.
@@ -125,11 +143,13 @@ fn the_default_winpe_comes_first_if_it_has_a_loader() {
     assert_eq!(names(), ["a"]);
     tree.winpe("");
     assert_eq!(names(), ["Boot", "a"]);
-    let default = &folders(tree.root()).unwrap()[0];
-    assert!(check(tree.root(), default).findings.is_empty());
+    let default = &folders(tree.root(), &loaders()).unwrap()[0];
+    assert!(check(tree.root(), &loaders(), default).findings.is_empty());
     fs::rename(tree.path("Boot"), tree.path("boot")).unwrap();
     assert_eq!(names(), ["Boot", "a"]);
-    let error = folders(Path::new("/nowhere")).unwrap_err().to_string();
+    let error = folders(Path::new("/nowhere"), &loaders())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("--tftp-root"), "{error}");
 }
 
@@ -279,12 +299,42 @@ fn the_bcd_says_which_image_there_must_be() {
 }
 
 #[test]
+fn the_loaders_of_the_settings_are_looked_for() {
+    let tree = Tree::new();
+    let change = |architecture, path| Change::parse(architecture, path).unwrap();
+    let loaders = Loaders::with(&[
+        change("0", ""),
+        change("7", "efi/x64.efi"),
+        change("11", "efi/arm.efi"),
+    ]);
+    let loaders = loaders.unwrap();
+    tree.write("winboot/a/efi/arm.efi", &program(0x20b, 0xaa64, 10));
+    fs::remove_file(tree.path("winboot/a/Boot/pxeboot.0")).unwrap();
+    let checked = || {
+        let folder = folder(tree.root(), &loaders, "a").unwrap();
+        check(tree.root(), &loaders, &folder)
+    };
+    let missing = &checked().findings;
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert_eq!(missing[0].file, "winboot/a/efi/x64.efi");
+    tree.write("winboot/a/efi/x64.efi", &program(0x20b, 0x8664, 10));
+    assert_eq!(checked().findings, []);
+    tree.write("efi/arm.efi", b"x");
+    assert_eq!(folders(tree.root(), &loaders).unwrap()[0].name, "Boot");
+
+    // A longer loader leaves less room for the path.
+    let long = Loaders::with(&[change("7", &"x".repeat(118))]).unwrap();
+    let folder = folder(tree.root(), &long, "a").unwrap();
+    assert!(folder.winpe.is_err());
+}
+
+#[test]
 fn a_folder_that_no_record_can_name_is_told() {
     let tree = Tree::new();
     let name = "x".repeat(120);
     fs::create_dir(tree.path("winboot").join(&name)).unwrap();
-    let folders = folders(tree.root()).unwrap();
-    let checked = check(tree.root(), &folders[1]);
+    let folders = folders(tree.root(), &loaders()).unwrap();
+    let checked = check(tree.root(), &loaders(), &folders[1]);
     assert!(
         checked.findings[0].problem.contains("a reply holds 127"),
         "{checked:?}"
@@ -293,6 +343,7 @@ fn a_folder_that_no_record_can_name_is_told() {
 
 mod activating {
     use super::*;
+    use crate::cli::{ConfigArgs, RootArgs};
     use crate::winpe_files::activate::{plan, put};
 
     fn record(name: &str, path: &str) -> Vec<u8> {
@@ -312,9 +363,16 @@ mod activating {
     }
 
     fn activate(tree: &Tree, name: &str, nodes: &[&str]) -> Result<Vec<String>> {
-        let folder = folder(tree.root(), name)?;
+        let folder = folder(tree.root(), &loaders(), name)?;
         let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
-        let copies = plan(tree.root(), &folder, &nodes, &tree.path("proxydhcp.cfg"))?;
+        let config = ConfigArgs {
+            config: tree.path("proxydhcp.cfg"),
+            root: RootArgs {
+                tftp_root: tree.root().to_owned(),
+                loaders: loaders(),
+            },
+        };
+        let copies = plan(&folder, &nodes, &config)?;
         put(&copies)?;
         let below = |path: &Path| {
             path.strip_prefix(tree.root())
