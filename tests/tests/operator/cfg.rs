@@ -365,11 +365,13 @@ fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
     assert_eq!(import.code, Some(0), "{}", import.stderr);
     assert!(
         import
-            .stderr
-            .starts_with("the daemon has reloaded: generation 2:"),
+            .stdout
+            .ends_with("in service: generation 2, 2 addresses\n"),
         "{}",
-        import.stderr
+        import.stdout
     );
+    // It tells of all nodes, for the file is one.
+    assert!(import.stderr.contains(" default"), "{}", import.stderr);
     site.ask(&RequestFrame::edk2(STRANGER, 7), "winboot/new/", 7)?;
     site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/c/", 7)?;
 

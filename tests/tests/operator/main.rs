@@ -4,6 +4,8 @@
 
 mod cfg;
 mod ended;
+mod pager;
 mod power_cut;
+mod ranges;
 mod traced;
 mod writers;
