@@ -114,7 +114,7 @@ fn winpe_activate_takes_noderanges() -> Result<()> {
     assert!(!files.path("tftp/Boot").exists());
 
     // The loaders of the settings decide how long a path may be.
-    let long = "x".repeat(115);
+    let long = "x".repeat(120);
     files.write_settings(&format!("[loaders]\n7 = \"{long}\"\n"))?;
     let activated = activate("n1", &[])?;
     assert!(
