@@ -7,5 +7,6 @@ mod ended;
 mod pager;
 mod power_cut;
 mod ranges;
+mod told;
 mod traced;
 mod writers;
