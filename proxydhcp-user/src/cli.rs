@@ -10,7 +10,6 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::control::DEFAULT_SOCKET;
 use crate::dhcp_conf::DhcpConfArgs;
 use crate::generation::ReplyFormat;
-use crate::loaders::Loaders;
 use crate::lookup::LookupArgs;
 use crate::node::NodeArgs;
 use crate::probe::ProbeArgs;
@@ -19,8 +18,11 @@ use crate::shell::{CompletionsArgs, ManArgs};
 use crate::winpe_files::command::WinPeCommand;
 
 mod cfg;
+mod files;
 
-pub use cfg::{CfgCommand, CheckArgs, ConfigArgs, DumpArgs, Format, ImportArgs, RepairArgs};
+pub use cfg::{CfgCommand, CheckArgs, DumpArgs, Format, ImportArgs, RepairArgs};
+pub use files::{ConfigArgs, GroupsArgs, NamesArgs, RootArgs};
+pub(crate) use files::{range, suffix};
 
 /// The file that xCAT's nodeset writes.
 pub(crate) const CONFIG: &str = "/var/lib/xcat/proxydhcp.cfg";
@@ -108,7 +110,7 @@ Examples:
 Examples:
   proxydhcp winpe list
   proxydhcp winpe check winpe-a
-  proxydhcp winpe activate winpe-a node1,node2"
+  proxydhcp winpe activate winpe-a n[01-36]"
     )]
     Winpe(WinPeCommand),
     /// Print what makes a shell complete the command line.
@@ -142,7 +144,7 @@ Examples:
 Examples:
   proxydhcp dhcp-conf isc > /etc/dhcp/proxydhcp.conf
   proxydhcp dhcp-conf kea > /etc/kea/proxydhcp.json
-  proxydhcp dhcp-conf dnsmasq node1,node2 --mac nodes.txt > /etc/dnsmasq.d/proxydhcp.conf
+  proxydhcp dhcp-conf dnsmasq n[01-36],-@login --mac nodes.txt > /etc/dnsmasq.d/proxydhcp.conf
 
 How the file is used is told at its head.")]
     DhcpConf(DhcpConfArgs),
@@ -176,10 +178,11 @@ impl Cli {
             .fold(file, |file, (key, value)| file.or(key, value));
         let mut cli = Self::from(&file.under(Self::command()).get_matches_from(args));
         match &mut cli.command {
-            Command::Serve(serve) => serve.loaders = file.loaders,
+            Command::Serve(serve) => serve.config.root.loaders = file.loaders,
             Command::Lookup(lookup) => lookup.loaders = file.loaders,
-            Command::Cfg(command) => command.config_mut().loaders = file.loaders,
-            Command::Node(node) => node.files_mut().loaders = file.loaders,
+            Command::Cfg(command) => command.root_mut().loaders = file.loaders,
+            Command::Node(node) => node.root_mut().loaders = file.loaders,
+            Command::Winpe(command) => command.root_mut().loaders = file.loaders,
             Command::DhcpConf(args) => args.loaders = file.loaders,
             _ => {}
         }
@@ -223,11 +226,8 @@ impl Command {
             Self::Node(args) => &args.control().settings,
             Self::Cfg(command) => command.settings(),
             Self::DhcpConf(args) => &args.settings,
-            Self::Detach
-            | Self::Probe(_)
-            | Self::Winpe(_)
-            | Self::Completions(_)
-            | Self::Man(_) => return None,
+            Self::Winpe(command) => command.settings(),
+            Self::Detach | Self::Probe(_) | Self::Completions(_) | Self::Man(_) => return None,
         };
         settings.file.as_deref()
     }
@@ -240,23 +240,12 @@ pub struct ServeArgs {
     /// IPv4 address]
     #[arg(short, long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
-    /// The file that says which node boots which WinPE
-    #[arg(long, value_name = "FILE", default_value = CONFIG)]
-    pub config: PathBuf,
-    /// The file that says which address is which node; names missing there go to the resolver
-    #[arg(long, value_name = "FILE", default_value = HOSTS)]
-    pub hosts: PathBuf,
-    /// A suffix of the names of a node's other interfaces, such as -ib0; may be repeated
-    ///
-    /// The addresses of node1-ib0 in the hosts file are then addresses of node1, unless node1-ib0
-    /// has a record of its own. Write it with an equals sign: --suffix=-ib0
-    #[arg(
-        long = "suffix",
-        value_name = "SUFFIX",
-        allow_hyphen_values = true,
-        value_parser = suffix
-    )]
-    pub suffixes: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: NamesArgs,
     /// Reload when the config or the hosts file has changed
     #[arg(long)]
     pub watch: bool,
@@ -281,24 +270,9 @@ pub struct ServeArgs {
     /// How replies are laid out
     #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
     pub reply_format: ReplyFormat,
-    /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
-    #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
-    pub tftp_root: PathBuf,
-    /// Which loader is for which architecture: a table of the settings file, and no flag.
-    #[arg(skip)]
-    pub loaders: Loaders,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
-}
-
-/// A suffix that the first part of a host name can have; an option that follows is none.
-pub(crate) fn suffix(text: &str) -> Result<String, String> {
-    let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
-    if text.is_empty() || text.starts_with("--") || !text.chars().all(is_part) {
-        return Err("name what follows the node's own name, such as --suffix=-ib0".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 /// Arguments of `reload`.

@@ -15,8 +15,9 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::cli::SettingsArgs;
+use crate::cli::{CONFIG, GroupsArgs, SettingsArgs, range};
 use crate::loaders::Loaders;
+use crate::nodes::Nodes;
 use mac::Node;
 
 mod dnsmasq;
@@ -30,7 +31,9 @@ pub struct DhcpConfArgs {
     /// The DHCP server that the configuration is for
     #[arg(value_enum)]
     pub dhcp_server: DhcpServer,
-    /// These nodes only, separated by commas [default: all clients with a boot loader]
+    /// These nodes only, such as n[01-36],-n05 (see `proxydhcp node --help`) [default: all clients
+    /// with a boot loader]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
     pub range: Option<String>,
     /// Where the nodes' hardware addresses are: lines such as "node1 52:54:00:12:34:56", or the
     /// other way round
@@ -47,6 +50,12 @@ pub struct DhcpConfArgs {
     /// says.
     #[arg(long, value_name = "IP")]
     pub server: Option<Ipv4Addr>,
+    /// The file that has the nodes that /REGEX of a RANGE means; it may be missing
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub groups: GroupsArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub settings: SettingsArgs,
@@ -93,7 +102,7 @@ pub fn configuration(args: &DhcpConfArgs) -> Result<String> {
         "no architecture has a loader, so no client can be handed off; see [loaders] in the settings"
     );
     let nodes = args.range.as_deref().map(|range| {
-        let names = names(range)?;
+        let names = Nodes::read_or_none(&args.config)?.some_of_range(range, &args.groups)?;
         mac::find(&args.mac, &names)
     });
     let hand_off = HandOff {
@@ -106,21 +115,6 @@ pub fn configuration(args: &DhcpConfArgs) -> Result<String> {
         DhcpServer::Kea => kea::text(&hand_off),
         DhcpServer::Dnsmasq => dnsmasq::text(&hand_off),
     })
-}
-
-/// The names of a list with commas, each once.
-fn names(range: &str) -> Result<Vec<String>> {
-    let mut names: Vec<String> = Vec::new();
-    for name in range.split(',').map(str::trim) {
-        ensure!(
-            !name.is_empty(),
-            "{range:?} has an empty name; write node names with commas between them"
-        );
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod memory;
 pub mod names;
 pub mod node;
 pub mod noderange;
+mod nodes;
 pub mod output;
 pub mod pid_file;
 pub mod pins;

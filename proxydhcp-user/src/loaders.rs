@@ -134,6 +134,14 @@ impl Loaders {
         longest.map_or("", String::as_str)
     }
 
+    /// The different paths, each with the lowest architecture that has it.
+    pub fn each(&self) -> impl Iterator<Item = (usize, &str)> {
+        (0_u8..).zip(&self.paths).filter_map(|(index, path)| {
+            let architecture = self.indexes.iter().position(|at| *at == Some(index))?;
+            Some((architecture, path.as_str()))
+        })
+    }
+
     /// For each architecture, by its number, the index of its path in [`Self::paths`].
     pub fn indexes(&self) -> &[Option<u8>; ARCHITECTURES] {
         &self.indexes

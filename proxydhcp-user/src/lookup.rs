@@ -15,13 +15,13 @@ use tokio::task::spawn_blocking;
 use crate::arch::Architecture;
 use crate::cli::{ControlArgs, HOSTS, TFTP_ROOT, Unknown, suffix};
 use crate::control::{Reply, Request, ask};
-use crate::generation::{self, Generation, Policy};
+use crate::generation::{self, Generation, Policy, ReplyFormat};
 use crate::loaders::Loaders;
 use crate::names::Names;
 use crate::output::print;
 use crate::strangers::{LookedUp, Strangers};
 use crate::table::{Files, Sources, Table};
-use crate::{interface, resolve, upkeep};
+use crate::{hosts, interface, resolve, upkeep};
 
 mod explain;
 mod simulate;
@@ -68,6 +68,12 @@ pub struct LookupArgs {
     /// With --config: what clients get whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore, requires = "offline")]
     pub unknown: Unknown,
+    /// With --config: the TFTP server that clients are sent to
+    #[arg(long, value_name = "IP", requires = "offline")]
+    pub next_server: Option<Ipv4Addr>,
+    /// With --config: how replies are laid out
+    #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe, requires = "offline")]
+    pub reply_format: ReplyFormat,
     /// With --config: which loader is for which architecture, of the settings file
     #[arg(skip)]
     pub loaders: Loaders,
@@ -179,8 +185,9 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
             Unknown::Default => generation::Unknown::Default,
             Unknown::Lookup => generation::Unknown::Lookup(Arc::new(Strangers::new().0)),
         },
+        next_server: args.next_server,
+        reply_format: args.reply_format,
         loaders: args.loaders.clone(),
-        ..Policy::default()
     };
     let files = sources.clone();
     let files = Arc::new(spawn_blocking(move || Files::read(&files)).await??);
@@ -196,6 +203,7 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
     let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
     let (client, arch) = (args.client.clone(), args.arch);
     let looked = spawn_blocking(move || {
+        let hosts = hosts::read(&sources.hosts);
         explain(&Question {
             asked: &client,
             arch,
@@ -205,6 +213,7 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
             generation: &generation,
             policy: &policy,
             sources: &sources,
+            hosts: &hosts,
             local: &local,
             rejected: None,
         })

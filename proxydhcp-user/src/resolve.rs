@@ -22,6 +22,10 @@ use tokio::time::timeout;
 
 use crate::hosts::is_client;
 
+mod forms;
+
+use forms::{forms, search_list};
+
 /// How many names are asked for at a time, those that take long included.
 const LOOKUPS: usize = 256;
 
@@ -53,11 +57,14 @@ pub type Addresses = Lookup<Vec<Ipv4Addr>>;
 
 /// Asks for the IPv4 addresses of the names, many at a time. Answers come in any order.
 pub fn addresses(names: Vec<String>) -> impl Stream<Item = (String, Addresses)> {
+    let domains = Arc::new(search_list());
     stream::iter(names)
-        .map(|name| async {
-            let asked = name.clone();
-            let answer = NAMES.ask(move || addresses_of(&asked)).await;
-            (name, answer)
+        .map(move |name| {
+            let (asked, domains) = (name.clone(), Arc::clone(&domains));
+            async move {
+                let answer = NAMES.ask(move || addresses_of(&asked, &domains)).await;
+                (name, answer)
+            }
         })
         .buffer_unordered(LOOKUPS)
 }
@@ -112,7 +119,20 @@ impl Lanes {
     }
 }
 
-fn addresses_of(name: &str) -> Addresses {
+/// The addresses of a name. That there is none is believed only if there is none of each form of it
+/// that the C library tries: it tells what it heard last, which may be that there is no such name
+/// though it got no answer for the form that is there.
+fn addresses_of(name: &str, domains: &[String]) -> Addresses {
+    let denies = |answer: &Addresses| *answer == Lookup::Unknown;
+    let answer = ask(name);
+    if !denies(&answer) {
+        return answer;
+    }
+    let mut answers = forms(name, domains).map(|form| ask(&form));
+    answers.find(|answer| !denies(answer)).unwrap_or(answer)
+}
+
+fn ask(name: &str) -> Addresses {
     let hints = AddrInfoHints {
         address: libc::AF_INET,
         // One kind of socket, for the system gives each address once for every kind.

@@ -20,7 +20,6 @@ use crate::program::{Duty, Mode};
 use crate::served::{self, Wish};
 use crate::service::{Service, Settings};
 use crate::strangers::Strangers;
-use crate::table::Sources;
 use crate::upkeep;
 use crate::watch::Watch;
 
@@ -187,13 +186,7 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
         Path::Raw => served::Path::Raw,
     };
     Settings {
-        sources: Sources {
-            config: args.config.clone(),
-            hosts: args.hosts.clone(),
-            tftp_root: args.tftp_root.clone(),
-            loaders: args.loaders.clone(),
-            suffixes: args.suffixes.clone(),
-        },
+        sources: args.names.sources(&args.config),
         policy: Policy {
             unknown: match args.unknown {
                 Unknown::Default => generation::Unknown::Default,
@@ -202,7 +195,7 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
             },
             next_server: args.next_server,
             reply_format: args.reply_format,
-            loaders: args.loaders.clone(),
+            loaders: args.config.root.loaders.clone(),
         },
         interfaces: args.interfaces.clone(),
         path,

@@ -14,6 +14,7 @@ use tracing::error;
 use crate::announce::announce;
 use crate::arch::Architecture;
 use crate::generation::{Generation, Policy, Unknown};
+use crate::hosts;
 use crate::interface::{self, Interface};
 use crate::lookup::{Looked, Question, explain};
 use crate::memory;
@@ -174,10 +175,12 @@ impl Service {
         }
     }
 
-    /// What a client gets, and why, by the tables in service. This may read the hosts file.
+    /// What a client gets, and why, by the tables in service. This reads the hosts file.
     pub fn look_up(&self, client: &str, arch: Architecture) -> Vec<Looked> {
         let generation = self.tables.load_full();
         task::block_in_place(|| {
+            // It may be long, or on a slow disk: the service does not wait for it.
+            let hosts = hosts::read(&self.settings.sources.hosts);
             let state = self.lock();
             explain(&Question {
                 asked: client,
@@ -188,6 +191,7 @@ impl Service {
                 generation: &generation,
                 policy: &self.settings.policy,
                 sources: &self.settings.sources,
+                hosts: &hosts,
                 local: &state.local,
                 rejected: state.rejected.as_deref(),
             })

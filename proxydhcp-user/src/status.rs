@@ -307,7 +307,14 @@ impl fmt::Display for Reloaded {
                 writeln!(f, "{}", and_more(more))?;
             }
         }
-        write_problems(f, &self.refused, &self.names, &self.warnings)
+        write!(f, "{}", self.problems())
+    }
+}
+
+impl Reloaded {
+    /// What is wrong with the files that are in service, a line each; nothing if all is well.
+    pub fn problems(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| write_problems(f, &self.refused, &self.names, &self.warnings))
     }
 }
 

@@ -19,7 +19,7 @@ mod trace;
 
 pub use changes::{Change, Changes, changes, news};
 pub use files::{Files, LoadError, Sources};
-pub use trace::{Source, Traced};
+pub use trace::{NotServed, Source, Traced};
 
 use join::Claim;
 pub(crate) use join::mentioned;

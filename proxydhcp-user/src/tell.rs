@@ -1,5 +1,6 @@
 //! Telling the daemon that its files have changed.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{Write, stderr};
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::control::{NoDaemon, Reply, Request, ask};
+use crate::output::print;
 use crate::status::Reloaded;
 
 /// Has the daemon read its files again.
@@ -22,41 +24,71 @@ pub fn reload(socket: &Path, allow_empty: bool) -> Result<Reloaded> {
     }
 }
 
-/// Has a running daemon take up `config`, which a command has just written, and tells on stderr what
-/// came of it. It is no error that none runs, or that the one that runs serves another file: stderr
-/// tells.
+/// Whose problems are told of.
+#[derive(Clone, Copy, Debug)]
+pub enum Of<'a> {
+    /// All nodes'.
+    All,
+    /// Those of the nodes of these names.
+    These(&'a [String]),
+}
+
+/// Has a running daemon take up `config`, which a command has just written, and tells what came of
+/// it: on stdout what is in service now, on stderr what is wrong with it, or that no daemon runs, or
+/// that the one that runs serves another file. None of these is an error.
 ///
 /// # Errors
 ///
 /// The daemon rejects its files, or cannot be asked. The file stays as it was written.
-pub fn tell(socket: &Path, config: &Path, allow_empty: bool) -> Result<()> {
-    let told = || -> Result<String> {
-        if let Some(other) = serves_another(socket, config)? {
-            return Ok(format!("the daemon was not told: it serves {other}"));
+pub fn tell(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_>) -> Result<()> {
+    match take_up(socket, config, allow_empty) {
+        Ok(None) => {}
+        Ok(Some(reloaded)) => {
+            note(&problems(&reloaded, of));
+            print(&format!(
+                "in service: generation {}, {} addresses",
+                reloaded.generation, reloaded.nodes
+            ));
         }
-        let reloaded = reload(socket, allow_empty)?;
-        Ok(format!("the daemon has reloaded: {reloaded}"))
-    };
-    let message = match told() {
-        Err(error) => match error.downcast::<NoDaemon>() {
-            Ok(NoDaemon(socket)) => format!(
-                "no daemon listens on {}; the next to start reads the file",
-                socket.display()
-            ),
-            Err(error) => {
-                return Err(error).with_context(|| {
-                    format!(
-                        "{} is written, but the daemon has not taken it up",
-                        config.display()
-                    )
-                });
-            }
-        },
-        told => told?,
-    };
-    // Nobody may be reading.
-    let _ = writeln!(stderr(), "{}", message.trim_end());
+        Err(error) if error.is::<NoDaemon>() => note(&format!(
+            "no daemon listens on {}; the next to start reads the file",
+            socket.display()
+        )),
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!(
+                    "{} is written, but the daemon has not taken it up",
+                    config.display()
+                )
+            });
+        }
+    }
     Ok(())
+}
+
+/// What the daemon has reloaded, if `config` is its file.
+fn take_up(socket: &Path, config: &Path, allow_empty: bool) -> Result<Option<Reloaded>> {
+    if let Some(other) = serves_another(socket, config)? {
+        note(&format!("the daemon was not told: it serves {other}"));
+        return Ok(None);
+    }
+    reload(socket, allow_empty).map(Some)
+}
+
+fn problems(reloaded: &Reloaded, of: Of<'_>) -> String {
+    let Of::These(names) = of else {
+        return reloaded.problems().to_string();
+    };
+    let names: HashSet<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let of_these = |name: &str| names.contains(&name.to_ascii_lowercase());
+    reloaded.names.clone().only(of_these).to_string()
+}
+
+/// Nobody may be reading.
+fn note(text: &str) {
+    if !text.is_empty() {
+        let _ = writeln!(stderr(), "{}", text.trim_end());
+    }
 }
 
 /// The file that the daemon serves, if it surely is another than `config`.

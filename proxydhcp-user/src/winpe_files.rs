@@ -21,10 +21,6 @@ mod place;
 use content::Kind;
 use place::Root;
 
-/// The loader of BIOS clients, as genimage makes it.
-const BIOS_LOADER: &str = "Boot/pxeboot.0";
-/// The loader of UEFI clients, as genimage makes it.
-const UEFI_LOADER: &str = "Boot/bootmgfw.efi";
 /// The folder of the WinPEs that have a name.
 const FOLDER: &str = "winboot";
 /// What the default WinPE is called: its folder.
@@ -74,19 +70,23 @@ pub struct Image {
     pub size: u64,
 }
 
-/// All WinPEs: the default one first, if it has a loader, then the others by name.
+/// All WinPEs: the default one first, if it has one of the loaders, then the others by name.
 ///
 /// # Errors
 ///
 /// The TFTP root or its `winboot/` cannot be read.
-pub fn folders(root: &Path) -> Result<Vec<Folder>> {
+pub fn folders(root: &Path, loaders: &Loaders) -> Result<Vec<Folder>> {
     let shown = root.display();
     if !root.is_dir() {
         bail!("there is no folder {shown}; name what the TFTP server serves by --tftp-root");
     }
     let mut folders = Vec::new();
     let default = Root(root);
-    if default.has_any_case(BIOS_LOADER) || default.has_any_case(UEFI_LOADER) {
+    if loaders
+        .paths()
+        .iter()
+        .any(|path| default.has_any_case(path))
+    {
         folders.push(Folder {
             name: DEFAULT.to_owned(),
             winpe: Ok(WinPe::default()),
@@ -109,7 +109,7 @@ pub fn folders(root: &Path) -> Result<Vec<Folder>> {
         }
     }
     names.sort_unstable();
-    folders.extend(names.into_iter().map(|name| named(root, name)));
+    folders.extend(names.into_iter().map(|name| named(root, loaders, name)));
     Ok(folders)
 }
 
@@ -118,25 +118,26 @@ pub fn folders(root: &Path) -> Result<Vec<Folder>> {
 /// # Errors
 ///
 /// There is no such folder.
-pub fn folder(root: &Path, name: &str) -> Result<Folder> {
+pub fn folder(root: &Path, loaders: &Loaders, name: &str) -> Result<Folder> {
     let folder = if name == DEFAULT {
         Folder {
             name: name.to_owned(),
             winpe: Ok(WinPe::default()),
         }
     } else if name.contains('/') {
-        let winpe = WinPe::parse(name.as_bytes(), root, &Loaders::default())?;
+        let winpe = WinPe::parse(name.as_bytes(), root, loaders)?;
         Folder {
             name: name.to_owned(),
             winpe: Ok(winpe),
         }
     } else {
-        named(root, name.to_owned())
+        named(root, loaders, name.to_owned())
     };
     if let Ok(winpe) = &folder.winpe
         && !root.join(winpe.path()).is_dir()
     {
-        let known: Vec<_> = folders(root)?.into_iter().map(|known| known.name).collect();
+        let known = folders(root, loaders)?.into_iter();
+        let known: Vec<_> = known.map(|known| known.name).collect();
         bail!(
             "there is no folder {}; there are: {}",
             root.join(winpe.path()).display(),
@@ -150,20 +151,16 @@ pub fn folder(root: &Path, name: &str) -> Result<Folder> {
     Ok(folder)
 }
 
-fn named(root: &Path, name: String) -> Folder {
-    let winpe = WinPe::parse(
-        format!("{FOLDER}/{name}").as_bytes(),
-        root,
-        &Loaders::default(),
-    );
+fn named(root: &Path, loaders: &Loaders, name: String) -> Folder {
+    let winpe = WinPe::parse(format!("{FOLDER}/{name}").as_bytes(), root, loaders);
     Folder {
         name,
         winpe: winpe.map_err(|error| error.to_string()),
     }
 }
 
-/// Checks the files of a WinPE.
-pub fn check(root: &Path, folder: &Folder) -> Checked {
+/// Checks the files of a WinPE, these loaders among them.
+pub fn check(root: &Path, loaders: &Loaders, folder: &Folder) -> Checked {
     let mut checked = Checked {
         name: folder.name.clone(),
         path: format!("{FOLDER}/{}/", folder.name),
@@ -184,11 +181,9 @@ pub fn check(root: &Path, folder: &Folder) -> Checked {
     winpe.path().clone_into(&mut checked.path);
     let root = Root(root);
     let findings = &mut checked.findings;
-    for (file, kind) in [
-        (winpe.loader(BIOS_LOADER), Kind::BootProgram),
-        (winpe.loader(UEFI_LOADER), Kind::EfiApplication),
-    ] {
-        check_file(root, &file, kind, findings);
+    for (architecture, path) in loaders.each() {
+        let kind = Kind::loader_of(architecture);
+        check_file(root, &winpe.loader(path), kind, findings);
     }
     check_bootmgr(root, winpe, findings);
     let bcd = check_file(root, &winpe.bcd(), Kind::Registry, findings);

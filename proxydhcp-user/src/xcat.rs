@@ -115,8 +115,8 @@ mod tests {
         assert_eq!(args.unknown, Unknown::Default);
         assert_eq!(args.path, Datapath::Auto);
         assert!(args.interfaces.is_empty());
-        assert_eq!(args.config, Path::new("/var/lib/xcat/proxydhcp.cfg"));
-        assert_eq!(args.hosts, Path::new("/etc/hosts"));
-        assert_eq!(args.tftp_root, Path::new("/tftpboot"));
+        assert_eq!(args.config.config, Path::new("/var/lib/xcat/proxydhcp.cfg"));
+        assert_eq!(args.names.hosts, Path::new("/etc/hosts"));
+        assert_eq!(args.config.root.tftp_root, Path::new("/tftpboot"));
     }
 }

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::loaders::Loaders;
-
-use super::{CONFIG, ControlArgs, HOSTS, SettingsArgs, TFTP_ROOT, suffix};
+use super::{ConfigArgs, ControlArgs, NamesArgs, RootArgs, SettingsArgs};
 
 /// The commands on `proxydhcp.cfg`.
 #[derive(Debug, Subcommand)]
@@ -49,13 +47,14 @@ Examples:
 }
 
 impl CfgCommand {
-    pub(super) fn config_mut(&mut self) -> &mut ConfigArgs {
-        match self {
+    pub(super) fn root_mut(&mut self) -> &mut RootArgs {
+        let config = match self {
             Self::Check(args) => &mut args.config,
             Self::Dump(args) => &mut args.config,
             Self::Import(args) => &mut args.config,
             Self::Repair(args) => &mut args.config,
-        }
+        };
+        &mut config.root
     }
 
     pub(super) fn settings(&self) -> &SettingsArgs {
@@ -68,38 +67,15 @@ impl CfgCommand {
     }
 }
 
-/// Which file, and by which TFTP root its paths are judged.
-#[derive(Clone, Debug, Args)]
-pub struct ConfigArgs {
-    /// The file that says which node boots which WinPE
-    #[arg(long, value_name = "FILE", default_value = CONFIG)]
-    pub config: PathBuf,
-    /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
-    #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
-    pub tftp_root: PathBuf,
-    /// Which loader is for which architecture: the longest decides how long a path may be. A table
-    /// of the settings file, and no flag.
-    #[arg(skip)]
-    pub loaders: Loaders,
-}
-
 /// Arguments of `cfg check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub config: ConfigArgs,
-    /// The file that says which address is which node; names missing there go to the resolver
-    #[arg(long, value_name = "FILE", default_value = HOSTS)]
-    pub hosts: PathBuf,
-    /// A suffix of the names of a node's other interfaces, such as -ib0; may be repeated
-    #[arg(
-        long = "suffix",
-        value_name = "SUFFIX",
-        allow_hyphen_values = true,
-        value_parser = suffix
-    )]
-    pub suffixes: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: NamesArgs,
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,

@@ -19,7 +19,7 @@ use crate::names::Names;
 use crate::output::print;
 use crate::resolve;
 use crate::strangers::LookedUp;
-use crate::table::{Files, LoadError, Sources, Table};
+use crate::table::{Files, LoadError, Table};
 
 /// How long the resolver may take for all names together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -105,13 +105,7 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
 
 /// The findings in a file of whole records.
 fn records(bytes: &[u8], args: &CheckArgs) -> Result<Vec<Finding>> {
-    let sources = Sources {
-        config: args.config.config.clone(),
-        hosts: args.hosts.clone(),
-        tftp_root: args.config.tftp_root.clone(),
-        suffixes: args.suffixes.clone(),
-        loaders: args.config.loaders.clone(),
-    };
+    let sources = args.names.sources(&args.config);
     let files = match Files::with_config(bytes, &sources) {
         Ok(files) => Arc::new(files),
         Err(error @ LoadError::NotOneSound { .. }) => {
@@ -204,7 +198,11 @@ fn pieces(bytes: &[u8], args: &CheckArgs) -> Vec<Finding> {
         node: None,
         message,
     };
-    let salvage = salvage(bytes, &args.config.tftp_root, &args.config.loaders);
+    let salvage = salvage(
+        bytes,
+        &args.config.root.tftp_root,
+        &args.config.root.loaders,
+    );
     let size = format!(
         "{} bytes is not a multiple of the {RECORD}-byte record, and the daemon rejects the file; \
          `proxydhcp cfg repair` keeps {}",

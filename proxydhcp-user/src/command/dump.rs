@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::{count, note, read};
 use crate::cfg::edit::{RawRecord, raw_records};
 use crate::cfg::printable;
-use crate::cli::{ConfigArgs, DumpArgs};
-use crate::output::print;
+use crate::cli::{DumpArgs, RootArgs};
+use crate::output::{page, print};
 
 /// A record as JSON has it, in `cfg dump` and in `cfg import`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,14 +28,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn new(number: usize, record: &RawRecord, config: &ConfigArgs) -> Self {
+    fn new(number: usize, record: &RawRecord, root: &RootArgs) -> Self {
         let text = |bytes| str::from_utf8(bytes).map_or_else(|_| printable(bytes), str::to_owned);
         Self {
             record: Some(number),
             node: text(record.name()),
             winpepath: text(record.path()),
             refused: record
-                .check(&config.tftp_root, &config.loaders)
+                .check(&root.tftp_root, &root.loaders)
                 .err()
                 .map(|fault| fault.to_string()),
         }
@@ -55,7 +55,8 @@ pub fn dump(args: &DumpArgs) -> Result<ExitCode> {
         .unwrap_or(records);
     let numbered = (1..).zip(shown);
     if args.json {
-        let entries = numbered.map(|(number, record)| Entry::new(number, record, &args.config));
+        let entries =
+            numbered.map(|(number, record)| Entry::new(number, record, &args.config.root));
         print(&serde_json::to_string_pretty(&entries.collect::<Vec<_>>())?);
     } else {
         let mut table = Table::new();
@@ -72,7 +73,7 @@ pub fn dump(args: &DumpArgs) -> Result<ExitCode> {
         if let Some(column) = table.column_mut(0) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        print(&table.to_string());
+        page(&table.to_string());
     }
     let more = records.len() - shown.len();
     if more > 0 {

@@ -14,7 +14,7 @@ use crate::cfg::file::{self, FileError, LIMIT};
 use crate::cfg::{CfgError, printable};
 use crate::cli::{Format, ImportArgs};
 use crate::output::print;
-use crate::tell::tell;
+use crate::tell::{Of, tell};
 
 mod parse;
 
@@ -32,8 +32,8 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
     let (text, name) = read(&args.nodes)?;
     let format = format(args)?;
     let lines = match format {
-        Format::Csv => parse::csv(&text, &args.config),
-        Format::Json => parse::json(&text, &args.config)
+        Format::Csv => parse::csv(&text, &args.config.root),
+        Format::Json => parse::json(&text, &args.config.root)
             .with_context(|| format!("{name}: not what `proxydhcp cfg dump --json` prints"))?,
     };
     let records = sound(&lines, &name)?;
@@ -67,7 +67,7 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
     if args.dry_run {
         note("nothing was written");
     } else {
-        tell(&args.control.socket, config, false)?;
+        tell(&args.control.socket, config, false, Of::All)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use crate::cfg::salvage::{Salvage, salvage};
 use crate::cfg::{RECORD, printable};
 use crate::cli::RepairArgs;
 use crate::output::print;
-use crate::tell::tell;
+use crate::tell::{Of, tell};
 
 /// Keeps what is sound, and writes the rest aside.
 ///
@@ -26,7 +26,8 @@ pub fn repair(args: &RepairArgs) -> Result<ExitCode> {
         .then(|| Replacement::begin(config))
         .transpose()?;
     let bytes = read(config)?;
-    let salvage = salvage(&bytes, &args.config.tftp_root, &args.config.loaders);
+    let root = &args.config.root;
+    let salvage = salvage(&bytes, &root.tftp_root, &root.loaders);
     let shown = config.display();
     if salvage.rejected.is_empty() {
         print(&format!(
@@ -57,7 +58,7 @@ pub fn repair(args: &RepairArgs) -> Result<ExitCode> {
     let aside = replacement.set_aside(&end.to_string(), &rejected)?;
     print(&format!("the bytes not kept are in {}", aside.display()));
     replacement.replace(salvage.kept.as_bytes())?;
-    tell(&args.control.socket, config, false)?;
+    tell(&args.control.socket, config, false, Of::All)?;
     Ok(ExitCode::SUCCESS)
 }
 

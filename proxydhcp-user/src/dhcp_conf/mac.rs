@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cfg::file;
+use crate::status::{SHOWN, and_more};
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,12 +65,14 @@ pub(super) fn find(path: &Path, names: &[String]) -> Result<Vec<Node>> {
             })),
         }
     }
+    let first = missing.get(..SHOWN).unwrap_or(&missing);
     ensure!(
         missing.is_empty(),
-        "{} has no hardware address of {}; add lines such as \"{} 52:54:00:12:34:56\", \
+        "{} has no hardware address of {}{}; add lines such as \"{} 52:54:00:12:34:56\", \
          or name another file by --mac",
         path.display(),
-        missing.join(", "),
+        first.join(", "),
+        and_more(missing.len() - first.len()),
         missing.first().unwrap_or(&"node1"),
     );
     Ok(nodes)

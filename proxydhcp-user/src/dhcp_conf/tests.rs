@@ -139,8 +139,8 @@ fn what_is_wrong_is_told_with_its_remedy() {
             "a",
             "line 1: the name has a control character",
         ),
-        ("a 1:2:3:4:5:6", "a,,b", "\"a,,b\" has an empty name"),
-        ("a 1:2:3:4:5:6", "", "\"\" has an empty name"),
+        ("a 1:2:3:4:5:6", "a,,b", "a name is missing here"),
+        ("a 1:2:3:4:5:6", "", "a name is missing here"),
     ];
     for (macs, range, expected) in cases {
         let error = format!("{:#}", run_with(macs, &["isc", range]).unwrap_err());

@@ -8,11 +8,12 @@ use super::Looked;
 use super::simulate::simulate;
 use crate::arch::Architecture;
 use crate::cfg::RECORD;
+use crate::cfg::file::FileError;
 use crate::generation::{Generation, Policy, Unknown};
-use crate::hosts::{self, Hosts, is_client};
+use crate::hosts::{Hosts, is_client};
 use crate::names::Names;
 use crate::strangers::LookedUp;
-use crate::table::{Source, Sources, Table, Traced};
+use crate::table::{NotServed, Source, Sources, Table, Traced};
 
 /// Who is asked about, and the tables that tell.
 #[derive(Clone, Copy)]
@@ -25,13 +26,15 @@ pub(crate) struct Question<'a> {
     pub(crate) generation: &'a Generation,
     pub(crate) policy: &'a Policy,
     pub(crate) sources: &'a Sources,
+    /// The hosts file as it is now, if there is one.
+    pub(crate) hosts: &'a Result<Option<Vec<u8>>, FileError>,
     /// This host's own addresses.
     pub(crate) local: &'a [Ipv4Addr],
     /// Why the newest file is not in service, if it is not.
     pub(crate) rejected: Option<&'a str>,
 }
 
-/// Explains an address, or each address of a name. This reads the hosts file, and so blocks.
+/// Explains an address, or each address of a name.
 pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
     let mut first = Looked::default();
     if let Some(rejected) = question.rejected {
@@ -120,22 +123,25 @@ impl Question<'_> {
     fn record(&self, record: &Traced<'_>, looked: &mut Looked) {
         let offset = u64::from(record.number).saturating_sub(1) * RECORD as u64;
         looked.node = Some(record.name.to_owned());
-        if let (0, Err(reason)) = (record.number, record.winpe) {
-            let step = format!("{} has no record, and is refused: {reason}", record.name);
+        let (name, config) = (record.name, self.sources.config.display());
+        if record.number == 0 {
+            looked
+                .steps
+                .push(format!("{name} has no record in {config}."));
+        } else {
+            looked.record = Some(record.number);
+            looked.offset = Some(offset);
+            let number = record.number;
+            let step = format!("{name} is record {number} of {config}, at byte {offset}.");
             looked.steps.push(step);
-            return;
         }
-        looked.record = Some(record.number);
-        looked.offset = Some(offset);
-        looked.steps.push(format!(
-            "{} is record {} of {}, at byte {offset}.",
-            record.name,
-            record.number,
-            self.sources.config.display()
-        ));
         let root = self.sources.tftp_root.display();
         looked.steps.push(match record.winpe {
-            Err(reason) => format!("The record is refused: {reason}"),
+            Err(NotServed::Refused(reason)) => format!("The record is refused: {reason}"),
+            Err(NotServed::Disabled) => format!(
+                "Its supportproxydhcp is no, so it is ignored; `proxydhcp node set {name} \
+                 supportproxydhcp=yes` ends that."
+            ),
             Ok(winpe) if winpe.path().is_empty() => {
                 format!("Its path is empty: the default WinPE, in {root} itself.")
             }
@@ -177,12 +183,12 @@ impl Question<'_> {
     /// What the hosts file says of an address that it leads to no record from.
     fn hosts_line(&self, address: Ipv4Addr) -> String {
         let shown = self.sources.hosts.display();
-        let bytes = match hosts::read(&self.sources.hosts) {
+        let bytes = match self.hosts {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return format!("No record has {address}, and there is no {shown}."),
             Err(error) => return format!("No record has {address}: {error}"),
         };
-        let mut lines = Hosts::new(&bytes).filter(|host| host.address == address);
+        let mut lines = Hosts::new(bytes).filter(|host| host.address == address);
         let Some(line) = lines.next() else {
             return format!(
                 "No line of {shown} has {address}, nor has the system resolver it for a record's \

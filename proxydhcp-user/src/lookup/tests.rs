@@ -78,6 +78,7 @@ impl Site {
             generation: &generation,
             policy: &policy,
             sources: &sources,
+            hosts: &hosts::read(&sources.hosts),
             local: &[HOST],
             rejected: None,
         })

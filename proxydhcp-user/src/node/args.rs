@@ -1,11 +1,8 @@
 //! The command line of `proxydhcp node`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
-use crate::cli::{CONFIG, ControlArgs, HOSTS, TFTP_ROOT};
-use crate::loaders::Loaders;
+use crate::cli::{ConfigArgs, ControlArgs, GroupsArgs, NamesArgs, RootArgs, range};
 
 /// What follows the options in `proxydhcp node --help`.
 pub const HELP: &str = "\
@@ -117,17 +114,9 @@ pub struct ListArgs {
 /// Arguments of `node prune`.
 #[derive(Clone, Debug, Args)]
 pub struct PruneArgs {
-    /// A suffix of the names of a node's other interfaces, as `serve` has it; may be repeated
-    #[arg(
-        long = "suffix",
-        value_name = "SUFFIX",
-        allow_hyphen_values = true,
-        value_parser = crate::cli::suffix
-    )]
-    pub suffixes: Vec<String>,
-    /// The hosts file
-    #[arg(long, value_name = "FILE", default_value = HOSTS)]
-    pub hosts: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: NamesArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub change: ChangeArgs,
@@ -155,54 +144,45 @@ pub struct ChangeArgs {
 /// The files of all commands, as `serve` has them.
 #[derive(Clone, Debug, Args)]
 pub struct FileArgs {
-    /// The file that says which node boots which WinPE
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = CONFIG
-    )]
-    pub config: PathBuf,
-    /// The groups [default: /etc/proxydhcp.groups, if there is one]
-    #[arg(long, value_name = "FILE")]
-    pub groups: Option<PathBuf>,
-    /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
-    #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
-    pub tftp_root: PathBuf,
-    /// The loaders, which only the settings file names.
-    #[arg(skip)]
-    pub loaders: Loaders,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub groups: GroupsArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
 }
 
-impl NodeArgs {
-    /// Where the daemon is reached.
-    pub fn control(&self) -> &ControlArgs {
-        let files = match &self.command {
-            NodeCommand::Set(args) => &args.change.files,
-            NodeCommand::Rm(args) => &args.change.files,
-            NodeCommand::List(args) => &args.files,
-            NodeCommand::Prune(args) => &args.change.files,
-        };
-        &files.control
+impl NodeCommand {
+    fn files(&self) -> &FileArgs {
+        match self {
+            Self::Set(args) => &args.change.files,
+            Self::Rm(args) => &args.change.files,
+            Self::List(args) => &args.files,
+            Self::Prune(args) => &args.change.files,
+        }
     }
 
-    /// The files, to be told of the settings.
-    pub(crate) fn files_mut(&mut self) -> &mut FileArgs {
-        match &mut self.command {
-            NodeCommand::Set(args) => &mut args.change.files,
-            NodeCommand::Rm(args) => &mut args.change.files,
-            NodeCommand::List(args) => &mut args.files,
-            NodeCommand::Prune(args) => &mut args.change.files,
+    fn files_mut(&mut self) -> &mut FileArgs {
+        match self {
+            Self::Set(args) => &mut args.change.files,
+            Self::Rm(args) => &mut args.change.files,
+            Self::List(args) => &mut args.files,
+            Self::Prune(args) => &mut args.change.files,
         }
     }
 }
 
-/// A noderange may begin with a hyphen; what begins with two is an option with a slip in it.
-fn range(text: &str) -> Result<String, String> {
-    if text.starts_with("--") {
-        return Err("there is no such option".to_owned());
+impl NodeArgs {
+    /// Where the daemon is reached.
+    pub fn control(&self) -> &ControlArgs {
+        &self.command.files().control
     }
-    Ok(text.to_owned())
+
+    /// What is to be told of the settings.
+    pub(crate) fn root_mut(&mut self) -> &mut RootArgs {
+        &mut self.command.files_mut().config.root
+    }
 }

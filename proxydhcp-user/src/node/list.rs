@@ -1,18 +1,19 @@
 //! `proxydhcp node list`.
 
 use std::collections::HashMap;
-use std::io::{self, BufWriter, Write, stdout};
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::args::{FileArgs, ListArgs};
-use super::plan::Nodes;
+use super::args::ListArgs;
 use super::report::Path;
-use super::{names, nodes};
 use crate::cfg::edit::RawRecord;
 use crate::cfg::{self, Refused, printable};
+use crate::cli::RootArgs;
+use crate::nodes::Nodes;
+use crate::output::{page, print};
 use crate::status::{SHOWN, and_more};
 
 /// A node, as it is listed.
@@ -27,24 +28,20 @@ struct Row {
 }
 
 pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
-    let nodes = nodes(&args.files.config)?;
+    let files = &args.files;
+    let nodes = Nodes::read(&files.config.config)?;
     let names = match &args.range {
-        Some(range) => Some(names(range, &args.files, &nodes)?),
+        Some(range) => Some(nodes.of_range(range, &files.groups)?),
         None => None,
     };
-    let (mut rows, absent) = rows(&nodes, names, &args.files);
+    let (mut rows, absent) = rows(&nodes, names, &files.config.root);
     let total = rows.len();
     rows.truncate(args.limit.unwrap_or(total));
-    let mut out = BufWriter::new(stdout().lock());
-    let written = if args.json {
-        serde_json::to_writer_pretty(&mut out, &rows)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(out))
+    if args.json {
+        print(&serde_json::to_string_pretty(&rows)?);
     } else {
-        print(&mut out, &rows)
-    };
-    // Whoever reads it may have read enough.
-    let _ = written.and_then(|()| out.flush());
+        page(&table(&rows));
+    }
     if rows.len() < total {
         eprintln!("proxydhcp: {} nodes more, of {total}", total - rows.len());
     }
@@ -58,8 +55,8 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
 }
 
 /// The nodes of these names, or all; and the names that there is nothing of.
-fn rows(nodes: &Nodes, names: Option<Vec<String>>, files: &FileArgs) -> (Vec<Row>, Vec<String>) {
-    let refused = refused(nodes, files);
+fn rows(nodes: &Nodes, names: Option<Vec<String>>, root: &RootArgs) -> (Vec<Row>, Vec<String>) {
+    let refused = refused(nodes, root);
     let row = |name: &str, record: Option<(usize, &RawRecord)>| Row {
         node: name.to_owned(),
         winpepath: record.map(|(_, record)| printable(record.path())),
@@ -100,19 +97,19 @@ fn rows(nodes: &Nodes, names: Option<Vec<String>>, files: &FileArgs) -> (Vec<Row
 }
 
 /// Why records cannot be served, by their positions.
-fn refused(nodes: &Nodes, files: &FileArgs) -> HashMap<usize, String> {
+fn refused(nodes: &Nodes, root: &RootArgs) -> HashMap<usize, String> {
     let bytes = nodes.bytes();
-    let parsed = cfg::parse(bytes, &files.tftp_root, &files.loaders);
+    let parsed = cfg::parse(bytes, &root.tftp_root, &root.loaders);
     let at = |refused: Refused| (refused.number as usize - 1, refused.reason);
     parsed.refused.into_iter().map(at).collect()
 }
 
-fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
+fn table(rows: &[Row]) -> String {
     const HEADS: [&str; 3] = ["NODE", "SUPPORTPROXYDHCP", "WINPEPATH"];
     let lengths = rows.iter().map(|row| row.node.chars().count());
     let width = lengths.max().unwrap_or_default().max(HEADS[0].len());
     let [node, support, path] = HEADS;
-    writeln!(out, "{node:width$}  {support}  {path}")?;
+    let mut table = format!("{node:width$}  {support}  {path}\n");
     for row in rows {
         let supported = if row.supportproxydhcp { "yes" } else { "no" };
         let path = match &row.winpepath {
@@ -124,7 +121,7 @@ fn print(out: &mut impl Write, rows: &[Row]) -> io::Result<()> {
             None => String::new(),
         };
         let node = &row.node;
-        writeln!(out, "{node:width$}  {supported:16}  {path}{refused}")?;
+        let _ = writeln!(table, "{node:width$}  {supported:16}  {path}{refused}");
     }
-    Ok(())
+    table
 }

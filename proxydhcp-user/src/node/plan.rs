@@ -1,58 +1,14 @@
 //! What `node set`, `rm` and `prune` make of the nodes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use anyhow::{Result, bail};
-use zerocopy::IntoBytes;
 
-use super::args::FileArgs;
 use super::report::{Path as Shown, Report};
-use crate::cfg::disabled::Disabled;
 use crate::cfg::edit::{RawRecord, put};
+use crate::cli::RootArgs;
+use crate::nodes::Nodes;
 use crate::winpe::WinPe;
-
-/// The records, and the disabled nodes.
-#[derive(Debug)]
-pub(super) struct Nodes {
-    pub(super) records: Vec<RawRecord>,
-    pub(super) disabled: Disabled,
-}
-
-impl Nodes {
-    /// The names of all nodes that are text, each once: of records in the file's order, then of
-    /// disabled nodes without one.
-    pub(super) fn names(&self) -> Vec<String> {
-        let mut seen = HashSet::new();
-        self.records
-            .iter()
-            .filter_map(|record| str::from_utf8(record.name()).ok())
-            .chain(self.disabled.names())
-            .filter(|name| !name.is_empty() && seen.insert(name.to_ascii_lowercase()))
-            .map(str::to_owned)
-            .collect()
-    }
-
-    /// For each name in lower case, its last record, which is the one that is served.
-    pub(super) fn by_name(&self) -> HashMap<String, RawRecord> {
-        let text = |record: &RawRecord| {
-            let name = str::from_utf8(record.name()).ok()?;
-            Some((name.to_ascii_lowercase(), *record))
-        };
-        self.records.iter().filter_map(text).collect()
-    }
-
-    /// The records as they lie in the file.
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.records.as_slice().as_bytes()
-    }
-
-    /// Whether every node is disabled, or there is none.
-    pub(super) fn has_none_to_serve(&self) -> bool {
-        self.records.iter().all(|record| {
-            str::from_utf8(record.name()).is_ok_and(|name| self.disabled.contains(name))
-        })
-    }
-}
 
 /// What `node set` sets.
 #[derive(Debug, Default)]
@@ -64,12 +20,12 @@ pub(super) struct Attributes {
 
 impl Attributes {
     /// Takes `winpepath=PATH` and `supportproxydhcp=yes|no`.
-    pub(super) fn parse(arguments: &[String], files: &FileArgs) -> Result<Self> {
+    pub(super) fn parse(arguments: &[String], root: &RootArgs) -> Result<Self> {
         let mut attributes = Self::default();
         for argument in arguments {
             let is_new = match argument.split_once('=') {
                 Some(("winpepath", path)) => {
-                    let winpe = WinPe::parse(path.as_bytes(), &files.tftp_root, &files.loaders)?;
+                    let winpe = WinPe::parse(path.as_bytes(), &root.tftp_root, &root.loaders)?;
                     attributes.winpe.replace(winpe).is_none()
                 }
                 Some(("supportproxydhcp", value)) => {
@@ -97,7 +53,7 @@ impl Attributes {
         &self,
         nodes: &mut Nodes,
         names: &[String],
-        files: &FileArgs,
+        root: &RootArgs,
     ) -> Result<Report> {
         let mut report = Report::default();
         let mut touched = HashSet::new();
@@ -107,7 +63,7 @@ impl Attributes {
             for name in names {
                 let before = records.get(&name.to_ascii_lowercase());
                 let is_same = before.is_some_and(|record| {
-                    WinPe::parse(record.path(), &files.tftp_root, &files.loaders).as_ref()
+                    WinPe::parse(record.path(), &root.tftp_root, &root.loaders).as_ref()
                         == Ok(winpe)
                 });
                 if is_same {
@@ -119,8 +75,8 @@ impl Attributes {
                 new.push(RawRecord::new(
                     spelled,
                     winpe.path(),
-                    &files.tftp_root,
-                    &files.loaders,
+                    &root.tftp_root,
+                    &root.loaders,
                 )?);
                 touched.insert(name.as_str());
                 match before {

@@ -211,11 +211,11 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_callers_defaults() {
     assert_eq!(args.unknown, cli::Unknown::Ignore);
     assert_eq!(args.control.socket, Path::new("/run/other.sock"));
     assert_eq!(args.interfaces, ["a", "b"]);
-    assert_eq!(args.hosts, Path::new("/file"));
+    assert_eq!(args.names.hosts, Path::new("/file"));
 
     let args = serve(file, &["--unknown", "default", "-i", "c"], &defaults);
     assert_eq!(args.unknown, cli::Unknown::Default);
-    assert_eq!(args.hosts, Path::new("/file"));
+    assert_eq!(args.names.hosts, Path::new("/file"));
     // A list takes the place of the other.
     assert_eq!(args.interfaces, ["c"]);
     assert_eq!(serve("interface = []", &[], &[]).interfaces, [""; 0]);
@@ -225,10 +225,10 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_callers_defaults() {
 fn loaders_are_for_the_file_alone() {
     let args = serve("[loaders]\n11 = \"Boot/bootaa64.efi\"\n0 = \"\"", &[], &[]);
     assert_eq!(
-        args.loaders.paths(),
+        args.config.root.loaders.paths(),
         ["Boot/bootmgfw.efi", "Boot/bootaa64.efi"]
     );
-    assert_eq!(serve("", &[], &[]).loaders, Loaders::default());
+    assert_eq!(serve("", &[], &[]).config.root.loaders, Loaders::default());
 }
 
 #[test]
@@ -278,7 +278,7 @@ fn the_example_has_each_key_with_its_default() {
     let mut all = serve(&text, &[], &[]);
     assert_eq!(all.interfaces, ["eth1", "eth2"]);
     assert!(all.next_server.is_some());
-    assert_eq!(all.suffixes, ["-ib0", "-pri"]);
-    (all.interfaces, all.suffixes, all.next_server) = (Vec::new(), Vec::new(), None);
+    assert_eq!(all.names.suffixes, ["-ib0", "-pri"]);
+    (all.interfaces, all.names.suffixes, all.next_server) = (Vec::new(), Vec::new(), None);
     assert_eq!(without(all), without(serve("", &[], &[])));
 }

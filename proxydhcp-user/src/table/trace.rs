@@ -18,9 +18,14 @@ pub enum Source<'a> {
     Client(&'a str),
 }
 
-/// Why a sound record is not served.
-const DISABLED: &str =
-    "supportproxydhcp is no; `proxydhcp node set NODE supportproxydhcp=yes` ends that";
+/// Why a record is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotServed<'a> {
+    /// It is bad, for this reason.
+    Refused(&'a str),
+    /// It is sound, or there is none, and supportproxydhcp is no.
+    Disabled,
+}
 
 /// A record that an address leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +36,8 @@ pub struct Traced<'a> {
     pub name: &'a str,
     /// The record's place in the file, from 1; 0 for a disabled node without one.
     pub number: u32,
-    /// The WinPE, or why the record is refused.
-    pub winpe: Result<&'a WinPe, &'a str>,
+    /// The WinPE.
+    pub winpe: Result<&'a WinPe, NotServed<'a>>,
 }
 
 impl Table {
@@ -89,7 +94,9 @@ impl Table {
         let refused = || {
             let mut refused = files.refused.iter();
             let refused = refused.find(|refused| Some(refused.number) == number);
-            refused.map_or(DISABLED, |refused| refused.reason.as_str())
+            refused.map_or(NotServed::Disabled, |refused| {
+                NotServed::Refused(&refused.reason)
+            })
         };
         let winpe = files
             .winpe(record)

@@ -14,7 +14,8 @@ use super::content::{self, Kind};
 use super::place::{Root, other_case, quoted};
 use super::{BOOTMGR, Folder};
 use crate::cfg;
-use crate::loaders::Loaders;
+use crate::cli::ConfigArgs;
+use crate::status::{SHOWN, and_more};
 use crate::winpe::{BCD, WinPe};
 
 /// A file to put in place.
@@ -30,12 +31,7 @@ pub(super) struct Copy {
 /// # Errors
 ///
 /// A node has another WinPE in `config`, or none; a file is missing or not sound.
-pub(super) fn plan(
-    root: &Path,
-    folder: &Folder,
-    nodes: &[String],
-    config: &Path,
-) -> Result<Vec<Copy>> {
+pub(super) fn plan(folder: &Folder, nodes: &[String], config: &ConfigArgs) -> Result<Vec<Copy>> {
     let winpe = match &folder.winpe {
         Ok(winpe) => winpe,
         Err(problem) => bail!("{problem}"),
@@ -45,7 +41,8 @@ pub(super) fn plan(
             "the default WinPE is active unless another was: make its {BCD} again to go back to it"
         );
     }
-    agree(winpe, nodes, root, config)?;
+    agree(winpe, nodes, config)?;
+    let root = &config.root.tftp_root;
     let mut copies = Vec::new();
     copies.extend(copy(root, &winpe.bcd(), BCD, Kind::Registry)?);
     if let Some(other) = other_case(root, BOOTMGR) {
@@ -125,9 +122,9 @@ fn copy(root: &Path, from: &str, to: &str, kind: Kind) -> Result<Option<Copy>> {
 }
 
 /// Whether each node's record names this WinPE.
-fn agree(winpe: &WinPe, nodes: &[String], root: &Path, config: &Path) -> Result<()> {
+fn agree(winpe: &WinPe, nodes: &[String], ConfigArgs { config, root }: &ConfigArgs) -> Result<()> {
     let bytes = cfg::read(config)?;
-    let records = cfg::parse(&bytes, root, &Loaders::default());
+    let records = cfg::parse(&bytes, &root.tftp_root, &root.loaders);
     let shown = config.display();
     let mut faults = Vec::new();
     for node in nodes {
@@ -163,8 +160,10 @@ fn agree(winpe: &WinPe, nodes: &[String], root: &Path, config: &Path) -> Result<
     if faults.is_empty() {
         return Ok(());
     }
+    let more = and_more(faults.len().saturating_sub(SHOWN));
+    faults.truncate(SHOWN);
     bail!(
-        "nothing was changed, for by {shown} not all of these nodes boot {}: {}. Firmware without \
+        "nothing was changed, for by {shown} not all of these nodes boot {}: {}{more}. Firmware without \
          proxyDHCP finds one BCD alone, so set nodes of one WinPE at a time",
         winpe.path(),
         faults.join("; ")

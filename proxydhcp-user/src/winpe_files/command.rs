@@ -1,14 +1,15 @@
 //! `proxydhcp winpe`: its commands and what they print.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use super::{Checked, activate, check, folder, folders};
-use crate::cli::{CONFIG, TFTP_ROOT};
+use crate::cli::{ConfigArgs, GroupsArgs, RootArgs, SettingsArgs, range};
+use crate::nodes::Nodes;
 use crate::output::print;
 
 /// The commands.
@@ -36,8 +37,8 @@ Examples:
     /// proxydhcp.cfg, or nothing is changed.
     #[command(after_help = "\
 Examples:
-  proxydhcp winpe activate winpe-a node1,node2 --dry-run
-  proxydhcp winpe activate winpe-a node1,node2")]
+  proxydhcp winpe activate winpe-a n[01-36],-n05 --dry-run
+  proxydhcp winpe activate winpe-a @rack1")]
     Activate(ActivateArgs),
 }
 
@@ -50,6 +51,9 @@ pub struct ListArgs {
     /// Print it as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
 }
 
 /// Arguments of `winpe check`.
@@ -63,6 +67,9 @@ pub struct CheckArgs {
     /// Print it as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
 }
 
 /// Arguments of `winpe activate`.
@@ -70,29 +77,41 @@ pub struct CheckArgs {
 pub struct ActivateArgs {
     /// The WinPE: its folder in winboot/, or its path
     pub name: String,
-    /// The nodes, with commas between them
+    /// The nodes, such as n[01-36],-n05 (see `proxydhcp node --help`)
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
     pub range: String,
-    /// The file that says which node boots which WinPE
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = CONFIG
-    )]
-    pub config: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub root: RootArgs,
+    pub groups: GroupsArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
     /// Tell what would be copied, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
 }
 
-/// Where the WinPEs are.
-#[derive(Clone, Debug, Args)]
-pub struct RootArgs {
-    /// The folder that the TFTP server serves
-    #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
-    pub tftp_root: PathBuf,
+impl WinPeCommand {
+    /// What is to be told of the settings.
+    pub(crate) fn root_mut(&mut self) -> &mut RootArgs {
+        match self {
+            Self::List(args) => &mut args.root,
+            Self::Check(args) => &mut args.root,
+            Self::Activate(args) => &mut args.config.root,
+        }
+    }
+
+    /// Where the settings are.
+    pub(crate) fn settings(&self) -> &SettingsArgs {
+        match self {
+            Self::List(args) => &args.settings,
+            Self::Check(args) => &args.settings,
+            Self::Activate(args) => &args.settings,
+        }
+    }
 }
 
 /// Runs a command.
@@ -109,8 +128,8 @@ pub fn run(command: &WinPeCommand) -> Result<ExitCode> {
 }
 
 fn list(args: &ListArgs) -> Result<ExitCode> {
+    let checked = checked(&args.root, None)?;
     let root = &args.root.tftp_root;
-    let checked = checked(root, None)?;
     if args.json {
         print(&serde_json::to_string_pretty(&checked)?);
     } else if checked.is_empty() {
@@ -122,10 +141,9 @@ fn list(args: &ListArgs) -> Result<ExitCode> {
 }
 
 fn check_all(args: &CheckArgs) -> Result<ExitCode> {
-    let root = &args.root.tftp_root;
-    let checked = checked(root, args.name.as_deref())?;
+    let checked = checked(&args.root, args.name.as_deref())?;
     if checked.is_empty() {
-        bail!("{}", none(root));
+        bail!("{}", none(&args.root.tftp_root));
     }
     if args.json {
         print(&serde_json::to_string_pretty(&checked)?);
@@ -142,10 +160,10 @@ fn check_all(args: &CheckArgs) -> Result<ExitCode> {
 }
 
 fn activate(args: &ActivateArgs) -> Result<ExitCode> {
-    let root = &args.root.tftp_root;
-    let folder = folder(root, &args.name)?;
-    let nodes = nodes(&args.range)?;
-    let copies = activate::plan(root, &folder, &nodes, &args.config)?;
+    let RootArgs { tftp_root, loaders } = &args.config.root;
+    let folder = folder(tftp_root, loaders, &args.name)?;
+    let nodes = Nodes::read(&args.config.config)?.some_of_range(&args.range, &args.groups)?;
+    let copies = activate::plan(&folder, &nodes, &args.config)?;
     if !args.dry_run {
         activate::put(&copies)?;
     }
@@ -162,21 +180,16 @@ fn activate(args: &ActivateArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The nodes of a range: a list with commas.
-fn nodes(range: &str) -> Result<Vec<String>> {
-    let nodes: Vec<_> = range.split(',').map(str::trim).map(str::to_owned).collect();
-    if nodes.iter().any(String::is_empty) {
-        bail!("{range:?} names no node between two commas; write node1,node2");
-    }
-    Ok(nodes)
-}
-
-fn checked(root: &Path, name: Option<&str>) -> Result<Vec<Checked>> {
+fn checked(root: &RootArgs, name: Option<&str>) -> Result<Vec<Checked>> {
+    let RootArgs { tftp_root, loaders } = root;
     let folders = match name {
-        Some(name) => vec![folder(root, name)?],
-        None => folders(root)?,
+        Some(name) => vec![folder(tftp_root, loaders, name)?],
+        None => folders(tftp_root, loaders)?,
     };
-    Ok(folders.iter().map(|folder| check(root, folder)).collect())
+    let checked = folders.iter();
+    Ok(checked
+        .map(|folder| check(tftp_root, loaders, folder))
+        .collect())
 }
 
 fn none(root: &Path) -> String {

@@ -20,6 +20,8 @@ pub(super) enum Kind {
     BootProgram,
     /// An EFI application for x64.
     EfiApplication,
+    /// A loader for an architecture of which no more is known here.
+    OtherLoader,
     /// `bootmgr.exe`.
     BootManager,
     /// A registry hive, as a BCD is.
@@ -31,6 +33,15 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// What the loader of this architecture's clients is to be.
+    pub(super) fn loader_of(architecture: usize) -> Self {
+        match architecture {
+            0 => Self::BootProgram,
+            7 | 9 => Self::EfiApplication,
+            _ => Self::OtherLoader,
+        }
+    }
+
     /// What is wrong with a file of these first bytes.
     pub(super) fn judge(self, bytes: &[u8]) -> Result<(), String> {
         if bytes.is_empty() {
@@ -49,7 +60,7 @@ impl Kind {
             Self::BootProgram if bytes.starts_with(b"MZ") => Err(
                 "a Windows or EFI program, and no boot program for BIOS (pxeboot.n12)".to_owned(),
             ),
-            Self::BootProgram => Ok(()),
+            Self::BootProgram | Self::OtherLoader => Ok(()),
             Self::EfiApplication => efi_application(bytes),
             Self::BootManager => begins(b"MZ", "Windows program"),
             Self::Registry => begins(b"regf", "BCD (a registry hive)"),
@@ -68,6 +79,9 @@ impl Kind {
             Self::EfiApplication => {
                 "copy it from Windows/Boot/EFI/bootmgfw.efi in the WinPE's image (of x64), or make \
                  the WinPE again with genimage.cmd"
+            }
+            Self::OtherLoader => {
+                "put it there, or name another under [loaders] in the settings file"
             }
             Self::BootManager => {
                 "copy it from Windows/Boot/PXE/bootmgr.exe in a WinPE's image to the TFTP root"

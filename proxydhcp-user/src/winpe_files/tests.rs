@@ -5,6 +5,13 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::loaders::Change;
+
+mod activating;
+
+fn loaders() -> Loaders {
+    Loaders::default()
+}
 
 /// A TFTP root with one sound WinPE, `winboot/a`.
 struct Tree(TempDir);
@@ -51,7 +58,11 @@ impl Tree {
 
     /// The findings of `a`, a line each.
     fn findings(&self) -> Vec<String> {
-        let checked = check(self.root(), &folder(self.root(), "a").unwrap());
+        let checked = check(
+            self.root(),
+            &loaders(),
+            &folder(self.root(), &loaders(), "a").unwrap(),
+        );
         let line =
             |found: &Finding| format!("{}: {} | {}", found.file, found.problem, found.remedy);
         checked.findings.iter().map(line).collect()
@@ -96,15 +107,24 @@ fn hive(texts: &[String]) -> Vec<u8> {
 fn a_sound_winpe_has_no_finding() {
     let tree = Tree::new();
     assert_eq!(tree.findings(), [""; 0]);
-    let checked = check(tree.root(), &folder(tree.root(), "a").unwrap());
+    let checked = check(
+        tree.root(),
+        &loaders(),
+        &folder(tree.root(), &loaders(), "a").unwrap(),
+    );
     assert_eq!(checked.path, "winboot/a/");
     assert_eq!(checked.images[0].file, "winboot/a/Boot/WinPE_64.wim");
     // By its path, too.
     for name in ["winboot/a", &tree.path("winboot/a").display().to_string()] {
-        let folder = folder(tree.root(), name).unwrap();
-        assert!(check(tree.root(), &folder).findings.is_empty(), "{name}");
+        let folder = folder(tree.root(), &loaders(), name).unwrap();
+        assert!(
+            check(tree.root(), &loaders(), &folder).findings.is_empty(),
+            "{name}"
+        );
     }
-    let error = folder(tree.root(), "b").unwrap_err().to_string();
+    let error = folder(tree.root(), &loaders(), "b")
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("winboot/b") && error.ends_with("there are: a"),
         "{error}"
@@ -115,7 +135,7 @@ fn a_sound_winpe_has_no_finding() {
 fn the_default_winpe_comes_first_if_it_has_a_loader() {
     let tree = Tree::new();
     let names = || -> Vec<String> {
-        let folders = folders(tree.root()).unwrap();
+        let folders = folders(tree.root(), &loaders()).unwrap();
         folders.into_iter().map(|folder| folder.name).collect()
     };
     // As `activate` leaves it.
@@ -125,11 +145,13 @@ fn the_default_winpe_comes_first_if_it_has_a_loader() {
     assert_eq!(names(), ["a"]);
     tree.winpe("");
     assert_eq!(names(), ["Boot", "a"]);
-    let default = &folders(tree.root()).unwrap()[0];
-    assert!(check(tree.root(), default).findings.is_empty());
+    let default = &folders(tree.root(), &loaders()).unwrap()[0];
+    assert!(check(tree.root(), &loaders(), default).findings.is_empty());
     fs::rename(tree.path("Boot"), tree.path("boot")).unwrap();
     assert_eq!(names(), ["Boot", "a"]);
-    let error = folders(Path::new("/nowhere")).unwrap_err().to_string();
+    let error = folders(Path::new("/nowhere"), &loaders())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("--tftp-root"), "{error}");
 }
 
@@ -279,121 +301,44 @@ fn the_bcd_says_which_image_there_must_be() {
 }
 
 #[test]
+fn the_loaders_of_the_settings_are_looked_for() {
+    let tree = Tree::new();
+    let change = |architecture, path| Change::parse(architecture, path).unwrap();
+    let loaders = Loaders::with(&[
+        change("0", ""),
+        change("7", "efi/x64.efi"),
+        change("11", "efi/arm.efi"),
+    ]);
+    let loaders = loaders.unwrap();
+    tree.write("winboot/a/efi/arm.efi", &program(0x20b, 0xaa64, 10));
+    fs::remove_file(tree.path("winboot/a/Boot/pxeboot.0")).unwrap();
+    let checked = || {
+        let folder = folder(tree.root(), &loaders, "a").unwrap();
+        check(tree.root(), &loaders, &folder)
+    };
+    let missing = &checked().findings;
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert_eq!(missing[0].file, "winboot/a/efi/x64.efi");
+    tree.write("winboot/a/efi/x64.efi", &program(0x20b, 0x8664, 10));
+    assert_eq!(checked().findings, []);
+    tree.write("efi/arm.efi", b"x");
+    assert_eq!(folders(tree.root(), &loaders).unwrap()[0].name, "Boot");
+
+    // A longer loader leaves less room for the path.
+    let long = Loaders::with(&[change("7", &"x".repeat(118))]).unwrap();
+    let folder = folder(tree.root(), &long, "a").unwrap();
+    assert!(folder.winpe.is_err());
+}
+
+#[test]
 fn a_folder_that_no_record_can_name_is_told() {
     let tree = Tree::new();
     let name = "x".repeat(120);
     fs::create_dir(tree.path("winboot").join(&name)).unwrap();
-    let folders = folders(tree.root()).unwrap();
-    let checked = check(tree.root(), &folders[1]);
+    let folders = folders(tree.root(), &loaders()).unwrap();
+    let checked = check(tree.root(), &loaders(), &folders[1]);
     assert!(
         checked.findings[0].problem.contains("a reply holds 127"),
         "{checked:?}"
     );
-}
-
-mod activating {
-    use super::*;
-    use crate::winpe_files::activate::{plan, put};
-
-    fn record(name: &str, path: &str) -> Vec<u8> {
-        let mut record = name.as_bytes().to_vec();
-        record.resize(50, 0);
-        record.extend(path.as_bytes());
-        record.resize(200, 0);
-        record
-    }
-
-    fn tree(records: &[(&str, &str)]) -> Tree {
-        let tree = Tree::new();
-        let records = records.iter().flat_map(|(name, path)| record(name, path));
-        tree.write("proxydhcp.cfg", &records.collect::<Vec<_>>());
-        fs::remove_file(tree.path("bootmgr.exe")).unwrap();
-        tree
-    }
-
-    fn activate(tree: &Tree, name: &str, nodes: &[&str]) -> Result<Vec<String>> {
-        let folder = folder(tree.root(), name)?;
-        let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
-        let copies = plan(tree.root(), &folder, &nodes, &tree.path("proxydhcp.cfg"))?;
-        put(&copies)?;
-        let below = |path: &Path| {
-            path.strip_prefix(tree.root())
-                .unwrap()
-                .display()
-                .to_string()
-        };
-        Ok(copies.iter().map(|copy| below(&copy.to)).collect())
-    }
-
-    #[test]
-    fn the_bcd_and_the_boot_manager_are_put_in_place_once() {
-        let tree = tree(&[("n1", "winboot/a/"), ("N2", "winboot/a")]);
-        assert_eq!(
-            activate(&tree, "a", &["n1", "n2"]).unwrap(),
-            ["Boot/BCD", "bootmgr.exe"]
-        );
-        let same =
-            |one, other| fs::read(tree.path(one)).unwrap() == fs::read(tree.path(other)).unwrap();
-        assert!(same("Boot/BCD", "winboot/a/Boot/BCD"));
-        assert!(same("bootmgr.exe", "winboot/a/bootmgr.exe"));
-        let mode = fs::metadata(tree.path("Boot/BCD"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o644);
-        assert_eq!(
-            fs::read_dir(tree.path("Boot")).unwrap().count(),
-            1,
-            "nothing is left over"
-        );
-        assert_eq!(activate(&tree, "a", &["n1"]).unwrap(), [""; 0]);
-        tree.write("Boot/BCD", b"regf of another");
-        assert_eq!(activate(&tree, "a", &["n1"]).unwrap(), ["Boot/BCD"]);
-    }
-
-    #[test]
-    fn nodes_of_different_winpes_change_nothing() {
-        let tree = tree(&[
-            ("n1", "winboot/a/"),
-            ("n2", "winboot/b/"),
-            ("n3", ""),
-            ("n4", "../x"),
-        ]);
-        let error = activate(&tree, "a", &["n1", "n2", "n3", "n4", "n5"])
-            .unwrap_err()
-            .to_string();
-        for text in [
-            "nothing was changed",
-            "n2 boots winboot/b/",
-            "n3 boots the default WinPE",
-            "the record of n4 is refused",
-            "n5 has no record; run nodeset",
-        ] {
-            assert!(error.contains(text), "{text}: {error}");
-        }
-        assert!(!tree.path("Boot").exists() && !tree.path("bootmgr.exe").exists());
-    }
-
-    #[test]
-    fn what_cannot_be_copied_changes_nothing() {
-        let files = [
-            ("winboot/a/Boot/BCD", "bcdonly"),
-            ("winboot/a/bootmgr.exe", "bootmgr.exe"),
-        ];
-        for (file, text) in files {
-            let tree = tree(&[("n1", "winboot/a/")]);
-            fs::remove_file(tree.path(file)).unwrap();
-            let error = activate(&tree, "a", &["n1"]).unwrap_err().to_string();
-            assert!(error.contains("missing") && error.contains(text), "{error}");
-            tree.write(file, b"<html>");
-            let error = activate(&tree, "a", &["n1"]).unwrap_err().to_string();
-            assert!(error.contains("does not begin with"), "{error}");
-            assert!(!tree.path("Boot").exists() && !tree.path("bootmgr.exe").exists());
-        }
-        let tree = tree(&[("n1", "winboot/a/")]);
-        tree.write("boot/BCD", b"regf");
-        let error = activate(&tree, "a", &["n1"]).unwrap_err().to_string();
-        assert!(error.contains("wrong letter case: mv "), "{error}");
-        assert!(activate(&tree, "Boot", &["n1"]).is_err());
-    }
 }

@@ -90,6 +90,51 @@ fn what_lookup_tells_is_what_clients_get() -> Result<()> {
 }
 
 #[test]
+fn a_node_without_support_is_told_as_such() -> Result<()> {
+    let files = files()?;
+    std::fs::write(files.path("proxydhcp.cfg.disabled"), "b\nelsewhere\n")?;
+    files.write_hosts(&[("10.77.1.2", "b"), ("10.77.9.9", "elsewhere")])?;
+    // Something is to be served.
+    let site = Site::start(Datapath::Raw, files, &["--unknown", "default"])?;
+    for offline in [false, true] {
+        for (client, name, record) in [
+            ("10.77.1.2", "b", "b is record 2 of "),
+            ("elsewhere", "elsewhere", "elsewhere has no record in "),
+        ] {
+            let ended = look_up(&site, offline, &[client])?;
+            assert_eq!(ended.code, Some(1), "{ended:?}");
+            let told = format!(
+                "Its supportproxydhcp is no, so it is ignored; `proxydhcp node set {name} \
+                 supportproxydhcp=yes` ends that."
+            );
+            for text in [record, &told, "=> NOT answered"] {
+                assert!(ended.stdout.contains(text), "{text}: {}", ended.stdout);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn without_a_daemon_the_settings_tell_what_it_would_say() -> Result<()> {
+    let site = Site::start(Datapath::Raw, files()?, &[])?;
+    let settings = site.files.path("proxydhcp.toml").display().to_string();
+    let next = |args: &[&str]| -> Result<Value> {
+        let common = ["10.77.1.2", "--json", "--settings", &settings];
+        let ended = look_up(&site, true, &[&common, args].concat())?;
+        let looked: Value = serde_json::from_str(&ended.stdout)?;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        Ok(looked[0]["next_server"].clone())
+    };
+    assert_eq!(next(&[])?, Value::Null);
+    site.files
+        .write_settings("next-server = \"10.77.0.5\"\nreply-format = \"xcat\"\n")?;
+    assert_eq!(next(&[])?, "10.77.0.5");
+    assert_eq!(next(&["--next-server", "10.77.0.6"])?, "10.77.0.6");
+    Ok(())
+}
+
+#[test]
 fn the_steps_are_told_in_plain_words() -> Result<()> {
     let site = Site::start(Datapath::Raw, files()?, &["--next-server", "10.77.0.5"])?;
     for (args, code, texts) in [

@@ -196,6 +196,35 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
 }
 
 #[test]
+fn a_name_is_not_denied_by_its_form_in_the_search_list() -> Result<()> {
+    const D: Ipv4Addr = Ipv4Addr::new(10, 77, 4, 1);
+    let name = format!("d.{FORWARDED}");
+    let lab = Lab::new()?;
+    // The server of the search list knows it, or asks a server that is dead.
+    let server = NameServer::start(&lab.server, &[(D, &name)])?;
+    let dead = DeadNameServer::on_port(&lab.server, FORWARDED_PORT)?;
+    let files = Files::new()?;
+    files.write_config(&[("a", "winboot/a"), (&name, "winboot/d")])?;
+    files.write_hosts(&[("10.77.1.1", "a")])?;
+    let resolver = Resolver::new(IMPATIENT)?;
+    let mut site = start(lab, &resolver, Datapath::Native, files, &[])?;
+    wait_until(&site, |status| status["nodes"] == 2)?;
+
+    server.tell(&[])?;
+    let started = Instant::now();
+    while dead.questions() == 0 {
+        ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
+        Ended::command(&site, &["reload"])?;
+        wait_until(&site, |status| count(status, "looking_up") == 0)?;
+    }
+    let status = site.status()?;
+    assert_eq!(status["failed"][0]["kept"], json!([D]), "{status}");
+    assert_eq!(status["nodes"], 2, "{status}");
+    site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+    Ok(())
+}
+
+#[test]
 fn names_that_the_hosts_file_gets_are_asked_for_no_more() -> Result<()> {
     let (mut site, _server) = with_dead_server(2, "")?;
     assert_eq!(site.status()?["looking_up"], json!(["n0", "n1"]));

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use proxydhcp_lab::site::{Datapath, Files, NODE_B, STRANGER, Site};
-use proxydhcp_lab::{RequestFrame, binary, config};
+use proxydhcp_lab::site::Files;
+use proxydhcp_lab::{binary, config};
 use serde_json::{Value, json};
 
 use crate::ended::Ended;
@@ -347,45 +347,5 @@ fn a_repair_keeps_what_is_sound_and_puts_the_rest_aside() -> Result<()> {
             again.stdout
         );
     }
-    Ok(())
-}
-
-#[test]
-fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
-    let mut site = Site::usual(Datapath::Raw)?;
-    site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
-    site.files
-        .write_hosts(&[("10.77.1.2", "b"), ("10.77.9.9", "new")])?;
-    fs::write(site.files.path("n.csv"), "new,winboot/new\nb,winboot/c\n")?;
-    let (nodes, config) = (site.files.path("n.csv"), site.files.path("proxydhcp.cfg"));
-    let (nodes, config) = (nodes.display().to_string(), config.display().to_string());
-    let import: Ended = site
-        .command(&["cfg", "import", &nodes, "--config", &config])?
-        .into();
-    assert_eq!(import.code, Some(0), "{}", import.stderr);
-    assert!(
-        import
-            .stderr
-            .starts_with("the daemon has reloaded: generation 2:"),
-        "{}",
-        import.stderr
-    );
-    site.ask(&RequestFrame::edk2(STRANGER, 7), "winboot/new/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/c/", 7)?;
-
-    // A daemon of other files is left alone.
-    let other = site.files.path("other.cfg").display().to_string();
-    let import: Ended = site
-        .command(&["cfg", "import", &nodes, "--config", &other])?
-        .into();
-    assert_eq!(import.code, Some(0), "{}", import.stderr);
-    assert!(
-        import
-            .stderr
-            .starts_with("the daemon was not told: it serves"),
-        "{}",
-        import.stderr
-    );
-    assert_eq!(site.status()?["generation"], 2);
     Ok(())
 }

@@ -4,6 +4,9 @@
 
 mod cfg;
 mod ended;
+mod pager;
 mod power_cut;
+mod ranges;
+mod told;
 mod traced;
 mod writers;

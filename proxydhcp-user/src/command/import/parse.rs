@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::super::dump::Entry;
 use crate::cfg::edit::RawRecord;
-use crate::cli::ConfigArgs;
+use crate::cli::RootArgs;
 
 /// A node's line, or the line that its entry begins on.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl<'a> Place<'a> {
 }
 
 /// The lines of a CSV file. A header, comments and empty lines are passed over.
-pub(super) fn csv(text: &[u8], config: &ConfigArgs) -> Vec<Line> {
+pub(super) fn csv(text: &[u8], root: &RootArgs) -> Vec<Line> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -76,7 +76,7 @@ pub(super) fn csv(text: &[u8], config: &ConfigArgs) -> Vec<Line> {
         }
         let record = match fields.iter().collect::<Vec<_>>().as_slice() {
             [node, path] if lines.is_empty() && is_header(node, path) => continue,
-            [node, path] => RawRecord::new(node, path, &config.tftp_root, &config.loaders)
+            [node, path] => RawRecord::new(node, path, &root.tftp_root, &root.loaders)
                 .map_err(|fault| fault.to_string()),
             other => Err(format!(
                 "a line is a node and its WinPE path, with a comma between; this has {} fields",
@@ -102,7 +102,7 @@ fn is_header(node: &str, path: &str) -> bool {
 ///
 /// # Errors
 /// It is no list.
-pub(super) fn json(text: &[u8], config: &ConfigArgs) -> Result<Vec<Line>> {
+pub(super) fn json(text: &[u8], root: &RootArgs) -> Result<Vec<Line>> {
     let text = str::from_utf8(text)?;
     let entries: Vec<&RawValue> = serde_json::from_str(text)?;
     let mut lines = Vec::with_capacity(entries.len());
@@ -111,13 +111,13 @@ pub(super) fn json(text: &[u8], config: &ConfigArgs) -> Result<Vec<Line>> {
         // Entries are borrowed from the text.
         let start = entry.get().as_ptr().addr();
         let number = place.line(start.saturating_sub(text.as_ptr().addr()));
-        let record = record(entry.get(), config);
+        let record = record(entry.get(), root);
         lines.push(Line { number, record });
     }
     Ok(lines)
 }
 
-fn record(entry: &str, config: &ConfigArgs) -> Result<RawRecord, String> {
+fn record(entry: &str, root: &RootArgs) -> Result<RawRecord, String> {
     let entry: Entry = serde_json::from_str(entry).map_err(|error| {
         // Its own line and column are within the entry.
         let text = error.to_string();
@@ -131,8 +131,8 @@ fn record(entry: &str, config: &ConfigArgs) -> Result<RawRecord, String> {
         None => RawRecord::new(
             &entry.node,
             &entry.winpepath,
-            &config.tftp_root,
-            &config.loaders,
+            &root.tftp_root,
+            &root.loaders,
         )
         .map_err(|fault| fault.to_string()),
     }
@@ -143,9 +143,8 @@ mod tests {
     use super::*;
     use crate::loaders::Loaders;
 
-    fn config() -> ConfigArgs {
-        ConfigArgs {
-            config: "proxydhcp.cfg".into(),
+    fn root() -> RootArgs {
+        RootArgs {
             tftp_root: "/tftpboot".into(),
             loaders: Loaders::default(),
         }
@@ -171,10 +170,10 @@ mod tests {
     fn lines_are_numbered_as_an_editor_does() {
         let text = "# nodes\nNode,WinPEpath\n\ncn1, winboot/a \n#\n\ncn2,\n\"cn3\",\"a,b\"";
         let lines = expected(&[(4, "cn1"), (7, "cn2"), (8, "cn3")]);
-        assert_eq!(told(&csv(text.as_bytes(), &config())), lines);
+        assert_eq!(told(&csv(text.as_bytes(), &root())), lines);
         let text = text.replace('\n', "\r\n");
-        assert_eq!(told(&csv(text.as_bytes(), &config())), lines);
-        let parsed = csv(text.as_bytes(), &config());
+        assert_eq!(told(&csv(text.as_bytes(), &root())), lines);
+        let parsed = csv(text.as_bytes(), &root());
         assert_eq!(parsed[2].record.as_ref().unwrap().path(), b"a,b");
         assert_eq!(parsed[0].record.as_ref().unwrap().path(), b"winboot/a");
     }
@@ -182,7 +181,7 @@ mod tests {
     #[test]
     fn each_bad_line_is_told() {
         let text = b"cn1,..\ncn2\ncn3,\xff\n,a\nnode,winpepath,x\ncn4,a\n";
-        let lines = told(&csv(text, &config()));
+        let lines = told(&csv(text, &root()));
         let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
         let said = [
@@ -202,7 +201,7 @@ mod tests {
     fn entries_of_json_are_numbered_by_their_lines() {
         let text = "[\n{\"node\": \"cn1\",\n \"winpepath\": \"\"},\n\n{\"node\": 5}, \
             {\"node\": \"cn2\", \"winpepath\": \"\", \"refused\": \"no\"}]";
-        let lines = told(&json(text.as_bytes(), &config()).unwrap());
+        let lines = told(&json(text.as_bytes(), &root()).unwrap());
         let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [2, 5, 5]);
         assert!(
@@ -213,6 +212,6 @@ mod tests {
             lines[2].1.starts_with("(cn2) no, or take the entry out"),
             "{lines:?}"
         );
-        assert!(json(b"{}", &config()).is_err());
+        assert!(json(b"{}", &root()).is_err());
     }
 }

@@ -1,0 +1,119 @@
+//! The nodes that the files have, and those that a command's noderange names.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use zerocopy::IntoBytes;
+
+use crate::cfg::disabled::Disabled;
+use crate::cfg::edit::{RawRecord, raw_records};
+use crate::cfg::file::{self, FileError};
+use crate::cfg::{self, CfgError};
+use crate::cli::GroupsArgs;
+use crate::noderange::{self, Groups};
+
+/// The groups file that is read unless another is named. It may be missing.
+const DEFAULT_GROUPS: &str = "/etc/proxydhcp.groups";
+
+/// The records, and the disabled nodes.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    pub(crate) records: Vec<RawRecord>,
+    pub(crate) disabled: Disabled,
+}
+
+impl Nodes {
+    /// The nodes of `config` and the file beside it.
+    pub(crate) fn read(config: &Path) -> Result<Self, CfgError> {
+        let bytes = cfg::read(config)?;
+        Ok(Self {
+            records: raw_records(&bytes).0.to_vec(),
+            disabled: Disabled::read(config)?,
+        })
+    }
+
+    /// The same; a file that is missing is one without records.
+    pub(crate) fn read_or_none(config: &Path) -> Result<Self, CfgError> {
+        match Self::read(config) {
+            Err(CfgError::File(FileError::Missing(_))) => Ok(Self {
+                records: Vec::new(),
+                disabled: Disabled::read(config)?,
+            }),
+            nodes => nodes,
+        }
+    }
+
+    /// The nodes of a noderange, which need not be among these: they are what its regular
+    /// expressions are tried on.
+    pub(crate) fn of_range(&self, range: &str, args: &GroupsArgs) -> Result<Vec<String>> {
+        let context = noderange::Context {
+            known: &self.names(),
+            groups: &groups(args.groups.as_deref())?,
+            read: &|path| text(path).map_err(|error| error.to_string()),
+        };
+        let mut names = noderange::expand(range, &context)?;
+        // To noderanges, names that differ in case are different.
+        let mut seen = HashSet::with_capacity(names.len());
+        names.retain(|name| seen.insert(name.to_ascii_lowercase()));
+        Ok(names)
+    }
+
+    /// The same, for commands that have nothing to do without a node.
+    pub(crate) fn some_of_range(&self, range: &str, args: &GroupsArgs) -> Result<Vec<String>> {
+        let names = self.of_range(range, args)?;
+        if names.is_empty() {
+            bail!("the noderange {range} has no nodes");
+        }
+        Ok(names)
+    }
+
+    /// The names of all nodes that are text, each once: of records in the file's order, then of
+    /// disabled nodes without one.
+    fn names(&self) -> Vec<String> {
+        let mut seen = HashSet::new();
+        self.records
+            .iter()
+            .filter_map(|record| str::from_utf8(record.name()).ok())
+            .chain(self.disabled.names())
+            .filter(|name| !name.is_empty() && seen.insert(name.to_ascii_lowercase()))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// For each name in lower case, its last record, which is the one that is served.
+    pub(crate) fn by_name(&self) -> HashMap<String, RawRecord> {
+        let text = |record: &RawRecord| {
+            let name = str::from_utf8(record.name()).ok()?;
+            Some((name.to_ascii_lowercase(), *record))
+        };
+        self.records.iter().filter_map(text).collect()
+    }
+
+    /// The records as they lie in the file.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.records.as_slice().as_bytes()
+    }
+
+    /// Whether every node is disabled, or there is none.
+    pub(crate) fn has_none_to_serve(&self) -> bool {
+        self.records.iter().all(|record| {
+            str::from_utf8(record.name()).is_ok_and(|name| self.disabled.contains(name))
+        })
+    }
+}
+
+fn groups(path: Option<&Path>) -> Result<Groups> {
+    let file = path.unwrap_or(Path::new(DEFAULT_GROUPS));
+    let shown = file.display().to_string();
+    match text(file) {
+        Err(FileError::Missing(_)) if path.is_none() => Ok(Groups::none(&shown)),
+        Err(FileError::Missing(_)) => bail!("{shown}: no such file; check --groups"),
+        text => Ok(Groups::parse(&shown, &text?)?),
+    }
+}
+
+fn text(path: &Path) -> Result<String, FileError> {
+    let bytes = file::read(path, |_| true)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
