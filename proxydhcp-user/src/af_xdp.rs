@@ -1,16 +1,15 @@
 //! The `af-xdp` datapath: a thread per queue answers the requests that the XDP program redirects
 //! into its socket, where they lie, and transmits them on the same queue.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak, mpsc};
-use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts};
 use proxydhcp_common::judge::{Reason, Stop};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use tracing::warn;
 use xdp::Packet;
 use xdp::nic::NicIndex;
@@ -18,7 +17,9 @@ use xdp::nic::NicIndex;
 use crate::answer::{Tally, answer};
 use crate::generation::Generation;
 use crate::interface::Interface;
+use crate::packet_thread::{Orders, PacketThread};
 use crate::program::Program;
+use crate::rights;
 
 mod queue;
 
@@ -28,9 +29,11 @@ use queue::{Outcome, Queue, Socket};
 /// less than 2,048 of them.
 const FRAMES: u32 = 1 << 15;
 
+/// How often packets are taken before it is looked for orders: a flood has no end.
+const TURNS: u32 = 64;
+
 /// The datapath on one interface. Dropping it stops the threads.
 pub struct AfXdpDatapath {
-    stop: Arc<OwnedFd>,
     workers: Vec<Worker>,
 }
 
@@ -38,7 +41,7 @@ struct Worker {
     /// The thread's own: if it ends, its socket closes, and the XDP program lets requests pass.
     socket: Weak<Socket>,
     tally: Arc<Tally>,
-    thread: Option<JoinHandle<()>>,
+    thread: PacketThread,
 }
 
 impl AfXdpDatapath {
@@ -60,55 +63,25 @@ impl AfXdpDatapath {
             .checked_next_power_of_two()
             .unwrap_or(FRAMES)
             .clamp(1 << 11, 1 << 14);
-        let mut datapath = Self {
-            stop: Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?),
-            workers: Vec::new(),
-        };
+        let mut workers = Vec::new();
         for queue in 0..queues {
-            let (worker, socket) = datapath
-                .start_queue(interface, queue, frames, Arc::clone(tables))
-                .with_context(|| format!("no AF_XDP on queue {queue} of {}", interface.name))?;
+            let (worker, socket) = Worker::start(interface, queue, frames, Arc::clone(tables))
+                .with_context(|| {
+                    format!(
+                        "no AF_XDP on queue {queue} of {} (it takes root, or CAP_NET_RAW, and \
+                         CAP_IPC_LOCK or a larger `ulimit -l`)",
+                        interface.name
+                    )
+                })?;
             program.set_socket(queue, socket.as_raw_fd())?;
-            datapath.workers.push(worker);
+            workers.push(worker);
         }
-        Ok(datapath)
+        Ok(Self { workers })
     }
 
-    fn start_queue(
-        &self,
-        interface: &Interface,
-        queue: u32,
-        frames: u32,
-        tables: Arc<ArcSwap<Generation>>,
-    ) -> Result<(Worker, Arc<Socket>)> {
-        let tally = Arc::new(Tally::default());
-        let counted = Arc::clone(&tally);
-        let stop = Arc::clone(&self.stop);
-        let (index, mac) = (interface.index, interface.mac);
-        let (opened, socket) = mpsc::channel();
-        // The memory belongs to the thread from the start: its pointers are not to be sent.
-        let thread = thread::Builder::new()
-            .name(format!("xdp-{}-{queue}", interface.name))
-            .spawn(move || {
-                let queue = match Queue::open(index, queue, frames) {
-                    Ok(queue) => queue,
-                    Err(error) => {
-                        // Nobody listens only where nobody waits for this queue.
-                        let _ = opened.send(Err(error));
-                        return;
-                    }
-                };
-                let socket = queue.socket();
-                let _ = opened.send(Ok(Arc::clone(&socket)));
-                run(queue, &socket, &stop, &tables, mac, &counted);
-            })?;
-        let socket = socket.recv().context("the thread ended")??;
-        let worker = Worker {
-            socket: Arc::downgrade(&socket),
-            tally,
-            thread: Some(thread),
-        };
-        Ok((worker, socket))
+    /// Who answers, on each queue.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = &PacketThread> {
+        self.workers.iter().map(|worker| &worker.thread)
     }
 
     /// What has become of the requests that came to the sockets.
@@ -147,20 +120,52 @@ impl AfXdpDatapath {
 
 impl Drop for AfXdpDatapath {
     fn drop(&mut self) {
-        // Neither fails on what this thread itself holds open.
-        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
-        for worker in &mut self.workers {
-            if let Some(thread) = worker.thread.take() {
-                let _ = thread.join();
-            }
-        }
+        // All at once, before each is waited for: closing a socket takes the kernel its time.
+        self.threads().for_each(PacketThread::stop);
+    }
+}
+
+impl Worker {
+    fn start(
+        interface: &Interface,
+        queue: u32,
+        frames: u32,
+        tables: Arc<ArcSwap<Generation>>,
+    ) -> Result<(Self, Arc<Socket>)> {
+        let tally = Arc::new(Tally::default());
+        let counted = Arc::clone(&tally);
+        let (index, mac) = (interface.index, interface.mac);
+        let (opened, socket) = mpsc::channel();
+        let name = format!("xdp-{}-{queue}", interface.name);
+        // The memory belongs to the thread from the start: its pointers are not to be sent.
+        let thread = PacketThread::start(name, move |orders| {
+            let queue = match Queue::open(index, queue, frames) {
+                Ok(queue) => queue,
+                Err(error) => {
+                    // Nobody listens only where nobody waits for this queue.
+                    let _ = opened.send(Err(error));
+                    return;
+                }
+            };
+            rights::give_up();
+            let socket = queue.socket();
+            let _ = opened.send(Ok(Arc::clone(&socket)));
+            run(queue, &socket, orders, &tables, mac, &counted);
+        })?;
+        let socket = socket.recv().context("the thread ended")??;
+        let worker = Self {
+            socket: Arc::downgrade(&socket),
+            tally,
+            thread,
+        };
+        Ok((worker, socket))
     }
 }
 
 fn run(
     mut queue: Queue,
     socket: &Socket,
-    stop: &OwnedFd,
+    orders: &Orders,
     tables: &ArcSwap<Generation>,
     mac: [u8; 6],
     tally: &Tally,
@@ -168,7 +173,7 @@ fn run(
     loop {
         let mut ready = [
             PollFd::new(socket, PollFlags::IN),
-            PollFd::new(stop, PollFlags::IN),
+            PollFd::new(orders, PollFlags::IN),
         ];
         if let Err(error) = poll(&mut ready, None)
             && error != rustix::io::Errno::INTR
@@ -176,11 +181,11 @@ fn run(
             warn!("cannot wait for requests: {error}");
             return;
         }
-        let [_, stopped] = ready.map(|ready| ready.revents());
-        if !stopped.is_empty() {
+        let [_, told] = ready.map(|ready| ready.revents());
+        if !told.is_empty() && orders.stop() {
             return;
         }
-        loop {
+        for _ in 0..TURNS {
             let generation = tables.load();
             let mut answered = 0;
             let (received, unsent) =

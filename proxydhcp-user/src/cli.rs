@@ -270,6 +270,9 @@ pub struct ServeArgs {
     /// How replies are laid out
     #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
     pub reply_format: ReplyFormat,
+    /// The group whose members may use the control socket, beside root [default: none]
+    #[arg(long, value_name = "GROUP")]
+    pub control_group: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,

@@ -9,7 +9,7 @@
 //!
 //! [`names`] and [`strangers`] are what [`resolve`] has said, which the upkeep keeps asking.
 //! [`service`] holds the datapaths and reloads them, [`pins`] keeps them in the kernel, [`serve`] is the daemon's life around it,
-//! [`control`] its socket, [`status`] what it tells, [`tell`] how commands reach it, [`cli`] the
+//! [`rights`] what it may do, [`control`] its socket, [`status`] what it tells, [`tell`] how commands reach it, [`cli`] the
 //! commands, whose flags [`settings`] takes from a file too, and [`xcat`] the daemon in place of
 //! xCAT's. [`command`] has those on `proxydhcp.cfg`, [`lookup`] tells why a client gets what it gets, [`probe`] asks a daemon as a client
 //! does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and man
@@ -29,12 +29,14 @@ pub mod hosts;
 pub mod interface;
 pub mod loaders;
 pub mod lookup;
+mod manager;
 mod memory;
 pub mod names;
 pub mod node;
 pub mod noderange;
 mod nodes;
 pub mod output;
+mod packet_thread;
 pub mod pid_file;
 pub mod pins;
 pub mod port;
@@ -42,6 +44,7 @@ pub mod probe;
 pub mod program;
 pub mod raw;
 pub mod resolve;
+pub mod rights;
 pub mod serve;
 pub mod served;
 pub mod service;

@@ -11,7 +11,7 @@ use proxydhcp::dhcp_conf::configuration;
 use proxydhcp::node;
 use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
-use proxydhcp::{command, lookup, probe, shell, tell, winpe_files, xcat};
+use proxydhcp::{command, lookup, probe, rights, shell, tell, winpe_files, xcat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -30,7 +30,8 @@ fn run() -> Result<ExitCode> {
     match Cli::read(env::args_os(), &[])?.command {
         Command::Serve(args) => {
             start_log();
-            serve(&args, Manner::default()).map(|()| ExitCode::SUCCESS)
+            let rights = rights::limit(&args)?;
+            serve(&args, &rights, Manner::default()).map(|()| ExitCode::SUCCESS)
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),

@@ -8,20 +8,22 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use proxydhcp_common::counters::{ANSWERED, Counts};
 use proxydhcp_common::judge::{Reason, Stop};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
 use crate::answer::{Tally, answer};
 use crate::generation::Generation;
 use crate::interface::Interface;
+use crate::packet_thread::{Orders, PacketThread};
+use crate::rights;
 
 mod filter;
 mod ring;
@@ -41,8 +43,7 @@ pub struct RawDatapath {
     tally: Arc<Tally>,
     lost: AtomicU64,
     socket: Arc<OwnedFd>,
-    stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
+    thread: PacketThread,
 }
 
 impl RawDatapath {
@@ -55,7 +56,6 @@ impl RawDatapath {
         let name = &interface.name;
         let ring = Ring::open(interface.index, &filter::REQUESTS)
             .with_context(|| format!("cannot open a packet ring on {name}"))?;
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let tally = Arc::new(Tally::default());
         let socket = ring.socket();
         let worker = Worker {
@@ -65,23 +65,27 @@ impl RawDatapath {
             mac: interface.mac,
             outbox: Outbox::new(Arc::clone(&socket)),
         };
-        let stopped = Arc::clone(&stop);
         let interface = name.clone();
-        let thread = thread::Builder::new()
-            .name(format!("raw-{name}"))
-            .spawn(move || worker.run(&interface, &stopped))?;
+        let thread = PacketThread::start(format!("raw-{name}"), move |orders| {
+            rights::give_up();
+            worker.run(&interface, orders);
+        })?;
         Ok(Self {
             tally,
             lost: AtomicU64::new(0),
             socket,
-            stop,
-            thread: Some(thread),
+            thread,
         })
     }
 
     /// What has become of the frames that came in here.
     pub fn counts(&self) -> Counts {
         self.tally.counts()
+    }
+
+    /// Who answers.
+    pub(crate) fn thread(&self) -> &PacketThread {
+        &self.thread
     }
 
     /// Replies that the interface did not take.
@@ -98,16 +102,6 @@ impl RawDatapath {
     }
 }
 
-impl Drop for RawDatapath {
-    fn drop(&mut self) {
-        // Neither fails on what this thread itself holds open.
-        let _ = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// What the thread owns.
 struct Worker {
     ring: Ring,
@@ -118,13 +112,13 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, interface: &str, stop: &OwnedFd) {
+    fn run(mut self, interface: &str, orders: &Orders) {
         loop {
             // One at a time: a flood must not keep the thread from seeing that it is to stop.
             self.answer_block();
             let mut ready = [
                 PollFd::new(&self.ring, PollFlags::IN),
-                PollFd::new(stop, PollFlags::IN),
+                PollFd::new(orders, PollFlags::IN),
             ];
             if let Err(error) = poll(&mut ready, None)
                 && error != rustix::io::Errno::INTR
@@ -132,8 +126,8 @@ impl Worker {
                 warn!("{interface}: cannot wait for requests: {error}");
                 return;
             }
-            let [packets, stopped] = ready.map(|ready| ready.revents());
-            if !stopped.is_empty() {
+            let [packets, told] = ready.map(|ready| ready.revents());
+            if !told.is_empty() && orders.stop() {
                 return;
             }
             if packets.contains(PollFlags::ERR) {

@@ -14,9 +14,11 @@ use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
 use crate::control::Server;
 use crate::generation::{self, Policy};
 use crate::interface;
+use crate::manager;
 use crate::pid_file::PidFile;
 use crate::port::Port;
 use crate::program::{Duty, Mode};
+use crate::rights::Rights;
 use crate::served::{self, Wish};
 use crate::service::{Service, Settings};
 use crate::strangers::Strangers;
@@ -56,25 +58,26 @@ impl Default for Manner<'_> {
     }
 }
 
-/// Serves until SIGINT or SIGTERM; SIGUSR1 and SIGHUP reload.
+/// Serves until SIGINT or SIGTERM; SIGUSR1 and SIGHUP reload. All threads have the `rights` of this
+/// one.
 ///
 /// # Errors
 ///
 /// What keeps the service from starting.
-pub fn serve(args: &ServeArgs, manner: Manner) -> Result<()> {
+pub fn serve(args: &ServeArgs, rights: &Rights, manner: Manner) -> Result<()> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(run(args, manner));
+    let result = runtime.block_on(run(args, rights, manner));
     // A look-up that the resolver has not answered is not waited for.
     runtime.shutdown_background();
     result
 }
 
-async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
+async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()> {
     let mut settings = settings(args, &manner);
     let strangers = (args.unknown == Unknown::Lookup).then(|| {
         let (strangers, waiting) = Strangers::new();
@@ -90,7 +93,7 @@ async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
     };
     // From here on a reload can be asked for, and what is loaded below is newer than that.
     let _pid_file = manner.pid_file.map(PidFile::write).transpose()?;
-    let server = Server::bind(&args.control.socket)?;
+    let server = Server::bind(&args.control.socket, rights.control_group)?;
     // Before they are listed: what changes from then on is noticed.
     let mut changes = interface::Changes::new()?;
     let all = interface::list().await?;
@@ -121,6 +124,7 @@ async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
         service.stop();
         return Err(error);
     }
+    tokio::spawn(manager::keep_informed(Arc::clone(&service)));
 
     let reloads = async {
         while signals.reload.asked().await {
@@ -159,6 +163,7 @@ async fn run(args: &ServeArgs, manner: Manner<'_>) -> Result<()> {
         () = reloads => {}
         () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),
     }
+    manager::stopping();
     service.stop();
     Ok(())
 }
@@ -167,9 +172,7 @@ fn print_and_notify(line: &str) {
     let mut stdout = std::io::stdout();
     // Nobody may be reading.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        warn!("cannot tell the service manager that the service is ready: {error}");
-    }
+    manager::ready();
 }
 
 fn settings(args: &ServeArgs, manner: &Manner) -> Settings {

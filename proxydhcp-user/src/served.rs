@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::af_xdp::AfXdpDatapath;
 use crate::generation::Generation;
 use crate::interface::Interface;
+use crate::packet_thread::PacketThread;
 use crate::pins::{Pins, Remainder};
 use crate::program::{Duty, KernelTables, Mode, Program};
 use crate::raw::RawDatapath;
@@ -154,6 +155,12 @@ impl Served {
         if let Some(program) = &mut self.program {
             program.forward_log();
         }
+    }
+
+    /// The threads that answer, or could.
+    pub(crate) fn threads(&self) -> impl Iterator<Item = &PacketThread> {
+        let af_xdp = self.af_xdp.iter().flat_map(AfXdpDatapath::threads);
+        af_xdp.chain([self.raw.thread()])
     }
 
     fn datapath(&self) -> Datapath {

@@ -1,5 +1,6 @@
 //! The running service: its tables, its datapaths, and the reload that brings new tables to them.
 
+use std::collections::HashMap;
 use std::mem;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task;
 use tracing::error;
 
@@ -58,6 +59,10 @@ pub struct Service {
     state: Mutex<State>,
     /// Held while tables are made and installed: one at a time.
     installing: tokio::sync::Mutex<()>,
+    /// The reloads that have been asked for and have not begun, by what they may empty.
+    waiting: Mutex<HashMap<bool, reload::Shared>>,
+    /// Whether the files are being read again.
+    reloading: watch::Sender<bool>,
     /// Tells the upkeep that names are to be asked for.
     pub(crate) reloaded: Notify,
 }
@@ -131,6 +136,8 @@ impl Service {
                 allow_empty: false,
             }),
             installing: tokio::sync::Mutex::new(()),
+            waiting: Mutex::default(),
+            reloading: watch::Sender::new(false),
             reloaded: Notify::new(),
         };
         service.start_interfaces(all)?;
@@ -228,6 +235,33 @@ impl Service {
     /// Passes what the XDP programs have logged on to the daemon's log.
     pub fn forward_logs(&self) {
         self.lock().served.iter_mut().for_each(Served::forward_log);
+    }
+
+    /// What is served, in a line.
+    pub(crate) fn summary(&self) -> String {
+        let state = self.lock();
+        let interfaces: Vec<_> = state.served.iter().map(Served::describe).collect();
+        format!(
+            "{} nodes, generation {}; {}",
+            state.table.nodes().len(),
+            self.tables.load().number,
+            interfaces.join(", ")
+        )
+    }
+
+    /// Whether the files are being read again, and when other tables are in service.
+    pub(crate) fn reloading(&self) -> watch::Receiver<bool> {
+        self.reloading.subscribe()
+    }
+
+    /// The packet threads that have not shown that they live since this was last called.
+    pub(crate) fn silent_threads(&self) -> Vec<String> {
+        let state = self.lock();
+        let threads = state.served.iter().flat_map(Served::threads);
+        threads
+            .filter(|thread| !thread.is_alive())
+            .map(|thread| thread.name().to_owned())
+            .collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

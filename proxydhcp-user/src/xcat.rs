@@ -12,6 +12,7 @@ use tracing::{error, info};
 
 use crate::cli::{Cli, Command, ServeArgs};
 use crate::port::PortError;
+use crate::rights;
 use crate::serve::{Manner, serve};
 
 mod detach;
@@ -57,6 +58,11 @@ fn start(flags: Flags) -> Result<ExitCode> {
     } else {
         None
     };
+    // Before the log, which has a thread of its own.
+    let prepared = serve_args().and_then(|args| {
+        let rights = rights::limit(&args)?;
+        Ok((args, rights))
+    });
     // Held to the end, so that the last lines are written.
     let _log = syslog::start(flags.verbose && !flags.detach);
     let manner = Manner {
@@ -69,7 +75,7 @@ fn start(flags: Flags) -> Result<ExitCode> {
             starter.map_or(Ok(()), detach::Starter::release)
         }),
     };
-    let result = serve_args().and_then(|args| serve(&args, manner));
+    let result = prepared.and_then(|(args, rights)| serve(&args, &rights, manner));
     if let Err(error) = &result {
         if error.is::<PortError>() {
             info!("Unable to open socket on port {PORT}.");

@@ -2,10 +2,12 @@
 //! answered.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
 use tokio::task;
 use tracing::{error, info, warn};
 
@@ -19,6 +21,12 @@ use crate::status::{NamesStatus, Reloaded, Took};
 use crate::table::{Files, LoadError, Sources, Table, changes};
 use crate::{interface, memory, upkeep};
 
+/// What came of a reload, for all who have asked for it.
+pub(crate) type Outcome = Result<Arc<Reloaded>, Arc<anyhow::Error>>;
+
+/// A reload that several wait for.
+pub(super) type Shared = future::Shared<BoxFuture<'static, Outcome>>;
+
 /// How long a part of a reload took.
 #[derive(Clone, Copy, Default)]
 struct Filling {
@@ -30,11 +38,42 @@ impl Service {
     /// Reads the files again and puts them into service, in one step. Names that the hosts file
     /// lacks have the addresses that the resolver gave before, and are asked for afterwards.
     ///
+    /// One reload is at work at a time. All that are asked for meanwhile are one.
+    ///
     /// # Errors
     ///
     /// The file is rejected; what was in service stays.
-    pub async fn reload(&self, allow_empty: bool) -> Result<Reloaded> {
-        let _one_at_a_time = self.installing.lock().await;
+    pub async fn reload(self: &Arc<Self>, allow_empty: bool) -> Outcome {
+        let reload = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let reload = waiting
+                .entry(allow_empty)
+                .or_insert_with(|| self.begin(allow_empty));
+            reload.clone()
+        };
+        reload.await
+    }
+
+    fn begin(self: &Arc<Self>, allow_empty: bool) -> Shared {
+        let service = Arc::clone(self);
+        // Whoever has asked for it may go away.
+        let reload = tokio::spawn(async move {
+            let _one_at_a_time = service.installing.lock().await;
+            let waiting = || service.waiting.lock();
+            // Those who ask from here on may have changed what is read now.
+            waiting()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&allow_empty);
+            service.reloading.send_replace(true);
+            let result = service.reload_in_turn(allow_empty).await;
+            service.reloading.send_replace(false);
+            result.map(Arc::new).map_err(Arc::new)
+        });
+        let outcome = reload.map(|ended| ended.unwrap_or_else(|error| Err(Arc::new(error.into()))));
+        outcome.boxed().shared()
+    }
+
+    async fn reload_in_turn(&self, allow_empty: bool) -> Result<Reloaded> {
         let result = self.reload_now(allow_empty).await;
         match &result {
             Ok(reloaded) => info!(
@@ -114,6 +153,7 @@ impl Service {
         let _one_at_a_time = self.installing.lock().await;
         let local = self.lock().local.clone();
         let result = self.rejoin_now(local);
+        self.reloading.send_replace(false);
         if let Err(error) = &result {
             error!("the tables in service stay: {error:#}");
             self.lock().rejected = Some(format!("{error:#}"));

@@ -9,8 +9,9 @@ use proxydhcp_common::nodes::ARCHITECTURES;
 
 const EXAMPLE: &str = include_str!("../../../docs/proxydhcp.toml.example");
 
-const KEYS: &str = "the keys are config, control, hosts, interface, loaders, next-server, \
-                    no-pin, path, reply-format, suffix, tftp-root, unknown, watch, xdp-mode";
+const KEYS: &str = "the keys are config, control, control-group, hosts, interface, loaders, \
+                    next-server, no-pin, path, reply-format, suffix, tftp-root, unknown, watch, \
+                    xdp-mode";
 
 fn serve_flags() -> Command {
     ServeArgs::augment_args(Command::new("serve"))

@@ -27,11 +27,14 @@ mod records;
 mod reload;
 mod reload_under_load;
 mod resolved;
+mod rights;
 mod settings;
 mod stop;
 mod suffix;
 mod survival;
+mod unit;
 mod watch;
+mod watchdog;
 
 /// Each way that a request can be answered.
 const DATAPATHS: [Datapath; 4] = [

@@ -1,0 +1,227 @@
+//! The daemon keeps the rights it needs and no others, and all that it does works with these.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site, serve_args};
+use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary, debian};
+use rustix::process::Signal;
+use rustix::thread::CapabilitySet;
+
+use crate::DATAPATHS;
+use crate::ended::Ended;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A user without any rights: Debian's `nobody`.
+const NOBODY: u32 = 65534;
+
+/// What the daemon is to have.
+fn needed(datapath: Datapath) -> CapabilitySet {
+    let xdp = CapabilitySet::BPF
+        | CapabilitySet::NET_ADMIN
+        | CapabilitySet::NET_RAW
+        | CapabilitySet::PERFMON;
+    match datapath {
+        Datapath::Raw => CapabilitySet::NET_RAW,
+        Datapath::Native | Datapath::Generic => xdp,
+        Datapath::AfXdp => xdp | CapabilitySet::IPC_LOCK,
+    }
+}
+
+/// What `/proc` says of a thread.
+type Status = BTreeMap<String, String>;
+
+fn threads(pid: u32) -> Result<Vec<Status>> {
+    let mut threads = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // It may end meanwhile.
+        let Ok(text) = fs::read_to_string(thread?.path().join("status")) else {
+            continue;
+        };
+        let lines = text.lines().filter_map(|line| line.split_once(":\t"));
+        threads.push(lines.map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
+    }
+    Ok(threads)
+}
+
+fn is_packet_thread(thread: &Status) -> bool {
+    thread["Name"].starts_with("raw-") || thread["Name"].starts_with("xdp-")
+}
+
+/// What is wrong with the rights of the daemon's threads.
+fn faults(pid: u32, needed: CapabilitySet, bounding: CapabilitySet) -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for thread in threads(pid)? {
+        let held = if is_packet_thread(&thread) {
+            CapabilitySet::empty()
+        } else {
+            needed
+        };
+        let empty = CapabilitySet::empty();
+        for (set, value) in [
+            ("CapEff", held),
+            ("CapPrm", held),
+            ("CapInh", empty),
+            ("CapAmb", empty),
+            ("CapBnd", bounding),
+        ] {
+            if thread[set] != format!("{:016x}", value.bits()) {
+                faults.push(format!("{}: {set} {}", thread["Name"], thread[set]));
+            }
+        }
+        if thread["NoNewPrivs"] != "1" {
+            faults.push(format!("{}: it may gain rights", thread["Name"]));
+        }
+    }
+    Ok(faults)
+}
+
+/// The rights are right, as soon as each thread has begun.
+fn check(pid: u32, needed: CapabilitySet, bounding: CapabilitySet) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let faults = faults(pid, needed, bounding)?;
+        if faults.is_empty() {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < PATIENCE, "{faults:#?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn packet_threads(pid: u32) -> Result<Vec<String>> {
+    let threads = threads(pid)?;
+    let packet = threads.iter().filter(|thread| is_packet_thread(thread));
+    Ok(packet.map(|thread| thread["Name"].clone()).collect())
+}
+
+/// All that a daemon does: replies, reloads of each kind, its status.
+fn works(site: &mut Site, datapath: Datapath) -> Result<()> {
+    let generations = site.status()?["generation"].as_u64().unwrap_or_default();
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    let reload = Ended::command(site, &["reload"])?;
+    ensure!(reload.code == Some(0), "{reload:?}");
+    site.files.write_config(&[("a", "winboot/new/")])?;
+    let reload = Ended::command(site, &["reload"])?;
+    ensure!(reload.code == Some(0), "{reload:?}");
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+    site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+    site.files.write_config(&[("a", "winboot/a/"), ("b", "")])?;
+    site.daemon.signal(Signal::HUP)?;
+    let asked = Instant::now();
+    while site.status()?["generation"] != generations + 3 {
+        ensure!(asked.elapsed() < PATIENCE, "{}", site.describe());
+    }
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    let status = site.status()?;
+    ensure!(status["interfaces"][0]["datapath"] == datapath.name());
+    let looked = Ended::command(site, &["lookup", "a"])?;
+    ensure!(looked.code == Some(0), "{looked:?}");
+    Ok(())
+}
+
+#[test]
+fn only_what_is_needed_is_kept_and_all_works() -> Result<()> {
+    for datapath in DATAPATHS {
+        let mut site = Site::usual(datapath)?;
+        let pid = site.daemon.pid();
+        let needed = needed(datapath);
+        check(pid, needed, needed)?;
+        let threads = packet_threads(pid)?;
+        assert!(threads.contains(&"raw-px0".to_owned()), "{threads:?}");
+        let on_queues = threads.iter().filter(|name| name.starts_with("xdp-px0-"));
+        assert_eq!(on_queues.count() > 0, datapath == Datapath::AfXdp);
+
+        works(&mut site, datapath)?;
+        // With the threads that this has started.
+        check(pid, needed, needed)?;
+        let (status, _) = site.daemon.stop()?;
+        assert_eq!(status.code(), Some(0));
+        assert!(!site.files.path("control.sock").exists());
+    }
+    Ok(())
+}
+
+/// Which files a site has that `nobody` may use.
+fn files_of_nobody() -> Result<Files> {
+    let files = Files::usual()?;
+    chown(files.path(""), Some(NOBODY), Some(NOBODY))?;
+    for name in ["proxydhcp.cfg", "hosts"] {
+        chown(files.path(name), Some(NOBODY), Some(NOBODY))?;
+    }
+    Ok(files)
+}
+
+/// The program where `nobody` finds it, who may not look into a developer's folders.
+fn program_for_nobody(files: &Files) -> Result<std::path::PathBuf> {
+    let program = files.path("proxydhcp");
+    fs::copy(binary()?, &program)?;
+    Ok(program)
+}
+
+#[test]
+fn another_user_with_the_same_rights_serves_as_well() -> Result<()> {
+    debian::ensure_installed("setpriv", "util-linux")?;
+    for (datapath, capabilities) in [
+        (Datapath::Native, "+bpf,+net_admin,+net_raw,+perfmon"),
+        (Datapath::Generic, "+bpf,+net_admin,+net_raw,+perfmon"),
+        (
+            Datapath::AfXdp,
+            "+bpf,+net_admin,+net_raw,+perfmon,+ipc_lock",
+        ),
+        (Datapath::Raw, "+net_raw"),
+    ] {
+        let (lab, files) = (Lab::new()?, files_of_nobody()?);
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(format!("--inh-caps=-all,{capabilities}"))
+            .arg(format!("--ambient-caps=-all,{capabilities}"))
+            .arg(program_for_nobody(&files)?)
+            .args(serve_args(datapath, &files, &[]));
+        let daemon = Daemon::start_command(&lab.server, command)?;
+        let pid = daemon.pid();
+        // Narrowing the bounding set takes a right that it has not.
+        let whole = threads(pid)?;
+        let whole = whole.first().context("no thread")?["CapBnd"].clone();
+        let whole = CapabilitySet::from_bits_retain(u64::from_str_radix(&whole, 16)?);
+        check(pid, needed(datapath), whole)?;
+
+        let site = Site::of(lab, daemon, files)?;
+        let socket = site.files.path("control.sock").display().to_string();
+        let mut reload = Command::new(binary()?);
+        reload.args(["reload", "--control", &socket]);
+        let reload = Ended::new(&site.lab.server.output(reload)?);
+        assert_eq!(reload.code, Some(0), "{reload:?}");
+        let mut site = site;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        let (status, _) = site.daemon.stop()?;
+        assert_eq!(status.code(), Some(0));
+    }
+    Ok(())
+}
+
+/// A limit that the README tells of: root without the right to pass over permissions.
+#[test]
+fn a_file_that_another_user_keeps_to_himself_is_rejected_until_it_is_opened() -> Result<()> {
+    let files = Files::usual()?;
+    let config = files.path("proxydhcp.cfg");
+    chown(&config, Some(NOBODY), Some(NOBODY))?;
+    fs::set_permissions(&config, Permissions::from_mode(0o600))?;
+    let mut site = Site::start(Datapath::Raw, files, &[])?;
+    let reload = Ended::command(&site, &["reload"])?;
+    assert_eq!(reload.code, Some(1), "{reload:?}");
+    let told = "Permission denied (os error 13); check its permissions";
+    assert!(reload.stderr.contains(told), "{reload:?}");
+    fs::set_permissions(&config, Permissions::from_mode(0o644))?;
+    let reload = Ended::command(&site, &["reload"])?;
+    assert_eq!(reload.code, Some(0), "{reload:?}");
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)
+        .map(drop)
+}
