@@ -130,3 +130,30 @@ fn what_was_left_behind_is_in_nobodys_way() -> Result<()> {
     }
     Ok(())
 }
+
+/// Those of `proxydhcp serve`, on all threads, that of the log among them.
+#[test]
+fn it_keeps_few_rights() -> Result<()> {
+    let node = Node::with(&[("a", "winboot/a/")])?;
+    node.start(&["-dV"])?;
+    let script = "cd /proc/$(cat /var/run/xcat/proxydhcp-xcat.pid)/task; \
+                  for thread in *; do echo $(cat $thread/comm) \
+                  $(sed -n 's/^Cap\\(Eff\\|Bnd\\):.//p; s/^NoNewPrivs:.//p' $thread/status); done";
+    let text = node.succeed("sh", &["-c", script])?;
+    let kept = "000000c000003000 000000c000003000 1";
+    let none = "0000000000000000 000000c000003000 1";
+    for line in text.lines() {
+        let (name, rights) = line.split_once(' ').unwrap_or_default();
+        let expected = if name == "raw-px0" { none } else { kept };
+        assert_eq!(rights, expected, "{text}");
+    }
+    for name in ["proxydhcp-xcat ", "syslog ", "raw-px0 ", "control "] {
+        assert!(
+            text.lines().any(|line| line.starts_with(name)),
+            "{name}: {text}"
+        );
+    }
+    // The pid file is still its own to remove.
+    node.kill(2)?;
+    wait_until("the end", || Ok(!node.pid_file().exists()))
+}
