@@ -56,7 +56,7 @@ impl Service {
     pub(crate) async fn interfaces_changed(&self) -> Result<()> {
         let _one_at_a_time = self.installing.lock().await;
         let all = interface::list().await?;
-        task::block_in_place(|| {
+        let changed = task::block_in_place(|| {
             let readdressed = self.readdress(interface::local_addresses(&all));
             let mut state = self.lock();
             let before = mem::take(&mut state.unserved);
@@ -68,7 +68,9 @@ impl Service {
                 }
             }
             readdressed
-        })
+        });
+        self.reloading.send_replace(false);
+        changed
     }
 
     /// Starts and stops datapaths, so that those interfaces are served that are to be.
