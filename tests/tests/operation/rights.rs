@@ -12,6 +12,7 @@ use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary, debian};
 use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
+use serde_json::Value;
 
 use crate::DATAPATHS;
 use crate::ended::Ended;
@@ -35,7 +36,13 @@ fn needed(datapath: Datapath) -> CapabilitySet {
 }
 
 /// What `/proc` says of a thread.
-type Status = BTreeMap<String, String>;
+struct Status(BTreeMap<String, String>);
+
+impl Status {
+    fn get(&self, key: &str) -> &str {
+        self.0.get(key).map_or("", String::as_str)
+    }
+}
 
 fn threads(pid: u32) -> Result<Vec<Status>> {
     let mut threads = Vec::new();
@@ -45,13 +52,15 @@ fn threads(pid: u32) -> Result<Vec<Status>> {
             continue;
         };
         let lines = text.lines().filter_map(|line| line.split_once(":\t"));
-        threads.push(lines.map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
+        let lines = lines.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        threads.push(Status(lines.collect()));
     }
     Ok(threads)
 }
 
 fn is_packet_thread(thread: &Status) -> bool {
-    thread["Name"].starts_with("raw-") || thread["Name"].starts_with("xdp-")
+    let name = thread.get("Name");
+    name.starts_with("raw-") || name.starts_with("xdp-")
 }
 
 /// What is wrong with the rights of the daemon's threads.
@@ -71,12 +80,13 @@ fn faults(pid: u32, needed: CapabilitySet, bounding: CapabilitySet) -> Result<Ve
             ("CapAmb", empty),
             ("CapBnd", bounding),
         ] {
-            if thread[set] != format!("{:016x}", value.bits()) {
-                faults.push(format!("{}: {set} {}", thread["Name"], thread[set]));
+            let found = thread.get(set);
+            if found != format!("{:016x}", value.bits()) {
+                faults.push(format!("{}: {set} {found}", thread.get("Name")));
             }
         }
-        if thread["NoNewPrivs"] != "1" {
-            faults.push(format!("{}: it may gain rights", thread["Name"]));
+        if thread.get("NoNewPrivs") != "1" {
+            faults.push(format!("{}: it may gain rights", thread.get("Name")));
         }
     }
     Ok(faults)
@@ -98,12 +108,15 @@ fn check(pid: u32, needed: CapabilitySet, bounding: CapabilitySet) -> Result<()>
 fn packet_threads(pid: u32) -> Result<Vec<String>> {
     let threads = threads(pid)?;
     let packet = threads.iter().filter(|thread| is_packet_thread(thread));
-    Ok(packet.map(|thread| thread["Name"].clone()).collect())
+    Ok(packet.map(|thread| thread.get("Name").to_owned()).collect())
 }
 
 /// All that a daemon does: replies, reloads of each kind, its status.
 fn works(site: &mut Site, datapath: Datapath) -> Result<()> {
-    let generations = site.status()?["generation"].as_u64().unwrap_or_default();
+    let generation = |site: &Site| -> Result<Option<u64>> {
+        Ok(site.status()?.get("generation").and_then(Value::as_u64))
+    };
+    let before = generation(site)?.context("no generation")?;
     site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
     let reload = Ended::command(site, &["reload"])?;
     ensure!(reload.code == Some(0), "{reload:?}");
@@ -115,12 +128,13 @@ fn works(site: &mut Site, datapath: Datapath) -> Result<()> {
     site.files.write_config(&[("a", "winboot/a/"), ("b", "")])?;
     site.daemon.signal(Signal::HUP)?;
     let asked = Instant::now();
-    while site.status()?["generation"] != generations + 3 {
+    while generation(site)? != Some(before + 3) {
         ensure!(asked.elapsed() < PATIENCE, "{}", site.describe());
     }
     site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
     let status = site.status()?;
-    ensure!(status["interfaces"][0]["datapath"] == datapath.name());
+    let served = status.pointer("/interfaces/0/datapath");
+    ensure!(served.and_then(Value::as_str) == Some(datapath.name()));
     let looked = Ended::command(site, &["lookup", "a"])?;
     ensure!(looked.code == Some(0), "{looked:?}");
     Ok(())
@@ -188,18 +202,17 @@ fn another_user_with_the_same_rights_serves_as_well() -> Result<()> {
         let daemon = Daemon::start_command(&lab.server, command)?;
         let pid = daemon.pid();
         // Narrowing the bounding set takes a right that it has not.
-        let whole = threads(pid)?;
-        let whole = whole.first().context("no thread")?["CapBnd"].clone();
-        let whole = CapabilitySet::from_bits_retain(u64::from_str_radix(&whole, 16)?);
+        let all = threads(pid)?;
+        let whole = all.first().context("no thread")?.get("CapBnd");
+        let whole = CapabilitySet::from_bits_retain(u64::from_str_radix(whole, 16)?);
         check(pid, needed(datapath), whole)?;
 
-        let site = Site::of(lab, daemon, files)?;
+        let mut site = Site::of(lab, daemon, files)?;
         let socket = site.files.path("control.sock").display().to_string();
         let mut reload = Command::new(binary()?);
         reload.args(["reload", "--control", &socket]);
         let reload = Ended::new(&site.lab.server.output(reload)?);
         assert_eq!(reload.code, Some(0), "{reload:?}");
-        let mut site = site;
         site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
         let (status, _) = site.daemon.stop()?;
         assert_eq!(status.code(), Some(0));

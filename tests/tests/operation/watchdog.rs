@@ -37,7 +37,8 @@ impl Manager {
         thread::spawn(move || {
             let mut message = [0; 4096];
             while let Ok(length) = socket.recv(&mut message) {
-                let text = String::from_utf8_lossy(&message[..length]).into_owned();
+                let text =
+                    String::from_utf8_lossy(message.get(..length).unwrap_or_default()).into_owned();
                 if heard.send(text).is_err() {
                     return;
                 }
