@@ -268,7 +268,7 @@ fn the_example_has_each_key_with_its_default() {
     let with_one = (0..ARCHITECTURES).filter(|&at| indexes[at].is_some());
     assert!(numbers.eq(with_one.map(|at| at.to_string())), "{table}");
 
-    // As it stands it changes nothing; nor with all its settings, but for the three examples.
+    // As it stands it changes nothing; nor with all its settings, but for the four examples.
     let as_is = SettingsFile::parse(EXAMPLE.as_bytes(), &serve_flags()).unwrap();
     assert_eq!(as_is, SettingsFile::default());
     let without = |args: ServeArgs| {
@@ -280,6 +280,8 @@ fn the_example_has_each_key_with_its_default() {
     assert_eq!(all.interfaces, ["eth1", "eth2"]);
     assert!(all.next_server.is_some());
     assert_eq!(all.names.suffixes, ["-ib0", "-pri"]);
-    (all.interfaces, all.names.suffixes, all.next_server) = (Vec::new(), Vec::new(), None);
+    assert!(all.control_group.is_some());
+    (all.interfaces, all.names.suffixes) = (Vec::new(), Vec::new());
+    (all.next_server, all.control_group) = (None, None);
     assert_eq!(without(all), without(serve("", &[], &[])));
 }
