@@ -22,6 +22,7 @@ mod names;
 mod node;
 mod node_prune;
 mod probe;
+mod reader;
 mod ready;
 mod records;
 mod reload;
