@@ -4,14 +4,14 @@ use std::env;
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use proxydhcp::cli::{CfgCommand, Cli, Command, ReloadArgs, StatusArgs};
-use proxydhcp::control::{Reply, Request, ask};
+use proxydhcp::control::{NoDaemon, Reply, Request, ask};
 use proxydhcp::dhcp_conf::configuration;
 use proxydhcp::node;
 use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
-use proxydhcp::{command, lookup, probe, rights, shell, tell, winpe_files, xcat};
+use proxydhcp::{command, lookup, pins, probe, rights, shell, tell, winpe_files, xcat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -84,7 +84,16 @@ fn reload(args: &ReloadArgs) -> Result<ExitCode> {
 }
 
 fn status(args: &StatusArgs) -> Result<ExitCode> {
-    let status = match ask(&args.control.socket, &Request::Status)? {
+    let reply = ask(&args.control.socket, &Request::Status).map_err(|error| {
+        if error.is::<NoDaemon>() && pins::are_there() {
+            return anyhow!(
+                "{error}; the kernel goes on answering for a daemon that was killed, until the \
+                 next one starts or `proxydhcp detach`"
+            );
+        }
+        error
+    });
+    let status = match reply? {
         Reply::Status(status) => status,
         Reply::Rejected(reason) => anyhow::bail!("{reason}"),
         Reply::Reloaded(_) | Reply::Looked(_) => anyhow::bail!("the daemon is of another version"),

@@ -214,6 +214,16 @@ fn open_link(path: &Path) -> Option<Link> {
     })
 }
 
+/// Whether something is pinned, as far as this user may see it: the kernel answers, be there a daemon
+/// or not.
+pub fn are_there() -> bool {
+    let layouts = fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let mut interfaces = layouts
+        .filter_map(|layout| fs::read_dir(layout.path()).ok())
+        .flatten();
+    interfaces.any(|interface| interface.is_ok_and(|it| it.path().join(LINK).exists()))
+}
+
 /// Makes a folder for root alone, and those above it.
 ///
 /// # Errors

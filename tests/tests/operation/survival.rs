@@ -30,6 +30,14 @@ fn the_kernel_goes_on_when_the_daemon_is_killed() -> Result<()> {
         site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
         let killed = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
         assert_eq!(killed, program);
+        let status = Ended::command(&site, &["status"])?;
+        assert_eq!(status.code, Some(1));
+        assert!(
+            status
+                .stderr
+                .contains("the kernel goes on answering for a daemon that was killed"),
+            "{status:?}"
+        );
 
         // By the files as they are now, and nothing that was counted is lost.
         site.files.write_config(&[("a", "winboot/new/")])?;
