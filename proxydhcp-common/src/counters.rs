@@ -1,23 +1,36 @@
 //! What a datapath counts, and the numbering that kernel and userspace share.
+//!
+//! Each frame that [`crate::headers::find`] finds is counted as [`RECEIVED`] there and then, and
+//! under exactly one outcome later. So, once it is quiet, all outcomes of a datapath add up to what
+//! it has received; userspace counts one outcome more, replies that the interface did not take.
 
 use crate::judge::Reason;
 
-/// What has become of the requests a datapath has seen: [`ANSWERED`], [`HANDED_UP`], then one
-/// count per [`Reason`].
+/// What has become of the packets a datapath has seen: [`RECEIVED`], [`ANSWERED`], [`HANDED_UP`],
+/// [`PASSED`], then one count per [`Reason`].
 pub type Counts = [u64; COUNTERS];
 
 /// How many counters there are.
-pub const COUNTERS: usize = 2 + Reason::ALL.len();
+pub const COUNTERS: usize = REFUSED + Reason::ALL.len();
+
+/// IPv4/UDP packets to port 4011, whatever becomes of them.
+pub const RECEIVED: usize = 0;
 
 /// Requests that got their reply.
-pub const ANSWERED: usize = 0;
+pub const ANSWERED: usize = 1;
 
 /// Frames given to the next slower path, which counts what becomes of them.
-pub const HANDED_UP: usize = 1;
+pub const HANDED_UP: usize = 2;
+
+/// Packets to other hosts.
+pub const PASSED: usize = 3;
+
+/// The first of the counters of refused requests.
+const REFUSED: usize = 4;
 
 /// The counter of requests refused for `reason`.
 #[inline(always)]
 #[must_use]
 pub const fn refused(reason: Reason) -> usize {
-    2 + reason as usize
+    REFUSED + reason as usize
 }

@@ -8,7 +8,6 @@ use crate::PORT;
 use crate::checksum::Sum;
 use crate::frame::Frame;
 use crate::judge::{Reason, Stop};
-use crate::nodes::{Lines, Nodes};
 use crate::wire::{Address, Bootp, Ethernet, Ipv4, Tag, Udp, ethertype};
 
 /// Length of an IPv4 header without options.
@@ -28,7 +27,7 @@ pub(crate) struct IpUdp {
     pub(crate) udp: Udp,
 }
 
-/// A UDP/IPv4 packet to this host's proxyDHCP port.
+/// A UDP/IPv4 packet to the proxyDHCP port, of this host or of another.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
     /// Where the IP header lies: 14, and 4 more for each VLAN tag.
@@ -40,6 +39,8 @@ pub struct Packet {
     pub to_group: bool,
     /// Where the packet comes from.
     pub source: Address,
+    /// Where it goes to.
+    pub destination: Address,
 }
 
 impl Packet {
@@ -85,24 +86,11 @@ impl Datagram {
     }
 }
 
-/// Tells requests to this host's port 4011 from everything else, by the cheapest check first.
+/// Tells IPv4/UDP packets to port 4011 from everything else, by the cheapest check first.
 ///
-/// Frames that merely pass through this host, as a router or a bridge, are not its business: the
-/// destination must be one of its own addresses.
-///
-/// # Errors
-///
-/// [`Stop::NotOurs`].
+/// What it finds is what datapaths count as received; all else is none of their business.
 #[inline(always)]
-pub fn locate<F: Frame, L: Lines + ?Sized>(
-    frame: &F,
-    nodes: &Nodes<'_, L>,
-) -> Result<Packet, Stop> {
-    find_packet(frame, nodes).ok_or(Stop::NotOurs)
-}
-
-#[inline(always)]
-fn find_packet<F: Frame, L: Lines + ?Sized>(frame: &F, nodes: &Nodes<'_, L>) -> Option<Packet> {
+pub fn find<F: Frame>(frame: &F) -> Option<Packet> {
     let ethernet = frame.header::<Ethernet>(0)?;
     let (ip, ethertype) = skip_tags(frame, ethernet.ethertype.get())?;
     let header = frame.header::<Ipv4>(ip)?;
@@ -121,14 +109,12 @@ fn find_packet<F: Frame, L: Lines + ?Sized>(frame: &F, nodes: &Nodes<'_, L>) -> 
     } else {
         frame.header::<Udp>(frame.bound(ip + ip_len))?.destination
     };
-    if port.get() != PORT || !nodes.is_local(header.destination) {
-        return None;
-    }
-    Some(Packet {
+    (port.get() == PORT).then_some(Packet {
         ip,
         ip_len,
         to_group: is_group(ethernet.destination),
         source: header.source,
+        destination: header.destination,
     })
 }
 

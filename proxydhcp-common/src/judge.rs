@@ -1,7 +1,7 @@
 //! The verdict on a frame.
 
 use crate::frame::{Frame, MAX_OFFSET};
-use crate::headers::{self, Datagram};
+use crate::headers::{self, Datagram, Packet};
 use crate::nodes::{Client, Lines, Nodes};
 use crate::options::{self, Facts};
 use crate::template::{Template, UUID_LEN};
@@ -32,7 +32,7 @@ pub struct Answer<'t> {
 /// Why a frame is not answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Not a request to this host's proxyDHCP port: others may want it.
+    /// To another host, which this one may be a router or a bridge of.
     NotOurs,
     /// Beyond what the fast path understands: [`crate::unusual::judge`] decides.
     Unusual,
@@ -129,23 +129,25 @@ impl Reason {
 /// The longest BOOTP message, in bytes, that counts as plain. Real requests have up to 548.
 pub const MAX_PLAIN: usize = 1024;
 
-/// Judges a frame as the fast path does: plain requests are answered or refused, all that takes
-/// more than a bounded look is [`Stop::Unusual`].
+/// Judges the frame of a packet that [`headers::find`] has found as the fast path does: plain
+/// requests are answered or refused, all that takes more than a bounded look is [`Stop::Unusual`].
 ///
 /// # Errors
 ///
 /// The verdict, where it is not to answer.
 #[inline(always)]
-pub fn judge<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Answer<'t>, Stop> {
-    let nodes = tables.nodes().and_then(Nodes::open);
-    let nodes = nodes.ok_or(Stop::NotOurs)?;
-    let packet = headers::locate(frame, &nodes)?;
+pub fn judge<'t, F: Frame, T: Tables>(
+    frame: &F,
+    packet: &Packet,
+    tables: &'t T,
+) -> Result<Answer<'t>, Stop> {
+    let nodes = own(packet, tables)?;
     if !packet.is_plain() {
         return Err(Stop::Unusual);
     }
     // First, as it may have to come from far away.
     let client = nodes.client(packet.source);
-    let datagram = headers::admit(frame, &packet)?;
+    let datagram = headers::admit(frame, packet)?;
     if datagram.bootp_len > MAX_PLAIN {
         return Err(Stop::Unusual);
     }
@@ -157,6 +159,19 @@ pub fn judge<'t, F: Frame, T: Tables>(frame: &F, tables: &'t T) -> Result<Answer
         return Err(Stop::Unusual);
     }
     Ok(answer)
+}
+
+/// The node table, where the packet is to one of this host's own addresses: what merely passes
+/// through it, as a router or a bridge, is not its business.
+#[inline(always)]
+pub(crate) fn own<'t, T: Tables>(
+    packet: &Packet,
+    tables: &'t T,
+) -> Result<Nodes<'t, T::Lines>, Stop> {
+    let nodes = tables.nodes().and_then(Nodes::open);
+    nodes
+        .filter(|nodes| nodes.is_local(packet.destination))
+        .ok_or(Stop::NotOurs)
 }
 
 /// Finds the reply to a request that is sound.

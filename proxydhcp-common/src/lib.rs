@@ -6,9 +6,10 @@
 //! slice:
 //!
 //! ```text
-//! frame ──> judge::judge ──Ok(Answer)──> reply::write ──> the same frame, now the reply
-//!               │
-//!               └─Err(Stop)── NotOurs: pass · Unusual: unusual::judge · Refuse(reason): drop
+//! frame ──> headers::find ──> judge::judge ──Ok(Answer)──> reply::write ──> the same frame, now the reply
+//!               │                 │
+//!               │                 └─Err(Stop)── NotOurs: pass · Unusual: unusual::judge · Refuse: drop
+//!               └─None: not UDP to port 4011
 //! ```
 //!
 //! The tables that a judgement reads ([`nodes`], [`template`]) have one layout too: what

@@ -8,7 +8,7 @@
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
-use crate::judge::{Answer, Reason, Stop, Tables, decide};
+use crate::judge::{Answer, Reason, Stop, Tables, decide, own};
 use crate::nodes::{Lines, Nodes};
 use crate::options::{CLASS_LEN, Facts, PXE_CLIENT, REQUEST, class_architecture, code};
 use crate::reply::{self, Fault};
@@ -38,13 +38,13 @@ pub struct UnusualAnswer<'t> {
 /// The verdict, where it is not to answer; never [`Stop::Unusual`].
 pub fn judge<'t, T: Tables>(
     frame: &mut Slice<'_>,
+    packet: &Packet,
     tables: &'t T,
     mac: [u8; 6],
     vouched: bool,
 ) -> Result<UnusualAnswer<'t>, Stop> {
-    let nodes = tables.nodes().and_then(Nodes::open);
-    let nodes = nodes.ok_or(Stop::NotOurs)?;
-    let packet = make_plain(frame, &nodes, mac)?;
+    let nodes = own(packet, tables)?;
+    let packet = make_plain(frame, *packet, mac)?;
     let datagram = headers::admit(frame, &packet)?;
     let gathered = Gathered::from(frame, &datagram)?;
     let boot_item = gathered.vendor.boot_item().filter(|_| nodes.echoes());
@@ -80,13 +80,8 @@ pub fn write(frame: &mut Slice<'_>, answer: &UnusualAnswer<'_>) -> Result<(), Fa
 }
 
 /// Cuts IP options out and gives the frame a destination that is one host's.
-fn make_plain<L: Lines + ?Sized>(
-    frame: &mut Slice<'_>,
-    nodes: &Nodes<'_, L>,
-    mac: [u8; 6],
-) -> Result<Packet, Stop> {
+fn make_plain(frame: &mut Slice<'_>, mut packet: Packet, mac: [u8; 6]) -> Result<Packet, Stop> {
     const LENGTH: Stop = Stop::Refuse(Reason::Length);
-    let mut packet = headers::locate(frame, nodes)?;
     if packet.to_group {
         frame.header_mut::<Ethernet>(0).ok_or(LENGTH)?.destination = mac;
         packet.to_group = false;

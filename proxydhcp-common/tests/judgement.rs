@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::frame::{Frame, Slice};
+use proxydhcp_common::headers::{self, Packet};
 use proxydhcp_common::judge::{Reason, Stop, Tables, judge};
 use proxydhcp_common::nodes::{Header, Line, Target};
 use proxydhcp_common::template::{MAX_BODY, Template};
@@ -103,12 +104,17 @@ impl Tables for Fixture {
     }
 }
 
+/// What is not found at all is left alone too.
+fn found(frame: &Slice<'_>) -> Result<Packet, Stop> {
+    headers::find(frame).ok_or(Stop::NotOurs)
+}
+
 /// The reply of the fast path, or its verdict.
 fn fast(frame: &[u8], tables: &Fixture) -> Result<Vec<u8>, Stop> {
     let mut buffer = [0; 4096];
     buffer[..frame.len()].copy_from_slice(frame);
     let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
-    let answer = judge(&slice, tables)?;
+    let answer = judge(&slice, &found(&slice)?, tables)?;
     reply::write(&mut slice, &answer).unwrap();
     Ok(slice.all().to_vec())
 }
@@ -118,7 +124,7 @@ fn full(frame: &[u8], tables: &Fixture, vouched: bool) -> Result<Vec<u8>, Stop> 
     let mut buffer = [0; 4096];
     buffer[..frame.len()].copy_from_slice(frame);
     let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
-    let answer = unusual::judge(&mut slice, tables, MAC, vouched)?;
+    let answer = unusual::judge(&mut slice, &found(&slice)?, tables, MAC, vouched)?;
     unusual::write(&mut slice, &answer).unwrap();
     Ok(slice.all().to_vec())
 }
@@ -160,7 +166,9 @@ fn check_reply(request: &[u8], reply: &[u8]) -> Result<(), TestCaseError> {
     let mut buffer = reply.to_vec();
     let len = buffer.len();
     let slice = Slice::new(&mut buffer, len).unwrap();
-    prop_assert!(judge(&slice, &Fixture::new()).is_err());
+    let tables = Fixture::new();
+    let verdict = found(&slice).and_then(|found| judge(&slice, &found, &tables).map(|_| ()));
+    prop_assert!(verdict.is_err());
     prop_assert_eq!(slice.len(), len);
     Ok(())
 }
@@ -197,7 +205,7 @@ fn a_reply_that_does_not_fit_leaves_the_request_whole() {
     let frame = RequestFrame::wdsmgfw(CLIENT, 7).bytes();
     let mut buffer = frame.clone();
     let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
-    let mut answer = judge(&slice, &tables).unwrap();
+    let mut answer = judge(&slice, &found(&slice).unwrap(), &tables).unwrap();
     let long = Template {
         len: MAX_BODY as u16,
         ..template(UEFI, true)

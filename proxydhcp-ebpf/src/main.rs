@@ -16,29 +16,33 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
-use proxydhcp_common::counters::{ANSWERED, HANDED_UP, refused};
+use proxydhcp_common::counters::{ANSWERED, HANDED_UP, PASSED, RECEIVED, refused};
+use proxydhcp_common::headers;
 use proxydhcp_common::judge::{Reason, Stop, judge};
 use proxydhcp_common::reply::{self, Fault};
 
-use crate::maps::{Maps, count, to_socket};
+use crate::maps::{Maps, Tally, to_socket};
 use crate::packet::Packet;
 
 /// Attached to the interfaces that the `kernel` datapath serves: answers.
 #[xdp]
 pub fn answer(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(&ctx);
-    match judge(&packet, &Maps) {
+    let Some((found, tally)) = receive(&packet) else {
+        return XDP_PASS;
+    };
+    match judge(&packet, &found, &Maps) {
         Ok(answer) => match reply::write(&mut packet, &answer) {
-            Ok(()) => act(ANSWERED, XDP_TX),
+            Ok(()) => tally.act(ANSWERED, XDP_TX),
             // It is still the request that came.
-            Err(Fault::NoRoom) => act(HANDED_UP, XDP_PASS),
+            Err(Fault::NoRoom) => tally.act(HANDED_UP, XDP_PASS),
             // Unreachable; a spoilt frame must not reach anybody.
             Err(Fault::Spoilt) => {
                 error!(&ctx, "a reply did not fit the frame that was made for it");
-                act(refused(Reason::Length), XDP_DROP)
+                tally.act(refused(Reason::Length), XDP_DROP)
             }
         },
-        Err(stop) => refrain(stop),
+        Err(stop) => refrain(stop, &tally),
     }
 }
 
@@ -46,25 +50,42 @@ pub fn answer(ctx: XdpContext) -> u32 {
 /// to the socket of the queue it came by, or lets it pass where there is none.
 #[xdp]
 pub fn redirect(ctx: XdpContext) -> u32 {
-    match judge(&Packet::new(&ctx), &Maps) {
-        Ok(_) => act(HANDED_UP, to_socket(ctx.rx_queue_index())),
-        Err(stop) => refrain(stop),
+    let packet = Packet::new(&ctx);
+    let Some((found, tally)) = receive(&packet) else {
+        return XDP_PASS;
+    };
+    match judge(&packet, &found, &Maps) {
+        Ok(_) => tally.act(HANDED_UP, to_socket(ctx.rx_queue_index())),
+        Err(stop) => refrain(stop, &tally),
     }
 }
 
+/// Counts a packet to port 4011; everything else is `None`.
 #[inline(always)]
-fn refrain(stop: Stop) -> u32 {
+fn receive(packet: &Packet) -> Option<(headers::Packet, Tally)> {
+    let found = headers::find(packet)?;
+    // It is always there.
+    let tally = Tally::of_this_cpu()?;
+    tally.add(RECEIVED);
+    Some((found, tally))
+}
+
+#[inline(always)]
+fn refrain(stop: Stop, tally: &Tally) -> u32 {
     match stop {
-        Stop::NotOurs => XDP_PASS,
-        Stop::Unusual => act(HANDED_UP, XDP_PASS),
-        Stop::Refuse(reason) => act(refused(reason), XDP_DROP),
+        Stop::NotOurs => tally.act(PASSED, XDP_PASS),
+        Stop::Unusual => tally.act(HANDED_UP, XDP_PASS),
+        Stop::Refuse(reason) => tally.act(refused(reason), XDP_DROP),
     }
 }
 
-#[inline(always)]
-fn act(counter: usize, action: u32) -> u32 {
-    count(counter);
-    action
+impl Tally {
+    /// Counts what becomes of the packet, and has it become so.
+    #[inline(always)]
+    fn act(&self, counter: usize, action: u32) -> u32 {
+        self.add(counter);
+        action
+    }
 }
 
 #[cfg(not(test))]

@@ -58,15 +58,22 @@ impl Tables for Maps {
     }
 }
 
-/// Adds one to a counter of this CPU.
-#[inline(always)]
-pub(crate) fn count(counter: usize) {
-    let Some(counts) = COUNTERS.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: the pointer is to this CPU's own counters, which XDP does not interrupt.
-    if let Some(count) = unsafe { (*counts).get_mut(counter) } {
-        *count += 1;
+/// This CPU's counters, for one run of the program.
+pub(crate) struct Tally(*mut Counts);
+
+impl Tally {
+    #[inline(always)]
+    pub(crate) fn of_this_cpu() -> Option<Self> {
+        COUNTERS.get_ptr_mut(0).map(Self)
+    }
+
+    /// Adds one to a counter.
+    #[inline(always)]
+    pub(crate) fn add(&self, counter: usize) {
+        // SAFETY: the pointer is to this CPU's own counters, which XDP does not interrupt.
+        if let Some(count) = unsafe { (*self.0).get_mut(counter) } {
+            *count += 1;
+        }
     }
 }
 

@@ -8,8 +8,7 @@ use std::sync::{Arc, Weak, mpsc};
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts};
-use proxydhcp_common::judge::{Reason, Stop};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
 use xdp::Packet;
 use xdp::nic::NicIndex;
@@ -31,6 +30,12 @@ const FRAMES: u32 = 1 << 15;
 
 /// How often packets are taken before it is looked for orders: a flood has no end.
 const TURNS: u32 = 64;
+
+/// How long replies wait that the interface did not take, where no request comes meanwhile.
+const RETRY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
 
 /// The datapath on one interface. Dropping it stops the threads.
 pub struct AfXdpDatapath {
@@ -95,7 +100,7 @@ impl AfXdpDatapath {
         sum
     }
 
-    /// Replies that the interface did not take at once.
+    /// Replies that the interface has not taken.
     pub fn unsent(&self) -> u64 {
         let unsent = |worker: &Worker| worker.tally.unsent.load(Ordering::Relaxed);
         self.workers.iter().map(unsent).sum()
@@ -170,12 +175,15 @@ fn run(
     mac: [u8; 6],
     tally: &Tally,
 ) {
+    let mut refused = 0;
     loop {
         let mut ready = [
             PollFd::new(socket, PollFlags::IN),
             PollFd::new(orders, PollFlags::IN),
         ];
-        if let Err(error) = poll(&mut ready, None)
+        // What the interface did not take is offered again.
+        let patience = (queue.waiting() > 0).then_some(&RETRY);
+        if let Err(error) = poll(&mut ready, patience)
             && error != rustix::io::Errno::INTR
         {
             warn!("cannot wait for requests: {error}");
@@ -187,35 +195,35 @@ fn run(
         }
         for _ in 0..TURNS {
             let generation = tables.load();
-            let mut answered = 0;
-            let (received, unsent) =
-                queue.turn(|packet| match answer_packet(packet, &generation, mac) {
-                    Ok(()) => {
-                        answered += 1;
-                        Outcome::Transmit
-                    }
-                    Err(stop) => {
-                        tally.stop(stop);
-                        Outcome::Free
-                    }
-                });
-            tally.add(ANSWERED, answered - unsent.min(answered));
-            tally.unsent.fetch_add(unsent as u64, Ordering::Relaxed);
-            if received == 0 {
+            let turn = queue.turn(
+                |packet| match answer_packet(packet, &generation, mac, tally) {
+                    Some(()) => Outcome::Transmit,
+                    None => Outcome::Free,
+                },
+            );
+            tally.add(ANSWERED, turn.sent);
+            refused += turn.refused as u64;
+            let unsent = refused + queue.waiting() as u64;
+            tally.unsent.store(unsent, Ordering::Relaxed);
+            if turn.received == 0 {
                 break;
             }
         }
     }
 }
 
-/// Makes the packet its reply, where it lies.
-fn answer_packet(packet: &mut Packet, tables: &Generation, mac: [u8; 6]) -> Result<(), Stop> {
-    const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
+/// Makes the packet its reply, where it lies; `None` where there is none, and why is counted.
+fn answer_packet(
+    packet: &mut Packet,
+    tables: &Generation,
+    mac: [u8; 6],
+    tally: &Tally,
+) -> Option<()> {
     let len = packet.len();
-    // To its full capacity, and then back to the reply's length.
-    let spare = i32::try_from(packet.capacity() - len).map_err(|_| NO_ROOM)?;
-    packet.adjust_tail(spare).map_err(|_| NO_ROOM)?;
-    let reply = answer(packet, len, tables, mac, false)?;
-    let surplus = i32::try_from(packet.len() - reply).map_err(|_| NO_ROOM)?;
-    packet.adjust_tail(-surplus).map_err(|_| NO_ROOM)
+    // To its full capacity, and then back to the reply's length; neither fails.
+    let spare = i32::try_from(packet.capacity() - len).ok()?;
+    packet.adjust_tail(spare).ok()?;
+    let reply = answer(packet, len, tables, mac, false, tally)?;
+    let surplus = i32::try_from(packet.len() - reply).ok()?;
+    packet.adjust_tail(-surplus).ok()
 }

@@ -2,45 +2,63 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, refused};
+use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, PASSED, RECEIVED, refused};
 use proxydhcp_common::frame::{Frame, Slice};
+use proxydhcp_common::headers::{self, Packet};
 use proxydhcp_common::judge::{Reason, Stop, judge};
 use proxydhcp_common::nodes::Nodes;
-use proxydhcp_common::{headers, reply, unusual};
+use proxydhcp_common::{reply, unusual};
 
 use crate::generation::Generation;
 
-/// Makes the frame in `buffer`'s first `len` bytes its own reply and returns the reply's length.
-/// For `mac` and `vouched` see [`unusual::judge`].
+/// Makes the frame of `len` bytes in `buffer` its own reply and returns the reply's length; `None`
+/// where there is none, and why is counted. Of a frame that is longer than the buffer, this has the
+/// beginning. For `mac` and `vouched` see [`unusual::judge`].
+///
+/// What becomes of the reply is the caller's to count.
 pub(crate) fn answer(
     buffer: &mut [u8],
     len: usize,
     tables: &Generation,
     mac: [u8; 6],
     vouched: bool,
-) -> Result<usize, Stop> {
-    let mut frame = Slice::new(buffer, len).ok_or(NO_ROOM)?;
-    reply(&mut frame, tables, mac, vouched).inspect_err(|&stop| {
-        if stop == Stop::Refuse(Reason::Unknown) {
-            note(&frame, tables);
+    tally: &Tally,
+) -> Option<usize> {
+    let held = len.min(buffer.len());
+    let mut frame = Slice::new(buffer, held)?;
+    let packet = headers::find(&frame)?;
+    tally.add(RECEIVED, 1);
+    let replied = if held < len {
+        Err(NO_ROOM)
+    } else {
+        reply(&mut frame, &packet, tables, mac, vouched)
+    };
+    match replied {
+        Ok(()) => Some(frame.len()),
+        Err(stop) => {
+            if stop == Stop::Refuse(Reason::Unknown) {
+                note(&frame, tables);
+            }
+            tally.stop(stop);
+            None
         }
-    })?;
-    Ok(frame.len())
+    }
 }
 
 const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
 
-/// The same, and nobody is noted.
+/// The same, and nobody is noted and nothing counted.
 pub(crate) fn reply(
     frame: &mut Slice<'_>,
+    packet: &Packet,
     tables: &Generation,
     mac: [u8; 6],
     vouched: bool,
 ) -> Result<(), Stop> {
-    let written = match judge(frame, tables) {
+    let written = match judge(frame, packet, tables) {
         Ok(answer) => reply::write(frame, &answer),
         Err(Stop::Unusual) => {
-            let answer = unusual::judge(frame, tables, mac, vouched)?;
+            let answer = unusual::judge(frame, packet, tables, mac, vouched)?;
             unusual::write(frame, &answer)
         }
         Err(stop) => return Err(stop),
@@ -53,7 +71,7 @@ pub(crate) fn reply(
 fn note(frame: &Slice<'_>, tables: &Generation) -> Option<()> {
     let strangers = tables.strangers()?;
     let nodes = Nodes::open(tables.lines())?;
-    let packet = headers::locate(frame, &nodes).ok()?;
+    let packet = headers::find(frame)?;
     let client = headers::admit(frame, &packet).ok()?.client;
     if nodes.client(client).is_to_be_looked_up() {
         strangers.note(client.into());
@@ -65,15 +83,15 @@ fn note(frame: &Slice<'_>, tables: &Generation) -> Option<()> {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     counts: [AtomicU64; COUNTERS],
-    /// Replies that the interface did not take.
+    /// Replies that the interface has not taken.
     pub(crate) unsent: AtomicU64,
 }
 
 impl Tally {
-    /// Counts a frame that is not answered.
-    pub(crate) fn stop(&self, stop: Stop) {
+    /// Counts a packet that is not answered.
+    fn stop(&self, stop: Stop) {
         match stop {
-            Stop::NotOurs => {}
+            Stop::NotOurs => self.add(PASSED, 1),
             // Nobody is left to hand it to.
             Stop::Unusual => self.add(HANDED_UP, 1),
             Stop::Refuse(reason) => self.add(refused(reason), 1),
@@ -87,7 +105,7 @@ impl Tally {
         }
     }
 
-    /// All counts but the one of unsent replies.
+    /// All counts but that of unsent replies.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = [0; COUNTERS];
         for (count, counter) in counts.iter_mut().zip(&self.counts) {

@@ -14,7 +14,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use proxydhcp_common::counters::{ANSWERED, Counts};
-use proxydhcp_common::judge::{Reason, Stop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
@@ -88,7 +87,7 @@ impl RawDatapath {
         &self.thread
     }
 
-    /// Replies that the interface did not take.
+    /// Replies that the interface has not taken.
     pub fn unsent(&self) -> u64 {
         self.tally.unsent.load(Ordering::Relaxed)
     }
@@ -152,35 +151,35 @@ impl Worker {
         let tables = tables.load();
         ring.read(|received| {
             let buffer = outbox.next();
-            let answered = restore(buffer, &received)
-                .ok_or(Stop::Refuse(Reason::Length))
-                .and_then(|len| answer(buffer, len, &tables, *mac, received.vouched));
-            match answered {
-                Ok(len) => {
-                    if outbox.push(len) {
-                        outbox.flush(tally);
-                    }
-                }
-                Err(stop) => tally.stop(stop),
+            let len = restore(buffer, &received);
+            if let Some(len) = answer(buffer, len, &tables, *mac, received.vouched, tally)
+                && outbox.push(len)
+            {
+                outbox.flush(tally);
             }
         });
         outbox.flush(tally);
     }
 }
 
-/// Puts the frame into `buffer` as it was on the wire.
-fn restore(buffer: &mut [u8], received: &Received<'_>) -> Option<usize> {
+/// Puts the frame into `buffer` as it was on the wire, as much of it as there is room for, and
+/// returns its length.
+fn restore(buffer: &mut [u8], received: &Received<'_>) -> usize {
     let tag = received.vlan.as_ref().map_or(&[][..], |tag| &tag[..]);
-    let (macs, rest) = received.bytes.split_at_checked(12)?;
+    let (macs, rest) = received
+        .bytes
+        .split_at_checked(12)
+        .unwrap_or((received.bytes, &[]));
     let mut at = 0;
     for part in [macs, tag, rest] {
-        buffer
-            .get_mut(at..)?
-            .get_mut(..part.len())?
-            .copy_from_slice(part);
+        let room = buffer.get_mut(at..).unwrap_or_default();
+        let held = part.len().min(room.len());
+        if let (Some(room), Some(part)) = (room.get_mut(..held), part.get(..held)) {
+            room.copy_from_slice(part);
+        }
         at += part.len();
     }
-    Some(at)
+    at
 }
 
 /// Replies that wait to be sent together.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, refused};
+use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, PASSED, RECEIVED, refused};
 use proxydhcp_common::judge::Reason;
 use serde::{Deserialize, Serialize};
 
@@ -136,18 +136,26 @@ pub struct InterfaceStatus {
     pub raw: Counters,
 }
 
-/// What has become of requests.
+/// What has become of packets to port 4011.
+///
+/// Each is received once by each datapath that it comes to, and has one outcome there: `received` is
+/// `answered` + `handed_up` + `passed` + all of `refused` + `unsent`, on each datapath and together,
+/// but for packets that are under way while the counters are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
+    /// Packets to port 4011 that came in.
+    pub received: u64,
     /// Replies sent.
     pub answered: u64,
     /// Frames that the XDP program left to another datapath, which counts them again.
     pub handed_up: u64,
+    /// Packets to other hosts, left alone.
+    pub passed: u64,
     /// Requests not answered, by reason; only reasons that have occurred.
     pub refused: BTreeMap<String, u64>,
-    /// Replies that the interface did not take.
+    /// Replies that the interface has not taken.
     pub unsent: u64,
-    /// Frames lost because a datapath's ring was full.
+    /// Frames that a datapath has not received, for its ring was full.
     pub lost: u64,
 }
 
@@ -161,8 +169,10 @@ impl Counters {
             .filter(|(_, count)| *count > 0)
             .collect();
         Self {
+            received: get(RECEIVED),
             answered: get(ANSWERED),
             handed_up: get(HANDED_UP),
+            passed: get(PASSED),
             refused,
             ..Self::default()
         }
@@ -171,8 +181,10 @@ impl Counters {
     /// The two together.
     #[must_use]
     pub fn plus(mut self, other: &Self) -> Self {
+        self.received += other.received;
         self.answered += other.answered;
         self.handed_up += other.handed_up;
+        self.passed += other.passed;
         self.unsent += other.unsent;
         self.lost += other.lost;
         for (reason, count) in &other.refused {
@@ -184,9 +196,11 @@ impl Counters {
 
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "answered {}", self.answered)?;
-        if self.handed_up > 0 {
-            write!(f, ", handed up {}", self.handed_up)?;
+        write!(f, "received {}, answered {}", self.received, self.answered)?;
+        for (outcome, count) in [("handed up", self.handed_up), ("passed", self.passed)] {
+            if count > 0 {
+                write!(f, ", {outcome} {count}")?;
+            }
         }
         if !self.refused.is_empty() {
             let refused: Vec<_> = self

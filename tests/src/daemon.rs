@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::Namespace;
+use crate::{Namespace, accounts};
 
 /// How long a daemon may take to say that it is ready: loading and verifying an XDP program on a
 /// busy machine takes a second or two.
@@ -39,6 +39,9 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 /// A running daemon. Dropping it asks it to stop, kills it if need be, and waits for its end.
+///
+/// A daemon that was given a control socket is held to account when it is asked to stop, or
+/// dropped: see [`Daemon::check_accounts`]. One that has crashed, or was sent a signal, is not.
 #[derive(Debug)]
 pub struct Daemon {
     binary: PathBuf,
@@ -47,6 +50,8 @@ pub struct Daemon {
     process: OwnedFd,
     log: Arc<Log>,
     ready_line: String,
+    /// Where it tells its counters.
+    control: Option<PathBuf>,
 }
 
 impl Daemon {
@@ -81,6 +86,8 @@ impl Daemon {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let binary = PathBuf::from(command.get_program());
+        let mut args = command.get_args().skip_while(|arg| *arg != "--control");
+        let control = args.nth(1).map(PathBuf::from);
         let mut child = namespace.spawn(command)?;
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         let log = Arc::new(Log::default());
@@ -94,6 +101,7 @@ impl Daemon {
             process,
             log,
             ready_line: String::new(),
+            control,
         })
     }
 
@@ -161,12 +169,25 @@ impl Daemon {
         Ok(status)
     }
 
+    /// Holds the daemon to account: every packet to port 4011 has one outcome on each datapath.
+    ///
+    /// # Errors
+    /// See [`accounts::check`].
+    pub fn check_accounts(&self) -> Result<()> {
+        match &self.control {
+            Some(control) if !self.ready_line.is_empty() => accounts::check(&self.binary, control),
+            _ => Ok(()),
+        }
+    }
+
     /// Asks the daemon to stop (SIGTERM) and waits for its end; returns how it ended and how long
     /// that took.
     ///
     /// # Errors
-    /// When it is gone already or does not end within ten seconds.
+    /// When it is gone already or does not end within ten seconds, or does not account for all
+    /// packets.
     pub fn stop(&mut self) -> Result<(ExitStatus, Duration)> {
+        self.check_accounts()?;
         let asked = Instant::now();
         self.signal(Signal::TERM)?;
         let status = self.wait(STOP_PATIENCE)?;
@@ -199,6 +220,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        let is_running = self.wait(Duration::ZERO).is_err();
+        let accounts = if is_running && !thread::panicking() {
+            self.check_accounts()
+        } else {
+            Ok(())
+        };
         // A daemon that is asked takes away what it pinned in the kernel; one that does not listen
         // is killed.
         // Asking fails when it has ended already.
@@ -207,6 +234,7 @@ impl Drop for Daemon {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+        assert!(accounts.is_ok(), "{accounts:?}; its log:\n{}", self.log());
     }
 }
 

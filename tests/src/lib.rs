@@ -6,6 +6,7 @@
 //! judges replies from the RFCs alone: neither shares a line with the code under test, so that a
 //! misreading in the one shows up against the other.
 
+pub mod accounts;
 pub mod bpf;
 pub mod bridge;
 pub mod capture;

@@ -19,10 +19,12 @@ use proxydhcp::loaders::Loaders;
 use proxydhcp::program::{Duty, KernelTables, Program};
 use proxydhcp::strangers::Strangers;
 use proxydhcp::table::{Files, Sources, Table};
-use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts, HANDED_UP, refused};
+use proxydhcp_common::counters::{
+    ANSWERED, COUNTERS, Counts, HANDED_UP, PASSED, RECEIVED, refused,
+};
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::judge::{Stop, judge};
-use proxydhcp_common::reply;
+use proxydhcp_common::{headers, reply};
 use proxydhcp_lab::corpus::{Corpus, requests};
 use proxydhcp_lab::{RequestFrame, SERVER_ADDRESS, capture, require_rights};
 
@@ -77,16 +79,19 @@ impl Pair {
         let mut buffer = [0; 4096];
         buffer[..frame.len()].copy_from_slice(frame);
         let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
-        let (action, counter) = match judge(&slice, &self.tables) {
-            Ok(answer) => {
+        let verdict = headers::find(&slice).map(|found| judge(&slice, &found, &self.tables));
+        let (action, counter) = match verdict {
+            None => (XDP_PASS, None),
+            Some(Ok(answer)) => {
                 reply::write(&mut slice, &answer).unwrap();
                 (XDP_TX, Some(ANSWERED))
             }
-            Err(Stop::NotOurs) => (XDP_PASS, None),
-            Err(Stop::Unusual) => (XDP_PASS, Some(HANDED_UP)),
-            Err(Stop::Refuse(reason)) => (XDP_DROP, Some(refused(reason))),
+            Some(Err(Stop::NotOurs)) => (XDP_PASS, Some(PASSED)),
+            Some(Err(Stop::Unusual)) => (XDP_PASS, Some(HANDED_UP)),
+            Some(Err(Stop::Refuse(reason))) => (XDP_DROP, Some(refused(reason))),
         };
         if let Some(counter) = counter {
+            self.counts[RECEIVED] += 1;
             self.counts[counter] += 1;
         }
         Outcome {
@@ -115,6 +120,12 @@ impl Pair {
             self.program.counts()? == self.counts,
             "kernel {:?}, userspace {:?}",
             self.program.counts()?,
+            self.counts
+        );
+        let [received, outcomes @ ..] = self.counts;
+        ensure!(
+            received == outcomes.iter().sum::<u64>(),
+            "{:?}",
             self.counts
         );
         Ok(())

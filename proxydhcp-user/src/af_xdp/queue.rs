@@ -9,7 +9,6 @@
 //! empty between two calls of [`Queue::turn`]; callers see a packet by reference alone.
 
 use std::ffi::c_int;
-use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
@@ -83,10 +82,21 @@ pub(super) enum Outcome {
     Free,
 }
 
+/// What a turn has come to, in packets.
+pub(super) struct Turn {
+    pub(super) received: usize,
+    /// Replies that the interface took, those that waited before included.
+    pub(super) sent: usize,
+    /// Replies that it took and dropped, as a link without a carrier does.
+    pub(super) refused: usize,
+}
+
 /// The socket, its memory and its rings.
 pub(super) struct Queue {
     inbox: HeapSlab,
     outbox: HeapSlab,
+    /// Replies in the transmit ring that the kernel has not taken.
+    waiting: usize,
     rings: WakableRings,
     /// Nobody else keeps it for long, so it is closed before its memory goes.
     socket: Arc<Socket>,
@@ -119,6 +129,7 @@ impl Queue {
         Ok(Self {
             inbox: HeapSlab::with_capacity(BATCH),
             outbox: HeapSlab::with_capacity(BATCH),
+            waiting: 0,
             rings,
             umem,
             socket: Arc::new(Socket(socket)),
@@ -129,9 +140,13 @@ impl Queue {
         Arc::clone(&self.socket)
     }
 
-    /// Receives a batch, has `each` packet answered, and transmits the replies. Returns how many
-    /// packets came and how many replies could not be sent now.
-    pub(super) fn turn(&mut self, mut each: impl FnMut(&mut Packet) -> Outcome) -> (usize, usize) {
+    /// Replies that the interface has not taken: they are offered to it in each turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Receives a batch, has `each` packet answered, and transmits the replies.
+    pub(super) fn turn(&mut self, mut each: impl FnMut(&mut Packet) -> Outcome) -> Turn {
         let received = match &mut self.rings.rx_ring {
             // SAFETY: see the module.
             Some(ring) => unsafe { ring.recv(&self.umem, &mut self.inbox) },
@@ -147,35 +162,45 @@ impl Queue {
                 self.umem.free_packet(packet);
             }
         }
-        let replies = self.outbox.len();
-        let unsent = match self.transmit() {
-            Ok(()) => 0,
-            // They go out with the next batch.
-            Err(_) => replies,
-        };
+        let (sent, refused) = self.transmit();
         self.recycle();
-        (received, unsent)
+        Turn {
+            received,
+            sent,
+            refused,
+        }
     }
 
-    fn transmit(&mut self) -> io::Result<()> {
-        if self.outbox.is_empty() {
-            return Ok(());
-        }
+    /// Has the kernel take what waits, as far as it does. Returns how many frames it has sent, and
+    /// how many dropped.
+    fn transmit(&mut self) -> (usize, usize) {
         if let Some(ring) = &mut self.rings.tx_ring {
-            // SAFETY: see the module.
-            unsafe { ring.send(&mut self.outbox, false) }?;
+            // SAFETY: see the module. Without a wake-up there is no system call that could fail.
+            self.waiting += unsafe { ring.send(&mut self.outbox, false) }.unwrap_or(0);
         }
         // The ring has a place for each frame there is.
         debug_assert!(self.outbox.is_empty(), "the transmit ring was full");
+        let offered = self.waiting;
+        let mut refused = 0;
         // The kernel takes a few dozen frames at a time; a link that is paused takes none.
         for _ in 0..MAX_KICKS {
+            if self.waiting == 0 {
+                break;
+            }
             match send(&*self.socket, &[], SendFlags::DONTWAIT) {
                 Err(Errno::AGAIN | Errno::INTR) => self.recycle(),
-                Err(error) => return Err(error.into()),
-                Ok(_) => return Ok(()),
+                // One was dropped on the way out, and those behind it wait.
+                Err(Errno::BUSY) if refused < self.waiting => refused += 1,
+                Err(_) => break,
+                // All that there was.
+                Ok(_) => {
+                    self.waiting = 0;
+                    return (offered - refused, refused);
+                }
             }
         }
-        Err(io::ErrorKind::WouldBlock.into())
+        self.waiting -= refused;
+        (0, refused)
     }
 
     /// Gives frames that were transmitted, or never used, back to the kernel to receive into.

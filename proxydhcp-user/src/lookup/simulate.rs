@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use proxydhcp_common::PORT;
 use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::frame::{Frame, Slice};
+use proxydhcp_common::headers;
 use proxydhcp_common::judge::{Reason, Stop};
 
 use crate::answer::reply;
@@ -33,7 +34,8 @@ pub(super) fn simulate(
     let place = buffer.get_mut(..request.len()).ok_or(FAULT)?;
     place.copy_from_slice(&request);
     let mut frame = Slice::new(&mut buffer, request.len()).ok_or(FAULT)?;
-    reply(&mut frame, tables, SERVER_MAC, true)?;
+    let packet = headers::find(&frame).ok_or(FAULT)?;
+    reply(&mut frame, &packet, tables, SERVER_MAC, true)?;
     let length = frame.len();
     let asked = Asked {
         xid,

@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::config::{cfg_bytes, hosts_text};
-use proxydhcp_lab::{Daemon, Lab, binary, debian};
+use proxydhcp_lab::{Daemon, Lab, accounts, binary, debian};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -50,6 +51,18 @@ pub(crate) struct Node {
     init: Daemon,
     /// What xCAT starts.
     pub(crate) program: PathBuf,
+}
+
+impl Drop for Node {
+    /// Holds the daemon to account, if one runs.
+    fn drop(&mut self) {
+        let socket = self.path("run/proxydhcp/control.sock");
+        if thread::panicking() || UnixStream::connect(&socket).is_err() {
+            return;
+        }
+        let checked = binary().and_then(|binary| accounts::check(&binary, &socket));
+        assert!(checked.is_ok(), "{checked:?}");
+    }
 }
 
 impl Node {

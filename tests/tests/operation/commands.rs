@@ -83,7 +83,7 @@ fn status_tells_people_the_same_in_a_few_lines() -> Result<()> {
         lines[0].ends_with(&format!("generation 1: 3 nodes from 3 records of {config}")),
         "{status:?}"
     );
-    let px0 = "px0: kernel (generic), answered 1; refused: unknown-client 1";
+    let px0 = "px0: kernel (generic), received 2, answered 1; refused: unknown-client 1";
     assert_eq!(lines[1..], [px0]);
     Ok(())
 }

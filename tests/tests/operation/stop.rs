@@ -34,6 +34,7 @@ fn a_signal_stops_it_and_nothing_is_left() -> Result<()> {
             stops_at_once(&format!("{datapath:?}, {signal:?}"), || {
                 let mut site = Site::usual(datapath)?;
                 site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+                site.daemon.check_accounts()?;
                 stop(&mut site, signal)
             })?;
         }
