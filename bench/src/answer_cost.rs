@@ -10,6 +10,7 @@ use proxydhcp::generation::{Generation, Policy};
 use proxydhcp::loaders::Loaders;
 use proxydhcp::program::{Duty, KernelTables, Program};
 use proxydhcp::table::{self, Sources, Table};
+use proxydhcp_common::limit::Limit;
 use proxydhcp_lab::xdp::{self, action};
 use proxydhcp_lab::{Expected, SERVER_ADDRESS, check_reply};
 
@@ -89,7 +90,11 @@ fn load(files: &Files) -> Result<Program> {
         &Generation::default(),
         &table,
         &[SERVER_ADDRESS],
-        &Policy::default(),
+        &Policy {
+            // Each is charged, and none limited.
+            limit: Limit::new(Limit::MOST, Limit::MOST),
+            ..Policy::default()
+        },
     )?;
     Program::load(Duty::Answer, &KernelTables::new(&generation)?, None)
 }

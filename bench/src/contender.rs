@@ -111,6 +111,8 @@ impl Contender {
         let mut command = Command::new(at.binary);
         command.args(["serve", "-i", SERVER_INTERFACE, "--xdp-mode", "native"]);
         command.args(["--path", &self.name]);
+        // Floods and loads come from fewer clients than requests: each is charged, and none limited.
+        command.args(["--rate-limit", "10000", "--burst", "10000"]);
         command.args(at.files.arguments());
         at.cores.pin_responder(&mut command);
         Daemon::start_command(&lab.server, command)

@@ -7,7 +7,7 @@
 use crate::judge::Reason;
 
 /// What has become of the packets a datapath has seen: [`RECEIVED`], [`ANSWERED`], [`HANDED_UP`],
-/// [`PASSED`], then one count per [`Reason`].
+/// [`PASSED`], [`LIMITED`], then one count per [`Reason`].
 pub type Counts = [u64; COUNTERS];
 
 /// How many counters there are.
@@ -25,8 +25,11 @@ pub const HANDED_UP: usize = 2;
 /// Packets to other hosts.
 pub const PASSED: usize = 3;
 
+/// Requests of a source that had asked too often, see [`crate::limit`].
+pub const LIMITED: usize = 4;
+
 /// The first of the counters of refused requests.
-const REFUSED: usize = 4;
+const REFUSED: usize = 5;
 
 /// The counter of requests refused for `reason`.
 #[inline(always)]

@@ -2,9 +2,11 @@
 
 use crate::frame::{Frame, MAX_OFFSET};
 use crate::headers::{self, Datagram, Packet};
+use crate::limit::Limit;
 use crate::nodes::{Client, Lines, Nodes};
 use crate::options::{self, Facts};
 use crate::template::{Template, UUID_LEN};
+use crate::wire::Address;
 
 /// What a judgement looks things up in.
 pub trait Tables {
@@ -16,6 +18,14 @@ pub trait Tables {
 
     /// Template `number` of a bank, or `None` where there is none, which is a fault of the tables.
     fn template(&self, bank: u32, number: u32) -> Option<&Template>;
+
+    /// Takes one request out of the bucket of `source`; false where it is empty. Where nobody keeps
+    /// buckets, all are full.
+    #[inline(always)]
+    fn charge(&self, source: Address, limit: Limit) -> bool {
+        let _ = (source, limit);
+        true
+    }
 }
 
 /// All that turns a request into its reply.
@@ -38,6 +48,8 @@ pub enum Stop {
     Unusual,
     /// A request that must not be answered.
     Refuse(Reason),
+    /// It would be answered, but its source has asked too often.
+    Limited,
 }
 
 /// Why a request is refused.
@@ -158,7 +170,22 @@ pub fn judge<'t, F: Frame, T: Tables>(
     if !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::Unusual);
     }
+    charge(&answer, &nodes, tables)?;
     Ok(answer)
+}
+
+/// Charges the source for an answer: nothing else is charged for.
+#[inline(always)]
+pub(crate) fn charge<T: Tables>(
+    answer: &Answer<'_>,
+    nodes: &Nodes<'_, T::Lines>,
+    tables: &T,
+) -> Result<(), Stop> {
+    let limit = nodes.limit();
+    if limit.interval == 0 || tables.charge(answer.datagram.client, limit) {
+        return Ok(());
+    }
+    Err(Stop::Limited)
 }
 
 /// The node table, where the packet is to one of this host's own addresses: what merely passes

@@ -8,7 +8,7 @@
 //! ```text
 //! frame ──> headers::find ──> judge::judge ──Ok(Answer)──> reply::write ──> the same frame, now the reply
 //!               │                 │
-//!               │                 └─Err(Stop)── NotOurs: pass · Unusual: unusual::judge · Refuse: drop
+//!               │                 └─Err(Stop)── NotOurs: pass · Unusual: unusual::judge · Refuse, Limited: drop
 //!               └─None: not UDP to port 4011
 //! ```
 //!
@@ -26,6 +26,7 @@ pub mod counters;
 pub mod frame;
 pub mod headers;
 pub mod judge;
+pub mod limit;
 pub mod nodes;
 pub mod options;
 pub mod reply;

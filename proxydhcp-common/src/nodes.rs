@@ -10,6 +10,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::limit::Limit;
 use crate::template::Loader;
 
 /// Entries in a bucket.
@@ -79,8 +80,10 @@ pub struct Header {
     pub loader_count: u8,
     /// 1: replies echo the UUID (option 97) and the boot item (in option 43) of requests; 0: never.
     pub echoes: u8,
-    /// Zeros.
-    pub reserved: [u8; 6],
+    /// How often each source is answered: see [`Limit`].
+    pub interval: u16,
+    /// As above.
+    pub whole: u32,
 }
 
 impl Header {
@@ -204,6 +207,15 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
     #[inline(always)]
     pub fn echoes(&self) -> bool {
         self.header.echoes != 0
+    }
+
+    /// How often each source is answered.
+    #[inline(always)]
+    pub fn limit(&self) -> Limit {
+        Limit {
+            interval: self.header.interval,
+            whole: self.header.whole,
+        }
     }
 
     /// The number of a template within its bank.

@@ -8,7 +8,7 @@
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
-use crate::judge::{Answer, Reason, Stop, Tables, decide, own};
+use crate::judge::{Answer, Reason, Stop, Tables, charge, decide, own};
 use crate::nodes::{Lines, Nodes};
 use crate::options::{CLASS_LEN, Facts, PXE_CLIENT, REQUEST, class_architecture, code};
 use crate::reply::{self, Fault};
@@ -63,6 +63,7 @@ pub fn judge<'t, T: Tables>(
     if !vouched && !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::Refuse(Reason::Checksum));
     }
+    charge(&answer, &nodes, tables)?;
     Ok(UnusualAnswer { answer, boot_item })
 }
 

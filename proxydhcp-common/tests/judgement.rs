@@ -67,7 +67,8 @@ fn header() -> Line {
         loaders,
         loader_count: 2,
         echoes: 1,
-        reserved: [0; 6],
+        interval: 0,
+        whole: 0,
     };
     header.line()
 }
@@ -124,7 +125,8 @@ fn full(frame: &[u8], tables: &Fixture, vouched: bool) -> Result<Vec<u8>, Stop> 
     let mut buffer = [0; 4096];
     buffer[..frame.len()].copy_from_slice(frame);
     let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
-    let answer = unusual::judge(&mut slice, &found(&slice)?, tables, MAC, vouched)?;
+    let found = found(&slice)?;
+    let answer = unusual::judge(&mut slice, &found, tables, MAC, vouched)?;
     unusual::write(&mut slice, &answer).unwrap();
     Ok(slice.all().to_vec())
 }

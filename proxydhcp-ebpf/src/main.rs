@@ -16,7 +16,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
-use proxydhcp_common::counters::{ANSWERED, HANDED_UP, PASSED, RECEIVED, refused};
+use proxydhcp_common::counters::{ANSWERED, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
 use proxydhcp_common::headers;
 use proxydhcp_common::judge::{Reason, Stop, judge};
 use proxydhcp_common::reply::{self, Fault};
@@ -76,6 +76,7 @@ fn refrain(stop: Stop, tally: &Tally) -> u32 {
         Stop::NotOurs => tally.act(PASSED, XDP_PASS),
         Stop::Unusual => tally.act(HANDED_UP, XDP_PASS),
         Stop::Refuse(reason) => tally.act(refused(reason), XDP_DROP),
+        Stop::Limited => tally.act(LIMITED, XDP_DROP),
     }
 }
 

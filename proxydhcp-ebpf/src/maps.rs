@@ -2,15 +2,21 @@
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, XskMap};
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::btf_map;
 use proxydhcp_common::counters::Counts;
 use proxydhcp_common::judge::Tables;
+use proxydhcp_common::limit::{self, Limit};
 use proxydhcp_common::nodes::{Line, Lines};
 use proxydhcp_common::template::Template;
+use proxydhcp_common::wire::Address;
 
-/// BPF_F_MMAPABLE, so that userspace fills a table by writing memory, and BPF_F_INNER_MAP, so that
-/// tables of any size take each other's place (Linux 5.10).
-const TABLE: usize = 0x400 | 0x1000;
+/// BPF_F_MMAPABLE: the map's memory is pages of its own.
+const MAPPABLE: usize = 0x400;
+
+/// That, so that userspace fills a table by writing memory, and BPF_F_INNER_MAP, so that tables of any
+/// size take each other's place (Linux 5.10).
+const TABLE: usize = MAPPABLE | 0x1000;
 
 /// The node table in service: replacing this one entry is a reload.
 #[btf_map]
@@ -23,6 +29,11 @@ static TEMPLATES: ArrayOfMaps<Array<Template, 1, TABLE>, 2> = ArrayOfMaps::new()
 /// What has become of the requests.
 #[btf_map]
 static COUNTERS: PerCpuArray<Counts, 1> = PerCpuArray::new();
+
+/// When each source may ask again. It is mappable for the sake of its alignment: a line is then one
+/// cache line.
+#[btf_map]
+static LIMITS: Array<limit::Line, { limit::LINES as usize }, MAPPABLE> = Array::new();
 
 /// The sockets of the `af-xdp` datapath, by queue.
 #[btf_map]
@@ -55,6 +66,16 @@ impl Tables for Maps {
     #[inline(always)]
     fn template(&self, bank: u32, number: u32) -> Option<&Template> {
         TEMPLATES.get_value(bank, &number)
+    }
+
+    #[inline(always)]
+    fn charge(&self, source: Address, limit: Limit) -> bool {
+        // SAFETY: it takes nothing and returns a number.
+        let now = limit::ticks(unsafe { bpf_ktime_get_coarse_ns() });
+        // It is always there.
+        LIMITS
+            .get(limit::Line::of(source))
+            .is_none_or(|line| line.charge(source, limit, now))
     }
 }
 

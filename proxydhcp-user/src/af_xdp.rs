@@ -13,7 +13,7 @@ use tracing::warn;
 use xdp::Packet;
 use xdp::nic::NicIndex;
 
-use crate::answer::{Tally, answer};
+use crate::answer::{Desk, Tally, answer};
 use crate::generation::Generation;
 use crate::interface::Interface;
 use crate::packet_thread::{Orders, PacketThread};
@@ -195,12 +195,15 @@ fn run(
         }
         for _ in 0..TURNS {
             let generation = tables.load();
-            let turn = queue.turn(
-                |packet| match answer_packet(packet, &generation, mac, tally) {
-                    Some(()) => Outcome::Transmit,
-                    None => Outcome::Free,
-                },
-            );
+            let desk = Desk {
+                tables: &generation,
+                mac,
+                limits: None,
+            };
+            let turn = queue.turn(|packet| match answer_packet(packet, &desk, tally) {
+                Some(()) => Outcome::Transmit,
+                None => Outcome::Free,
+            });
             tally.add(ANSWERED, turn.sent);
             refused += turn.refused as u64;
             let unsent = refused + queue.waiting() as u64;
@@ -213,17 +216,12 @@ fn run(
 }
 
 /// Makes the packet its reply, where it lies; `None` where there is none, and why is counted.
-fn answer_packet(
-    packet: &mut Packet,
-    tables: &Generation,
-    mac: [u8; 6],
-    tally: &Tally,
-) -> Option<()> {
+fn answer_packet(packet: &mut Packet, desk: &Desk<'_>, tally: &Tally) -> Option<()> {
     let len = packet.len();
     // To its full capacity, and then back to the reply's length; neither fails.
     let spare = i32::try_from(packet.capacity() - len).ok()?;
     packet.adjust_tail(spare).ok()?;
-    let reply = answer(packet, len, tables, mac, false, tally)?;
+    let reply = answer(packet, len, desk, false, tally)?;
     let surplus = i32::try_from(packet.len() - reply).ok()?;
     packet.adjust_tail(-surplus).ok()
 }

@@ -2,25 +2,54 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, PASSED, RECEIVED, refused};
+use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers::{self, Packet};
-use proxydhcp_common::judge::{Reason, Stop, judge};
-use proxydhcp_common::nodes::Nodes;
+use proxydhcp_common::judge::{Reason, Stop, Tables, judge};
+use proxydhcp_common::limit::{Limit, Ticks};
+use proxydhcp_common::nodes::{Line, Nodes};
+use proxydhcp_common::template::Template;
+use proxydhcp_common::wire::Address;
 use proxydhcp_common::{reply, unusual};
 
 use crate::generation::Generation;
+use crate::limits::Limits;
+
+/// What a packet thread answers by.
+pub(crate) struct Desk<'t> {
+    pub(crate) tables: &'t Generation,
+    /// The interface's own address.
+    pub(crate) mac: [u8; 6],
+    /// Who is charged, and when; nobody where the XDP program has charged already.
+    pub(crate) limits: Option<(&'t Limits, Ticks)>,
+}
+
+impl Tables for Desk<'_> {
+    type Lines = [Line];
+
+    fn nodes(&self) -> Option<&[Line]> {
+        self.tables.nodes()
+    }
+
+    fn template(&self, bank: u32, number: u32) -> Option<&Template> {
+        self.tables.template(bank, number)
+    }
+
+    fn charge(&self, source: Address, limit: Limit) -> bool {
+        self.limits
+            .is_none_or(|(limits, now)| limits.charge(source, limit, now))
+    }
+}
 
 /// Makes the frame of `len` bytes in `buffer` its own reply and returns the reply's length; `None`
 /// where there is none, and why is counted. Of a frame that is longer than the buffer, this has the
-/// beginning. For `mac` and `vouched` see [`unusual::judge`].
+/// beginning. For `vouched` see [`unusual::judge`].
 ///
 /// What becomes of the reply is the caller's to count.
 pub(crate) fn answer(
     buffer: &mut [u8],
     len: usize,
-    tables: &Generation,
-    mac: [u8; 6],
+    desk: &Desk<'_>,
     vouched: bool,
     tally: &Tally,
 ) -> Option<usize> {
@@ -31,13 +60,13 @@ pub(crate) fn answer(
     let replied = if held < len {
         Err(NO_ROOM)
     } else {
-        reply(&mut frame, &packet, tables, mac, vouched)
+        reply(&mut frame, &packet, desk, desk.mac, vouched)
     };
     match replied {
         Ok(()) => Some(frame.len()),
         Err(stop) => {
             if stop == Stop::Refuse(Reason::Unknown) {
-                note(&frame, tables);
+                note(&frame, desk.tables);
             }
             tally.stop(stop);
             None
@@ -51,7 +80,7 @@ const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
 pub(crate) fn reply(
     frame: &mut Slice<'_>,
     packet: &Packet,
-    tables: &Generation,
+    tables: &impl Tables,
     mac: [u8; 6],
     vouched: bool,
 ) -> Result<(), Stop> {
@@ -95,6 +124,7 @@ impl Tally {
             // Nobody is left to hand it to.
             Stop::Unusual => self.add(HANDED_UP, 1),
             Stop::Refuse(reason) => self.add(refused(reason), 1),
+            Stop::Limited => self.add(LIMITED, 1),
         }
     }
 

@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use clap::builder::RangedI64ValueParser;
 use clap::parser::{ArgMatches, ValueSource};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
+use proxydhcp_common::limit::Limit;
 
 use crate::control::DEFAULT_SOCKET;
 use crate::dhcp_conf::DhcpConfArgs;
@@ -270,12 +272,26 @@ pub struct ServeArgs {
     /// How replies are laid out
     #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
     pub reply_format: ReplyFormat,
+    /// Requests of one source address that are answered in a second; 0: all of them
+    ///
+    /// No client comes near the default. It keeps whoever forges a node's address from having any
+    /// number of replies sent.
+    #[arg(long, value_name = "N", default_value_t = Limit::RATE, value_parser = at_most(0))]
+    pub rate_limit: u16,
+    /// Requests of one source address that are answered at once, before the rate limit holds
+    #[arg(long, value_name = "N", default_value_t = Limit::BURST, value_parser = at_most(1))]
+    pub burst: u16,
     /// The group whose members may use the control socket, beside root [default: none]
     #[arg(long, value_name = "GROUP")]
     pub control_group: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
+}
+
+/// A number for the limit, at least this one.
+fn at_most(least: i64) -> RangedI64ValueParser<u16> {
+    value_parser!(u16).range(least..=Limit::MOST.into())
 }
 
 /// Arguments of `reload`.

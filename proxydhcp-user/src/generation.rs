@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use proxydhcp_common::judge::Tables;
+use proxydhcp_common::limit::Limit;
 use proxydhcp_common::nodes::{ARCHITECTURES, Header, Line, PROBES, SLOTS, Target, hash};
 use proxydhcp_common::template::Template;
 
@@ -37,6 +38,8 @@ pub struct Policy {
     pub reply_format: ReplyFormat,
     /// Which loader is for which architecture.
     pub loaders: Loaders,
+    /// How often each source is answered.
+    pub limit: Limit,
 }
 
 /// `--reply-format`: how replies are laid out.
@@ -161,7 +164,8 @@ fn header(unknown: Option<Target>, policy: &Policy) -> Header {
         // A few at most.
         loader_count: u8::try_from(policy.loaders.paths().len()).unwrap_or(u8::MAX),
         echoes: u8::from(policy.reply_format == ReplyFormat::Pxe),
-        reserved: [0; 6],
+        interval: policy.limit.interval,
+        whole: policy.limit.whole,
     }
 }
 

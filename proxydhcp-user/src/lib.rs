@@ -27,6 +27,7 @@ pub mod dhcp_conf;
 pub mod generation;
 pub mod hosts;
 pub mod interface;
+pub mod limits;
 pub mod loaders;
 pub mod lookup;
 mod manager;

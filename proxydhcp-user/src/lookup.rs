@@ -188,6 +188,7 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
         next_server: args.next_server,
         reply_format: args.reply_format,
         loaders: args.loaders.clone(),
+        ..Policy::default()
     };
     let files = sources.clone();
     let files = Arc::new(spawn_blocking(move || Files::read(&files)).await??);

@@ -5,7 +5,7 @@
 //!   1/                        the layout of the maps that are taken over ([`LAYOUT`])
 //!     4/                      an interface, by the kernel's number for it
 //!       link                  holds the program on the interface
-//!       program, NODES, TEMPLATES, COUNTERS: for its successor, and for bpftool
+//!       program, NODES, TEMPLATES, COUNTERS, LIMITS: for its successor, and for bpftool
 //! ```
 //!
 //! As long as `link` is there, the kernel answers. A daemon that starts puts its own program on the
@@ -34,10 +34,11 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The number of a layout of the maps that a successor goes on with ([`ADOPTED`]). It is to be
 /// raised whenever one of them changes in size or in meaning.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
-/// The maps that a successor goes on with: what has been counted stays counted.
-pub const ADOPTED: [&str; 1] = ["COUNTERS"];
+/// The maps that a successor goes on with: what has been counted stays counted, and who has asked too
+/// often stays limited.
+pub const ADOPTED: [&str; 2] = ["COUNTERS", "LIMITS"];
 
 /// The file by which an interface is held.
 pub const LINK: &str = "link";

@@ -18,9 +18,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
-use crate::answer::{Tally, answer};
+use crate::answer::{Desk, Tally, answer};
 use crate::generation::Generation;
 use crate::interface::Interface;
+use crate::limits::{self, Limits};
 use crate::packet_thread::{Orders, PacketThread};
 use crate::rights;
 
@@ -46,12 +47,17 @@ pub struct RawDatapath {
 }
 
 impl RawDatapath {
-    /// Opens the ring and starts the thread, which answers by the generation that `tables` holds.
+    /// Opens the ring and starts the thread, which answers by the generation that `tables` holds,
+    /// and charges for answers by `limits`.
     ///
     /// # Errors
     ///
     /// The system's; mostly, lack of CAP_NET_RAW.
-    pub fn start(interface: &Interface, tables: Arc<ArcSwap<Generation>>) -> Result<Self> {
+    pub fn start(
+        interface: &Interface,
+        tables: Arc<ArcSwap<Generation>>,
+        limits: Arc<Limits>,
+    ) -> Result<Self> {
         let name = &interface.name;
         let ring = Ring::open(interface.index, &filter::REQUESTS)
             .with_context(|| format!("cannot open a packet ring on {name}"))?;
@@ -60,6 +66,7 @@ impl RawDatapath {
         let worker = Worker {
             ring,
             tables,
+            limits,
             tally: Arc::clone(&tally),
             mac: interface.mac,
             outbox: Outbox::new(Arc::clone(&socket)),
@@ -105,6 +112,7 @@ impl RawDatapath {
 struct Worker {
     ring: Ring,
     tables: Arc<ArcSwap<Generation>>,
+    limits: Arc<Limits>,
     tally: Arc<Tally>,
     mac: [u8; 6],
     outbox: Outbox,
@@ -144,15 +152,21 @@ impl Worker {
         let Self {
             ring,
             tables,
+            limits,
             tally,
             mac,
             outbox,
         } = self;
         let tables = tables.load();
+        let desk = Desk {
+            tables: &tables,
+            mac: *mac,
+            limits: Some((&**limits, limits::now())),
+        };
         ring.read(|received| {
             let buffer = outbox.next();
             let len = restore(buffer, &received);
-            if let Some(len) = answer(buffer, len, &tables, *mac, received.vouched, tally)
+            if let Some(len) = answer(buffer, len, &desk, received.vouched, tally)
                 && outbox.push(len)
             {
                 outbox.flush(tally);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use proxydhcp_common::limit::Limit;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
@@ -199,6 +200,7 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
             next_server: args.next_server,
             reply_format: args.reply_format,
             loaders: args.config.root.loaders.clone(),
+            limit: Limit::new(args.rate_limit, args.burst),
         },
         interfaces: args.interfaces.clone(),
         path,

@@ -10,6 +10,7 @@ use tracing::warn;
 use crate::af_xdp::AfXdpDatapath;
 use crate::generation::Generation;
 use crate::interface::Interface;
+use crate::limits::Limits;
 use crate::packet_thread::PacketThread;
 use crate::pins::{Pins, Remainder};
 use crate::program::{Duty, KernelTables, Mode, Program};
@@ -76,13 +77,14 @@ impl Served {
         interface: &Interface,
         xdp: Option<Xdp<'_>>,
         tables: &Arc<ArcSwap<Generation>>,
+        limits: &Arc<Limits>,
     ) -> Result<Self> {
         let mut served = Self {
             interface: interface.clone(),
             program: None,
             af_xdp: None,
             // First: from the first frame on, somebody takes what the program lets pass.
-            raw: RawDatapath::start(interface, Arc::clone(tables))?,
+            raw: RawDatapath::start(interface, Arc::clone(tables), Arc::clone(limits))?,
         };
         let Some(xdp) = xdp else {
             return Ok(served);

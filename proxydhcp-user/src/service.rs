@@ -17,6 +17,7 @@ use crate::arch::Architecture;
 use crate::generation::{Generation, Policy, Unknown};
 use crate::hosts;
 use crate::interface::{self, Interface};
+use crate::limits::Limits;
 use crate::lookup::{Looked, Question, explain};
 use crate::memory;
 use crate::names::Names;
@@ -56,6 +57,8 @@ pub struct Service {
     settings: Settings,
     started: Instant,
     tables: Arc<ArcSwap<Generation>>,
+    /// The buckets of the packet threads.
+    limits: Arc<Limits>,
     state: Mutex<State>,
     /// Held while tables are made and installed: one at a time.
     installing: tokio::sync::Mutex<()>,
@@ -123,6 +126,7 @@ impl Service {
             settings,
             started: Instant::now(),
             tables: Arc::new(ArcSwap::from_pointee(generation)),
+            limits: Arc::default(),
             state: Mutex::new(State {
                 served: Vec::new(),
                 unserved: Vec::new(),

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 
+use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Command, value_parser};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -42,6 +43,7 @@ type Located = (usize, Fault);
 const STRING: &str = "text in quotes";
 const STRINGS: &str = "a list of texts in quotes, such as [\"a\", \"b\"]";
 const BOOLEAN: &str = "true or false";
+const NUMBER: &str = "a number";
 const TABLE: &str = "lines such as 7 = \"Boot/bootmgfw.efi\" under [loaders]";
 
 impl SettingsFile {
@@ -162,8 +164,19 @@ fn values(
         (ArgAction::SetTrue, _) => Err(wrong_type(key, BOOLEAN, value)),
         (ArgAction::Append, DeValue::Array(values)) => values.iter().map(one).collect(),
         (ArgAction::Append, _) => Err(wrong_type(key, STRINGS, value)),
+        (_, DeValue::Integer(number)) if is_number(flag) => {
+            let text = number.to_string();
+            judge(key, &text, flags).map_err(|fault| (value.span().start, fault))?;
+            Ok(vec![text])
+        }
+        _ if is_number(flag) => Err(wrong_type(key, NUMBER, value)),
         _ => Ok(vec![one(value)?]),
     }
+}
+
+/// Whether the flag's values are numbers, which stand in the file without quotes.
+fn is_number(flag: &Arg) -> bool {
+    flag.get_value_parser().type_id() == ValueParser::from(value_parser!(u16)).type_id()
 }
 
 /// Whether the flag takes this text.

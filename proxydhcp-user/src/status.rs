@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, PASSED, RECEIVED, refused};
+use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
 use proxydhcp_common::judge::Reason;
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +139,7 @@ pub struct InterfaceStatus {
 /// What has become of packets to port 4011.
 ///
 /// Each is received once by each datapath that it comes to, and has one outcome there: `received` is
-/// `answered` + `handed_up` + `passed` + all of `refused` + `unsent`, on each datapath and together,
+/// `answered` + `handed_up` + `passed` + `limited` + all of `refused` + `unsent`, on each datapath and together,
 /// but for packets that are under way while the counters are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -151,6 +151,8 @@ pub struct Counters {
     pub handed_up: u64,
     /// Packets to other hosts, left alone.
     pub passed: u64,
+    /// Requests of sources that had asked too often.
+    pub limited: u64,
     /// Requests not answered, by reason; only reasons that have occurred.
     pub refused: BTreeMap<String, u64>,
     /// Replies that the interface has not taken.
@@ -173,6 +175,7 @@ impl Counters {
             answered: get(ANSWERED),
             handed_up: get(HANDED_UP),
             passed: get(PASSED),
+            limited: get(LIMITED),
             refused,
             ..Self::default()
         }
@@ -185,6 +188,7 @@ impl Counters {
         self.answered += other.answered;
         self.handed_up += other.handed_up;
         self.passed += other.passed;
+        self.limited += other.limited;
         self.unsent += other.unsent;
         self.lost += other.lost;
         for (reason, count) in &other.refused {
@@ -197,7 +201,11 @@ impl Counters {
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "received {}, answered {}", self.received, self.answered)?;
-        for (outcome, count) in [("handed up", self.handed_up), ("passed", self.passed)] {
+        for (outcome, count) in [
+            ("handed up", self.handed_up),
+            ("passed", self.passed),
+            ("limited", self.limited),
+        ] {
             if count > 0 {
                 write!(f, ", {outcome} {count}")?;
             }

@@ -52,6 +52,7 @@ pub struct Daemon {
     ready_line: String,
     /// Where it tells its counters.
     control: Option<PathBuf>,
+    began_anew: bool,
 }
 
 impl Daemon {
@@ -72,6 +73,9 @@ impl Daemon {
     pub fn start_command(namespace: &Namespace, command: Command) -> Result<Self> {
         let mut daemon = Self::spawn(namespace, command)?;
         daemon.ready_line = daemon.wait_for("ready", START_PATIENCE)?;
+        if let Some(control) = &daemon.control {
+            daemon.began_anew = accounts::begins_anew(&daemon.binary, control);
+        }
         Ok(daemon)
     }
 
@@ -86,8 +90,9 @@ impl Daemon {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let binary = PathBuf::from(command.get_program());
+        let serves = command.get_args().next().is_some_and(|arg| arg == "serve");
         let mut args = command.get_args().skip_while(|arg| *arg != "--control");
-        let control = args.nth(1).map(PathBuf::from);
+        let control = args.nth(1).map(PathBuf::from).filter(|_| serves);
         let mut child = namespace.spawn(command)?;
         let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         let log = Arc::new(Log::default());
@@ -102,6 +107,7 @@ impl Daemon {
             log,
             ready_line: String::new(),
             control,
+            began_anew: false,
         })
     }
 
@@ -175,7 +181,9 @@ impl Daemon {
     /// See [`accounts::check`].
     pub fn check_accounts(&self) -> Result<()> {
         match &self.control {
-            Some(control) if !self.ready_line.is_empty() => accounts::check(&self.binary, control),
+            Some(control) if !self.ready_line.is_empty() => {
+                accounts::check(&self.binary, control, self.began_anew)
+            }
             _ => Ok(()),
         }
     }

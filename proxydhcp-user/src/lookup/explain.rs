@@ -267,7 +267,8 @@ impl Question<'_> {
                 "A request from it is refused as {}, which `proxydhcp status` counts.",
                 reason.name()
             )),
-            Err(Stop::NotOurs | Stop::Unusual) => {
+            // Nobody is charged here.
+            Err(Stop::NotOurs | Stop::Unusual | Stop::Limited) => {
                 looked.steps.push("A request from it is left alone.".into());
             }
         }

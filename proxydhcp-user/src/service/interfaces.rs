@@ -147,7 +147,12 @@ impl Service {
             .position(|remainder| remainder.is_on(interface))
             .map(|at| before.swap_remove(at));
         let folder = before.as_ref().map(|before| before.folder().to_owned());
-        let served = Served::start(interface, self.xdp(state, interface, before)?, &self.tables)?;
+        let served = Served::start(
+            interface,
+            self.xdp(state, interface, before)?,
+            &self.tables,
+            &self.limits,
+        )?;
         if let Some(folder) = folder.filter(|_| !served.has_program()) {
             // Else it would go on answering by tables that nobody renews.
             pins::remove(&folder)?;

@@ -9,9 +9,9 @@ use proxydhcp_common::nodes::ARCHITECTURES;
 
 const EXAMPLE: &str = include_str!("../../../docs/proxydhcp.toml.example");
 
-const KEYS: &str = "the keys are config, control, control-group, hosts, interface, loaders, \
-                    next-server, no-pin, path, reply-format, suffix, tftp-root, unknown, watch, \
-                    xdp-mode";
+const KEYS: &str = "the keys are burst, config, control, control-group, hosts, interface, \
+                    loaders, next-server, no-pin, path, rate-limit, reply-format, suffix, \
+                    tftp-root, unknown, watch, xdp-mode";
 
 fn serve_flags() -> Command {
     ServeArgs::augment_args(Command::new("serve"))
@@ -100,6 +100,15 @@ fn a_value_that_is_not_taken_is_told_with_what_is() {
             "next-server = \"10.0.0.256\"",
             ":1:15: next-server does not take \"10.0.0.256\": invalid IPv4 address syntax; \
              `proxydhcp serve --help` tells what --next-server takes",
+        ),
+        (
+            "rate-limit = \"10\"",
+            ":1:14: rate-limit takes a number, and this is a string",
+        ),
+        (
+            "burst = 0",
+            ":1:9: burst does not take \"0\": 0 is not in 1..=10000; \
+             `proxydhcp serve --help` tells what --burst takes",
         ),
         (
             "config = \"\"",

@@ -53,18 +53,6 @@ pub(crate) struct Node {
     pub(crate) program: PathBuf,
 }
 
-impl Drop for Node {
-    /// Holds the daemon to account, if one runs.
-    fn drop(&mut self) {
-        let socket = self.path("run/proxydhcp/control.sock");
-        if thread::panicking() || UnixStream::connect(&socket).is_err() {
-            return;
-        }
-        let checked = binary().and_then(|binary| accounts::check(&binary, &socket));
-        assert!(checked.is_ok(), "{checked:?}");
-    }
-}
-
 impl Node {
     /// A node with the names `a` for 10.77.1.1 and `b` for 10.77.1.2, and no `proxydhcp.cfg` yet.
     pub(crate) fn new() -> Result<Self> {
@@ -230,8 +218,12 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        let socket = self.path("run/proxydhcp/control.sock");
+        let is_heard = !thread::panicking() && UnixStream::connect(&socket).is_ok();
+        let accounts = is_heard.then(|| accounts::check(&binary()?, &socket, false));
         // All others end with it, before their files go. It takes no other signal to heart.
         let _ = self.init.crash();
+        assert!(!matches!(accounts, Some(Err(_))), "{accounts:?}");
     }
 }
 

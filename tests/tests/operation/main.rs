@@ -15,6 +15,7 @@ mod control;
 mod ended;
 mod explain;
 mod files;
+mod flood;
 mod interfaces;
 mod lookup;
 mod mid_storm;

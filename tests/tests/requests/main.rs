@@ -13,6 +13,7 @@ mod addresses;
 mod captures;
 mod exchange;
 mod golden;
+mod limits;
 mod passing;
 mod refusals;
 mod replies;

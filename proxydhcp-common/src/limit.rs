@@ -1,0 +1,315 @@
+//! How often one source is answered: a bucket of requests for each, which fills up again at a
+//! steady rate.
+//!
+//! The source of a UDP datagram can be forged. Whoever asks at full rate in a node's name has so
+//! many replies sent to that node, or to nobody, as this lets through, and keeps no datapath busy
+//! with more.
+//!
+//! A bucket is one word (the generic cell rate algorithm, ITU-T I.371): the time at which it will
+//! be full again. It is full where that time is past, and empty where it lies a whole burst ahead.
+//! A word with its source is 8 bytes, which are read and written at once: CPUs that charge at the
+//! same time never mix two sources, at worst one charge is lost. The table is as large as it is, so
+//! a new source takes the place of one of its line whose bucket is the fullest: a full bucket that
+//! is forgotten is no loss.
+
+use core::sync::atomic::AtomicU64;
+#[cfg(not(target_arch = "bpf"))]
+use core::sync::atomic::Ordering;
+
+use crate::nodes::hash;
+use crate::wire::Address;
+
+/// Sources in a line.
+pub const SLOTS: usize = 8;
+
+/// Lines of a table, a power of two: 65,536 sources in 512 KiB.
+pub const LINES: u32 = 1 << 13;
+
+/// Time in ticks of 2^16 ns (66 µs), on any clock that never goes back. It wraps after 78 hours.
+pub type Ticks = u32;
+
+/// Nanoseconds as ticks.
+#[expect(clippy::cast_possible_truncation, reason = "it wraps")]
+#[inline(always)]
+#[must_use]
+pub const fn ticks(nanoseconds: u64) -> Ticks {
+    (nanoseconds >> 16) as Ticks
+}
+
+/// Ticks in a second.
+const SECOND: u32 = 15_258;
+
+/// Clocks of CPUs and threads may differ by this much. Times that lie further ahead than a whole
+/// burst and this are from before the clock wrapped, or before the limit was lowered: long past.
+const SLACK: Ticks = SECOND;
+
+/// How often one source is answered; by default as often as it asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// The time in which a bucket gains one request; 0: there is no limit.
+    pub interval: u16,
+    /// The time in which an empty bucket gets full.
+    pub whole: u32,
+}
+
+impl Limit {
+    /// The highest rate and the largest burst that there can be.
+    pub const MOST: u16 = 10_000;
+
+    /// Requests of one source that are answered in a second where nothing else is said.
+    ///
+    /// No client comes near it, twice over. iPXE asks 4 times in 3.75 s, at 0, 0.25, 0.75 and 1.75
+    /// s, and EDK2 4 times in 10 s, at 0, 1, 3 and 6 s. A machine that runs both clocks twice at
+    /// once asks 16 times: [`Limit::BURST`] alone, without any refill, is more. And one that starts
+    /// them over and over asks 2 * (4 / 3.75 + 4 / 10) = 2.9 times a second. Nodes, and virtual
+    /// machines, have addresses of their own.
+    pub const RATE: u16 = 10;
+
+    /// Requests of one source that are answered at once where nothing else is said.
+    pub const BURST: u16 = 20;
+
+    /// `rate` requests a second, and `burst` of them at once; a rate of 0 is no limit.
+    #[must_use]
+    pub fn new(rate: u16, burst: u16) -> Self {
+        let (rate, burst) = (rate.min(Self::MOST), burst.clamp(1, Self::MOST));
+        #[expect(clippy::cast_possible_truncation, reason = "at most a second")]
+        let interval = SECOND.checked_div(rate.into()).unwrap_or(0) as u16;
+        Self {
+            interval,
+            whole: u32::from(interval) * u32::from(burst),
+        }
+    }
+
+    /// How long a bucket that is full `until` then still takes: 0 to [`Limit::whole`], and a little
+    /// more where clocks differ.
+    #[inline(always)]
+    const fn ahead(self, until: Ticks, now: Ticks) -> Ticks {
+        let ahead = until.wrapping_sub(now);
+        if ahead > self.whole + SLACK { 0 } else { ahead }
+    }
+}
+
+/// Eight buckets, one cache line. An entry is the source as it lies in memory, and the time at
+/// which its bucket is full in the upper half.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub struct Line([AtomicU64; SLOTS]);
+
+impl Line {
+    /// The number of the line that the buckets of `source` are in.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(source: Address) -> u32 {
+        hash(source) & (LINES - 1)
+    }
+
+    /// Takes one request out of the bucket of `source`; false where it is empty.
+    #[inline(always)]
+    pub fn charge(&self, source: Address, limit: Limit, now: Ticks) -> bool {
+        let key = u32::from_ne_bytes(source);
+        for slot in &self.0 {
+            let entry = load(slot);
+            // They are filled from the front.
+            if entry == 0 {
+                return take(slot, key, 0, limit, now);
+            }
+            if low(entry) == key {
+                let ahead = limit.ahead(high(entry), now);
+                return take(slot, key, ahead, limit, now);
+            }
+        }
+        let [first, rest @ ..] = &self.0;
+        let mut fullest = first;
+        let mut least = limit.ahead(high(load(first)), now);
+        for slot in rest {
+            if least == 0 {
+                break;
+            }
+            let ahead = limit.ahead(high(load(slot)), now);
+            if ahead < least {
+                (fullest, least) = (slot, ahead);
+            }
+        }
+        take(fullest, key, 0, limit, now)
+    }
+}
+
+/// Takes one request out of a bucket that takes so long to be full.
+#[inline(always)]
+fn take(slot: &AtomicU64, key: u32, ahead: Ticks, limit: Limit, now: Ticks) -> bool {
+    let ahead = ahead + Ticks::from(limit.interval);
+    if ahead > limit.whole {
+        return false;
+    }
+    let until = now.wrapping_add(ahead);
+    store(slot, u64::from(until) << 32 | u64::from(key));
+    true
+}
+
+/// The whole entry, at once.
+#[cfg(not(target_arch = "bpf"))]
+fn load(slot: &AtomicU64) -> u64 {
+    slot.load(Ordering::Relaxed)
+}
+
+#[cfg(not(target_arch = "bpf"))]
+fn store(slot: &AtomicU64, entry: u64) {
+    slot.store(entry, Ordering::Relaxed);
+}
+
+/// The same in the kernel: LLVM knows no relaxed loads and stores of BPF.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn load(slot: &AtomicU64) -> u64 {
+    // SAFETY: the slot is there and aligned. BPF loads 64 bits by one instruction, which no other
+    // CPU's store comes into.
+    unsafe { slot.as_ptr().read_volatile() }
+}
+
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn store(slot: &AtomicU64, entry: u64) {
+    // SAFETY: as above.
+    unsafe { slot.as_ptr().write_volatile(entry) };
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+#[inline(always)]
+const fn low(entry: u64) -> u32 {
+    entry as u32
+}
+
+#[inline(always)]
+const fn high(entry: u64) -> u32 {
+    (entry >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: Address = [10, 0, 0, 1];
+    const DEFAULT: fn() -> Limit = || Limit::new(Limit::RATE, Limit::BURST);
+
+    /// How many of `count` requests at once are answered.
+    fn at_once(line: &Line, source: Address, now: Ticks, count: u32) -> u32 {
+        let charge = |_: &u32| line.charge(source, DEFAULT(), now);
+        u32::try_from((0..count).filter(charge).count()).unwrap()
+    }
+
+    #[test]
+    fn a_burst_is_answered_and_then_the_rate() {
+        let line = Line::default();
+        assert_eq!(at_once(&line, A, 1000, 100), 20);
+        assert_eq!(at_once(&line, A, 1000, 100), 0);
+        assert_eq!(at_once(&line, A, 1000 + SECOND, 100), 10);
+        assert_eq!(at_once(&line, A, 1000 + SECOND * 3 / 2, 100), 5);
+        // Full again, and no fuller than that.
+        assert_eq!(at_once(&line, A, 1000 + SECOND * 60, 100), 20);
+    }
+
+    #[test]
+    fn the_clocks_of_all_firmware_twice_over_are_answered() {
+        const IPXE: [u32; 4] = [0, 250, 750, 1750];
+        const EDK2: [u32; 4] = [0, 1000, 3000, 6000];
+        let line = Line::default();
+        // For an hour, each clock begun anew the moment it has run down.
+        let over_and_over = |clock: [u32; 4], lasts: u32| {
+            (0..3_600_000 / lasts).flat_map(move |run| clock.map(|at| run * lasts + at))
+        };
+        let mut times: Vec<u32> = over_and_over(IPXE, 3750)
+            .chain(over_and_over(EDK2, 10_000))
+            .flat_map(|at| [at, at])
+            .collect();
+        times.sort_unstable();
+        for milliseconds in times {
+            let now = ticks(u64::from(milliseconds) * 1_000_000);
+            assert!(line.charge(A, DEFAULT(), now), "at {milliseconds} ms");
+        }
+    }
+
+    #[test]
+    fn the_clock_may_wrap_and_stand_still() {
+        let line = Line::default();
+        let before = u32::MAX - SECOND / 2;
+        assert_eq!(at_once(&line, A, before, 100), 20);
+        assert_eq!(at_once(&line, A, before.wrapping_add(SECOND), 100), 10);
+        // A thread whose time is a little older does not find it full.
+        assert_eq!(at_once(&line, A, before.wrapping_add(SECOND - 60), 100), 0);
+        // What was left a wrap ago, but for a moment, is past.
+        let line = Line::default();
+        assert_eq!(at_once(&line, A, SECOND * 10, 100), 20);
+        assert_eq!(at_once(&line, A, SECOND * 5, 100), 20);
+    }
+
+    #[test]
+    fn a_line_forgets_the_fullest() {
+        let line = Line::default();
+        let source = |last| [10, 0, 0, last];
+        // Number 3 has asked least.
+        for last in 1..=8 {
+            at_once(&line, source(last), 0, if last == 3 { 2 } else { 4 });
+        }
+        assert!(line.charge(source(9), DEFAULT(), 1));
+        let known: Vec<u32> = line.0.iter().map(|slot| low(load(slot))).collect();
+        let has = |last| known.contains(&u32::from_ne_bytes(source(last)));
+        assert!(!has(3) && has(9) && (1..=8).filter(|last| has(*last)).count() == 7);
+        // The others are charged on.
+        assert_eq!(at_once(&line, source(1), 1, 100), 16);
+        assert_eq!(at_once(&line, source(9), 1, 100), 19);
+    }
+
+    #[test]
+    fn a_limit_is_what_it_says() {
+        assert_eq!(Limit::new(0, 20).interval, 0);
+        let slow = Limit::new(1, 1);
+        assert_eq!((slow.interval, slow.whole), (15_258, 15_258));
+        let most = Limit::new(u16::MAX, u16::MAX);
+        assert_eq!((most.interval, most.whole), (1, 10_000));
+        assert!(Limit::new(1, u16::MAX).whole < u32::MAX / 2);
+        let twice = 2 * (4 + 4);
+        assert!(twice <= Limit::BURST);
+    }
+
+    /// A bucket with room for `burst` requests, by counting.
+    struct Model {
+        left: f64,
+        at: f64,
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_is_a_bucket(
+            rate in 1..200_u16,
+            burst in 1..50_u16,
+            start in any::<u32>(),
+            asks in proptest::collection::vec((0..6_u8, 0..40_000_u32), 1..300),
+        ) {
+            let limit = Limit::new(rate, burst);
+            let line = Line::default();
+            let mut models: HashMap<u8, Model> = HashMap::new();
+            let mut elapsed = 0_u32;
+            for (who, pause) in asks {
+                elapsed += pause;
+                let at = f64::from(elapsed);
+                let model = models.entry(who).or_insert(Model { left: burst.into(), at });
+                let gained = (at - model.at) / f64::from(limit.interval);
+                model.left = (model.left + gained).min(burst.into());
+                model.at = at;
+                // Where it is a matter of rounding, either will do.
+                let charged = line.charge([10, 0, 0, who], limit, start.wrapping_add(elapsed));
+                if charged {
+                    prop_assert!(model.left > 1.0 - 1e-6, "{} left", model.left);
+                    model.left -= 1.0;
+                } else {
+                    prop_assert!(model.left < 1.0 + 1e-6, "{} left", model.left);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A source that asks too often is limited, and nobody else.
+
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
+
+/// Far over the limit.
+const MANY: u64 = 200;
+/// What a source may ask at once where nothing else is said.
+const BURST: u64 = 20;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sends so many requests of this client and waits until each is answered or limited; how many were
+/// answered.
+fn answered(site: &mut Site, client: Ipv4Addr, count: u64) -> Result<u64> {
+    let frame = RequestFrame::edk2(client, 7).bytes();
+    let told = |site: &Site| -> Result<[u64; 2]> {
+        let counters = site.counters()?;
+        let count = |name: &str| counters[name].as_u64().context("no such counter");
+        Ok([count("answered")?, count("limited")?])
+    };
+    let before = told(site)?;
+    for _ in 0..count {
+        site.tap.send(&frame)?;
+    }
+    let sent = Instant::now();
+    let [answered, limited] = loop {
+        let after = told(site)?;
+        let new = [after[0] - before[0], after[1] - before[1]];
+        if new.iter().sum::<u64>() == count {
+            break new;
+        }
+        ensure!(sent.elapsed() < PATIENCE, "{}", site.describe());
+    };
+    println!("{count} requests: {answered} answered, {limited} limited");
+    while site.tap.reply(Duration::ZERO)?.is_some() {}
+    Ok(answered)
+}
+
+/// The usual site, with the limits that a daemon has where nothing is set.
+fn limited(datapath: Datapath) -> Result<Site> {
+    let files = Files::usual()?;
+    files.write_settings("")?;
+    Site::start(datapath, files, &[])
+}
+
+#[test]
+fn a_source_that_asks_too_often_is_limited_alone() -> Result<()> {
+    for datapath in Datapath::ALL {
+        let mut site = limited(datapath)?;
+        let started = Instant::now();
+        let first = answered(&mut site, NODE_A, MANY)?;
+        // What it gains meanwhile, ten a second, and as the clock of the daemon ticks.
+        let gained = u64::try_from(started.elapsed().as_millis()).unwrap() / 100 + 1;
+        assert!(
+            (BURST..=BURST + gained).contains(&first),
+            "{datapath:?}: {first}"
+        );
+        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+
+        // A reload does not fill its bucket.
+        let started = Instant::now();
+        ensure!(site.command(&["reload"])?.status.success());
+        let more = answered(&mut site, NODE_A, MANY)?;
+        let gained = u64::try_from(started.elapsed().as_millis()).unwrap() / 100 + 2;
+        assert!(
+            more <= gained.min(BURST),
+            "{datapath:?}: {more}, not {gained}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_limit_is_what_is_set() -> Result<()> {
+    for datapath in Datapath::ALL {
+        let mut site = Site::with(datapath, &["--rate-limit", "1", "--burst", "3"])?;
+        let started = Instant::now();
+        let count = answered(&mut site, NODE_A, MANY)?;
+        let gained = started.elapsed().as_secs() + 1;
+        assert!((3..=3 + gained).contains(&count), "{datapath:?}: {count}");
+
+        let mut site = Site::with(datapath, &["--rate-limit", "0"])?;
+        assert_eq!(answered(&mut site, NODE_A, MANY)?, MANY, "{datapath:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_clocks_of_all_firmware_twice_over_are_not_limited() -> Result<()> {
+    // iPXE's and EDK2's, in milliseconds; each is run down twice at once.
+    let mut times = [0, 250, 750, 1750, 0, 1000, 3000, 6000].map(Duration::from_millis);
+    times.sort_unstable();
+    let mut sites = Datapath::ALL.map(|datapath| (datapath, limited(datapath)));
+    let started = Instant::now();
+    for time in times {
+        thread::sleep(time.saturating_sub(started.elapsed()));
+        for (datapath, site) in &mut sites {
+            let Ok(site) = site else { continue };
+            for request in [RequestFrame::edk2(NODE_A, 7), RequestFrame::ipxe(NODE_A, 0)] {
+                let asked = site.tap.ask(&request);
+                asked.with_context(|| format!("{datapath:?} at {time:?}: {}", site.describe()))?;
+            }
+        }
+    }
+    for (datapath, site) in sites {
+        assert_eq!(site?.counters()?["limited"], 0, "{datapath:?}");
+    }
+    Ok(())
+}
