@@ -267,3 +267,26 @@ pub fn forget(folder: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proxydhcp_common::counters::{COUNTERS, refused};
+    use proxydhcp_common::judge::Reason;
+    use proxydhcp_common::limit::{LINES, Line};
+
+    use super::*;
+
+    /// A successor with another layout would count under wrong names.
+    #[test]
+    fn whoever_changes_what_is_taken_over_raises_the_layout() {
+        let reasons: Vec<_> = Reason::ALL
+            .iter()
+            .map(|reason| format!("{}={}", reason.name(), refused(*reason)))
+            .collect();
+        let layout = (COUNTERS, reasons.join(" "), LINES, size_of::<Line>());
+        let known = "fragment=5 length=6 checksum=7 source-address=8 source-port=9 short=10 op=11 \
+                     cookie=12 hardware-address=13 relayed=14 client-address=15 options=16 \
+                     message-type=17 vendor-class=18 architecture=19 unknown-client=20";
+        assert_eq!((LAYOUT, layout), (2, (21, known.to_owned(), 1 << 13, 64)));
+    }
+}

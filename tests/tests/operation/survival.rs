@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use proxydhcp::pins::LAYOUT;
 use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::link::{self, occupy_xdp, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site, serve_args};
@@ -148,7 +149,10 @@ fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
     site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
     assert_eq!(xdp_program(&site.lab.server, "px2")?, None);
     let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
-    assert_eq!(pinned(&site.lab.server)?, format!("1/{index}/link\n"));
+    assert_eq!(
+        pinned(&site.lab.server)?,
+        format!("{LAYOUT}/{index}/link\n")
+    );
     Ok(())
 }
 
@@ -159,15 +163,18 @@ fn the_pins_of_another_layout_are_taken_over_but_for_their_maps() -> Result<()> 
         let mut site = Site::usual(datapath)?;
         site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
         site.daemon.crash()?;
-        let base = "cd /sys/fs/bpf/proxydhcp; mv 1 0";
-        shell(&site.lab.server, base)?;
+        let rename = format!("cd /sys/fs/bpf/proxydhcp; mv {LAYOUT} 0");
+        shell(&site.lab.server, &rename)?;
         site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
 
         restart(&mut site, datapath, &[])?;
         site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
         assert_eq!(site.counters()?["answered"], 1);
         let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
-        assert_eq!(pinned(&site.lab.server)?, format!("1/{index}/link\n"));
+        assert_eq!(
+            pinned(&site.lab.server)?,
+            format!("{LAYOUT}/{index}/link\n")
+        );
     }
     Ok(())
 }
