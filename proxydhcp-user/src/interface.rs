@@ -37,6 +37,13 @@ pub struct Interface {
     pub xdp: Option<AttachedXdp>,
 }
 
+impl Interface {
+    /// Whether it is there still, by this name or another.
+    pub fn is_there(&self) -> bool {
+        nix::net::if_::if_indextoname(self.index).is_ok()
+    }
+}
+
 /// The XDP program on an interface, whoever has put it there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttachedXdp {

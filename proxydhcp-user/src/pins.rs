@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use aya::programs::links::{FdLink, PinnedLink};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
+use tracing::debug;
 
 use crate::interface::{AttachedXdp, Interface};
 
@@ -29,7 +30,7 @@ mod detach;
 const FOLDER: &str = "/sys/fs/bpf/proxydhcp";
 
 /// How long to wait for a daemon that has just ended: the kernel closes its files one by one.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The number of a layout of the maps that a successor goes on with ([`ADOPTED`]). It is to be
@@ -215,6 +216,18 @@ fn open_link(path: &Path) -> Option<Link> {
     })
 }
 
+/// Removes all that daemons that were killed have left.
+///
+/// # Errors
+///
+/// See [`PinsError`].
+pub fn clear() -> Result<(), PinsError> {
+    for remainder in Pins::take()?.remainders()? {
+        remainder.remove()?;
+    }
+    Ok(())
+}
+
 /// Whether something is pinned, as far as this user may see it: the kernel answers, be there a daemon
 /// or not.
 pub fn are_there() -> bool {
@@ -245,8 +258,11 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 /// The system's.
 pub fn remove(folder: &Path) -> io::Result<()> {
     let link = folder.join(LINK);
-    if link.exists() {
-        detach::detach(&link)?;
+    if link.exists()
+        && let Err(error) = detach::detach(&link)
+    {
+        // To unlink it does so too, some time later, and takes no rights.
+        debug!("{}: {error}", link.display());
     }
     forget(folder)
 }

@@ -146,6 +146,10 @@ impl Program {
     /// Why the kernel refuses it.
     pub fn load(duty: Duty, tables: &KernelTables, folder: Option<&Path>) -> Result<Self> {
         let mut loader = EbpfLoader::new();
+        let pinned = folder.map(|folder| Pinned {
+            folder: folder.to_owned(),
+            stays: folder.join(pins::LINK).exists(),
+        });
         if let Some(folder) = folder {
             pins::make_folder(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -153,10 +157,6 @@ impl Program {
                 loader.map_pin_path(map, folder.join(map));
             }
         }
-        let pinned = folder.map(|folder| Pinned {
-            folder: folder.to_owned(),
-            stays: folder.join(pins::LINK).exists(),
-        });
         let mut ebpf = loader
             .load(OBJECT)
             .context("cannot load the XDP program's maps")?;
@@ -339,6 +339,11 @@ impl Program {
         Ok(())
     }
 
+    /// The kernel's number for the program.
+    pub fn id(&self) -> Option<u32> {
+        Some(self.loaded().ok()?.info().ok()?.id())
+    }
+
     /// How the program is attached.
     pub fn mode(&self) -> Mode {
         self.mode
@@ -408,15 +413,12 @@ impl Program {
     }
 }
 
-impl Drop for Program {
+impl Drop for Pinned {
     fn drop(&mut self) {
-        if let Some(Pinned {
-            folder,
-            stays: false,
-        }) = &self.pinned
-            && let Err(error) = pins::remove(folder)
+        if !self.stays
+            && let Err(error) = pins::remove(&self.folder)
         {
-            warn!("cannot remove {}: {error}", folder.display());
+            warn!("cannot remove {}: {error}", self.folder.display());
         }
     }
 }

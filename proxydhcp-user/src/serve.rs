@@ -17,6 +17,7 @@ use crate::generation::{self, Policy};
 use crate::interface;
 use crate::manager;
 use crate::pid_file::PidFile;
+use crate::pins::{self, PinsError};
 use crate::port::Port;
 use crate::program::{Duty, Mode};
 use crate::rights::Rights;
@@ -114,7 +115,13 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
     let mut watch = watch.transpose()?;
     let service = tokio::select! {
         service = Service::start(settings, &all) => Arc::new(service?),
-        () = signals.stop() => return Ok(()),
+        () = signals.stop() => {
+            // It stands for the daemon whose place it was to take.
+            return pins::clear().or_else(|error| match error {
+                PinsError::NoBpfFs => Ok(()),
+                error => Err(error.into()),
+            });
+        }
     };
     tokio::spawn(forward_logs(Arc::clone(&service)));
     tokio::spawn(upkeep::names(Arc::clone(&service)));

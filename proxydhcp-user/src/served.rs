@@ -100,7 +100,8 @@ impl Served {
         }
     }
 
-    fn attach(&mut self, xdp: Xdp<'_>, tables: &Arc<ArcSwap<Generation>>) -> Result<()> {
+    /// Serves by the XDP program from now on.
+    pub(crate) fn attach(&mut self, xdp: Xdp<'_>, tables: &Arc<ArcSwap<Generation>>) -> Result<()> {
         let interface = &self.interface;
         let duty = xdp.wish.duty;
         // Sockets end with the process, so that a program which needs them is to end with it too.
@@ -146,6 +147,11 @@ impl Served {
     /// Takes note that the interface has another name now.
     pub(crate) fn rename(&mut self, name: &str) {
         name.clone_into(&mut self.interface.name);
+    }
+
+    /// The kernel's number for its XDP program, if there is one.
+    pub(crate) fn program(&self) -> Option<u32> {
+        self.program.as_ref()?.id()
     }
 
     pub(crate) fn has_program(&self) -> bool {

@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use crate::lookup::{Looked, Question, explain};
 use crate::memory;
 use crate::names::Names;
-use crate::pins::Pins;
+use crate::pins::{Pins, Remainder};
 use crate::program::KernelTables;
 use crate::served::{self, Path, Served};
 use crate::status::{NamesStatus, Status, Unserved};
@@ -74,6 +74,10 @@ struct State {
     served: Vec<Served>,
     /// The interfaces that are to be served, and are not.
     unserved: Vec<Unserved>,
+    /// What a daemon that was killed has left, and what goes on answering until there are tables.
+    left: Vec<Remainder>,
+    /// What clients are told by the tables in service.
+    policy: Policy,
     /// Where programs are pinned, if that is possible.
     pins: Option<Pins>,
     table: Arc<Table>,
@@ -130,6 +134,8 @@ impl Service {
             state: Mutex::new(State {
                 served: Vec::new(),
                 unserved: Vec::new(),
+                left: Vec::new(),
+                policy,
                 pins: None,
                 table: Arc::new(table),
                 names,
@@ -219,6 +225,9 @@ impl Service {
     pub fn stop(&self) {
         let mut state = self.lock();
         served::stop(mem::take(&mut state.served));
+        for left in mem::take(&mut state.left) {
+            interfaces::remove(left, &[]);
+        }
         state.pins = None;
     }
 

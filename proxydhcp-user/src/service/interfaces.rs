@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::{Service, State};
 use crate::interface::{self, Interface};
-use crate::pins::{self, Pins, Remainder};
+use crate::pins::{self, Pins, PinsError, Remainder};
 use crate::program::KernelTables;
 use crate::served::{self, Path, Served, Xdp};
 use crate::status::Unserved;
@@ -37,13 +37,41 @@ impl Service {
 
     /// The folder of pins, with what is left there by others.
     fn take_pins(&self) -> Option<Pins> {
-        match (Pins::take(), self.settings.path) {
-            (Ok(pins), _) => Some(pins),
-            (Err(error), Path::Xdp(_)) if self.settings.pins => {
+        let is_to_pin = self.settings.pins && matches!(self.settings.path, Path::Xdp(_));
+        match Pins::take() {
+            Ok(pins) => return Some(pins),
+            Err(error) if is_to_pin => {
                 warn!("if this daemon is killed, the kernel will not go on answering: {error}");
-                None
             }
-            (Err(_), _) => None,
+            Err(PinsError::NoBpfFs) => {}
+            Err(error) => warn!("what a killed daemon may have left is not looked for: {error}"),
+        }
+        None
+    }
+
+    /// Puts programs on what was left to answer until there are tables.
+    pub(super) fn take_over_what_was_left(&self) {
+        let mut state = self.lock();
+        for left in mem::take(&mut state.left) {
+            let found = state
+                .served
+                .iter()
+                .position(|served| left.is_on(served.interface()));
+            let Some(mut served) = found.map(|at| state.served.swap_remove(at)) else {
+                remove(left, &[]);
+                continue;
+            };
+            let xdp = self.xdp(&mut state, served.interface(), Some(left));
+            let taken = xdp.and_then(|xdp| match xdp {
+                Some(xdp) => served.attach(xdp, &self.tables),
+                None => Ok(()),
+            });
+            match taken {
+                Ok(()) => info!("serving {}", served.describe()),
+                Err(error) => error!("{}: {error:#}", served.interface().name),
+            }
+            served.stays();
+            state.served.push(served);
         }
     }
 
@@ -78,9 +106,13 @@ impl Service {
         let names = &self.settings.interfaces;
         let wanted = self.wanted(state, all);
         let is_wanted = |served: &Served| {
-            // Threads know the hardware address that they were started with.
+            // Threads know the hardware address that they were started with. Without its program,
+            // it is another one by the same number, or the program was taken away.
             let is_same = |it: &&Interface| {
-                (it.index, it.mac) == (served.interface().index, served.interface().mac)
+                let served_as = served.interface();
+                let program = served.program();
+                (it.index, it.mac) == (served_as.index, served_as.mac)
+                    && (program.is_none() || program == it.xdp.map(|xdp| xdp.program))
             };
             wanted.iter().any(|wanted| is_same(&wanted))
         };
@@ -109,7 +141,11 @@ impl Service {
                     info!("serving {}", started.describe());
                     kept.push(started);
                 }
-                Err(error) => state.unserved.push(Unserved::failed(interface, &error)),
+                Err(error) => state.unserved.push(if interface.is_there() {
+                    Unserved::failed(interface, &error)
+                } else {
+                    Unserved::missing(&interface.name)
+                }),
             }
         }
         state.served = kept;
@@ -140,12 +176,28 @@ impl Service {
         &self,
         state: &mut State,
         interface: &Interface,
-        before: &mut Vec<Remainder>,
+        all_before: &mut Vec<Remainder>,
     ) -> Result<Served> {
-        let before = before
+        let mut before = all_before
             .iter()
             .position(|remainder| remainder.is_on(interface))
-            .map(|at| before.swap_remove(at));
+            .map(|at| all_before.swap_remove(at));
+        // What is pinned in this interface's folder and is not on it answers nothing.
+        let own = state.pins.as_ref().map(|pins| pins.of(interface.index));
+        if let Some(at) = all_before
+            .iter()
+            .position(|remainder| Some(remainder.folder()) == own.as_deref())
+        {
+            all_before.swap_remove(at).remove()?;
+        }
+        if let Some(before) = before.take_if(|_| state.rejected.is_some()) {
+            warn!(
+                "{}: the kernel goes on answering by the tables of a daemon that was killed, until \
+                 the files are mended and reloaded",
+                interface.name
+            );
+            state.left.push(before);
+        }
         let folder = before.as_ref().map(|before| before.folder().to_owned());
         let served = Served::start(
             interface,
@@ -171,6 +223,9 @@ impl Service {
         let Path::Xdp(wish) = self.settings.path else {
             return Ok(None);
         };
+        if state.left.iter().any(|left| left.is_on(interface)) {
+            return Ok(None);
+        }
         if state.kernel_tables.is_none() {
             match KernelTables::new(&self.tables.load()) {
                 Ok(tables) => state.kernel_tables = Some(tables),
@@ -188,7 +243,7 @@ impl Service {
 }
 
 /// Takes what is not taken over out of the kernel.
-fn remove(remainder: Remainder, all: &[Interface]) {
+pub(super) fn remove(remainder: Remainder, all: &[Interface]) {
     let what = remainder.describe(all);
     match remainder.remove() {
         Ok(()) => info!("{what}: removed"),

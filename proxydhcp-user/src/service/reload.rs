@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::{Service, State};
 use crate::announce::announce;
-use crate::generation::Generation;
+use crate::generation::{Generation, Policy};
 use crate::names::Names;
 use crate::program::KernelTables;
 use crate::served::{self, Served};
@@ -116,10 +116,13 @@ impl Service {
         report(&table, &names);
         let changes = changes(&old, &table);
         let table = Arc::new(table);
-        let Filling { fill, swap } = self.install(Arc::clone(&table), &local)?;
+        let policy = &self.settings.policy;
+        let Filling { fill, swap } = self.install(Arc::clone(&table), &local, policy)?;
         self.tell_of_news(&old, &table);
+        task::block_in_place(|| self.take_over_what_was_left());
 
         let mut state = self.lock();
+        state.policy = policy.clone();
         state.names = names;
         state.local = local;
         state.allow_empty = allow_empty;
@@ -174,10 +177,11 @@ impl Service {
     }
 
     fn rejoin_now(&self, local: Vec<Ipv4Addr>) -> Result<()> {
-        let (old, names, old_local, allow_empty) = {
+        let (old, names, old_local, allow_empty, policy) = {
             let state = self.lock();
             let (table, names) = (Arc::clone(&state.table), state.names.clone());
-            (table, names, state.local.clone(), state.allow_empty)
+            let (local, policy) = (state.local.clone(), state.policy.clone());
+            (table, names, local, state.allow_empty, policy)
         };
         let mut table = self.table(Arc::clone(old.files()), &names);
         if is_empty(&table) && !is_empty(&old) && !allow_empty {
@@ -190,7 +194,7 @@ impl Service {
         }
         let nodes = table.nodes().len();
         let table = Arc::new(table);
-        self.install(Arc::clone(&table), &local)?;
+        self.install(Arc::clone(&table), &local, &policy)?;
         self.tell_of_news(&old, &table);
         memory::give_back();
         let generation = self.tables.load().number;
@@ -230,10 +234,9 @@ impl Service {
     }
 
     /// Copying tables and swapping maps blocks for some milliseconds.
-    fn install(&self, table: Arc<Table>, local: &[Ipv4Addr]) -> Result<Filling> {
+    fn install(&self, table: Arc<Table>, local: &[Ipv4Addr], policy: &Policy) -> Result<Filling> {
         task::block_in_place(|| {
             let filling = Instant::now();
-            let policy = &self.settings.policy;
             let generation = Generation::next(&self.tables.load(), &table, local, policy)?;
             let in_kernel = self.lock().served.iter().any(Served::has_program);
             let kernel_tables = in_kernel

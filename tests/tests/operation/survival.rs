@@ -179,6 +179,92 @@ fn the_pins_of_another_layout_are_taken_over_but_for_their_maps() -> Result<()> 
     Ok(())
 }
 
+/// A daemon that was killed in the midst of its start, or of its end.
+#[test]
+fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
+    for datapath in IN_KERNEL {
+        let lab = Lab::new()?;
+        let _second = lab.one_more_wire(1)?;
+        let mut site = Site::start_in(lab, datapath, Files::usual()?, &["-i", "px1"])?;
+        let first = link::index(&site.lab.server, SERVER_INTERFACE)?;
+        let second = link::index(&site.lab.server, "px1")?;
+        for half in [
+            // No link yet.
+            format!("find {first} ! -name COUNTERS -type f -delete"),
+            // A link to nothing.
+            format!("rm -r {first}; mv {second} {first}"),
+        ] {
+            site.daemon.crash()?;
+            link::delete(&site.lab.server, "px1")?;
+            shell(
+                &site.lab.server,
+                &format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}; {half}"),
+            )?;
+            let started = Instant::now();
+            while xdp_program(&site.lab.server, SERVER_INTERFACE)?.is_some() {
+                ensure!(started.elapsed() < PATIENCE, "it stays attached");
+                thread::sleep(Duration::from_millis(1));
+            }
+            restart(&mut site, datapath, &["-i", "px1"])?;
+            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            assert!(xdp_program(&site.lab.server, SERVER_INTERFACE)?.is_some());
+            assert_eq!(
+                pinned(&site.lab.server)?,
+                format!("{LAYOUT}/{first}/link\n")
+            );
+            if half.starts_with("find") {
+                let _second = site.lab.one_more_wire(1)?;
+                let index = link::index(&site.lab.server, "px1")?;
+                site.daemon.wait_for("serving px1 by", PATIENCE)?;
+                let rename = format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}; mv {index} {second}");
+                shell(&site.lab.server, &rename)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<()> {
+    for datapath in IN_KERNEL {
+        let mut site = Site::with(datapath, &["--unknown", "default"])?;
+        let good = std::fs::read(site.files.path("proxydhcp.cfg"))?;
+        site.daemon.crash()?;
+        site.files.write_raw_config(&good[..good.len() - 1])?;
+        restart(&mut site, datapath, &["--unknown", "default"])?;
+        site.daemon
+            .wait_for("by the tables of a daemon that was killed", PATIENCE)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        // By name, and by an address that comes: nobody is sent to the default meanwhile.
+        link::add_address(
+            &site.lab.server,
+            SERVER_INTERFACE,
+            ([10, 77, 0, 9].into(), 16),
+        )?;
+        site.daemon
+            .wait_for("this host's addresses are now", PATIENCE)?;
+        let looked = Ended::command(&site, &["lookup", "10.77.9.9"])?;
+        assert!(looked.stdout.contains("NOT answered"), "{looked:?}");
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+
+        site.files.write_raw_config(&good)?;
+        let reloaded = Ended::command(&site, &["reload"])?;
+        assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask(&RequestFrame::edk2(STRANGER, 7), "", 7)?;
+        let status = site.status()?;
+        assert_eq!(status["interfaces"][0]["datapath"], "kernel", "{status}");
+        assert_eq!(
+            status["interfaces"][0]["program"]["answered"], 4,
+            "{status}"
+        );
+        site.daemon.stop()?;
+        assert_eq!(pinned(&site.lab.server)?, "");
+        assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
+    }
+    Ok(())
+}
+
 #[test]
 fn a_start_that_fails_leaves_the_kernel_answering() -> Result<()> {
     let lab = Lab::new()?;
