@@ -6,13 +6,12 @@ use std::sync::LazyLock;
 use proxydhcp::cfg::edit::{RawRecord, put, raw_records};
 use proxydhcp::cfg::salvage::{Salvage, salvage};
 use proxydhcp::cfg::{NAME, RECORD, parse};
-use proxydhcp::cli::ConfigArgs;
+use proxydhcp::cli::RootArgs;
 use proxydhcp::command::{dump, import};
 use proxydhcp::loaders::Loaders;
 use zerocopy::IntoBytes;
 
-static CONFIG: LazyLock<ConfigArgs> = LazyLock::new(|| ConfigArgs {
-    config: PathBuf::from("proxydhcp.cfg"),
+static ROOT: LazyLock<RootArgs> = LazyLock::new(|| RootArgs {
     tftp_root: PathBuf::from("/tftpboot"),
     loaders: Loaders::default(),
 });
@@ -23,7 +22,7 @@ static CONFIG: LazyLock<ConfigArgs> = LazyLock::new(|| ConfigArgs {
 /// Where something does not hold.
 pub(crate) fn cfg(data: &[u8]) {
     check_records(data);
-    let Salvage { kept, rejected } = salvage(data, &CONFIG.tftp_root, &CONFIG.loaders);
+    let Salvage { kept, rejected } = salvage(data, &ROOT.tftp_root, &ROOT.loaders);
     // No byte is lost or doubled.
     let lost: usize = rejected.iter().map(|rejected| rejected.bytes.len()).sum();
     assert_eq!(kept.len() * RECORD + lost, data.len());
@@ -35,7 +34,7 @@ pub(crate) fn cfg(data: &[u8]) {
 /// What of a file is served.
 fn check_records(data: &[u8]) {
     let (raw, _) = raw_records(data);
-    let served = parse(data, &CONFIG.tftp_root, &CONFIG.loaders);
+    let served = parse(data, &ROOT.tftp_root, &ROOT.loaders);
     let sound = raw.iter().filter(|record| is_sound(record)).count();
     assert_eq!(sound + served.refused.len(), raw.len());
     for (position, record) in (0..).zip(&served.records) {
@@ -60,7 +59,7 @@ fn check_records(data: &[u8]) {
 }
 
 fn is_sound(record: &RawRecord) -> bool {
-    record.check(&CONFIG.tftp_root, &CONFIG.loaders).is_ok()
+    record.check(&ROOT.tftp_root, &ROOT.loaders).is_ok()
 }
 
 /// `proxydhcp cfg repair`.
@@ -79,15 +78,15 @@ fn check_kept(data: &[u8], kept: &[RawRecord]) {
         }
     }
     // There is nothing left to repair.
-    let again = salvage(kept.as_bytes(), &CONFIG.tftp_root, &CONFIG.loaders);
+    let again = salvage(kept.as_bytes(), &ROOT.tftp_root, &ROOT.loaders);
     assert_eq!(again.kept, kept);
     assert!(again.rejected.is_empty());
 }
 
 /// `proxydhcp cfg dump --json`, and `cfg import` of that; and what is imported from CSV.
 fn check_import(kept: &[RawRecord]) {
-    let text = dump::json(kept, &CONFIG).expect("texts can be written");
-    let lines = import::parse::json(text.as_bytes(), &CONFIG).expect("it is a list");
+    let text = dump::json(kept, &ROOT).expect("texts can be written");
+    let lines = import::parse::json(text.as_bytes(), &ROOT).expect("it is a list");
     assert_eq!(lines.len(), kept.len());
     for (line, record) in lines.iter().zip(kept) {
         let imported = line.record.as_ref().expect("it is sound");

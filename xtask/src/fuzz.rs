@@ -213,7 +213,8 @@ impl Log {
 
     fn take(&mut self, line: &str) {
         const TAIL: usize = 40;
-        if line.starts_with('#') {
+        let is_state = |rest: &str| rest.starts_with(|char: char| char.is_ascii_digit());
+        if line.strip_prefix('#').is_some_and(is_state) {
             line.clone_into(&mut self.state);
         } else if let Some(number) = line.strip_prefix("stat::number_of_executed_units:") {
             self.executions = number.trim().parse().unwrap_or(0);
@@ -264,7 +265,7 @@ mod tests {
     fn what_libfuzzer_says_is_understood() {
         let said = "INFO: Seed: 1\n#2\tINITED cov: 12 ft: 13 corp: 1/1b exec/s: 0 rss: 27Mb\n\
             #99\tDONE   cov: 832 ft: 1753 corp: 21/10Kb lim: 700 exec/s: 9 rss: 28Mb\n\
-            Done 99 runs in 11 second(s)\nstat::number_of_executed_units: 1234567\n";
+            ###### Recommended dictionary. ######\nDone 99 runs in 11 second(s)\nstat::number_of_executed_units: 1234567\n";
         let log = Log::read(said.as_bytes(), "frame").unwrap();
         assert_eq!(log.input, None);
         assert_eq!(
