@@ -4,15 +4,19 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use proxydhcp::answer::answer;
+use proxydhcp::answer;
 use proxydhcp::generation::{Generation, Policy, ReplyFormat, Unknown};
 use proxydhcp::loaders::Loaders;
 use proxydhcp::strangers::Strangers;
 use proxydhcp::table::{Files, Sources, Table};
+use proxydhcp::winpe::WinPe;
 use proxydhcp_common::frame::{Frame, Slice};
+use proxydhcp_common::headers::{self as packet, Packet};
 use proxydhcp_common::judge::{Reason, Stop, judge};
 use proxydhcp_common::{reply, unusual};
 
+#[path = "frame/headers.rs"]
+mod headers;
 #[path = "frame/mend.rs"]
 mod mend;
 #[path = "frame/well_formed.rs"]
@@ -61,11 +65,7 @@ impl Tables {
     fn winpe(&self, client: Ipv4Addr) -> Option<&str> {
         let node = self.table.nodes().find(|node| node.address == client);
         match (node, &self.policy.unknown) {
-            (Some(node), _) => self
-                .table
-                .winpes()
-                .get(node.winpe)
-                .map(|winpe| winpe.path()),
+            (Some(node), _) => self.table.winpes().get(node.winpe).map(WinPe::path),
             // cn003, whose path is too long.
             (None, Unknown::Default) => (client != Ipv4Addr::new(10, 77, 16, 3)).then_some(""),
             (None, Unknown::Ignore | Unknown::Lookup(_)) => None,
@@ -129,7 +129,7 @@ impl Buffer {
 }
 
 /// Judges a frame by the fast path, by the full judgement and as packet threads do. The first byte
-/// says how:
+/// says how, and the frame follows:
 ///
 /// | bits | |
 /// |---|---|
@@ -138,31 +138,56 @@ impl Buffer {
 /// | 3 | lengths are put right |
 /// | 4 | checksums are put right |
 /// | 5 | there is no UDP checksum |
+/// | 6 | what follows is the options of an ordinary request alone; bits 3 and 4 are taken as set |
 ///
 /// # Panics
 /// Where something does not hold.
 pub(crate) fn frame(data: &[u8]) {
-    let Some((&control, frame)) = data.split_first() else {
+    let Some((&control, rest)) = data.split_first() else {
         return;
     };
-    let frame = &frame[..frame.len().min(LONGEST)];
-    let tables = &TABLES[usize::from(control & 3)];
-    let vouched = control & 4 != 0;
-    let mut request = Buffer::new(frame, 0);
     let is = |bit| control & bit != 0;
-    mend::mend(&mut request.bytes[..frame.len()], is(8), is(16), is(32));
-    check(request.frame(), tables, vouched);
+    let tables = &TABLES[usize::from(control & 3)];
+    let headers: &[u8] = if is(64) { &HEADERS } else { &[] };
+    let rest = &rest[..rest.len().min(LONGEST)];
+    let mut bytes = [0; ROOM];
+    let (start, end) = bytes[..headers.len() + rest.len()].split_at_mut(headers.len());
+    start.copy_from_slice(headers);
+    end.copy_from_slice(rest);
+    let request = &mut bytes[..headers.len() + rest.len()];
+    mend::mend(request, is(8 | 64), is(16 | 64), is(32));
+    check(request, tables, is(4));
+}
+
+static HEADERS: LazyLock<Vec<u8>> = LazyLock::new(|| headers::headers(LOCAL[0]));
+
+/// What is not found at all is left alone too.
+fn found(frame: &Slice<'_>) -> Result<Packet, Stop> {
+    packet::find(frame).ok_or(Stop::NotOurs)
+}
+
+/// Answers as packet threads do, who is not limited here, and returns the reply's length.
+fn answer(
+    buffer: &mut [u8],
+    len: usize,
+    tables: &Generation,
+    vouched: bool,
+) -> Result<usize, Stop> {
+    let mut slice = Slice::new(buffer, len).expect("it has room");
+    let packet = found(&slice)?;
+    answer::reply(&mut slice, &packet, tables, MAC, vouched)?;
+    Ok(slice.len())
 }
 
 fn check(request: &[u8], tables: &Tables, vouched: bool) {
     let generation = &tables.generation;
     let (fast, fast_frame) = Buffer::new(request, 0).through(|slice| {
-        let answer = judge(slice, generation)?;
+        let answer = judge(slice, &found(slice)?, generation)?;
         reply::write(slice, &answer).expect("it has room");
         Ok(())
     });
     let (full, full_frame) = Buffer::new(request, 0x55).through(|slice| {
-        let answer = unusual::judge(slice, generation, MAC, vouched)?;
+        let answer = unusual::judge(slice, &found(slice)?, generation, MAC, vouched)?;
         unusual::write(slice, &answer).expect("it has room");
         Ok(())
     });
@@ -188,7 +213,8 @@ fn check(request: &[u8], tables: &Tables, vouched: bool) {
         let client = well_formed::check(request, full_frame.frame(), tables);
         assert!(tables.winpe(client).is_some());
         // Whatever is sent back is no request, or two servers could keep each other busy.
-        let (again, _) = full_frame.through(|slice| judge(slice, generation).map(|_| ()));
+        let (again, _) =
+            full_frame.through(|slice| judge(slice, &found(slice)?, generation).map(|_| ()));
         assert!(again.is_err());
     }
 }
@@ -206,7 +232,6 @@ fn check_threads(
         &mut buffer.bytes,
         request.len(),
         &tables.generation,
-        MAC,
         vouched,
     );
     assert_eq!(answered.map(|_| ()), full);
@@ -222,7 +247,6 @@ fn check_threads(
         &mut tight.bytes[..request.len()],
         request.len(),
         &tables.generation,
-        MAC,
         vouched,
     );
     if fast.is_ok() && full_frame.len > request.len() {

@@ -17,7 +17,7 @@ static FLAGS: LazyLock<Command> = LazyLock::new(|| ServeArgs::augment_args(Comma
 /// Where a file that was taken is not good enough for `serve`, or one that was not has no place where
 /// it is wrong.
 pub(crate) fn settings(data: &[u8]) {
-    match SettingsFile::parse(data, Path::new("settings"), &FLAGS) {
+    match SettingsFile::of_bytes(data, Path::new("settings"), &FLAGS) {
         Ok(settings) => {
             let paths = settings.loaders.paths();
             assert!(paths.len() <= MAX_PATHS);

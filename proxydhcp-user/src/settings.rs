@@ -60,7 +60,7 @@ impl SettingsFile {
             Err(FileError::Missing(path)) => return Err(SettingsError::Missing(path)),
             read => read?,
         };
-        Self::parse(&bytes, file, flags)
+        Self::of_bytes(&bytes, file, flags)
     }
 
     /// The same, where the file is these bytes; faults name it `file`.
@@ -68,8 +68,8 @@ impl SettingsFile {
     /// # Errors
     ///
     /// [`SettingsError::Content`].
-    pub fn parse(bytes: &[u8], file: &Path, flags: &Command) -> Result<Self, SettingsError> {
-        Self::parse_text(bytes, flags).map_err(|(at, fault)| {
+    pub fn of_bytes(bytes: &[u8], file: &Path, flags: &Command) -> Result<Self, SettingsError> {
+        Self::parse(bytes, flags).map_err(|(at, fault)| {
             let before = bytes.get(..at).unwrap_or(bytes);
             let mut lines = before.rsplit(|&byte| byte == b'\n');
             let last = String::from_utf8_lossy(lines.next().unwrap_or_default());
@@ -82,7 +82,7 @@ impl SettingsFile {
         })
     }
 
-    fn parse_text(bytes: &[u8], flags: &Command) -> Result<Self, Located> {
+    fn parse(bytes: &[u8], flags: &Command) -> Result<Self, Located> {
         let text = str::from_utf8(bytes).map_err(|error| (error.valid_up_to(), Fault::NotText))?;
         let table = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);

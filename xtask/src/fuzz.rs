@@ -20,7 +20,7 @@ use crate::binary;
 const TARGETS: [(&str, usize); 6] = [
     ("cfg", 820),
     ("control", 1200),
-    ("frame", 700),
+    ("frame", 450),
     ("hosts", 300),
     ("noderange", 64),
     ("settings", 300),
@@ -212,7 +212,8 @@ impl Log {
     }
 
     fn take(&mut self, line: &str) {
-        const TAIL: usize = 40;
+        // A backtrace may be among them.
+        const TAIL: usize = 80;
         let is_state = |rest: &str| rest.starts_with(|char: char| char.is_ascii_digit());
         if line.strip_prefix('#').is_some_and(is_state) {
             line.clone_into(&mut self.state);
@@ -220,7 +221,7 @@ impl Log {
             self.executions = number.trim().parse().unwrap_or(0);
         } else if let Some((_, path)) = line.split_once("Test unit written to ") {
             self.input = Some(path.to_owned());
-        } else {
+        } else if !line.starts_with("stat::") {
             if self.tail.len() == TAIL {
                 self.tail.remove(0);
             }
