@@ -8,16 +8,16 @@ use proxydhcp::status::Took;
 /// # Panics
 /// Where what was read is not what is written.
 pub(crate) fn control(data: &[u8]) {
-    // What is not UTF-8 is no line.
-    let Ok(line) = str::from_utf8(data) else {
-        return;
-    };
-    if let Ok(request) = serde_json::from_str::<Request>(line) {
+    if let Ok(request) = serde_json::from_slice::<Request>(data) {
         let written = serde_json::to_string(&request).expect("a request can be written");
         assert!(!written.contains('\n'));
         let again: Request = serde_json::from_str(&written).expect("it is a request");
         assert_eq!(format!("{request:?}"), format!("{again:?}"));
     }
+    // What is not UTF-8 is no line.
+    let Ok(line) = str::from_utf8(data) else {
+        return;
+    };
     if let Ok(mut reply) = serde_json::from_str::<Reply>(line) {
         show(&reply);
         without_times(&mut reply);
