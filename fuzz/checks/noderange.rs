@@ -9,7 +9,8 @@ use proxydhcp::noderange::{Context, Groups, LIMIT, expand};
 ///
 /// # Panics
 /// Where something does not hold.
-pub(crate) fn noderange(text: &str) {
+pub(crate) fn noderange(data: &[u8]) {
+    let text = &String::from_utf8_lossy(data);
     let (range, rest) = text.split_once('\n').unwrap_or((text, ""));
     let groups = Groups::parse("groups", rest).unwrap_or_else(|_| Groups::none("groups"));
     let known = ["n1", "n2", "n1-ib0"].map(str::to_owned);

@@ -218,7 +218,8 @@ fn a_reply_that_does_not_fit_leaves_the_request_whole() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    // Miri takes its time.
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 4000 }))]
 
     #[test]
     fn changed_bytes(

@@ -77,7 +77,11 @@ pub(crate) fn answer(
 const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
 
 /// The same, and nobody is noted and nothing counted.
-pub(crate) fn reply(
+///
+/// # Errors
+///
+/// The verdict, where it is not answered.
+pub fn reply(
     frame: &mut Slice<'_>,
     packet: &Packet,
     tables: &impl Tables,

@@ -17,7 +17,7 @@
 
 pub mod af_xdp;
 mod announce;
-mod answer;
+pub mod answer;
 pub mod arch;
 pub mod cfg;
 pub mod cli;

@@ -60,8 +60,17 @@ impl SettingsFile {
             Err(FileError::Missing(path)) => return Err(SettingsError::Missing(path)),
             read => read?,
         };
-        Self::parse(&bytes, flags).map_err(|(at, fault)| {
-            let before = bytes.get(..at).unwrap_or(&bytes);
+        Self::of_bytes(&bytes, file, flags)
+    }
+
+    /// The same, where the file is these bytes; faults name it `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Content`].
+    pub fn of_bytes(bytes: &[u8], file: &Path, flags: &Command) -> Result<Self, SettingsError> {
+        Self::parse(bytes, flags).map_err(|(at, fault)| {
+            let before = bytes.get(..at).unwrap_or(bytes);
             let mut lines = before.rsplit(|&byte| byte == b'\n');
             let last = String::from_utf8_lossy(lines.next().unwrap_or_default());
             SettingsError::Content {

@@ -218,7 +218,7 @@ impl fmt::Display for Counters {
                 .collect();
             write!(f, "; refused: {}", refused.join(", "))?;
         }
-        if self.lost + self.unsent > 0 {
+        if (self.lost, self.unsent) != (0, 0) {
             write!(f, "; LOST {}, UNSENT {}", self.lost, self.unsent)?;
         }
         Ok(())

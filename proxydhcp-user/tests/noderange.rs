@@ -8,12 +8,12 @@ mod check;
 proptest! {
     #[test]
     fn any_text(text in any::<String>()) {
-        check::noderange(&text);
+        check::noderange(text.as_bytes());
     }
 
     #[test]
     fn near_noderanges(text in r"[n0-3@^/.,:+\[\](){}|\\ -]{0,30}(\n[a-c]: [n0-9@a-c,^/\[\]-]{0,12}){0,4}") {
-        check::noderange(&text);
+        check::noderange(text.as_bytes());
     }
 
     #[test]
@@ -26,6 +26,6 @@ proptest! {
             0..12,
         ),
     ) {
-        check::noderange(&pieces.concat());
+        check::noderange(pieces.concat().as_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! Building the daemon.
+//! Building the daemon, and other programs of the workspace.
 
 use std::env;
 use std::ffi::OsString;
@@ -23,25 +23,27 @@ struct Artifact {
 
 /// Builds the release binary and returns its absolute path, wherever cargo puts it.
 pub(crate) fn build() -> Result<PathBuf> {
-    let output = cargo()
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "proxydhcp-user",
-            "--bin",
-            "proxydhcp",
-        ])
+    let mut command = cargo();
+    command.args(["build", "--release", "--package", "proxydhcp-user"]);
+    command.args(["--bin", "proxydhcp"]);
+    let mut built = executables(&mut command).context("the daemon does not build")?;
+    built
+        .pop()
+        .context("cargo did not say where it put the daemon")
+}
+
+/// Runs `command`, a `cargo build`, and returns the absolute paths of the programs that it names.
+pub(crate) fn executables(command: &mut Command) -> Result<Vec<PathBuf>> {
+    let output = command
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("the daemon does not build ({})", output.status);
+        bail!("cargo build: {}", output.status);
     }
-    String::from_utf8_lossy(&output.stdout)
+    Ok(String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<Artifact>(line).ok()?.executable)
-        .next_back()
-        .context("cargo did not say where it put the daemon")
+        .collect())
 }

@@ -5,6 +5,7 @@ mod bench_tables;
 mod binary;
 mod build_ebpf;
 mod demo;
+mod fuzz;
 mod run;
 mod storm_table;
 mod test;
@@ -27,6 +28,7 @@ enum Command {
     Run(run::Arguments),
     Test(test::Arguments),
     Bench(bench::Arguments),
+    Fuzz(fuzz::Arguments),
     /// Rebuilds the XDP object that is committed beside its loader.
     #[command(after_help = "Example:\n  cargo xtask build-ebpf --check")]
     BuildEbpf {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::BuildEbpf { check } => build_ebpf::run(check).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -55,9 +55,7 @@ pub fn dump(args: &DumpArgs) -> Result<ExitCode> {
         .unwrap_or(records);
     let numbered = (1..).zip(shown);
     if args.json {
-        let entries =
-            numbered.map(|(number, record)| Entry::new(number, record, &args.config.root));
-        print(&serde_json::to_string_pretty(&entries.collect::<Vec<_>>())?);
+        print(&json(shown, &args.config.root)?);
     } else {
         let mut table = Table::new();
         table
@@ -88,4 +86,14 @@ pub fn dump(args: &DumpArgs) -> Result<ExitCode> {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The records as `--json` prints them.
+///
+/// # Errors
+/// None that is known of.
+pub fn json(records: &[RawRecord], root: &RootArgs) -> serde_json::Result<String> {
+    let numbered = (1..).zip(records);
+    let entries = numbered.map(|(number, record)| Entry::new(number, record, root));
+    serde_json::to_string_pretty(&entries.collect::<Vec<_>>())
 }

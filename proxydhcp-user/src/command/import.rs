@@ -16,7 +16,7 @@ use crate::cli::{Format, ImportArgs};
 use crate::output::print;
 use crate::tell::{Of, tell};
 
-mod parse;
+pub mod parse;
 
 use parse::Line;
 

@@ -10,11 +10,11 @@ use crate::cli::RootArgs;
 
 /// A node's line, or the line that its entry begins on.
 #[derive(Debug)]
-pub(super) struct Line {
+pub struct Line {
     /// From 1.
-    pub(super) number: u64,
+    pub number: u64,
     /// The record, or what is wrong with the line.
-    pub(super) record: Result<RawRecord, String>,
+    pub record: Result<RawRecord, String>,
 }
 
 /// Counts lines, forward through a text.
@@ -46,7 +46,7 @@ impl<'a> Place<'a> {
 }
 
 /// The lines of a CSV file. A header, comments and empty lines are passed over.
-pub(super) fn csv(text: &[u8], root: &RootArgs) -> Vec<Line> {
+pub fn csv(text: &[u8], root: &RootArgs) -> Vec<Line> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -102,7 +102,7 @@ fn is_header(node: &str, path: &str) -> bool {
 ///
 /// # Errors
 /// It is no list.
-pub(super) fn json(text: &[u8], root: &RootArgs) -> Result<Vec<Line>> {
+pub fn json(text: &[u8], root: &RootArgs) -> Result<Vec<Line>> {
     let text = str::from_utf8(text)?;
     let entries: Vec<&RawValue> = serde_json::from_str(text)?;
     let mut lines = Vec::with_capacity(entries.len());

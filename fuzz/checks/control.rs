@@ -1,0 +1,60 @@
+//! What holds for any line on the control socket.
+
+use proxydhcp::control::{Reply, Request};
+use proxydhcp::status::Took;
+
+/// Reads a line as the daemon reads its requests, and as the commands read its replies.
+///
+/// # Panics
+/// Where what was read is not what is written.
+pub(crate) fn control(data: &[u8]) {
+    if let Ok(request) = serde_json::from_slice::<Request>(data) {
+        let written = serde_json::to_string(&request).expect("a request can be written");
+        assert!(!written.contains('\n'));
+        let again: Request = serde_json::from_str(&written).expect("it is a request");
+        assert_eq!(format!("{request:?}"), format!("{again:?}"));
+    }
+    // What is not UTF-8 is no line.
+    let Ok(line) = str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(mut reply) = serde_json::from_str::<Reply>(line) {
+        show(&reply);
+        without_times(&mut reply);
+        let written = serde_json::to_string(&reply).expect("a reply can be written");
+        assert!(!written.contains('\n'));
+        let again: Reply = serde_json::from_str(&written).expect("it is a reply");
+        assert_eq!(format!("{reply:?}"), format!("{again:?}"));
+    }
+}
+
+/// The last digit of a time may be another when it is read again.
+fn without_times(reply: &mut Reply) {
+    match reply {
+        Reply::Reloaded(reloaded) => {
+            reloaded.took = Took {
+                total: 0.0,
+                read: 0.0,
+                resolve: 0.0,
+                fill: 0.0,
+                swap: 0.0,
+            };
+        }
+        Reply::Status(status) => status.uptime = 0.0,
+        Reply::Rejected(_) | Reply::Looked(_) => {}
+    }
+}
+
+/// What people are told of it.
+fn show(reply: &Reply) {
+    match reply {
+        Reply::Reloaded(reloaded) => drop(reloaded.to_string()),
+        Reply::Rejected(_) => {}
+        Reply::Status(status) => assert!(status.to_string().ends_with('\n')),
+        Reply::Looked(looked) => {
+            for looked in looked {
+                assert!(looked.to_string().ends_with("answered"));
+            }
+        }
+    }
+}
