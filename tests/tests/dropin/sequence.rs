@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,8 +12,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::config::hosts_text;
 use proxydhcp_lab::link::xdp_program;
-use proxydhcp_lab::site::{NODE_A, NODE_B};
+use proxydhcp_lab::site::NODE_A;
 use proxydhcp_lab::{Expected, RequestFrame, SERVER_INTERFACE, check_reply};
 
 use crate::node::{Node, wait_until};
@@ -29,11 +31,15 @@ const ON_ITS_WAY: Duration = Duration::from_millis(10);
 #[test]
 fn xcat_leads_it_through_its_life() -> Result<()> {
     let node = Node::with(&[("a", "winboot/a/")])?;
+    // So many that it may ask a thousand times a second.
+    let addresses: Vec<Ipv4Addr> = (0..=255).map(|low| Ipv4Addr::new(10, 77, 2, low)).collect();
+    let hosts = addresses.iter().map(|address| (*address, "b"));
+    fs::write(node.path("hosts"), hosts_text(hosts))?;
     node.start(&["-d"])?;
     let first = node.pid()?;
     let watch = PidFileWatch::start(node.pid_file());
     let up_since = Instant::now();
-    let stream = Stream::start(&node.lab, RequestFrame::edk2(NODE_B, 7))?;
+    let stream = Stream::start(&node.lab, addresses)?;
 
     // It is no node yet: the default. Then it is set, and set anew.
     wait_until("the default", || Ok(stream.latest() == "Boot/bootmgfw.efi"))?;

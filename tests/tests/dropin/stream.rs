@@ -1,5 +1,7 @@
-//! A node that asks a thousand times a second, and keeps account of each request.
+//! A node that asks a thousand times a second, by turns from each of its addresses so as not to be
+//! limited, and keeps account of each request.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -40,8 +42,9 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Asks with `request` over and over, each time with another number for its xid.
-    pub(crate) fn start(lab: &Lab, request: RequestFrame) -> Result<Self> {
+    /// Asks for the node with these addresses over and over, each time with another number for its
+    /// xid.
+    pub(crate) fn start(lab: &Lab, addresses: Vec<Ipv4Addr>) -> Result<Self> {
         let account = Arc::new(Account::default());
         let sender = FrameSender::open(&lab.client, CLIENT_INTERFACE)?;
         let receiver = FrameReceiver::open(&lab.client, CLIENT_INTERFACE, &udp_from_port(4011))?;
@@ -49,7 +52,7 @@ impl Stream {
         Ok(Self {
             account,
             threads: [
-                thread::spawn(move || ask(&asking, &sender, request)),
+                thread::spawn(move || ask(&asking, &sender, &addresses)),
                 thread::spawn(move || hear(&hearing, receiver)),
             ],
         })
@@ -73,11 +76,12 @@ impl Stream {
     }
 }
 
-fn ask(account: &Account, sender: &FrameSender, mut request: RequestFrame) -> Result<()> {
-    for number in 0.. {
+fn ask(account: &Account, sender: &FrameSender, addresses: &[Ipv4Addr]) -> Result<()> {
+    for (number, address) in (0..).zip(addresses.iter().cycle()) {
         if account.over.load(Ordering::Relaxed) {
             break;
         }
+        let mut request = RequestFrame::edk2(*address, 7);
         request.xid = number;
         let frame = request.bytes();
         let before = Instant::now();
