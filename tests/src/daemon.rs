@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -36,6 +36,18 @@ pub fn binary() -> Result<PathBuf> {
     env::var_os("PROXYDHCP_BIN")
         .map(PathBuf::from)
         .context("PROXYDHCP_BIN does not name the binary under test; run `cargo xtask test`")
+}
+
+/// Copies a program to where a test may change it, or another user run it. By a process of its own:
+/// a child that another test starts meanwhile would hold the copy open for writing, and the kernel
+/// runs no program that somebody writes to.
+///
+/// # Errors
+/// When it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp").arg(from).arg(to).status()?;
+    ensure!(status.success(), "cannot copy {}", from.display());
+    Ok(())
 }
 
 /// A running daemon. Dropping it asks it to stop, kills it if need be, and waits for its end.

@@ -32,7 +32,7 @@ mod tap;
 pub mod xdp;
 
 pub use checksum::internet_checksum;
-pub use daemon::{Daemon, binary};
+pub use daemon::{Daemon, binary, copy_program};
 pub use describe::describe_reply;
 pub use filter::udp_from_port;
 pub use frame::{Checksum, RequestFrame, VlanTag};

@@ -81,11 +81,13 @@ pub(crate) fn boot(manner: &Manner<'_>, nodes: &[Node]) -> Result<()> {
     })
 }
 
+/// Machines first, as they are dropped: then the daemon accounts for all packets by its control
+/// socket, which is among the files.
 struct Cluster {
-    lab: Lab,
-    files: Files,
-    servers: Vec<(&'static str, Daemon)>,
     machines: Vec<Machine>,
+    servers: Vec<(&'static str, Daemon)>,
+    files: Files,
+    lab: Lab,
 }
 
 impl Cluster {

@@ -12,7 +12,9 @@ use proxydhcp_bench::{Load, LoadReport, steady};
 use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::link::{self, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, Site, serve_args};
-use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, RequestFrame, SERVER_INTERFACE, Tap, binary};
+use proxydhcp_lab::{
+    CLIENT_INTERFACE, Daemon, RequestFrame, SERVER_INTERFACE, Tap, binary, copy_program,
+};
 
 use crate::alone::alone;
 use crate::cluster::Cluster;
@@ -205,8 +207,10 @@ impl Upgrade {
         let upgrade = Self {
             binary: files.path("proxydhcp-of-another-version"),
         };
-        fs::write(&upgrade.binary, bytes)?;
-        fs::set_permissions(&upgrade.binary, fs::Permissions::from_mode(0o755))?;
+        let changed = files.path("changed");
+        fs::write(&changed, bytes)?;
+        fs::set_permissions(&changed, fs::Permissions::from_mode(0o755))?;
+        copy_program(&changed, &upgrade.binary)?;
         Ok(upgrade)
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use proxydhcp::cfg;
 use proxydhcp::loaders::Loaders;
-use proxydhcp_lab::{binary, config};
+use proxydhcp_lab::{binary, config, copy_program};
 use tempfile::TempDir;
 
 fn import(config: &Path) -> Result<Command> {
@@ -132,7 +132,7 @@ fn a_write_protected_file_is_not_replaced() -> Result<()> {
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777))?;
     // Where this user can reach it.
     let copy = folder.path().join("proxydhcp");
-    fs::copy(binary()?, &copy)?;
+    copy_program(&binary()?, &copy)?;
     let config = folder.path().join("proxydhcp.cfg");
     let old = config::cfg_bytes([("cn1", "")])?;
     fs::write(&config, &old)?;
