@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /sys/fs/bpf/proxydhcp/      locked by the daemon that runs
-//!   1/                        the layout of the maps that are taken over ([`LAYOUT`])
+//!   2/                        the layout of the maps that are taken over ([`LAYOUT`])
 //!     4/                      an interface, by the kernel's number for it
 //!       link                  holds the program on the interface
 //!       program, NODES, TEMPLATES, COUNTERS, LIMITS: for its successor, and for bpftool

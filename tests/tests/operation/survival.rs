@@ -148,11 +148,7 @@ fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
     }
     site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
     assert_eq!(xdp_program(&site.lab.server, "px2")?, None);
-    let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
-    assert_eq!(
-        pinned(&site.lab.server)?,
-        format!("{LAYOUT}/{index}/link\n")
-    );
+    assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
     Ok(())
 }
 
@@ -170,11 +166,7 @@ fn the_pins_of_another_layout_are_taken_over_but_for_their_maps() -> Result<()> 
         restart(&mut site, datapath, &[])?;
         site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
         assert_eq!(site.counters()?["answered"], 1);
-        let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
-        assert_eq!(
-            pinned(&site.lab.server)?,
-            format!("{LAYOUT}/{index}/link\n")
-        );
+        assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
     }
     Ok(())
 }
@@ -208,10 +200,7 @@ fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
             restart(&mut site, datapath, &["-i", "px1"])?;
             site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
             assert!(xdp_program(&site.lab.server, SERVER_INTERFACE)?.is_some());
-            assert_eq!(
-                pinned(&site.lab.server)?,
-                format!("{LAYOUT}/{first}/link\n")
-            );
+            assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
             if half.starts_with("find") {
                 let _second = site.lab.one_more_wire(1)?;
                 let index = link::index(&site.lab.server, "px1")?;
@@ -317,6 +306,12 @@ fn detach(site: &Site) -> Result<Ended> {
     Ok(Ended::new(
         &site.daemon.proxydhcp(&site.lab.server, &["detach"])?,
     ))
+}
+
+/// The line of the link that belongs to the lab's own interface.
+fn link_of(site: &Site) -> Result<String> {
+    let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
+    Ok(format!("{LAYOUT}/{index}/link\n"))
 }
 
 /// The links that are pinned, each on a line.
