@@ -7,19 +7,19 @@
 //! kernel releases it however its holder ends.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Access, access};
 
 /// Another writer takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// The mode of a file that was not there before, less the umask.
 const MODE: u32 = 0o644;
@@ -179,20 +179,16 @@ fn lock(lock: &Path, path: &Path) -> Result<File> {
         .with_context(|| {
             format!("{path}: cannot be written, for its lock {shown} cannot be opened")
         })?;
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => bail!(
-                "{path}: another command has been writing it for {} s; see who by \
-                 `fuser -v {shown}`, and try again",
-                PATIENCE.as_secs()
-            ),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("{shown}: cannot be locked"));
-            }
-        }
+    // The kernel serves those who wait in their order. One who tries again and again is overtaken.
+    let (locked, waited) = mpsc::channel();
+    thread::spawn(move || locked.send(file.lock().map(|()| file)));
+    match waited.recv_timeout(PATIENCE) {
+        Ok(file) => file.with_context(|| format!("{shown}: cannot be locked")),
+        Err(_) => bail!(
+            "{path}: another command has been writing it for {} s; see who by `fuser -v {shown}`, \
+             and try again",
+            PATIENCE.as_secs()
+        ),
     }
 }
 
