@@ -43,7 +43,7 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
         page(&table(&rows));
     }
     if rows.len() < total {
-        eprintln!("proxydhcp: {} nodes more, of {total}", total - rows.len());
+        eprintln!("proxydhcp: shown: {} of {total}", rows.len());
     }
     if absent.is_empty() {
         return Ok(ExitCode::SUCCESS);

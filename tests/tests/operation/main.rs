@@ -21,6 +21,7 @@ mod lookup;
 mod mid_storm;
 mod names;
 mod node;
+mod node_files;
 mod node_prune;
 mod probe;
 mod reader;
