@@ -19,6 +19,12 @@ pub trait Tables {
     /// Template `number` of a bank, or `None` where there is none, which is a fault of the tables.
     fn template(&self, bank: u32, number: u32) -> Option<&Template>;
 
+    /// Says that the bucket of `source` will be wanted soon, as it may have to come from far away.
+    #[inline(always)]
+    fn expect_charge(&self, source: Address) {
+        let _ = source;
+    }
+
     /// Takes one request out of the bucket of `source`; false where it is empty. Where nobody keeps
     /// buckets, all are full.
     #[inline(always)]
@@ -157,7 +163,8 @@ pub fn judge<'t, F: Frame, T: Tables>(
     if !packet.is_plain() {
         return Err(Stop::Unusual);
     }
-    // First, as it may have to come from far away.
+    // First, as both may have to come from far away.
+    tables.expect_charge(packet.source);
     let client = nodes.client(packet.source);
     let datagram = headers::admit(frame, packet)?;
     if datagram.bootp_len > MAX_PLAIN {

@@ -103,6 +103,13 @@ impl Line {
         hash(source) & (LINES - 1)
     }
 
+    /// Has the line brought to this CPU's cache.
+    #[inline(always)]
+    pub fn fetch(&self) {
+        let [first, ..] = &self.0;
+        let _ = load(first);
+    }
+
     /// Takes one request out of the bucket of `source`; false where it is empty.
     #[inline(always)]
     pub fn charge(&self, source: Address, limit: Limit, now: Ticks) -> bool {

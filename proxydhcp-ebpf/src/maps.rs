@@ -69,6 +69,13 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn expect_charge(&self, source: Address) {
+        if let Some(line) = LIMITS.get(limit::Line::of(source)) {
+            line.fetch();
+        }
+    }
+
+    #[inline(always)]
     fn charge(&self, source: Address, limit: Limit) -> bool {
         // SAFETY: it takes nothing and returns a number.
         let now = limit::ticks(unsafe { bpf_ktime_get_coarse_ns() });
