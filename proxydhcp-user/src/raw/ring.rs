@@ -3,8 +3,11 @@
 //!
 //! The ring is a row of blocks in memory shared with the kernel. The kernel fills a block with
 //! frames, one behind the other, and hands it over by its status word, when it is full or
-//! [`BLOCK_TIMEOUT_MS`] after its first frame; so a storm is read a few hundred frames at a time,
-//! by one wake-up. Giving the block back is one store to the same word.
+//! [`BLOCK_TIMEOUT_MS`] after its first frame, however few it then holds. Giving the block back is
+//! one store to the same word.
+//!
+//! So what the ring holds while nobody reads it is so many blocks' time of a trickle, and so many
+//! bytes of a storm.
 //!
 //! Safety: the status word is the only memory that both sides write, and is accessed as an atomic.
 //! Between the kernel's hand-over (seen with acquire order) and ours (done with release order) the
@@ -26,11 +29,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-/// A block holds some 370 requests of the longest kind (590 bytes and 110 for the kernel's notes).
-const BLOCK: usize = 1 << 18;
+/// A block holds some 46 requests of the longest kind (590 bytes and 110 for the kernel's notes).
+const BLOCK: usize = 1 << 15;
 
-/// 16 MiB: room for 23,000 requests of the longest kind, more than a burst of 20,000.
-const BLOCKS: usize = 64;
+/// 16 MiB: room for 23,000 requests of the longest kind, more than a burst of 20,000, and for half a
+/// second of whatever comes slower than a block in [`BLOCK_TIMEOUT_MS`].
+const BLOCKS: usize = 512;
 
 /// What a lone request waits for company.
 const BLOCK_TIMEOUT_MS: c_uint = 1;
@@ -102,8 +106,8 @@ impl Ring {
         Arc::clone(&self.socket)
     }
 
-    /// Calls `each` with the frames of the next block, if one is ready, and gives it back.
-    pub(super) fn read(&mut self, mut each: impl FnMut(Received<'_>)) {
+    /// Calls `each` with the frames of the next block, and gives it back; false if none is ready.
+    pub(super) fn read(&mut self, mut each: impl FnMut(Received<'_>)) -> bool {
         const STATUS: usize = offset_of!(libc::tpacket_block_desc, hdr)
             + offset_of!(libc::tpacket_hdr_v1, block_status);
         // SAFETY: `next` is less than BLOCKS, so the block lies within the ring's memory.
@@ -111,13 +115,14 @@ impl Ring {
         // SAFETY: the status word, aligned as the block is, lives as long as the memory.
         let status = unsafe { AtomicU32::from_ptr(block.add(STATUS).cast()) };
         if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
-            return;
+            return false;
         }
         // SAFETY: the block is ours until the store below, and none of it is written meanwhile.
         let bytes = unsafe { std::slice::from_raw_parts(block, BLOCK) };
         for_each(bytes, &mut each);
         status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.next = (self.next + 1) % BLOCKS;
+        true
     }
 }
 

@@ -1,4 +1,4 @@
-//! The thread that reads the sockets of af-xdp ends, and the daemon goes on without it.
+//! Threads that read packets: what comes while they are held up, and when one ends.
 
 use std::fs;
 use std::thread;
@@ -8,10 +8,36 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::packet::FrameSender;
 use proxydhcp_lab::site::{Datapath, NODE_A, NODE_B, Site};
+use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame};
+use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// As by a CPU quota, or on a host that is short of CPUs.
+#[test]
+fn what_comes_while_the_daemon_is_held_up_is_answered_later() -> Result<()> {
+    const REQUESTS: u64 = 300;
+    for datapath in [Datapath::AfXdp, Datapath::Raw] {
+        let site = Site::usual(datapath)?;
+        let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
+        let request = RequestFrame::edk2(NODE_A, 7).bytes();
+        site.daemon.signal(Signal::STOP)?;
+        for _ in 0..REQUESTS {
+            sender.send(&request)?;
+            // Each is a block of the packet ring.
+            thread::sleep(Duration::from_millis(1));
+        }
+        site.daemon.signal(Signal::CONT)?;
+        let started = Instant::now();
+        while site.counters()?["answered"] != REQUESTS {
+            ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Ok(())
+}
 
 #[test]
 fn what_no_reader_takes_is_answered_by_raw() -> Result<()> {
