@@ -31,7 +31,7 @@ const FRAMES: u32 = 1 << 15;
 /// How often packets are taken before it is looked for orders: a flood has no end.
 const TURNS: u32 = 64;
 
-/// How long replies wait that the interface did not take, where no request comes meanwhile.
+/// How long replies are left alone that have not gone out, where no request comes meanwhile.
 const RETRY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
@@ -181,8 +181,8 @@ fn run(
             PollFd::new(socket, PollFlags::IN),
             PollFd::new(orders, PollFlags::IN),
         ];
-        // What the interface did not take is offered again.
-        let patience = (queue.waiting() > 0).then_some(&RETRY);
+        // What the interface did not take is offered again, and what it has sent is taken back.
+        let patience = (queue.leaving() > 0).then_some(&RETRY);
         if let Err(error) = poll(&mut ready, patience)
             && error != rustix::io::Errno::INTR
         {

@@ -100,7 +100,7 @@ pub fn reply(
 }
 
 /// Notes the client to be looked up, where that is the policy. The frame was made plain and found
-/// sound but for its client.
+/// sound but for its client; its UDP checksum was not looked at.
 fn note(frame: &Slice<'_>, tables: &Generation) -> Option<()> {
     let strangers = tables.strangers()?;
     let nodes = Nodes::open(tables.lines())?;

@@ -97,6 +97,8 @@ pub(super) struct Queue {
     outbox: HeapSlab,
     /// Replies in the transmit ring that the kernel has not taken.
     waiting: usize,
+    /// These, and those that it has taken and not given back.
+    leaving: usize,
     rings: WakableRings,
     /// Nobody else keeps it for long, so it is closed before its memory goes.
     socket: Arc<Socket>,
@@ -130,6 +132,7 @@ impl Queue {
             inbox: HeapSlab::with_capacity(BATCH),
             outbox: HeapSlab::with_capacity(BATCH),
             waiting: 0,
+            leaving: 0,
             rings,
             umem,
             socket: Arc::new(Socket(socket)),
@@ -143,6 +146,12 @@ impl Queue {
     /// Replies that the interface has not taken: they are offered to it in each turn.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
+    }
+
+    /// Replies whose frames are yet to come back. Until they do, there is less to receive into, and
+    /// nothing tells when they have.
+    pub(super) fn leaving(&self) -> usize {
+        self.leaving
     }
 
     /// Receives a batch, has `each` packet answered, and transmits the replies.
@@ -176,7 +185,9 @@ impl Queue {
     fn transmit(&mut self) -> (usize, usize) {
         if let Some(ring) = &mut self.rings.tx_ring {
             // SAFETY: see the module. Without a wake-up there is no system call that could fail.
-            self.waiting += unsafe { ring.send(&mut self.outbox, false) }.unwrap_or(0);
+            let queued = unsafe { ring.send(&mut self.outbox, false) }.unwrap_or(0);
+            self.waiting += queued;
+            self.leaving += queued;
         }
         // The ring has a place for each frame there is.
         debug_assert!(self.outbox.is_empty(), "the transmit ring was full");
@@ -206,7 +217,13 @@ impl Queue {
     /// Gives frames that were transmitted, or never used, back to the kernel to receive into.
     fn recycle(&mut self) {
         let done = &mut self.rings.completion_ring;
-        while done.dequeue(&mut self.umem, BATCH) == BATCH {}
+        loop {
+            let back = done.dequeue(&mut self.umem, BATCH);
+            self.leaving = self.leaving.saturating_sub(back);
+            if back < BATCH {
+                break;
+            }
+        }
         let free = self.umem.allocatable();
         // SAFETY: see the module. Without a wake-up there is no system call that could fail.
         let _ = unsafe { self.rings.fill_ring.enqueue(&mut self.umem, free, false) };
