@@ -69,11 +69,18 @@ impl Limit {
     pub const BURST: u16 = 20;
 
     /// `rate` requests a second, and `burst` of them at once; a rate of 0 is no limit.
+    ///
+    /// The time between two is rounded up to ticks: 10 are 10 a second, 1,000 are 953, 10,000 are
+    /// 7,629.
     #[must_use]
     pub fn new(rate: u16, burst: u16) -> Self {
         let (rate, burst) = (rate.min(Self::MOST), burst.clamp(1, Self::MOST));
         #[expect(clippy::cast_possible_truncation, reason = "at most a second")]
-        let interval = SECOND.checked_div(rate.into()).unwrap_or(0) as u16;
+        let interval = if rate == 0 {
+            0
+        } else {
+            SECOND.div_ceil(rate.into()) as u16
+        };
         Self {
             interval,
             whole: u32::from(interval) * u32::from(burst),
@@ -202,6 +209,8 @@ mod tests {
 
     const A: Address = [10, 0, 0, 1];
     const DEFAULT: fn() -> Limit = || Limit::new(Limit::RATE, Limit::BURST);
+    /// A tenth of a second.
+    const INTERVAL: Ticks = 1526;
 
     /// How many of `count` requests at once are answered.
     fn at_once(line: &Line, source: Address, now: Ticks, count: u32) -> u32 {
@@ -214,8 +223,8 @@ mod tests {
         let line = Line::default();
         assert_eq!(at_once(&line, A, 1000, 100), 20);
         assert_eq!(at_once(&line, A, 1000, 100), 0);
-        assert_eq!(at_once(&line, A, 1000 + SECOND, 100), 10);
-        assert_eq!(at_once(&line, A, 1000 + SECOND * 3 / 2, 100), 5);
+        assert_eq!(at_once(&line, A, 1000 + 10 * INTERVAL, 100), 10);
+        assert_eq!(at_once(&line, A, 1000 + 15 * INTERVAL, 100), 5);
         // Full again, and no fuller than that.
         assert_eq!(at_once(&line, A, 1000 + SECOND * 60, 100), 20);
     }
@@ -245,9 +254,10 @@ mod tests {
         let line = Line::default();
         let before = u32::MAX - SECOND / 2;
         assert_eq!(at_once(&line, A, before, 100), 20);
-        assert_eq!(at_once(&line, A, before.wrapping_add(SECOND), 100), 10);
+        let second = before.wrapping_add(10 * INTERVAL);
+        assert_eq!(at_once(&line, A, second, 100), 10);
         // A thread whose time is a little older does not find it full.
-        assert_eq!(at_once(&line, A, before.wrapping_add(SECOND - 60), 100), 0);
+        assert_eq!(at_once(&line, A, second.wrapping_sub(60), 100), 0);
         // What was left a wrap ago, but for a moment, is past.
         let line = Line::default();
         assert_eq!(at_once(&line, A, SECOND * 10, 100), 20);
@@ -277,7 +287,11 @@ mod tests {
         let slow = Limit::new(1, 1);
         assert_eq!((slow.interval, slow.whole), (15_258, 15_258));
         let most = Limit::new(u16::MAX, u16::MAX);
-        assert_eq!((most.interval, most.whole), (1, 10_000));
+        assert_eq!((most.interval, most.whole), (2, 20_000));
+        // Never more than that, though ticks are coarse.
+        for rate in 1..=Limit::MOST {
+            assert!(u32::from(Limit::new(rate, 1).interval) * u32::from(rate) >= SECOND);
+        }
         assert!(Limit::new(1, u16::MAX).whole < u32::MAX / 2);
         let twice = 2 * (4 + 4);
         assert!(twice <= Limit::BURST);

@@ -30,8 +30,7 @@ pub struct UnusualAnswer<'t> {
 ///
 /// The frame is made plain on the way: IP options are cut out, and a destination that is a group
 /// becomes `mac`, the address of the interface it came in by, so that the reply can come from it.
-/// `vouched` says that the kernel knows the UDP checksum to be right, or the sender to be on this
-/// machine and the checksum not yet made.
+/// `vouched` says that the sender is on this machine, and the UDP checksum not yet made.
 ///
 /// # Errors
 ///
