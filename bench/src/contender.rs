@@ -24,13 +24,25 @@ pub struct Contender {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     /// proxydhcp, by one of its datapaths.
-    Proxydhcp,
+    Proxydhcp(Settings),
     Dnsmasq,
     /// An XDP program that only exchanges the addresses.
     Reflector,
     /// A shell command.
     Peer(String),
 }
+
+/// What the daemon is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settings {
+    path: &'static str,
+    xdp_mode: &'static str,
+    /// Answers to one source in a second, and at once; by default what an installed one has.
+    limit: Option<&'static str>,
+}
+
+/// Floods and loads come from fewer clients than requests: each is charged, and none limited.
+const HIGH_LIMIT: Option<&str> = Some("10000");
 
 impl Contender {
     /// The names of those that need no command.
@@ -41,8 +53,17 @@ impl Contender {
     /// # Errors
     /// When there is none of this name.
     pub fn usual(name: &str) -> Result<Self> {
+        let proxydhcp = |path| {
+            Kind::Proxydhcp(Settings {
+                path,
+                xdp_mode: "native",
+                limit: HIGH_LIMIT,
+            })
+        };
         let kind = match name {
-            "kernel" | "af-xdp" | "raw" => Kind::Proxydhcp,
+            "kernel" => proxydhcp("kernel"),
+            "af-xdp" => proxydhcp("af-xdp"),
+            "raw" => proxydhcp("raw"),
             "dnsmasq" => Kind::Dnsmasq,
             "reflector" => Kind::Reflector,
             _ => bail!(
@@ -53,6 +74,24 @@ impl Contender {
         Ok(Self {
             name: name.to_owned(),
             kind,
+        })
+    }
+
+    /// proxydhcp with the limit that it has where nothing is set, by each datapath.
+    pub(crate) fn as_installed() -> [Self; 4] {
+        [
+            ("kernel (native)", "kernel", "native"),
+            ("kernel (generic)", "kernel", "generic"),
+            ("af-xdp", "af-xdp", "native"),
+            ("raw", "raw", "native"),
+        ]
+        .map(|(name, path, xdp_mode)| Self {
+            name: name.to_owned(),
+            kind: Kind::Proxydhcp(Settings {
+                path,
+                xdp_mode,
+                limit: None,
+            }),
         })
     }
 
@@ -77,7 +116,7 @@ impl Contender {
 
     /// Whether its replies are known in every field, and are checked.
     pub(crate) fn is_checked(&self) -> bool {
-        self.kind == Kind::Proxydhcp
+        matches!(self.kind, Kind::Proxydhcp(_))
     }
 
     /// Makes sure that it can be run at all.
@@ -99,24 +138,27 @@ impl Contender {
                 let link = xdp::attach(&lab.server, SERVER_INTERFACE, program)?;
                 return Ok(Responder::Xdp(link));
             }
-            Kind::Proxydhcp => return self.start_proxydhcp(lab, at).map(Responder::Daemon),
+            Kind::Proxydhcp(settings) => {
+                return start_proxydhcp(settings, lab, at).map(Responder::Daemon);
+            }
             Kind::Dnsmasq => dnsmasq::command(),
             Kind::Peer(command) => shell(command),
         };
         let log = at.folder.join(format!("{}.log", self.name));
         Process::start(lab, at.cores, command, log).map(Responder::Process)
     }
+}
 
-    fn start_proxydhcp(&self, lab: &Lab, at: &Start) -> Result<Daemon> {
-        let mut command = Command::new(at.binary);
-        command.args(["serve", "-i", SERVER_INTERFACE, "--xdp-mode", "native"]);
-        command.args(["--path", &self.name]);
-        // Floods and loads come from fewer clients than requests: each is charged, and none limited.
-        command.args(["--rate-limit", "10000", "--burst", "10000"]);
-        command.args(at.files.arguments());
-        at.cores.pin_responder(&mut command);
-        Daemon::start_command(&lab.server, command)
+fn start_proxydhcp(settings: &Settings, lab: &Lab, at: &Start) -> Result<Daemon> {
+    let mut command = Command::new(at.binary);
+    command.args(["serve", "-i", SERVER_INTERFACE]);
+    command.args(["--path", settings.path, "--xdp-mode", settings.xdp_mode]);
+    if let Some(limit) = settings.limit {
+        command.args(["--rate-limit", limit, "--burst", limit]);
     }
+    command.args(at.files.arguments());
+    at.cores.pin_responder(&mut command);
+    Daemon::start_command(&lab.server, command)
 }
 
 /// What contenders start with.

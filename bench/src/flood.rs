@@ -49,7 +49,7 @@ pub(crate) fn flood(
     go_on: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Flood> {
     let counter = session.count_replies()?;
-    let _takes = session.take_redirected()?;
+    session.take_redirected()?;
     let mut wire = Wire {
         clients: &session.lab.client,
         server: &session.lab.server,

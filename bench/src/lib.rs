@@ -5,8 +5,8 @@
 //! at a fixed rate and holds the daemon to one right answer for each request, which shows what a
 //! reload or a restart loses.
 //!
-//! [`run`] is the benchmark: storms and floods against several responders, the cost of an answer,
-//! reloads and memory, as [`results`] and as [`plot`]s.
+//! [`run`] is the benchmark: storms and floods against several responders, storms amid hostile
+//! packets, the cost of an answer, reloads and memory, as [`results`] and as [`plot`]s.
 //!
 //! All send and receive whole frames, so that thousands of clients need neither addresses nor
 //! sockets of their own, and all know when their own socket has lost frames: the daemon is never
@@ -30,6 +30,7 @@ mod report;
 pub mod results;
 mod run;
 mod session;
+mod siege;
 mod small_xdp;
 mod steady;
 mod storm;

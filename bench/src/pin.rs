@@ -27,6 +27,14 @@ impl Cores {
         sched_setaffinity(None, &only(generator)).context("cannot pin the generator to its core")
     }
 
+    /// Keeps this thread, and those that it starts from now on, on the responder's core.
+    pub(crate) fn pin_to_responder(self) -> Result<()> {
+        let Some((_, responder)) = self.0 else {
+            return Ok(());
+        };
+        sched_setaffinity(None, &only(responder)).context("cannot pin to the responder's core")
+    }
+
     /// Has `command` run on the responder's core.
     pub(crate) fn pin_responder(self, command: &mut Command) {
         let Some((_, responder)) = self.0 else {

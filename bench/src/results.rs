@@ -1,5 +1,6 @@
 //! What a benchmark found, as it stands in `results.json`.
 
+use proxydhcp::status::Counters;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
@@ -19,6 +20,9 @@ pub struct Results {
     pub storm: Vec<Storm>,
     /// Full load.
     pub flood: Vec<Flood>,
+    /// Boot storms while hostile packets come in.
+    #[serde(default)]
+    pub siege: Vec<Siege>,
     /// The XDP program by itself.
     pub answer_cost: Option<AnswerCost>,
     /// Tables by their size.
@@ -63,6 +67,38 @@ pub struct Flood {
     pub lossless_per_second: Option<f64>,
     /// The generator could not ask more than was answered: the contender may do better.
     pub bounded_by_generator: bool,
+}
+
+/// Boot storms, one after another, while hostile packets come in. The daemon has its usual limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Siege {
+    /// Who answered.
+    pub datapath: String,
+    /// What else came in.
+    pub hostile: String,
+    /// Hostile packets a second that the generator was to send; none: as many as it can.
+    pub pace: Option<f64>,
+    /// Hostile packets a second that came onto the server's interface, over all storms: each from
+    /// its first request to its last answer.
+    pub hostile_per_second: f64,
+    /// The same of the storm with the fewest.
+    pub hostile_per_second_least: f64,
+    /// The storms, of so many clients each.
+    pub storms: usize,
+    /// The clients of one storm.
+    pub clients: usize,
+    /// Clients of all storms that had an answer to their first request.
+    pub first_try: usize,
+    /// The same of the storm with the fewest.
+    pub first_try_least: usize,
+    /// Clients of all storms that had none when they gave up.
+    pub never: usize,
+    /// Times from a client's last request to its answer: 99 of 100 had it in this time.
+    pub p99_ms: Option<f64>,
+    /// The longest time.
+    pub max_ms: Option<f64>,
+    /// What the daemon has counted since its start: all datapaths together.
+    pub counters: Counters,
 }
 
 /// What the XDP program costs, run by itself on a frame in memory. Nanoseconds are medians, and

@@ -16,7 +16,8 @@ use crate::memory::memory;
 use crate::pin::Cores;
 use crate::results::{Results, TableCost};
 use crate::session::Session;
-use crate::{flood, reload};
+use crate::siege::sieges;
+use crate::{flood, reload, siege};
 
 /// The nodes that an answer's cost is measured with in random order.
 const MANY_NODES: u32 = 1_000_000;
@@ -28,6 +29,8 @@ pub enum Figure {
     Storm,
     /// Full load.
     Flood,
+    /// Boot storms while hostile packets come in.
+    Siege,
     /// Nanoseconds for an answer.
     Ns,
     /// The time of a reload, and what it loses.
@@ -79,6 +82,13 @@ impl Plan {
         }
     }
 
+    pub(crate) fn siege_effort(&self) -> siege::Effort {
+        siege::Effort {
+            storms: if self.quick { 3 } else { 10 },
+            each_kind: !self.quick,
+        }
+    }
+
     fn reload_effort(&self) -> reload::Effort {
         reload::Effort {
             quiet: 5,
@@ -114,6 +124,7 @@ impl Plan {
             + times(self.wants(Figure::Storm), self.storms().len())
             + times(self.wants(Figure::Flood), 1);
         let steps = times(contest, self.contenders.len() * each)
+            + times(self.wants(Figure::Siege), siege::steps(self.siege_effort()))
             + times(self.wants(Figure::Ns), 1)
             + times(
                 self.wants_any([Figure::Reload, Figure::Memory]),
@@ -150,12 +161,16 @@ pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
         machine,
         storm: Vec::new(),
         flood: Vec::new(),
+        siege: Vec::new(),
         answer_cost: None,
         tables: Vec::new(),
         failures: Vec::new(),
     };
     if plan.wants_any([Figure::Storm, Figure::Flood]) {
         contest(plan, cores, &mut results, observer)?;
+    }
+    if plan.wants(Figure::Siege) {
+        sieges(plan, cores, &mut results, observer)?;
     }
     if plan.wants(Figure::Ns) {
         tell(observer, Progress::Step("the XDP program by itself"))?;
@@ -224,6 +239,10 @@ fn notes(cores: Cores, machine: &Machine) -> Vec<String> {
         "flood: an XDP program of the clients' makes the requests (BPF_PROG_TEST_RUN with live \
          frames), another counts the replies; kernel and reflector answer on the generator's own \
          core, and both share it: that is all that bounds them where nothing is lost"
+            .to_owned(),
+        "siege: the generator of the flood sends hostile packets, while storms of 1,000 clients are \
+         sent from the other core, which the daemon is on too; both come in by the same queue of \
+         256 places. What has come in is what the server's interface has counted"
             .to_owned(),
         "clients are behind one router, so that the kernel's neighbour table limits no contender"
             .to_owned(),

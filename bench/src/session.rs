@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use proxydhcp_lab::link::{self, route_by};
+use proxydhcp_lab::link::route_by;
+use proxydhcp_lab::offload::{self, Offload};
 use proxydhcp_lab::{
     CLIENT_ADDRESS, CLIENT_INTERFACE, CLIENT_MAC, Daemon, Lab, LinkOptions, SERVER_INTERFACE, xdp,
 };
@@ -85,14 +86,12 @@ impl Session {
         Ok(counter)
     }
 
-    /// Lets the server's end take what XDP redirects to it, for as long as the returned link is
-    /// held: a veth end does if it has an XDP program itself, whichever.
-    pub(crate) fn take_redirected(&self) -> Result<Option<OwnedFd>> {
-        let server = &self.lab.server;
-        if link::xdp_program(server, SERVER_INTERFACE)?.is_some() {
-            return Ok(None);
-        }
-        xdp::attach(server, SERVER_INTERFACE, small_xdp::pass()?).map(Some)
+    /// Lets the server's end take what XDP redirects to it, which then queues up together with what
+    /// sockets send.
+    pub(crate) fn take_redirected(&self) -> Result<()> {
+        let Lab { server, client, .. } = &self.lab;
+        offload::set(server, SERVER_INTERFACE, Offload::Receive, true)?;
+        offload::set(client, CLIENT_INTERFACE, Offload::Segmentation, false)
     }
 
     /// What the responder has said so far.

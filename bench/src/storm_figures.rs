@@ -38,7 +38,7 @@ impl Storm {
 }
 
 /// To the microsecond: the kernel's stamps are no better in what they mean.
-fn milliseconds(time: Duration) -> f64 {
+pub(crate) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 

@@ -20,7 +20,7 @@ use crate::{bench_tables, binary};
 /// What a shell reports of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
-/// Measures boot storms, full load, the cost of an answer, reloads and memory, against other
+/// Measures boot storms, full load, boot storms amid hostile packets, the cost of an answer, reloads and memory, against other
 /// responders on the same wire.
 ///
 /// Everything happens in private network namespaces. The results go to the terminal, and as JSON
@@ -57,6 +57,8 @@ enum OnlyFigure {
     Storm,
     /// Replies a second at full load, and without a loss
     Flood,
+    /// Boot storms of 1,000 clients while hostile packets come in
+    Siege,
     /// Nanoseconds for an answer of the XDP program
     Ns,
     /// The time of a reload, and what it loses
@@ -70,6 +72,7 @@ impl From<OnlyFigure> for Figure {
         match figure {
             OnlyFigure::Storm => Self::Storm,
             OnlyFigure::Flood => Self::Flood,
+            OnlyFigure::Siege => Self::Siege,
             OnlyFigure::Ns => Self::Ns,
             OnlyFigure::Reload => Self::Reload,
             OnlyFigure::Memory => Self::Memory,

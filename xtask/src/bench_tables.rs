@@ -3,7 +3,7 @@
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use proxydhcp_bench::grouped;
-use proxydhcp_bench::results::{AnswerCost, Flood, Results, Storm, TableCost};
+use proxydhcp_bench::results::{AnswerCost, Flood, Results, Siege, Storm, TableCost};
 
 /// All tables and notes.
 pub(crate) fn render(results: &Results) -> String {
@@ -27,6 +27,12 @@ pub(crate) fn render(results: &Results) -> String {
     }
     if !results.flood.is_empty() {
         parts.push(format!("Flood\n{}", floods(&results.flood)));
+    }
+    if !results.siege.is_empty() {
+        parts.push(format!(
+            "Boot storms amid hostile packets\n{}",
+            sieges(&results.siege)
+        ));
     }
     if let Some(cost) = &results.answer_cost {
         parts.push(format!("The XDP program by itself\n{}", answer_cost(cost)));
@@ -89,6 +95,37 @@ fn floods(floods: &[Flood]) -> Table {
             flood
                 .lossless_per_second
                 .map_or_else(|| "-".to_owned(), |value| format!("{bound}{}", rate(value))),
+        ]);
+    }
+    aligned(table)
+}
+
+fn sieges(sieges: &[Siege]) -> Table {
+    let mut table = new_table(&[
+        "datapath",
+        "hostile packets",
+        "of them/s",
+        "least/s",
+        "clients",
+        "at the first try",
+        "worst of 1,000",
+        "never",
+        "p99",
+        "max",
+    ]);
+    for siege in sieges {
+        let clients = siege.storms * siege.clients;
+        table.add_row([
+            siege.datapath.clone(),
+            siege.hostile.clone(),
+            rate(siege.hostile_per_second),
+            rate(siege.hostile_per_second_least),
+            thousands(clients),
+            share(siege.first_try, clients),
+            thousands(siege.first_try_least),
+            thousands(siege.never),
+            milliseconds(siege.p99_ms),
+            milliseconds(siege.max_ms),
         ]);
     }
     aligned(table)

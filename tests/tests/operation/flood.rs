@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use proxydhcp_bench::{Client, Firmware, storm};
+use proxydhcp_lab::hostile::Hostile;
 use proxydhcp_lab::packet::{BATCH, FrameSender};
 use proxydhcp_lab::site::{Datapath, Files, Site};
-use proxydhcp_lab::{CLIENT_INTERFACE, Checksum, RequestFrame, Tap};
+use proxydhcp_lab::{CLIENT_INTERFACE, Tap};
 
 use crate::DATAPATHS;
 use crate::alone::alone;
@@ -19,42 +20,13 @@ use crate::cluster::Cluster;
 const NODES: u16 = 1000;
 /// Of them, so many are answered at their first try.
 const LEAST: usize = 999;
+/// Hostile frames, over and over.
+const FRAMES: u16 = 384;
 const WINPE: &str = "winboot/new/";
 /// A flood of more is broken off.
 const MOST: u64 = 5_000_000;
 /// The flood is well under way when the nodes are powered on.
 const BEFORE: Duration = Duration::from_millis(100);
-
-/// Strangers, garbage, what is refused, what is unusual, and one node's address, each another xid.
-fn hostile() -> Vec<Vec<u8>> {
-    let stranger = |n: u8| Ipv4Addr::new(10, 200, n, n.wrapping_mul(31) | 1);
-    let from = |client, change: &dyn Fn(&mut RequestFrame)| {
-        let mut request = RequestFrame::edk2(client, 7);
-        change(&mut request);
-        request.bytes()
-    };
-    let but = |n: u8, change: &dyn Fn(&mut RequestFrame)| from(stranger(n), change);
-    let node = Ipv4Addr::new(10, 77, 4, 0);
-    (0..=255_u8)
-        .map(|n| match n % 8 {
-            0 => but(n, &|_| {}),
-            1 => but(n, &|r| r.op = 2),
-            2 => but(n, &|r| r.options = vec![(53, vec![3]), (60, vec![n; 9])]),
-            // The XDP program leaves it to the daemon.
-            3 => from(node, &|r| r.udp_checksum = Checksum::Wrong),
-            4 => but(n, &|r| r.ip_options = vec![0x94, 4, 0, 0]),
-            5 => but(n, &|r| r.more_fragments = true),
-            6 => from(node, &|_| {}),
-            _ => {
-                let mut garbage = but(n, &|r| r.udp_checksum = Checksum::Zero);
-                for (at, byte) in garbage.iter_mut().enumerate().skip(42) {
-                    *byte = n.wrapping_mul(at.to_le_bytes()[0] | 1);
-                }
-                garbage
-            }
-        })
-        .collect()
-}
 
 #[test]
 fn a_flood_leaves_known_nodes_answered() -> Result<()> {
@@ -86,7 +58,7 @@ fn under_flood(datapath: Datapath) -> Result<()> {
             Client::new(firmware, address.into(), WINPE)
         })
         .collect();
-    let frames = hostile();
+    let frames = Hostile::mixed(Ipv4Addr::new(10, 77, 4, 0), FRAMES);
     let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
     let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
