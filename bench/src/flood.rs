@@ -1,7 +1,6 @@
 //! Full load: what comes back at the generator's full speed, and the highest rate that is kept
 //! without a loss.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use anyhow::{Context, Result};
 use proxydhcp_lab::{Namespace, SERVER_INTERFACE};
 
 use crate::generator::{Generator, Sent};
+use crate::received::Interfaces;
 use crate::results::Flood;
 use crate::session::Session;
 use crate::small_xdp::Counter;
@@ -52,7 +52,7 @@ pub(crate) fn flood(
     session.take_redirected()?;
     let mut wire = Wire {
         clients: &session.lab.client,
-        server: &session.lab.server,
+        server: Interfaces::of(&session.lab.server)?,
         generator: Generator::new(&session.lab.client, requests)?,
         counter: &counter,
         runs_per_second: 0.0,
@@ -133,7 +133,7 @@ impl Full {
 
 struct Wire<'a> {
     clients: &'a Namespace,
-    server: &'a Namespace,
+    server: Interfaces,
     generator: Generator,
     counter: &'a Counter,
     /// Of the generator, when it ran last; the others have a share in that.
@@ -190,13 +190,19 @@ impl Wire<'_> {
     }
 
     fn send(&mut self, rate: Option<f64>, runs: u32) -> Result<Sent> {
-        let before = not_taken(self.server)?;
+        let before = self.not_taken()?;
         let mut sent = self.clients.run(|| self.generator.send(rate, runs))?;
-        let not_taken = not_taken(self.server)? - before;
+        let not_taken = self.not_taken()? - before;
         sent.requests = sent.requests.saturating_sub(not_taken);
         let at_least = Duration::from_millis(1);
         self.runs_per_second = per_second(runs.into(), sent.took.max(at_least));
         Ok(sent)
+    }
+
+    /// Frames for the server that never came onto the wire, which has room for 256: where the
+    /// kernel puts the server's end off for a moment, nobody was asked.
+    fn not_taken(&self) -> Result<u64> {
+        Ok(self.server.received(SERVER_INTERFACE)?.dropped)
     }
 
     /// The generator's runs that take about so long.
@@ -209,22 +215,6 @@ impl Wire<'_> {
         let runs = (self.runs_per_second * time.as_secs_f64()) as u32;
         runs.max(WARM_UP)
     }
-}
-
-/// Frames for the server that never came onto the wire, which has room for 256: where the kernel
-/// puts the server's end off for a moment, nobody was asked.
-fn not_taken(server: &Namespace) -> Result<u64> {
-    let text = server.run(|| Ok(fs::read_to_string("/proc/thread-self/net/dev")?))?;
-    dropped(&text, SERVER_INTERFACE).context("the kernel does not tell what the wire dropped")
-}
-
-/// The received frames that an interface has dropped, by the kernel's list of interfaces.
-fn dropped(text: &str, interface: &str) -> Option<u64> {
-    const DROPPED: usize = 3;
-    let counts = text
-        .lines()
-        .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'))?;
-    counts.split_whitespace().nth(DROPPED)?.parse().ok()
 }
 
 /// The rate of replies while requests went out for `took`: without the first and last tenth, when
@@ -272,14 +262,6 @@ mod tests {
         assert!((4900.0..=5000.0).contains(&found), "{found}");
         let none = highest(1000.0, 16_000.0, 4, |_| Ok(None)).unwrap();
         assert_eq!(none, None);
-    }
-
-    #[test]
-    fn drops_are_those_of_the_interface() {
-        let text = "Inter-|   Receive\n face |bytes packets errs drop fifo\n\
-                    px01: 1 2 3 9 5\n   px0: 1 2 3 4 5\n";
-        assert_eq!(dropped(text, "px0"), Some(4));
-        assert_eq!(dropped(text, "px"), None);
     }
 
     #[test]

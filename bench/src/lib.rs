@@ -25,6 +25,7 @@ mod memory;
 mod numbered;
 mod pin;
 mod plot;
+mod received;
 mod reload;
 mod report;
 pub mod results;

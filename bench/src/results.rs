@@ -83,6 +83,10 @@ pub struct Siege {
     pub hostile_per_second: f64,
     /// The same of the storm with the fewest.
     pub hostile_per_second_least: f64,
+    /// Hostile packets that the generator has sent, before, between and after storms too.
+    pub hostile_sent: u64,
+    /// Those of them that found the wire's queue full, and have not come in.
+    pub no_room: u64,
     /// The storms, of so many clients each.
     pub storms: usize,
     /// The clients of one storm.

@@ -84,7 +84,7 @@ impl Plan {
 
     pub(crate) fn siege_effort(&self) -> siege::Effort {
         siege::Effort {
-            storms: if self.quick { 3 } else { 10 },
+            storms: if self.quick { 2 } else { 5 },
             each_kind: !self.quick,
         }
     }

@@ -52,9 +52,12 @@ pub fn set(namespace: &Namespace, interface: &str, offload: Offload, on: bool) -
     // SAFETY: the kernel reads and writes the request and the value that it points at, which both
     // outlive the call and are as long as this command has them.
     let outcome = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    if outcome < 0 {
-        return Err(io::Error::last_os_error())
-            .with_context(|| format!("cannot set an offload of {interface}"));
+    if outcome >= 0 {
+        return Ok(());
     }
-    Ok(())
+    match io::Error::last_os_error() {
+        // What there is not is off.
+        error if !on && error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+        error => Err(error).with_context(|| format!("cannot set an offload of {interface}")),
+    }
 }
