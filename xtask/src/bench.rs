@@ -28,8 +28,8 @@ const INTERRUPTED: u8 = 130;
 /// root, and a machine that does nothing else meanwhile.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  sudo cargo xtask bench                      all of it: some 3 minutes
-  sudo cargo xtask bench --quick              less than a minute
+  sudo cargo xtask bench                      all of it: some 4 minutes
+  sudo cargo xtask bench --quick              about a minute
   sudo cargo xtask bench --only flood --contenders kernel,raw
   sudo cargo xtask bench --peer perl='exec /opt/xcat/sbin/proxydhcp-xcat'")]
 pub(crate) struct Arguments {

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(attacks.len(), Hostile::ALL.len() + 2);
         for attack in attacks {
             let frames = attack.frames();
-            assert_eq!(frames.len(), FRAMES.into());
+            assert_eq!(frames.len(), usize::from(FRAMES));
             assert!(frames.iter().all(|frame| frame.len() == frames[0].len()));
         }
     }
