@@ -9,11 +9,13 @@ use proxydhcp::pins::LAYOUT;
 use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::link::{self, occupy_xdp, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site, serve_args};
-use proxydhcp_lab::{Daemon, Lab, Namespace, RequestFrame, SERVER_INTERFACE, binary};
+use proxydhcp_lab::{Daemon, Lab, LinkOptions, Namespace, RequestFrame, SERVER_INTERFACE, binary};
 use serde_json::json;
 
 use crate::DATAPATHS;
 use crate::ended::Ended;
+
+mod without_nodes;
 
 /// Those that answer without a process.
 const IN_KERNEL: [Datapath; 2] = [Datapath::Native, Datapath::Generic];
@@ -273,6 +275,32 @@ fn a_start_that_fails_leaves_the_kernel_answering() -> Result<()> {
     site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
     site.daemon.stop()?;
     assert_eq!(pinned(&site.lab.server)?, "");
+    Ok(())
+}
+
+/// By the driver, XDP takes no large frames.
+#[test]
+fn a_mode_that_does_not_work_is_said_to_have_ended_the_other() -> Result<()> {
+    let lab = Lab::with(&LinkOptions {
+        takes_xdp: false,
+        mtu: Some(9000),
+        ..LinkOptions::default()
+    })?;
+    let mut site = Site::start_in(lab, Datapath::Generic, Files::usual()?, &[])?;
+    site.daemon.crash()?;
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    let args = serve_args(Datapath::Native, &site.files, &[]);
+    let Err(error) = Daemon::start(&site.lab.server, &binary()?, &args) else {
+        bail!("it started");
+    };
+    for told in [
+        "MTU of 9000",
+        "the kernel does not answer any more",
+        "--xdp-mode generic",
+    ] {
+        ensure!(error.to_string().contains(told), "{error}");
+    }
+    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
     Ok(())
 }
 
