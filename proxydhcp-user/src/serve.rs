@@ -17,7 +17,7 @@ use crate::generation::{self, Policy};
 use crate::interface;
 use crate::manager;
 use crate::pid_file::PidFile;
-use crate::pins;
+use crate::pins::{self, PinsError};
 use crate::port::Port;
 use crate::program::{Duty, Mode};
 use crate::rights::Rights;
@@ -117,7 +117,11 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
         service = Service::start(settings, &all) => Arc::new(service?),
         () = signals.stop() => {
             // It stands for the daemon whose place it was to take.
-            return Ok(pins::clear(&all, |removed| info!("{removed}")).await?);
+            return match pins::clear(&all, |removed| info!("{removed}")).await {
+                // What is pinned is that one's.
+                Err(PinsError::Held) => Ok(()),
+                cleared => Ok(cleared?),
+            };
         }
     };
     tokio::spawn(forward_logs(Arc::clone(&service)));

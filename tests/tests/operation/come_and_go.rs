@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp_lab::link;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{
     Daemon, Expected, Lab, LinkOptions, Namespace, RequestFrame, SERVER_INTERFACE, Tap, binary,
     check_reply,
 };
+use proxydhcp_lab::{bridge, link};
 use serde_json::Value;
 
 use crate::DATAPATHS;
@@ -99,6 +99,29 @@ fn one_that_is_remade_at_once_is_served_anew() -> Result<()> {
         while wire.is_answered().is_err() {
             ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
         }
+    }
+    Ok(())
+}
+
+/// The kernel tells of it as of one that is deleted, almost.
+#[test]
+fn one_that_leaves_a_bridge_is_served_on() -> Result<()> {
+    for datapath in DATAPATHS {
+        let mut site = start(Lab::new()?, datapath, &[])?;
+        let server = &site.lab.server;
+        bridge::make(server, "br0")?;
+        bridge::add_port(server, "br0", SERVER_INTERFACE)?;
+        bridge::remove_port(server, SERVER_INTERFACE)?;
+        // When the second is noticed, all is done that came with the first.
+        for last in [8, 9] {
+            let address = Ipv4Addr::new(10, 77, 0, last);
+            link::add_address(server, SERVER_INTERFACE, (address, 16))?;
+            let told = site.daemon.wait_for(&address.to_string(), PATIENCE)?;
+            ensure!(told.contains("this host's addresses are now"), "{told}");
+        }
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        let log = site.daemon.log();
+        assert_eq!(log.matches("serving px0 by").count(), 1, "{log}");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The kernel goes on answering when the daemon is killed, and the next daemon takes over.
 
-use std::process::Output;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::link::{self, occupy_xdp, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, LinkOptions, Namespace, RequestFrame, SERVER_INTERFACE, binary};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::DATAPATHS;
@@ -304,10 +305,49 @@ fn a_mode_that_does_not_work_is_said_to_have_ended_the_other() -> Result<()> {
     Ok(())
 }
 
+/// One that runs in another network, say.
+#[test]
+fn a_start_that_waits_for_the_pins_of_another_can_be_stopped() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    let folder = "/sys/fs/bpf/proxydhcp";
+    let mut holder = Command::new("sh");
+    holder.args([
+        "-euc",
+        &format!("mkdir {folder}; exec flock {folder} sleep 60"),
+    ]);
+    let mut holder = lab.server.spawn(holder)?;
+    let is_held = || shell(&lab.server, &format!("! flock -n {folder} true")).is_ok();
+    let started = Instant::now();
+    while !is_held() {
+        ensure!(started.elapsed() < PATIENCE, "it is not held");
+    }
+    let mut command = Command::new(binary()?);
+    command.args(serve_args(Datapath::Native, &files, &[]));
+    let mut daemon = Daemon::spawn(&lab.server, command)?;
+    let waits = || {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid()));
+        let open = open.into_iter().flatten().flatten();
+        let mut paths = open.filter_map(|file| std::fs::read_link(file.path()).ok());
+        paths.any(|path| path.starts_with(folder))
+    };
+    while !waits() {
+        ensure!(started.elapsed() < PATIENCE, "{}", daemon.log());
+    }
+    daemon.signal(Signal::TERM)?;
+    let asked = Instant::now();
+    let status = daemon.wait(2 * PATIENCE)?;
+    println!("while it waited for pins: stopped in {:?}", asked.elapsed());
+    assert!(status.success(), "{status}: {}", daemon.log());
+    assert!(!daemon.log().contains("ready"), "{}", daemon.log());
+    holder.kill()?;
+    holder.wait()?;
+    Ok(())
+}
+
 #[test]
 fn without_a_bpf_file_system_it_serves_and_says_what_is_lacking() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::usual()?);
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     let args = serve_args(Datapath::Native, &files, &[]).join(" ");
     let script = format!("umount /sys/fs/bpf; exec {} {args}", binary()?.display());
     command.args(["--mount", "sh", "-euc", &script]);
@@ -352,7 +392,7 @@ fn pinned(namespace: &Namespace) -> Result<String> {
 }
 
 fn shell(namespace: &Namespace, script: &str) -> Result<Output> {
-    let mut command = std::process::Command::new("sh");
+    let mut command = Command::new("sh");
     command.args(["-euc", script]);
     let output = namespace.output(command)?;
     ensure!(output.status.success(), "{output:?}");
