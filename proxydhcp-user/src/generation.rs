@@ -60,6 +60,7 @@ pub struct Generation {
     bank: u32,
     lines: Vec<Line>,
     templates: Vec<Template>,
+    has_nodes: bool,
     strangers: Option<Arc<Strangers>>,
 }
 
@@ -114,6 +115,7 @@ impl Generation {
             bank,
             lines,
             templates,
+            has_nodes: table.nodes().len() > 0,
             strangers,
         })
     }
@@ -126,6 +128,11 @@ impl Generation {
     /// The templates.
     pub fn templates(&self) -> &[Template] {
         &self.templates
+    }
+
+    /// Whether there is any node.
+    pub(crate) fn has_nodes(&self) -> bool {
+        self.has_nodes
     }
 
     /// Who notes the clients to be looked up, where that is the policy.

@@ -17,7 +17,7 @@ mod changes;
 pub use changes::Changes;
 
 /// An interface that may be served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// The kernel's number for it.
     pub index: u32,

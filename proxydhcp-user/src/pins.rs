@@ -6,6 +6,7 @@
 //!     4/                      an interface, by the kernel's number for it
 //!       link                  holds the program on the interface
 //!       program, NODES, TEMPLATES, COUNTERS, LIMITS: for its successor, and for bpftool
+//!       without-nodes/        where it answers no node: nothing is lost with it
 //! ```
 //!
 //! As long as `link` is there, the kernel answers. A daemon that starts puts its own program on the
@@ -14,17 +15,19 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use aya::programs::links::{FdLink, PinnedLink};
 use rustix::fs::{FlockOperation, flock, statfs};
 use rustix::io::Errno;
+use tokio::time::sleep;
 use tracing::debug;
 
-use crate::interface::{AttachedXdp, Interface};
+use crate::interface::Interface;
 
 mod detach;
+mod remainder;
+
+pub use remainder::Remainder;
 
 /// Where programs are pinned.
 const FOLDER: &str = "/sys/fs/bpf/proxydhcp";
@@ -43,6 +46,9 @@ pub const ADOPTED: [&str; 2] = ["COUNTERS", "LIMITS"];
 
 /// The file by which an interface is held.
 pub const LINK: &str = "link";
+
+/// The folder that says that no node is answered.
+pub const WITHOUT_NODES: &str = "without-nodes";
 
 /// The folder of pins, held by this process alone.
 pub struct Pins {
@@ -65,12 +71,13 @@ pub enum PinsError {
 }
 
 impl Pins {
-    /// Takes the folder of pins, and makes it where it is missing.
+    /// Takes the folder of pins, and makes it where it is missing. A daemon that ends just now is
+    /// waited for.
     ///
     /// # Errors
     ///
     /// See [`PinsError`].
-    pub fn take() -> Result<Self, PinsError> {
+    pub async fn take() -> Result<Self, PinsError> {
         const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
         let folder = PathBuf::from(FOLDER);
         let file_system = folder.parent().map(statfs);
@@ -82,7 +89,7 @@ impl Pins {
             make_folder(&folder)?;
             let locked = File::open(&folder)?;
             match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(PAUSE),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(PAUSE).await,
                 Err(Errno::WOULDBLOCK) => return Err(PinsError::Held),
                 Err(error) => return Err(io::Error::from(error).into()),
                 // The one before may have removed it just now.
@@ -102,22 +109,25 @@ impl Pins {
         self.folder.join(LAYOUT.to_string()).join(index.to_string())
     }
 
-    /// What daemons that were killed have left.
+    /// What daemons that were killed have left; the programs with these numbers are this one's.
     ///
     /// # Errors
     ///
     /// The folder cannot be read.
-    pub fn remainders(&self) -> io::Result<Vec<Remainder>> {
+    pub fn remainders(&self, own: &[u32]) -> io::Result<Vec<Remainder>> {
         let mut found: Vec<Remainder> = Vec::new();
         for layout in fs::read_dir(&self.folder)? {
             for interface in fs::read_dir(layout?.path())? {
                 let remainder = Remainder::open(interface?.path());
+                if remainder.program().is_some_and(|it| own.contains(&it)) {
+                    continue;
+                }
                 // A daemon that was killed in the midst of moving a link has left it twice.
                 if found
                     .iter()
                     .any(|other| other.is_of_the_link_of(&remainder))
                 {
-                    forget(&remainder.folder)?;
+                    forget(remainder.folder())?;
                 } else {
                     found.push(remainder);
                 }
@@ -134,96 +144,18 @@ impl Drop for Pins {
     }
 }
 
-/// What a daemon that was killed has left for one interface.
-pub struct Remainder {
-    folder: PathBuf,
-    /// The kernel's number of the interface.
-    index: Option<u32>,
-    /// The link, which stays pinned.
-    link: Option<Link>,
-}
-
-/// A link, and the kernel's numbers for it and for its program.
-struct Link {
-    fd: FdLink,
-    id: u32,
-    program: u32,
-}
-
-impl Remainder {
-    fn open(folder: PathBuf) -> Self {
-        let name = folder.file_name().and_then(|name| name.to_str());
-        Self {
-            index: name.and_then(|name| name.parse().ok()),
-            link: open_link(&folder.join(LINK)),
-            folder,
-        }
-    }
-
-    /// Whether it is on this interface, which an interface of another network namespace may have
-    /// the number of.
-    pub fn is_on(&self, interface: &Interface) -> bool {
-        let program = self.link.as_ref().map(|link| link.program);
-        self.index == Some(interface.index)
-            && program.is_some()
-            && program == interface.xdp.map(|AttachedXdp { program, .. }| program)
-    }
-
-    /// Where it is pinned.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// The link; it stays pinned.
-    pub fn into_link(self) -> Option<FdLink> {
-        self.link.map(|link| link.fd)
-    }
-
-    fn is_of_the_link_of(&self, other: &Self) -> bool {
-        let id = |of: &Self| of.link.as_ref().map(|link| link.id);
-        id(self).is_some() && id(self) == id(other)
-    }
-
-    /// What it is, for an administrator.
-    pub fn describe(&self, all: &[Interface]) -> String {
-        let interface = all.iter().find(|interface| self.is_on(interface));
-        match (interface, self.index) {
-            (Some(interface), _) => format!("{}: what a killed daemon left", interface.name),
-            (None, Some(index)) => format!(
-                "what a killed daemon left on interface number {index}, which is not here any more"
-            ),
-            (None, None) => format!("{}, of no daemon known here", self.folder.display()),
-        }
-    }
-
-    /// Takes it out of the kernel.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn remove(self) -> io::Result<()> {
-        remove(&self.folder)
-    }
-}
-
-fn open_link(path: &Path) -> Option<Link> {
-    let link = FdLink::from(PinnedLink::from_pin(path).ok()?);
-    let info = link.info().ok()?;
-    Some(Link {
-        id: info.id(),
-        program: info.program_id(),
-        fd: link,
-    })
-}
-
-/// Removes all that daemons that were killed have left.
+/// Removes all that daemons that were killed have left, and tells of each.
 ///
 /// # Errors
 ///
-/// See [`PinsError`].
-pub fn clear() -> Result<(), PinsError> {
-    for remainder in Pins::take()?.remainders()? {
-        remainder.remove()?;
+/// See [`PinsError`]; but where nothing can be pinned, nothing is left.
+pub async fn clear(all: &[Interface], mut tell: impl FnMut(&str)) -> Result<(), PinsError> {
+    let pins = match Pins::take().await {
+        Err(PinsError::NoBpfFs) => return Ok(()),
+        taken => taken?,
+    };
+    for remainder in pins.remainders(&[])? {
+        tell(&remainder.remove(all)?);
     }
     Ok(())
 }

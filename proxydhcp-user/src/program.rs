@@ -2,33 +2,30 @@
 //! first half of the `af-xdp` one.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
-use aya::maps::{Array, ArrayOfMaps, IterableMap, Map, MapData, PerCpuArray, XskMap};
+use anyhow::{Context, Result, anyhow};
+use aya::maps::{ArrayOfMaps, Map, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
-use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp, XdpMode};
-use aya::sys::SyscallError;
+use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use log::Log;
-use memmap2::MmapOptions;
-use nix::errno::Errno;
 use proxydhcp_common::counters::{COUNTERS, Counts};
-use proxydhcp_common::nodes::Line;
-use proxydhcp_common::template::Template;
 use serde::{Deserialize, Serialize};
-use tracing::{debug, warn};
-use zerocopy::IntoBytes;
+use tracing::debug;
 
-use crate::generation::Generation;
-use crate::interface::{AttachedXdp, Interface};
-use crate::pins::{self, Remainder};
+use crate::pins;
+
+mod attach;
+mod pin;
+mod tables;
+
+use pin::Pinned;
+pub use tables::KernelTables;
+use tables::{Nodes, Templates};
 
 /// The compiled `proxydhcp-ebpf`; `cargo xtask build-ebpf` makes it.
 static OBJECT: &[u8] =
@@ -51,52 +48,6 @@ impl Duty {
             Self::Redirect => "redirect",
         }
     }
-}
-
-type Nodes = Array<MapData, [u8; Line::SIZE]>;
-type Templates = Array<MapData, [u8; Template::SIZE]>;
-
-/// A generation's tables as maps in the kernel, ready to be installed.
-pub struct KernelTables {
-    nodes: Nodes,
-    templates: Templates,
-    bank: u32,
-}
-
-impl KernelTables {
-    /// Copies a generation's tables into fresh maps.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's, lack of memory or of rights.
-    pub fn new(generation: &Generation) -> Result<Self> {
-        // As the program's own definition has it: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
-        const TABLE: u32 = 0x400 | 0x1000;
-        let nodes = Nodes::create(u32::try_from(generation.lines().len())?, TABLE)
-            .context("cannot make the map of nodes (it takes root, or CAP_BPF)")?;
-        write(nodes.map(), generation.lines().as_bytes())?;
-        let templates = Templates::create(u32::try_from(generation.templates().len())?, TABLE)
-            .context("cannot make the map of templates")?;
-        write(templates.map(), generation.templates().as_bytes())?;
-        Ok(Self {
-            nodes,
-            templates,
-            bank: generation.bank(),
-        })
-    }
-}
-
-/// Writes a whole map by way of its memory: a million system calls fewer for as many nodes.
-fn write(map: &MapData, elements: &[u8]) -> Result<()> {
-    // SAFETY: the map is new and nobody else knows it: its memory changes by this function alone.
-    let mut memory = unsafe {
-        MmapOptions::new()
-            .len(elements.len())
-            .map_mut(map.fd().as_fd().as_raw_fd())
-    }
-    .context("cannot reach a map's memory")?;
-    memory.copy_from_slice(elements);
-    Ok(())
 }
 
 /// How the program is attached.
@@ -126,15 +77,11 @@ pub struct Program {
     pinned: Option<Pinned>,
     ebpf: Ebpf,
     duty: Duty,
+    /// The kernel's number for it.
+    id: u32,
     mode: Mode,
+    has_nodes: bool,
     log: EbpfLogger<&'static dyn Log>,
-}
-
-/// Where a program outlives this process.
-struct Pinned {
-    folder: PathBuf,
-    /// It has been in service, by this daemon or one before: only a clean stop ends it.
-    stays: bool,
 }
 
 impl Program {
@@ -146,10 +93,7 @@ impl Program {
     /// Why the kernel refuses it.
     pub fn load(duty: Duty, tables: &KernelTables, folder: Option<&Path>) -> Result<Self> {
         let mut loader = EbpfLoader::new();
-        let pinned = folder.map(|folder| Pinned {
-            folder: folder.to_owned(),
-            stays: folder.join(pins::LINK).exists(),
-        });
+        let pinned = folder.map(Pinned::new);
         if let Some(folder) = folder {
             pins::make_folder(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -166,10 +110,13 @@ impl Program {
             pinned,
             ebpf,
             duty,
+            id: 0,
             mode: Mode::Native,
+            has_nodes: true,
             log,
         };
         program.xdp()?.load().map_err(explain_refusal)?;
+        program.id = program.loaded()?.info()?.id();
         // Before the first frame comes.
         program.install(tables)?;
         Ok(program)
@@ -187,143 +134,15 @@ impl Program {
             .with_context(|| format!("cannot serve queue {queue}"))
     }
 
-    /// Attaches the program to `interface` in the first of `modes` that works; or, in one step, in
-    /// the place of the program that a daemon `before` has left there, if that is attached in one
-    /// of them.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot be attached in any of the modes.
-    pub fn attach(
-        &mut self,
-        interface: &Interface,
-        modes: &[Mode],
-        before: Option<Remainder>,
-    ) -> Result<()> {
-        if let Some(before) = before
-            && self.take_over(interface, modes, before)?
-        {
-            return Ok(());
-        }
-        let program = self.xdp()?;
-        let mut refusals = Vec::new();
-        for &mode in modes {
-            let xdp_mode = match mode {
-                Mode::Native => XdpMode::Driver,
-                Mode::Generic => XdpMode::Skb,
-            };
-            match program.attach_to_if_index(interface.index, xdp_mode) {
-                Ok(id) => {
-                    self.link = Some(program.take_link(id)?.try_into()?);
-                    self.mode = mode;
-                    return self.pin(interface, None);
-                }
-                Err(error) => refusals.push(format!("{mode}: {}", explain(&error, interface))),
-            }
-        }
-        bail!(
-            "XDP does not attach to {}: {}",
-            interface.name,
-            refusals.join("; ")
-        )
-    }
-
-    /// Puts the program on the link of one before, if that is attached in one of `modes`; else
-    /// removes that.
-    fn take_over(
-        &mut self,
-        interface: &Interface,
-        modes: &[Mode],
-        before: Remainder,
-    ) -> Result<bool> {
-        let folder = before.folder().to_owned();
-        let mode = interface.xdp.and_then(|xdp| xdp.mode);
-        let (Some(mode), Some(link)) =
-            (mode.filter(|mode| modes.contains(mode)), before.into_link())
-        else {
-            pins::remove(&folder)?;
-            return Ok(false);
-        };
-        let program = self.xdp()?;
-        let id = program
-            .attach_to_link(XdpLink::try_from(link)?)
-            .with_context(|| {
-                format!(
-                    "{}: the program cannot take the place of the one that is pinned in {}; \
-                     `proxydhcp detach` removes that",
-                    interface.name,
-                    folder.display()
-                )
-            })?;
-        self.link = Some(program.take_link(id)?.try_into()?);
-        self.mode = mode;
-        self.stays();
-        self.pin(interface, Some(&folder))?;
-        Ok(true)
-    }
-
-    /// Pins all that answers without this process; its link is pinned in the folder `before`
-    /// already, if that is given. Without pins it serves as well.
-    fn pin(&mut self, interface: &Interface, before: Option<&Path>) -> Result<()> {
-        match self.try_to_pin(before) {
-            // The link is lost where it cannot be pinned.
-            Err(error) if self.link.is_none() => {
-                Err(error.context("cannot pin the program's link; --no-pin does without"))
-            }
-            Err(error) => {
-                let name = &interface.name;
-                warn!("{name}: a killed daemon's successor will start anew: {error:#}");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn try_to_pin(&mut self, before: Option<&Path>) -> Result<()> {
-        let folder = self.pinned.as_ref().map(|pinned| pinned.folder.clone());
-        if let Some(folder) = &folder {
-            pins::make_folder(folder)?;
-            for map in ["NODES", "TEMPLATES"].iter().chain(&pins::ADOPTED) {
-                let path = folder.join(map);
-                unpin(&path)?;
-                self.map(map)?.pin(path)?;
-            }
-            let path = folder.join("program");
-            unpin(&path)?;
-            self.xdp()?.pin(path)?;
-            // Last: a folder with a link is whole.
-            if Some(folder.as_path()) != before
-                && let Some(link) = self.link.take()
-            {
-                self.link = Some(link.pin(folder.join(pins::LINK))?.into());
-            }
-        }
-        if let Some(before) = before.filter(|before| folder.as_deref() != Some(before)) {
-            pins::forget(before)?;
-        }
-        Ok(())
-    }
-
-    /// From now on, only [`Program::detach`] takes it out of the kernel, where it is pinned.
-    pub fn stays(&mut self) {
-        if let Some(pinned) = &mut self.pinned {
-            pinned.stays = true;
-        }
-    }
-
-    /// Detaches the program, pinned or not.
-    pub fn detach(mut self) {
-        if let Some(pinned) = &mut self.pinned {
-            pinned.stays = false;
-        }
-    }
-
     /// Puts a generation's tables into service, in one step: a request sees those before or these.
     ///
     /// # Errors
     ///
     /// The kernel's; what was in service stays.
     pub fn install(&mut self, tables: &KernelTables) -> Result<()> {
+        if tables.has_nodes {
+            self.set_has_nodes(true);
+        }
         // Nothing refers to this bank yet: the node table in service points to the other one. And
         // when the kernel returns from replacing the node table, no run of the program reads the
         // old one any more, so that the next generation may replace the other bank.
@@ -336,12 +155,15 @@ impl Program {
         nodes
             .set(0, &tables.nodes, 0)
             .context("cannot install the nodes")?;
+        if !tables.has_nodes {
+            self.set_has_nodes(false);
+        }
         Ok(())
     }
 
     /// The kernel's number for the program.
-    pub fn id(&self) -> Option<u32> {
-        Some(self.loaded().ok()?.info().ok()?.id())
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// How the program is attached.
@@ -413,24 +235,6 @@ impl Program {
     }
 }
 
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        if !self.stays
-            && let Err(error) = pins::remove(&self.folder)
-        {
-            warn!("cannot remove {}: {error}", self.folder.display());
-        }
-    }
-}
-
-/// Removes the pin of a program before, if there is one.
-fn unpin(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Why the kernel does not load the program, without the verifier's log of many pages.
 fn explain_refusal(error: ProgramError) -> anyhow::Error {
     let ProgramError::LoadError {
@@ -445,29 +249,4 @@ fn explain_refusal(error: ProgramError) -> anyhow::Error {
         "the kernel refuses the XDP program: {io_error}; it takes root, or CAP_BPF, CAP_PERFMON \
          and CAP_NET_ADMIN (RUST_LOG=debug shows the verifier's log)"
     )
-}
-
-/// The kernel's error codes in the words of an administrator.
-fn explain(error: &ProgramError, interface: &Interface) -> String {
-    let code = match error {
-        ProgramError::SyscallError(SyscallError { io_error, .. }) => io_error.raw_os_error(),
-        _ => None,
-    };
-    match (code.map(Errno::from_raw), interface.xdp) {
-        (Some(Errno::EBUSY | Errno::EEXIST), Some(AttachedXdp { program: id, .. })) => format!(
-            "another XDP program (id {id}; see `bpftool prog show id {id}`) holds the interface"
-        ),
-        (Some(Errno::EBUSY | Errno::EEXIST), None) => {
-            "another XDP program holds the interface".to_owned()
-        }
-        (Some(Errno::EOPNOTSUPP), _) => "the driver has no support for it".to_owned(),
-        (Some(Errno::EINVAL | Errno::ERANGE | Errno::E2BIG), _) => format!(
-            "the driver refuses it; its MTU of {} may be too large",
-            interface.mtu
-        ),
-        _ => match error {
-            ProgramError::SyscallError(error) => error.io_error.to_string(),
-            error => error.to_string(),
-        },
-    }
 }

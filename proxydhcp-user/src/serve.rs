@@ -117,10 +117,11 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
         service = Service::start(settings, &all) => Arc::new(service?),
         () = signals.stop() => {
             // It stands for the daemon whose place it was to take.
-            return pins::clear().or_else(|error| match error {
-                PinsError::NoBpfFs => Ok(()),
-                error => Err(error.into()),
-            });
+            return match pins::clear(&all, |removed| info!("{removed}")).await {
+                // What is pinned is that one's.
+                Err(PinsError::Held) => Ok(()),
+                cleared => Ok(cleared?),
+            };
         }
     };
     tokio::spawn(forward_logs(Arc::clone(&service)));
@@ -155,11 +156,15 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
     };
     let following = async {
         loop {
-            if let Err(error) = changes.next().await {
+            let noticed = tokio::select! {
+                noticed = changes.next() => noticed,
+                () = service.retry_is_due() => Ok(()),
+            };
+            if let Err(error) = noticed {
                 error!("interfaces that come and go are not noticed any more: {error:#}");
                 return std::future::pending().await;
             }
-            if let Err(error) = service.interfaces_changed().await {
+            if let Err(error) = service.interfaces_changed(&changes.take_deleted()).await {
                 error!("{error:#}");
             }
         }

@@ -71,36 +71,21 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Starts to serve an interface: by the XDP program, if that is wanted, and by the raw datapath
-    /// what the program leaves.
+    /// Serves an interface by the raw datapath from now on.
     pub(crate) fn start(
         interface: &Interface,
-        xdp: Option<Xdp<'_>>,
         tables: &Arc<ArcSwap<Generation>>,
         limits: &Arc<Limits>,
     ) -> Result<Self> {
-        let mut served = Self {
+        Ok(Self {
             interface: interface.clone(),
             program: None,
             af_xdp: None,
-            // First: from the first frame on, somebody takes what the program lets pass.
             raw: RawDatapath::start(interface, Arc::clone(tables), Arc::clone(limits))?,
-        };
-        let Some(xdp) = xdp else {
-            return Ok(served);
-        };
-        let or_raw = xdp.wish.or_raw;
-        match served.attach(xdp, tables) {
-            Err(error) if or_raw => {
-                warn!("serving {} by raw: {error:#}", interface.name);
-                Ok(served)
-            }
-            Err(error) => Err(error),
-            Ok(()) => Ok(served),
-        }
+        })
     }
 
-    /// Serves by the XDP program from now on.
+    /// Serves by the XDP program from now on, and by the raw datapath what the program leaves.
     pub(crate) fn attach(&mut self, xdp: Xdp<'_>, tables: &Arc<ArcSwap<Generation>>) -> Result<()> {
         let interface = &self.interface;
         let duty = xdp.wish.duty;
@@ -151,7 +136,7 @@ impl Served {
 
     /// The kernel's number for its XDP program, if there is one.
     pub(crate) fn program(&self) -> Option<u32> {
-        self.program.as_ref()?.id()
+        self.program.as_ref().map(Program::id)
     }
 
     pub(crate) fn has_program(&self) -> bool {

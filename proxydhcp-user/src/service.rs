@@ -21,17 +21,21 @@ use crate::limits::Limits;
 use crate::lookup::{Looked, Question, explain};
 use crate::memory;
 use crate::names::Names;
-use crate::pins::{Pins, Remainder};
+use crate::pins::Pins;
 use crate::program::KernelTables;
 use crate::served::{self, Path, Served};
 use crate::status::{NamesStatus, Status, Unserved};
 use crate::strangers::{LookedUp, LookupStatus};
 use crate::table::{Files, Sources, Table};
+use crate::upkeep;
 
+mod failure;
 mod interfaces;
 mod reload;
+mod remainders;
 
-use reload::{read, report};
+use failure::Failure;
+use reload::{is_empty, read, report, why_empty};
 
 /// What is to be served, and how.
 #[derive(Clone, Debug)]
@@ -68,17 +72,21 @@ pub struct Service {
     reloading: watch::Sender<bool>,
     /// Tells the upkeep that names are to be asked for.
     pub(crate) reloaded: Notify,
+    /// Interfaces that could not be served are to be tried again at other times.
+    failures_changed: Notify,
 }
 
 struct State {
     served: Vec<Served>,
-    /// The interfaces that are to be served, and are not.
-    unserved: Vec<Unserved>,
-    /// What a daemon that was killed has left, and what goes on answering until there are tables.
-    left: Vec<Remainder>,
+    /// The interfaces that are to be served, and are not there.
+    missing: Vec<Unserved>,
+    /// Those that are there, and could not be served.
+    failures: Vec<Failure>,
+    /// The files have not passed yet: what daemons that were killed have left goes on answering.
+    awaits_tables: bool,
     /// What clients are told by the tables in service.
     policy: Policy,
-    /// Where programs are pinned, if that is possible.
+    /// Where programs are pinned, if that is possible and asked for, or something is left.
     pins: Option<Pins>,
     table: Arc<Table>,
     /// What the resolver has said of names that the hosts file lacks.
@@ -94,6 +102,13 @@ struct State {
     allow_empty: bool,
 }
 
+impl State {
+    fn unserved(&self) -> Vec<Unserved> {
+        let failed = self.failures.iter().map(|failure| &failure.unserved);
+        self.missing.iter().chain(failed).cloned().collect()
+    }
+}
+
 impl Service {
     /// Starts to serve interfaces out of `all` that there are. A file that is rejected does not keep
     /// the service from starting, with no nodes: it is reloaded when the file is mended.
@@ -102,7 +117,9 @@ impl Service {
     ///
     /// A datapath cannot be opened.
     pub async fn start(settings: Settings, all: &[Interface]) -> Result<Self> {
-        let (files, rejected) = match read(&settings.sources).await {
+        // A daemon before may be ending: what is read afterwards is newer.
+        let pins = remainders::take_pins(&settings).await;
+        let (files, mut rejected) = match read(&settings.sources).await {
             Ok(files) => (files, None),
             Err(error) if settings.may_lack_config && error.is_missing() => {
                 (Files::not_there_yet(&settings.sources.config), None)
@@ -112,8 +129,19 @@ impl Service {
                 (Files::none(), Some(error.to_string()))
             }
         };
-        let names = Names::default().of(files.wanted());
+        let mut names = Names::default().of(files.wanted());
         let mut table = Table::of_files(Arc::new(files));
+        let answers_nodes = || remainders::answer_nodes(&settings, pins.as_ref(), all);
+        if rejected.is_none() && is_empty(&table) && answers_nodes()? {
+            // As at a reload: what is in service is not given up for this.
+            upkeep::ask_for_all(&mut names).await;
+            table = Table::new(Arc::clone(table.files()), &names, &LookedUp::default());
+            if is_empty(&table) {
+                let why = why_empty(&settings.sources, &table);
+                error!("{why}");
+                rejected = Some(why);
+            }
+        }
         let local = interface::local_addresses(all);
         table.warn_of_own(&local);
         report(&table, &names);
@@ -133,10 +161,11 @@ impl Service {
             limits: Arc::default(),
             state: Mutex::new(State {
                 served: Vec::new(),
-                unserved: Vec::new(),
-                left: Vec::new(),
+                missing: Vec::new(),
+                failures: Vec::new(),
+                awaits_tables: rejected.is_some(),
                 policy,
-                pins: None,
+                pins,
                 table: Arc::new(table),
                 names,
                 looked_up: LookedUp::default(),
@@ -149,6 +178,7 @@ impl Service {
             waiting: Mutex::default(),
             reloading: watch::Sender::new(false),
             reloaded: Notify::new(),
+            failures_changed: Notify::new(),
         };
         service.start_interfaces(all)?;
         if service.settings.announces {
@@ -188,7 +218,7 @@ impl Service {
             },
             warnings: table.warnings().iter().map(ToString::to_string).collect(),
             interfaces: state.served.iter().map(Served::status).collect(),
-            unserved: state.unserved.clone(),
+            unserved: state.unserved(),
         }
     }
 
@@ -224,10 +254,10 @@ impl Service {
     /// Stops all datapaths, in the kernel too.
     pub fn stop(&self) {
         let mut state = self.lock();
-        served::stop(mem::take(&mut state.served));
-        for left in mem::take(&mut state.left) {
-            interfaces::remove(left, &[]);
-        }
+        let served = mem::take(&mut state.served);
+        let all: Vec<_> = served.iter().map(|it| it.interface().clone()).collect();
+        served::stop(served);
+        self.remove_remainders(&mut state, &all);
         state.pins = None;
     }
 

@@ -45,3 +45,18 @@ pub fn add_port(namespace: &Namespace, bridge: &str, port: &str) -> Result<()> {
     })?;
     set_up(namespace, port)
 }
+
+/// Takes an interface out of its bridge.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn remove_port(namespace: &Namespace, port: &str) -> Result<()> {
+    netlink(namespace, async |handle| {
+        let link = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(index_of(&handle, port).await?)
+            .nocontroller()
+            .build();
+        let set = handle.link().set(link).execute().await;
+        set.with_context(|| format!("cannot take {port} out of its bridge"))
+    })
+}

@@ -82,6 +82,14 @@ impl Lab {
     /// # Errors
     /// When the kernel refuses a step.
     pub fn one_more_wire(&self, number: u8) -> Result<Option<OwnedFd>> {
+        self.one_more_wire_with(number, &LinkOptions::default())
+    }
+
+    /// The same, out of the ordinary.
+    ///
+    /// # Errors
+    /// As [`Lab::one_more_wire`].
+    pub fn one_more_wire_with(&self, number: u8, options: &LinkOptions) -> Result<Option<OwnedFd>> {
         let network = |low| Ipv4Addr::from([10, 77_u8.wrapping_add(number), low, low.max(1)]);
         let near = End {
             namespace: &self.server,
@@ -95,7 +103,7 @@ impl Lab {
             mac: [0x02, 0, 0, 0, number, 0x02],
             address: (network(254), NETWORK_PREFIX),
         };
-        connect(&near, &far, &LinkOptions::default())
+        connect(&near, &far, options)
     }
 
     /// Opens a tap on the clients' end of the wire.
@@ -120,6 +128,7 @@ mod tests {
             takes_xdp: false,
             mtu: Some(4000),
             queues: Some(2),
+            index: None,
         })
         .unwrap();
         let bind = |address| move || Ok(UdpSocket::bind((address, 4011))?);

@@ -40,6 +40,8 @@ pub struct LinkOptions {
     pub mtu: Option<u32>,
     /// The number of receive and transmit queues of both ends, if other than 1.
     pub queues: Option<u32>,
+    /// The kernel's number for the near end, if that is not left to the kernel.
+    pub index: Option<u32>,
 }
 
 impl Default for LinkOptions {
@@ -48,6 +50,7 @@ impl Default for LinkOptions {
             takes_xdp: true,
             mtu: None,
             queues: None,
+            index: None,
         }
     }
 }
@@ -61,9 +64,12 @@ pub fn connect(near: &End, far: &End, options: &LinkOptions) -> Result<Option<Ow
     let peer = end_message(LinkMessageBuilder::<LinkUnspec>::new(), far, options)
         .setns_by_fd(far.namespace.as_fd().as_raw_fd())
         .build();
-    let pair = end_message(LinkVeth::new(near.interface, far.interface), near, options)
-        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-        .build();
+    let mut pair = end_message(LinkVeth::new(near.interface, far.interface), near, options)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    if let Some(index) = options.index {
+        pair = pair.index(index);
+    }
+    let pair = pair.build();
     netlink(near.namespace, async |handle| {
         handle.link().add(pair).execute().await.with_context(|| {
             format!(

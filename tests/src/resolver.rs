@@ -7,7 +7,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,15 +63,11 @@ impl Resolver {
             Path::new("/etc/resolv.conf").exists(),
             "this machine has no /etc/resolv.conf, which a private one is put over"
         );
-        let mut mounts = Vec::new();
-        for name in ["resolv.conf", "nsswitch.conf", "hosts"] {
-            let target = Path::new("/etc").join(name);
-            if target.exists() {
-                let source = self.folder.path().join(name);
-                let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
-                mounts.push((text(&source)?, text(&target)?));
-            }
-        }
+        let text = |path: &Path| CString::new(path.as_os_str().as_bytes());
+        let mounts = self
+            .places()
+            .map(|(source, target)| Ok((text(&source)?, text(&target)?)))
+            .collect::<Result<Vec<_>>>()?;
         // SAFETY: the closure runs between fork and exec and makes system calls alone, on strings
         // that were made before; it neither allocates nor takes a lock.
         unsafe {
@@ -86,6 +82,22 @@ impl Resolver {
             });
         }
         Ok(())
+    }
+
+    /// The commands by which a shell sees it that has a mount namespace of its own.
+    pub fn mounts(&self) -> String {
+        let mount = |(source, target): (PathBuf, PathBuf)| {
+            format!("mount --bind {} {}; ", source.display(), target.display())
+        };
+        self.places().map(mount).collect()
+    }
+
+    /// Its files, and those of this machine that they take the place of.
+    fn places(&self) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        ["resolv.conf", "nsswitch.conf", "hosts"]
+            .into_iter()
+            .map(|name| (self.folder.path().join(name), Path::new("/etc").join(name)))
+            .filter(|(_, target)| target.exists())
     }
 }
 
@@ -217,5 +229,30 @@ impl DeadNameServer {
     pub fn questions(&self) -> usize {
         let mut question = [0; 512];
         std::iter::from_fn(|| self.socket.recv(&mut question).ok()).count()
+    }
+
+    /// Answers the questions that have come after all, with this address whatever the name is.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn answer(&self, address: Ipv4Addr) -> Result<()> {
+        let mut message = [0; 512];
+        while let Ok((length, client)) = self.socket.recv_from(&mut message) {
+            let mut answer = message.get(..length).context("too long")?.to_vec();
+            // Of the question (RFC 1035, section 4.1.1): a response, and one record that answers it.
+            // What else the question has comes after its name, and is cut off.
+            let name = answer.iter().skip(12).position(|&byte| byte == 0);
+            answer.truncate(12 + name.context("a question without a name")? + 5);
+            let counts = [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+            answer
+                .get_mut(2..12)
+                .context("no header")?
+                .copy_from_slice(&counts);
+            // Its name is at 12; type A, class IN, a minute, four bytes.
+            answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+            answer.extend(address.octets());
+            self.socket.send_to(&answer, client)?;
+        }
+        Ok(())
     }
 }

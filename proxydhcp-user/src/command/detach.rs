@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tokio::runtime::Builder;
 
 use crate::interface;
 use crate::output::print;
-use crate::pins::{Pins, PinsError};
+use crate::pins::{self, PinsError};
 
 /// Takes what daemons that were killed have left out of the kernel, and tells of each interface.
 ///
@@ -15,25 +15,21 @@ use crate::pins::{Pins, PinsError};
 ///
 /// A daemon runs; the system's.
 pub fn detach() -> Result<ExitCode> {
-    let pins = match Pins::take() {
-        Ok(pins) => pins,
-        Err(PinsError::NoBpfFs) => {
-            print("nothing is left of a killed daemon\n");
-            return Ok(ExitCode::SUCCESS);
-        }
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let mut anything = false;
+    let cleared = runtime.block_on(async {
+        let all = interface::list().await?;
+        let tell = |told: &str| {
+            anything = true;
+            print(&format!("{told}\n"));
+        };
+        anyhow::Ok(pins::clear(&all, tell).await)
+    })?;
+    match cleared {
         Err(PinsError::Held) => bail!("a daemon runs; stop it, and it takes everything with it"),
         Err(error) => return Err(error.into()),
-    };
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let all = runtime.block_on(interface::list())?;
-    let remainders = pins.remainders().context("cannot read what is pinned")?;
-    if remainders.is_empty() {
-        print("nothing is left of a killed daemon\n");
-    }
-    for remainder in remainders {
-        let what = remainder.describe(&all);
-        remainder.remove().with_context(|| what.clone())?;
-        print(&format!("{what}: removed\n"));
+        Ok(()) if anything => {}
+        Ok(()) => print("nothing is left of a killed daemon\n"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,14 +1,18 @@
 //! The interfaces that are served: at the start, and as they come and go.
 
+use std::future;
 use std::mem;
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use tokio::task;
+use tokio::time::sleep_until;
 use tracing::{error, info, warn};
 
+use super::failure::Failure;
 use super::{Service, State};
 use crate::interface::{self, Interface};
-use crate::pins::{self, Pins, PinsError, Remainder};
+use crate::pins::Remainder;
 use crate::program::KernelTables;
 use crate::served::{self, Path, Served, Xdp};
 use crate::status::Unserved;
@@ -17,81 +21,34 @@ impl Service {
     /// Serves the interfaces out of `all` that are to be served, in the place of a daemon that was
     /// killed where there was one.
     pub(super) fn start_interfaces(&self, all: &[Interface]) -> Result<()> {
-        let pins = self.take_pins();
-        let mut before = match &pins {
-            Some(pins) => pins.remainders()?,
-            None => Vec::new(),
-        };
         let mut state = self.lock();
-        state.pins = pins.filter(|_| self.settings.pins);
-        self.serve(&mut state, all, &mut before);
-        if let Some(failed) = state.unserved.iter().find(|unserved| unserved.is_there) {
-            return Err(anyhow!(failed.why.clone()));
+        self.serve(&mut state, all, &[]);
+        if let Some(failed) = state.failures.first() {
+            return Err(anyhow!(failed.unserved.why.clone()));
         }
         state.served.iter_mut().for_each(Served::stays);
-        for remainder in before {
-            remove(remainder, all);
-        }
+        self.remove_remainders(&mut state, all);
         Ok(())
     }
 
-    /// The folder of pins, with what is left there by others.
-    fn take_pins(&self) -> Option<Pins> {
-        let is_to_pin = self.settings.pins && matches!(self.settings.path, Path::Xdp(_));
-        match Pins::take() {
-            Ok(pins) => return Some(pins),
-            Err(error) if is_to_pin => {
-                warn!("if this daemon is killed, the kernel will not go on answering: {error}");
-            }
-            Err(PinsError::NoBpfFs) => {}
-            Err(error) => warn!("what a killed daemon may have left is not looked for: {error}"),
-        }
-        None
-    }
-
-    /// Puts programs on what was left to answer until there are tables.
-    pub(super) fn take_over_what_was_left(&self) {
-        let mut state = self.lock();
-        for left in mem::take(&mut state.left) {
-            let found = state
-                .served
-                .iter()
-                .position(|served| left.is_on(served.interface()));
-            let Some(mut served) = found.map(|at| state.served.swap_remove(at)) else {
-                remove(left, &[]);
-                continue;
-            };
-            let xdp = self.xdp(&mut state, served.interface(), Some(left));
-            let taken = xdp.and_then(|xdp| match xdp {
-                Some(xdp) => served.attach(xdp, &self.tables),
-                None => Ok(()),
-            });
-            match taken {
-                Ok(()) => info!("serving {}", served.describe()),
-                Err(error) => error!("{}: {error:#}", served.interface().name),
-            }
-            served.stays();
-            state.served.push(served);
-        }
-    }
-
     /// Looks at the interfaces again: serves those that have come, lets go of those that have gone,
-    /// and answers to the addresses that this host has now.
+    /// and answers to the addresses that this host has now. Those that were `deleted` are others
+    /// now, also where they look the same.
     ///
     /// # Errors
     ///
     /// Netlink's; the tables for the addresses cannot be installed, and those in service stay.
-    pub(crate) async fn interfaces_changed(&self) -> Result<()> {
+    pub(crate) async fn interfaces_changed(&self, deleted: &[u32]) -> Result<()> {
         let _one_at_a_time = self.installing.lock().await;
         let all = interface::list().await?;
         let changed = task::block_in_place(|| {
             let readdressed = self.readdress(interface::local_addresses(&all));
             let mut state = self.lock();
-            let before = mem::take(&mut state.unserved);
-            self.serve(&mut state, &all, &mut Vec::new());
+            let before = state.unserved();
+            self.serve(&mut state, &all, deleted);
             state.served.iter_mut().for_each(Served::stays);
-            for unserved in &state.unserved {
-                if !before.contains(unserved) {
+            for unserved in state.unserved() {
+                if !before.contains(&unserved) {
                     error!("{unserved}");
                 }
             }
@@ -101,8 +58,34 @@ impl Service {
         changed
     }
 
+    /// Waits until an interface that could not be served is to be tried again.
+    pub(crate) async fn retry_is_due(&self) {
+        loop {
+            let due = self.lock().failures.iter().map(|failure| failure.due).min();
+            let retry = async {
+                match due {
+                    Some(due) => sleep_until(due.into()).await,
+                    None => future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = retry => return,
+                () = self.failures_changed.notified() => {}
+            }
+        }
+    }
+
+    /// Those that could not be served are tried again as soon as can be.
+    pub(super) fn retry_now(&self) {
+        let now = Instant::now();
+        for failure in &mut self.lock().failures {
+            failure.due = now;
+        }
+        self.failures_changed.notify_one();
+    }
+
     /// Starts and stops datapaths, so that those interfaces are served that are to be.
-    fn serve(&self, state: &mut State, all: &[Interface], before: &mut Vec<Remainder>) {
+    fn serve(&self, state: &mut State, all: &[Interface], deleted: &[u32]) {
         let names = &self.settings.interfaces;
         let wanted = self.wanted(state, all);
         let is_wanted = |served: &Served| {
@@ -112,43 +95,50 @@ impl Service {
                 let served_as = served.interface();
                 let program = served.program();
                 (it.index, it.mac) == (served_as.index, served_as.mac)
+                    && !deleted.contains(&it.index)
                     && (program.is_none() || program == it.xdp.map(|xdp| xdp.program))
             };
             wanted.iter().any(|wanted| is_same(&wanted))
         };
-        let (mut kept, gone): (Vec<_>, Vec<_>) = mem::take(&mut state.served)
+        let (kept, gone): (Vec<_>, Vec<_>) = mem::take(&mut state.served)
             .into_iter()
             .partition(is_wanted);
         for gone in &gone {
             info!("{} is not served any more", gone.interface().name);
         }
         served::stop(gone);
-        state.unserved = names
+        state.served = kept;
+        state.missing = names
             .iter()
             .filter(|name| !all.iter().any(|interface| interface.name == **name))
             .map(|name| Unserved::missing(name))
             .collect();
+        let mut failures = mem::take(&mut state.failures);
         for interface in &wanted {
-            let known = kept
-                .iter_mut()
-                .find(|kept| kept.interface().index == interface.index);
-            if let Some(known) = known {
-                known.rename(&interface.name);
+            let mut kept = state.served.iter_mut();
+            if let Some(kept) = kept.find(|kept| kept.interface().index == interface.index) {
+                kept.rename(&interface.name);
                 continue;
             }
-            match self.start_one(state, interface, before) {
+            let before = failures.iter().position(|failed| failed.is_of(interface));
+            let mut before = before.map(|at| failures.swap_remove(at));
+            if let Some(stands) = before.take_if(|it| it.stands(interface, Instant::now())) {
+                state.failures.push(stands);
+                continue;
+            }
+            match self.start_one(state, interface) {
                 Ok(started) => {
                     info!("serving {}", started.describe());
-                    kept.push(started);
+                    state.served.push(started);
                 }
-                Err(error) => state.unserved.push(if interface.is_there() {
-                    Unserved::failed(interface, &error)
-                } else {
-                    Unserved::missing(&interface.name)
-                }),
+                Err(error) if interface.is_there() => {
+                    let now = Instant::now();
+                    let failure = Failure::new(interface, &error, before.as_ref(), now);
+                    state.failures.push(failure);
+                }
+                Err(_) => state.missing.push(Unserved::missing(&interface.name)),
             }
         }
-        state.served = kept;
     }
 
     /// The interfaces to serve. One that goes down, or loses its address, is still served: it comes
@@ -172,81 +162,57 @@ impl Service {
         wanted
     }
 
-    fn start_one(
-        &self,
-        state: &mut State,
-        interface: &Interface,
-        all_before: &mut Vec<Remainder>,
-    ) -> Result<Served> {
-        let mut before = all_before
-            .iter()
-            .position(|remainder| remainder.is_on(interface))
-            .map(|at| all_before.swap_remove(at));
-        // What is pinned in this interface's folder and is not on it answers nothing.
-        let own = state.pins.as_ref().map(|pins| pins.of(interface.index));
-        if let Some(at) = all_before
-            .iter()
-            .position(|remainder| Some(remainder.folder()) == own.as_deref())
-        {
-            all_before.swap_remove(at).remove()?;
-        }
-        if let Some(before) = before.take_if(|_| state.rejected.is_some()) {
+    fn start_one(&self, state: &mut State, interface: &Interface) -> Result<Served> {
+        let before = state.left_on(interface)?;
+        // First: from the first frame on, somebody takes what the program lets pass.
+        let mut served = Served::start(interface, &self.tables, &self.limits)?;
+        if before.is_some() && state.awaits_tables {
             warn!(
                 "{}: the kernel goes on answering by the tables of a daemon that was killed, until \
                  the files are mended and reloaded",
                 interface.name
             );
-            state.left.push(before);
-        }
-        let folder = before.as_ref().map(|before| before.folder().to_owned());
-        let served = Served::start(
-            interface,
-            self.xdp(state, interface, before)?,
-            &self.tables,
-            &self.limits,
-        )?;
-        if let Some(folder) = folder.filter(|_| !served.has_program()) {
-            // Else it would go on answering by tables that nobody renews.
-            pins::remove(&folder)?;
-            info!("{}: what a killed daemon left: removed", interface.name);
+        } else {
+            self.attach(state, &mut served, before)?;
         }
         Ok(served)
     }
 
-    /// What it takes to serve an interface by XDP, if it is to be so and can be.
-    fn xdp<'s>(
+    /// Serves by XDP from now on, if that is asked for and can be, in the place of what a killed
+    /// daemon has left there.
+    pub(super) fn attach(
         &self,
-        state: &'s mut State,
-        interface: &Interface,
+        state: &mut State,
+        served: &mut Served,
         before: Option<Remainder>,
-    ) -> Result<Option<Xdp<'s>>> {
+    ) -> Result<()> {
         let Path::Xdp(wish) = self.settings.path else {
-            return Ok(None);
+            return Ok(());
         };
-        if state.left.iter().any(|left| left.is_on(interface)) {
-            return Ok(None);
-        }
-        if state.kernel_tables.is_none() {
-            match KernelTables::new(&self.tables.load()) {
-                Ok(tables) => state.kernel_tables = Some(tables),
-                Err(error) if wish.or_raw => warn!("serving {} by raw: {error:#}", interface.name),
-                Err(error) => return Err(error),
+        let State {
+            pins,
+            kernel_tables,
+            ..
+        } = state;
+        let attach = || {
+            let tables = match kernel_tables.take() {
+                Some(tables) => tables,
+                None => KernelTables::new(&self.tables.load())?,
+            };
+            let xdp = Xdp {
+                wish,
+                tables: kernel_tables.insert(tables),
+                pins: pins.as_ref().filter(|_| self.settings.pins),
+                before,
+            };
+            served.attach(xdp, &self.tables)
+        };
+        match attach() {
+            Err(error) if wish.or_raw => {
+                warn!("serving {} by raw: {error:#}", served.interface().name);
+                Ok(())
             }
+            attached => attached,
         }
-        Ok(state.kernel_tables.as_ref().map(|tables| Xdp {
-            wish,
-            tables,
-            pins: state.pins.as_ref(),
-            before,
-        }))
-    }
-}
-
-/// Takes what is not taken over out of the kernel.
-pub(super) fn remove(remainder: Remainder, all: &[Interface]) {
-    let what = remainder.describe(all);
-    match remainder.remove() {
-        Ok(()) => info!("{what}: removed"),
-        Err(error) => warn!("{what}: it cannot be removed: {error}"),
     }
 }

@@ -87,6 +87,7 @@ impl Service {
             Err(error) => error!("not reloaded, the tables in service stay: {error:#}"),
         }
         self.lock().rejected = result.as_ref().err().map(|error| format!("{error:#}"));
+        self.retry_now();
         self.reloaded.notify_one();
         result
     }
@@ -94,14 +95,15 @@ impl Service {
     async fn reload_now(&self, allow_empty: bool) -> Result<Reloaded> {
         let started = Instant::now();
         let files = Arc::new(read(&self.settings.sources).await?);
-        let (old, mut names) = {
+        let (old, mut names, has_nodes) = {
             let mut state = self.lock();
             state.looked_up.forget_nameless();
-            (Arc::clone(&state.table), state.names.of(files.wanted()))
+            let names = state.names.of(files.wanted());
+            (Arc::clone(&state.table), names, state.has_nodes())
         };
         let mut table = self.table(files, &names);
         let read = started.elapsed();
-        let empties = |table: &Table| is_empty(table) && !is_empty(&old) && !allow_empty;
+        let empties = |table: &Table| is_empty(table) && has_nodes && !allow_empty;
         if empties(&table) {
             // Rather late than without any node that was in service.
             upkeep::ask_for_all(&mut names).await;
@@ -109,7 +111,7 @@ impl Service {
         }
         let resolve = started.elapsed().saturating_sub(read);
         if empties(&table) {
-            bail!(self.why_empty(&table));
+            bail!(why_empty(&self.settings.sources, &table));
         }
         let local = interface::local_addresses(&interface::list().await?);
         table.warn_of_own(&local);
@@ -177,7 +179,7 @@ impl Service {
     }
 
     fn rejoin_now(&self, local: Vec<Ipv4Addr>) -> Result<()> {
-        let (old, names, old_local, allow_empty, policy) = {
+        let (old, names, old_local, allow_empty, mut policy) = {
             let state = self.lock();
             let (table, names) = (Arc::clone(&state.table), state.names.clone());
             let (local, policy) = (state.local.clone(), state.policy.clone());
@@ -185,7 +187,7 @@ impl Service {
         };
         let mut table = self.table(Arc::clone(old.files()), &names);
         if is_empty(&table) && !is_empty(&old) && !allow_empty {
-            bail!(self.why_empty(&table));
+            bail!(why_empty(&self.settings.sources, &table));
         }
         table.warn_of_own(&local);
         if table.serves_as(&old) && local == old_local {
@@ -193,9 +195,20 @@ impl Service {
             return Ok(());
         }
         let nodes = table.nodes().len();
+        // No name had an address at the start, and now one has.
+        let begins = nodes > 0 && self.lock().awaits_tables;
+        if begins {
+            policy = self.settings.policy.clone();
+        }
         let table = Arc::new(table);
         self.install(Arc::clone(&table), &local, &policy)?;
         self.tell_of_news(&old, &table);
+        if begins {
+            task::block_in_place(|| self.take_over_what_was_left());
+            let mut state = self.lock();
+            state.policy = policy;
+            state.rejected = None;
+        }
         memory::give_back();
         let generation = self.tables.load().number;
         if local == old_local {
@@ -209,22 +222,6 @@ impl Service {
 
     fn table(&self, files: Arc<Files>, names: &Names) -> Table {
         task::block_in_place(|| Table::new(files, names, &self.lock().looked_up))
-    }
-
-    fn why_empty(&self, table: &Table) -> String {
-        let Sources { config, hosts, .. } = &self.settings.sources;
-        let config = config.display();
-        let fault = match table.records() {
-            0 => format!("{config} has no records, as if its writer had just begun"),
-            records => format!(
-                "not one of the {records} records of {config} has an address; check {}",
-                hosts.display()
-            ),
-        };
-        format!(
-            "{fault}; if no node is to be served any more, say so by \
-             `proxydhcp reload --allow-empty`"
-        )
     }
 
     fn tell_of_news(&self, old: &Table, new: &Table) {
@@ -269,7 +266,23 @@ pub(super) async fn read(sources: &Sources) -> Result<Files, LoadError> {
     task::spawn_blocking(move || Files::read(&sources)).await?
 }
 
-fn is_empty(table: &Table) -> bool {
+/// Why these tables, which are without a node, do not take the place of others.
+pub(super) fn why_empty(sources: &Sources, table: &Table) -> String {
+    let Sources { config, hosts, .. } = sources;
+    let config = config.display();
+    let fault = match table.records() {
+        0 => format!("{config} has no records, as if its writer had just begun"),
+        records => format!(
+            "not one of the {records} records of {config} has an address; check {}",
+            hosts.display()
+        ),
+    };
+    format!(
+        "{fault}; if no node is to be served any more, say so by `proxydhcp reload --allow-empty`"
+    )
+}
+
+pub(super) fn is_empty(table: &Table) -> bool {
     table.nodes().len() == 0
 }
 

@@ -6,11 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp_lab::link;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{
-    Daemon, Expected, Lab, Namespace, RequestFrame, SERVER_INTERFACE, Tap, binary, check_reply,
+    Daemon, Expected, Lab, LinkOptions, Namespace, RequestFrame, SERVER_INTERFACE, Tap, binary,
+    check_reply,
 };
+use proxydhcp_lab::{bridge, link};
 use serde_json::Value;
 
 use crate::DATAPATHS;
@@ -76,6 +77,76 @@ fn one_that_is_deleted_is_let_go_of_and_served_again_when_it_is_back() -> Result
             wire.is_answered()?;
         }
         site.daemon.stop()?;
+    }
+    Ok(())
+}
+
+/// So quickly that the daemon finds the same number and hardware address when it looks.
+#[test]
+fn one_that_is_remade_at_once_is_served_anew() -> Result<()> {
+    for datapath in DATAPATHS {
+        let lab = Lab::new()?;
+        let mut wire = Wire::new(&lab)?;
+        let site = start(lab, datapath, &[])?;
+        wire.is_answered()?;
+        let same = LinkOptions {
+            index: Some(link::index(&site.lab.server, "px1")?),
+            ..LinkOptions::default()
+        };
+        link::delete(&site.lab.server, "px1")?;
+        let mut wire = Wire::with(&site.lab, &same)?;
+        let started = Instant::now();
+        while wire.is_answered().is_err() {
+            ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
+        }
+    }
+    Ok(())
+}
+
+/// The kernel tells of it as of one that is deleted, almost.
+#[test]
+fn one_that_leaves_a_bridge_is_served_on() -> Result<()> {
+    for datapath in DATAPATHS {
+        let mut site = start(Lab::new()?, datapath, &[])?;
+        let server = &site.lab.server;
+        bridge::make(server, "br0")?;
+        bridge::add_port(server, "br0", SERVER_INTERFACE)?;
+        bridge::remove_port(server, SERVER_INTERFACE)?;
+        // When the second is noticed, all is done that came with the first.
+        for last in [8, 9] {
+            let address = Ipv4Addr::new(10, 77, 0, last);
+            link::add_address(server, SERVER_INTERFACE, (address, 16))?;
+            let told = site.daemon.wait_for(&address.to_string(), PATIENCE)?;
+            ensure!(told.contains("this host's addresses are now"), "{told}");
+        }
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        let log = site.daemon.log();
+        assert_eq!(log.matches("serving px0 by").count(), 1, "{log}");
+    }
+    Ok(())
+}
+
+/// The kernel does not say when another XDP program has gone.
+#[test]
+fn one_that_could_not_be_served_is_tried_again() -> Result<()> {
+    for datapath in [Datapath::Native, Datapath::Generic, Datapath::AfXdp] {
+        let lab = Lab::new()?;
+        let mut wire = Wire::new(&lab)?;
+        let mut site = start(lab, datapath, &["-i", "lan1"])?;
+        let other = link::occupy_xdp(&site.lab.server, "px1")?;
+        link::rename(&site.lab.server, "px1", "lan1")?;
+        site.daemon.wait_for("lan1 is NOT served: XDP", PATIENCE)?;
+        let told = String::from_utf8(site.command(&["status"])?.stdout)?;
+        assert!(told.contains("another XDP program"), "{told}");
+        // It is told once, however often it is tried.
+        thread::sleep(Duration::from_secs(2));
+        let log = site.daemon.log();
+        assert_eq!(log.matches("lan1 is NOT served").count(), 1, "{log}");
+
+        drop(other);
+        site.daemon.wait_for("serving lan1 by", PATIENCE)?;
+        wire.is_answered()?;
+        assert_eq!(site.status()?["unserved"], Value::Null);
     }
     Ok(())
 }
@@ -153,7 +224,11 @@ struct Wire {
 
 impl Wire {
     fn new(lab: &Lab) -> Result<Self> {
-        let takes_xdp = lab.one_more_wire(1)?;
+        Self::with(lab, &LinkOptions::default())
+    }
+
+    fn with(lab: &Lab, options: &LinkOptions) -> Result<Self> {
+        let takes_xdp = lab.one_more_wire_with(1, options)?;
         Ok(Self {
             tap: Tap::open(&lab.client, "pc1")?,
             _takes_xdp: takes_xdp,

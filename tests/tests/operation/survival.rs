@@ -1,19 +1,22 @@
 //! The kernel goes on answering when the daemon is killed, and the next daemon takes over.
 
-use std::process::Output;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use proxydhcp::pins::LAYOUT;
 use proxydhcp_lab::bpf::BpfObjects;
-use proxydhcp_lab::link::{self, occupy_xdp, xdp_program};
+use proxydhcp_lab::link::{self, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, Namespace, RequestFrame, SERVER_INTERFACE, binary};
 use serde_json::json;
 
 use crate::DATAPATHS;
 use crate::ended::Ended;
+
+mod failed_start;
+mod without_nodes;
 
 /// Those that answer without a process.
 const IN_KERNEL: [Datapath; 2] = [Datapath::Native, Datapath::Generic];
@@ -255,31 +258,9 @@ fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<
 }
 
 #[test]
-fn a_start_that_fails_leaves_the_kernel_answering() -> Result<()> {
-    let lab = Lab::new()?;
-    let _second = lab.one_more_wire(1)?;
-    let mut site = Site::start_in(lab, Datapath::Native, Files::usual()?, &[])?;
-    site.daemon.crash()?;
-    let other = occupy_xdp(&site.lab.server, "px1")?;
-    let args = serve_args(Datapath::Native, &site.files, &["-i", "px1"]);
-    let Err(error) = Daemon::start(&site.lab.server, &binary()?, &args) else {
-        bail!("it started");
-    };
-    ensure!(error.to_string().contains("another XDP program"), "{error}");
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-
-    drop(other);
-    site.daemon = Daemon::start(&site.lab.server, &binary()?, &args)?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-    site.daemon.stop()?;
-    assert_eq!(pinned(&site.lab.server)?, "");
-    Ok(())
-}
-
-#[test]
 fn without_a_bpf_file_system_it_serves_and_says_what_is_lacking() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::usual()?);
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     let args = serve_args(Datapath::Native, &files, &[]).join(" ");
     let script = format!("umount /sys/fs/bpf; exec {} {args}", binary()?.display());
     command.args(["--mount", "sh", "-euc", &script]);
@@ -324,7 +305,7 @@ fn pinned(namespace: &Namespace) -> Result<String> {
 }
 
 fn shell(namespace: &Namespace, script: &str) -> Result<Output> {
-    let mut command = std::process::Command::new("sh");
+    let mut command = Command::new("sh");
     command.args(["-euc", script]);
     let output = namespace.output(command)?;
     ensure!(output.status.success(), "{output:?}");

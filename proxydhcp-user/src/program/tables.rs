@@ -1,0 +1,60 @@
+//! A generation's tables as maps in the kernel.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use anyhow::{Context, Result};
+use aya::maps::{Array, IterableMap, MapData};
+use memmap2::MmapOptions;
+use proxydhcp_common::nodes::Line;
+use proxydhcp_common::template::Template;
+use zerocopy::IntoBytes;
+
+use crate::generation::Generation;
+
+pub(super) type Nodes = Array<MapData, [u8; Line::SIZE]>;
+pub(super) type Templates = Array<MapData, [u8; Template::SIZE]>;
+
+/// A generation's tables as maps in the kernel, ready to be installed.
+pub struct KernelTables {
+    pub(super) nodes: Nodes,
+    pub(super) templates: Templates,
+    pub(super) bank: u32,
+    pub(super) has_nodes: bool,
+}
+
+impl KernelTables {
+    /// Copies a generation's tables into fresh maps.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, lack of memory or of rights.
+    pub fn new(generation: &Generation) -> Result<Self> {
+        // As the program's own definition has it: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
+        const TABLE: u32 = 0x400 | 0x1000;
+        let nodes = Nodes::create(u32::try_from(generation.lines().len())?, TABLE)
+            .context("cannot make the map of nodes (it takes root, or CAP_BPF)")?;
+        write(nodes.map(), generation.lines().as_bytes())?;
+        let templates = Templates::create(u32::try_from(generation.templates().len())?, TABLE)
+            .context("cannot make the map of templates")?;
+        write(templates.map(), generation.templates().as_bytes())?;
+        Ok(Self {
+            nodes,
+            templates,
+            bank: generation.bank(),
+            has_nodes: generation.has_nodes(),
+        })
+    }
+}
+
+/// Writes a whole map by way of its memory: a million system calls fewer for as many nodes.
+fn write(map: &MapData, elements: &[u8]) -> Result<()> {
+    // SAFETY: the map is new and nobody else knows it: its memory changes by this function alone.
+    let mut memory = unsafe {
+        MmapOptions::new()
+            .len(elements.len())
+            .map_mut(map.fd().as_fd().as_raw_fd())
+    }
+    .context("cannot reach a map's memory")?;
+    memory.copy_from_slice(elements);
+    Ok(())
+}
