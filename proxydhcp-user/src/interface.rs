@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
 
 use crate::program::Mode;
@@ -31,13 +31,22 @@ pub struct Interface {
     pub addresses: Vec<Ipv4Addr>,
     /// Whether it is up and not the loopback.
     pub in_service: bool,
+    /// Whether its frames are Ethernet's.
+    pub is_ethernet: bool,
     /// Whether it is one end of a veth pair.
     pub is_veth: bool,
+    /// The number of the interface that its frames come by, where it is a VLAN or the like of that.
+    pub lower: Option<u32>,
     /// The XDP program attached to it.
     pub xdp: Option<AttachedXdp>,
 }
 
 impl Interface {
+    /// Whether its frames come by one of the interfaces with these numbers.
+    pub fn is_on(&self, indexes: &[u32]) -> bool {
+        self.lower.is_some_and(|lower| indexes.contains(&lower))
+    }
+
     /// Whether it is there still, by this name or another.
     pub fn is_there(&self) -> bool {
         nix::net::if_::if_indextoname(self.index).is_ok()
@@ -101,9 +110,12 @@ fn interface(link: &LinkMessage) -> Interface {
         mtu: 0,
         addresses: Vec::new(),
         in_service: flags.contains(LinkFlags::Up) && !flags.contains(LinkFlags::Loopback),
+        is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
         is_veth: false,
+        lower: None,
         xdp: None,
     };
+    let (mut kind, mut lower, mut is_lower_here) = (None, None, true);
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name.clone_from(name),
@@ -111,12 +123,30 @@ fn interface(link: &LinkMessage) -> Interface {
             LinkAttribute::Address(mac) => {
                 interface.mac = mac.as_slice().try_into().unwrap_or_default();
             }
+            LinkAttribute::Link(index) => lower = Some(*index),
+            // In a container, say.
+            LinkAttribute::LinkNetNsId(_) => is_lower_here = false,
             LinkAttribute::LinkInfo(infos) => {
-                interface.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
+                kind = infos.iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind),
+                    _ => None,
+                });
             }
             LinkAttribute::Xdp(xdp) => interface.xdp = attached(xdp),
             _ => {}
         }
+    }
+    match kind {
+        // The other end of the pair is no lower one.
+        Some(InfoKind::Veth) => interface.is_veth = true,
+        Some(
+            InfoKind::Vlan
+            | InfoKind::MacVlan
+            | InfoKind::MacVtap
+            | InfoKind::IpVlan
+            | InfoKind::IpVtap,
+        ) => interface.lower = lower.filter(|_| is_lower_here),
+        _ => {}
     }
     interface
 }
@@ -134,15 +164,18 @@ fn attached(attributes: &[LinkXdp]) -> Option<AttachedXdp> {
     Some(AttachedXdp { program, mode })
 }
 
-/// The interfaces to serve: those named as far as they are there, or else all that are up and have
-/// an IPv4 address.
+/// The interfaces to serve: those named as far as they are there, or else all Ethernet interfaces
+/// that are up and have an IPv4 address. What comes by a VLAN or the like of that is served on the
+/// interface that it comes by, where that is served too: each request has one answer.
 pub fn choose(all: &[Interface], names: &[String]) -> Vec<Interface> {
     let is_wanted = |interface: &&Interface| match names {
-        [] => interface.in_service && !interface.addresses.is_empty(),
+        [] => interface.in_service && interface.is_ethernet && !interface.addresses.is_empty(),
         names => names.contains(&interface.name),
     };
     let mut wanted: Vec<_> = all.iter().filter(is_wanted).cloned().collect();
     wanted.sort_by_key(|interface| names.iter().position(|name| *name == interface.name));
+    let indexes: Vec<_> = wanted.iter().map(|interface| interface.index).collect();
+    wanted.retain(|interface| !interface.is_on(&indexes));
     wanted
 }
 
@@ -153,4 +186,56 @@ pub fn local_addresses(all: &[Interface]) -> Vec<Ipv4Addr> {
         .flat_map(|interface| interface.addresses.iter().copied())
         .filter(|address| !address.is_loopback())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(index: u32, name: &str, lower: Option<u32>) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            addresses: vec![[10, 0, 0, 1].into()],
+            in_service: true,
+            is_ethernet: true,
+            is_veth: false,
+            lower,
+            xdp: None,
+        }
+    }
+
+    fn chosen(all: &[Interface], names: &[&str]) -> Vec<String> {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let chosen = choose(all, &names);
+        chosen.into_iter().map(|chosen| chosen.name).collect()
+    }
+
+    #[test]
+    fn each_request_has_one_interface_to_answer_on() {
+        let mut all = vec![
+            interface(2, "lan0", None),
+            interface(3, "lan0.7", Some(2)),
+            interface(4, "mv0", Some(3)),
+            interface(5, "mv1", Some(9)),
+        ];
+        assert_eq!(chosen(&all, &[]), ["lan0", "mv1"]);
+        assert_eq!(chosen(&all, &["mv0", "lan0.7"]), ["lan0.7"]);
+        assert_eq!(chosen(&all, &["mv0"]), ["mv0"]);
+        // The lower one is not served: it has no address.
+        all[0].addresses.clear();
+        assert_eq!(chosen(&all, &[]), ["lan0.7", "mv1"]);
+    }
+
+    #[test]
+    fn what_is_no_ethernet_is_served_by_none() {
+        let mut tunnel = interface(2, "wg0", None);
+        tunnel.is_ethernet = false;
+        let all = [tunnel, interface(3, "lan0", None)];
+        assert_eq!(chosen(&all, &[]), ["lan0"]);
+        // Who names it is told.
+        assert_eq!(chosen(&all, &["wg0"]), ["wg0"]);
+    }
 }

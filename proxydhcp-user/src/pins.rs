@@ -116,9 +116,9 @@ impl Pins {
     /// The folder cannot be read.
     pub fn remainders(&self, own: &[u32]) -> io::Result<Vec<Remainder>> {
         let mut found: Vec<Remainder> = Vec::new();
-        for layout in fs::read_dir(&self.folder)? {
-            for interface in fs::read_dir(layout?.path())? {
-                let remainder = Remainder::open(interface?.path());
+        for layout in folders_in(&self.folder)? {
+            for interface in folders_in(&layout)? {
+                let remainder = Remainder::open(interface);
                 if remainder.program().is_some_and(|it| own.contains(&it)) {
                     continue;
                 }
@@ -135,6 +135,17 @@ impl Pins {
         }
         Ok(found)
     }
+}
+
+/// The folders in a folder. What else there is was not put there by this program, and is left alone.
+fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
+    paths.map(|mut paths: Vec<PathBuf>| {
+        paths.retain(|path| path.is_dir());
+        paths
+    })
 }
 
 impl Drop for Pins {

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVeth, LinkAttribute, LinkMessage, LinkXdp, State,
+    InfoData, InfoVeth, LinkAttribute, LinkMessage, LinkXdp, MacVlanMode, State,
 };
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 use crate::{Namespace, pass};
 
@@ -126,6 +128,20 @@ pub fn add_address(
             .await
             .with_context(|| format!("cannot give {interface} the address {address}/{prefix}"))
     })
+}
+
+/// Makes an interface of its own hardware address whose frames come by another, and brings it up.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn make_macvlan(namespace: &Namespace, lower: &str, name: &str, mac: [u8; 6]) -> Result<()> {
+    netlink(namespace, async |handle| {
+        let lower = index_of(&handle, lower).await?;
+        let link = LinkMacVlan::new(name, lower, MacVlanMode::Bridge).address(mac.to_vec());
+        let added = handle.link().add(link.build()).execute().await;
+        added.with_context(|| format!("cannot make the macvlan {name}"))
+    })?;
+    set_up(namespace, name)
 }
 
 /// Lets all that goes to `network` by `interface` go to one router, whose hardware address is

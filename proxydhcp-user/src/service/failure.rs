@@ -66,7 +66,9 @@ mod tests {
             mtu: 1500,
             addresses: vec![[10, 0, 0, 1].into()],
             in_service: true,
+            is_ethernet: true,
             is_veth: false,
+            lower: None,
             xdp: None,
         }
     }

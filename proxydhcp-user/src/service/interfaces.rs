@@ -4,7 +4,7 @@ use std::future;
 use std::mem;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use tokio::task;
 use tokio::time::sleep_until;
 use tracing::{error, info, warn};
@@ -154,15 +154,20 @@ impl Service {
                     .iter()
                     .any(|served| served.interface().index == index)
             };
-            let more = all
-                .iter()
-                .filter(|one| is_served(one.index) && !indexes.contains(&one.index));
+            let more = all.iter().filter(|one| {
+                is_served(one.index) && !indexes.contains(&one.index) && !one.is_on(&indexes)
+            });
             wanted.extend(more.cloned());
         }
         wanted
     }
 
     fn start_one(&self, state: &mut State, interface: &Interface) -> Result<Served> {
+        ensure!(
+            interface.is_ethernet,
+            "{} is not Ethernet, and nothing else can be served; leave it out",
+            interface.name
+        );
         let before = state.left_on(interface)?;
         // First: from the first frame on, somebody takes what the program lets pass.
         let mut served = Served::start(interface, &self.tables, &self.limits)?;

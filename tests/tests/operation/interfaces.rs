@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use proxydhcp_lab::site::{Files, NODE_A, NODE_B, STRANGER, Site};
-use proxydhcp_lab::{Daemon, Expected, Lab, RequestFrame, Tap, binary, check_reply};
+use proxydhcp_lab::{Daemon, Expected, Lab, RequestFrame, Tap, binary, check_reply, link};
 use serde_json::{Value, json};
 
 use crate::DATAPATHS;
@@ -74,6 +74,38 @@ fn each_interface_answers_on_its_own_wire() -> Result<()> {
                 json!(["px0", 2, {"unknown-client": 1}])
             ]
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_request_that_comes_by_two_interfaces_has_one_reply() -> Result<()> {
+    const UPPER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
+    for path in ["kernel", "af-xdp", "raw"] {
+        for named in [&[][..], &["-i", "mv0", "-i", "px0"]] {
+            let lab = Lab::new()?;
+            link::make_macvlan(&lab.server, "px0", "mv0", SECOND_MAC)?;
+            link::add_address(&lab.server, "mv0", (UPPER, 16))?;
+            let mut site = site(lab, &[&["--path", path], named].concat())?;
+            let request = RequestFrame {
+                destination_mac: SECOND_MAC,
+                destination: UPPER,
+                // The XDP program leaves it to the daemon.
+                ip_options: vec![0x94, 4, 0, 0],
+                ..RequestFrame::edk2(NODE_A, 7)
+            };
+            let reply = site.tap.ask(&request)?;
+            let expected = Expected {
+                siaddr: UPPER,
+                ..Expected::new("winboot/a/", 7)
+            };
+            check_reply(&request.bytes(), &reply, &expected)?;
+            // The other reply would be on its way before this one.
+            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            assert_eq!(site.counters()?["answered"], 2, "{path}");
+            assert_eq!(site.status()?["interfaces"][0]["name"], "px0");
+            assert_eq!(site.status()?["interfaces"][1], Value::Null);
+        }
     }
     Ok(())
 }

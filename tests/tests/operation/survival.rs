@@ -186,8 +186,8 @@ fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
         for half in [
             // No link yet.
             format!("find {first} ! -name COUNTERS -type f -delete"),
-            // A link to nothing.
-            format!("rm -r {first}; mv {second} {first}"),
+            // A link to nothing; and what somebody else has pinned there.
+            format!("rm -r {first}; mv {second} {first}; mv {first}/COUNTERS ../mine"),
         ] {
             site.daemon.crash()?;
             link::delete(&site.lab.server, "px1")?;
