@@ -45,6 +45,7 @@ pub mod probe;
 pub mod program;
 pub mod raw;
 pub mod resolve;
+mod resolved;
 pub mod rights;
 pub mod serve;
 pub mod served;

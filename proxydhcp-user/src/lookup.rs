@@ -192,7 +192,7 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
     };
     let files = sources.clone();
     let files = Arc::new(spawn_blocking(move || Files::read(&files)).await??);
-    let mut names = Names::default().of(files.wanted());
+    let mut names = Names::default().of(files.wanted(), Instant::now());
     upkeep::ask_for_all(&mut names).await;
     let mut looked_up = LookedUp::default();
     if let (Unknown::Lookup, Ok(address)) = (args.unknown, args.client.parse()) {
@@ -217,6 +217,7 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
             hosts: &hosts,
             local: &local,
             rejected: None,
+            waited_for: 0,
         })
     });
     Ok(looked.await?)

@@ -6,16 +6,22 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::resolve::{Addresses, Lookup};
+
+/// How long the resolver may take for a name. What it has not answered by then has failed.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The names and what is known of each.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// By the name in lower case.
     known: HashMap<String, Known>,
+    /// How many of them nothing is known of yet.
+    unheard: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -23,12 +29,24 @@ struct Known {
     name: String,
     addresses: Vec<Ipv4Addr>,
     state: State,
+    /// When it was first asked for, until there was an answer or it has failed.
+    first_asked: Option<Instant>,
+}
+
+impl Known {
+    /// Whether any client may turn out to be this node.
+    fn is_unheard(&self) -> bool {
+        self.first_asked.is_some() && self.addresses.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     /// To be asked for.
     Asked,
+    /// The resolver says that there is no such name. The addresses are those of its answer before,
+    /// until all names were asked for.
+    Denied,
     /// The addresses are the resolver's answer, which may be that there are none.
     Answered,
     /// The resolver could not be asked; the addresses are those of its last answer.
@@ -49,20 +67,51 @@ pub struct Failed {
 impl Names {
     /// What is known of these names, all of which are to be asked for anew, and of no others.
     #[must_use]
-    pub fn of<'a>(&self, names: impl Iterator<Item = &'a str>) -> Self {
+    pub fn of<'a>(&self, names: impl Iterator<Item = &'a str>, now: Instant) -> Self {
         let known = names.map(|name| {
             let folded = name.to_ascii_lowercase();
-            let addresses = self.known.get(&folded).map(|known| known.addresses.clone());
+            let before = self.known.get(&folded);
             let known = Known {
                 name: name.to_owned(),
-                addresses: addresses.unwrap_or_default(),
+                addresses: before.map_or_else(Vec::new, |known| known.addresses.clone()),
                 state: State::Asked,
+                first_asked: match before {
+                    None => Some(now),
+                    // However often the files are read meanwhile.
+                    Some(known) => known
+                        .first_asked
+                        .filter(|&first| now.saturating_duration_since(first) < PATIENCE),
+                },
             };
             (folded, known)
         });
-        Self {
-            known: known.collect(),
+        let known: HashMap<_, _> = known.collect();
+        let unheard = known.values().filter(|known| known.is_unheard()).count();
+        Self { known, unheard }
+    }
+
+    /// Has a name that nothing is known of keep these addresses, of an answer to an earlier process.
+    pub fn keep(&mut self, name: &str, addresses: Vec<Ipv4Addr>) {
+        if let Some(known) = self.known.get_mut(&name.to_ascii_lowercase())
+            && known.is_unheard()
+            && !addresses.is_empty()
+        {
+            known.addresses = addresses;
+            self.unheard -= 1;
         }
+    }
+
+    /// Each name that has addresses, with these, in the alphabet's order.
+    pub fn with_addresses(&self) -> impl Iterator<Item = (&str, &[Ipv4Addr])> {
+        let names = self.in_order(|known| !known.addresses.is_empty());
+        names
+            .into_iter()
+            .map(|known| (known.name.as_str(), known.addresses.as_slice()))
+    }
+
+    /// How many names nothing is known of, because the resolver has neither answered nor failed.
+    pub fn unheard(&self) -> usize {
+        self.unheard
     }
 
     /// The addresses of a name.
@@ -74,7 +123,7 @@ impl Names {
 
     /// The names to ask for, those that nothing is known of first: they are waited for.
     pub fn asked(&self) -> Vec<String> {
-        let mut asked: Vec<_> = self.in_order(|known| known.state == State::Asked);
+        let mut asked = self.in_order(|known| matches!(known.state, State::Asked | State::Denied));
         asked.sort_by_key(|known| !known.addresses.is_empty());
         asked.iter().map(|known| known.name.clone()).collect()
     }
@@ -93,24 +142,57 @@ impl Names {
         failed.collect()
     }
 
-    /// Takes an answer; true if the name has other addresses now. Of a name that nobody wants to
-    /// know of any more, nothing is learnt.
+    /// Takes an answer; true if the name has other addresses now, or if no name is unheard any more.
+    /// A name that is denied keeps its addresses until [`Names::settle`] or [`Names::doubt`]. Of a
+    /// name that nobody wants to know of any more, nothing is learnt.
     pub fn answer(&mut self, name: &str, answer: Addresses) -> bool {
         let Some(known) = self.known.get_mut(&name.to_ascii_lowercase()) else {
             return false;
         };
-        let addresses = match answer {
-            Lookup::Failed(reason) => {
-                known.state = State::Failed(reason);
-                return false;
+        let was_unheard = known.is_unheard();
+        known.first_asked = None;
+        let mut changed = false;
+        known.state = match answer {
+            Lookup::Failed(reason) => State::Failed(reason),
+            Lookup::Unknown if known.addresses.is_empty() => State::Answered,
+            Lookup::Unknown => State::Denied,
+            Lookup::Found(addresses) => {
+                changed = known.addresses != addresses;
+                known.addresses = addresses;
+                State::Answered
             }
-            Lookup::Found(addresses) => addresses,
-            Lookup::Unknown => Vec::new(),
         };
-        known.state = State::Answered;
-        let changed = known.addresses != addresses;
-        known.addresses = addresses;
+        if was_unheard {
+            self.unheard -= 1;
+            changed |= self.unheard == 0;
+        }
         changed
+    }
+
+    /// Whether there are names that are denied and still have addresses.
+    pub fn has_denied(&self) -> bool {
+        let mut known = self.known.values();
+        known.any(|known| known.state == State::Denied)
+    }
+
+    /// Takes the addresses from the names that are denied.
+    pub fn settle(&mut self) {
+        for known in self.denied() {
+            known.state = State::Answered;
+            known.addresses.clear();
+        }
+    }
+
+    /// Does not believe it, for this reason: they have failed.
+    pub fn doubt(&mut self, reason: &str) {
+        for known in self.denied() {
+            known.state = State::Failed(reason.to_owned());
+        }
+    }
+
+    fn denied(&mut self) -> impl Iterator<Item = &mut Known> {
+        let known = self.known.values_mut();
+        known.filter(|known| known.state == State::Denied)
     }
 
     fn in_order(&self, which: impl Fn(&Known) -> bool) -> Vec<&Known> {
@@ -135,9 +217,13 @@ mod tests {
         Lookup::Failed("no answer".to_owned())
     }
 
+    fn of(names: &Names, wanted: &[&str]) -> Names {
+        names.of(wanted.iter().copied(), Instant::now())
+    }
+
     #[test]
     fn a_name_keeps_its_address_while_the_resolver_cannot_be_asked() {
-        let mut names = Names::default().of(["a", "b", "c"].into_iter());
+        let mut names = of(&Names::default(), &["a", "b", "c"]);
         assert_eq!(names.asked(), ["a", "b", "c"]);
         assert!(names.answer("A", found(A)));
         assert!(!names.answer("b", Lookup::Unknown));
@@ -145,7 +231,7 @@ mod tests {
         assert!(names.asked().is_empty());
 
         // A reload asks anew, and first for what is not known.
-        let mut names = names.of(["A", "b", "c", "d"].into_iter());
+        let mut names = of(&names, &["A", "b", "c", "d"]);
         assert_eq!(names.asked(), ["b", "c", "d", "A"]);
         assert_eq!(names.addresses("a"), [A]);
         assert!(names.failed().is_empty());
@@ -161,15 +247,63 @@ mod tests {
         assert!(names.answer("a", found(B)));
         assert!(!names.answer("a", found(B)));
         assert_eq!((names.addresses("a"), names.failed()), (&[B][..], vec![]));
-        assert!(names.answer("a", Lookup::Unknown));
-        assert!(names.addresses("a").is_empty());
+    }
+
+    #[test]
+    fn a_denied_name_loses_its_addresses_when_that_is_settled() {
+        let mut names = of(&Names::default(), &["a", "b"]);
+        for name in ["a", "b"] {
+            names.answer(name, found(A));
+        }
+        assert!(!names.answer("a", Lookup::Unknown) && names.has_denied());
+        assert_eq!(
+            (names.addresses("a"), names.asked()),
+            (&[A][..], vec!["a".to_owned()])
+        );
+        names.settle();
+        assert!(names.addresses("a").is_empty() && names.failed().is_empty());
+
+        names.answer("b", Lookup::Unknown);
+        names.doubt("not believed");
+        assert!(!names.has_denied());
+        assert_eq!(names.failed()[0].kept, [A]);
+        assert_eq!(
+            names.with_addresses().collect::<Vec<_>>(),
+            [("b", &[A][..])]
+        );
+    }
+
+    #[test]
+    fn a_name_is_unheard_until_its_first_answer_or_failure() {
+        let mut names = of(&Names::default(), &["a", "b", "c", "d"]);
+        assert_eq!(names.unheard(), 4);
+        names.keep("A", vec![A]);
+        names.keep("a", vec![B]);
+        names.keep("b", vec![]);
+        names.keep("stranger", vec![B]);
+        assert_eq!((names.unheard(), names.addresses("a")), (3, &[A][..]));
+        assert!(names.answer("b", found(A)));
+        assert!(!names.answer("c", failure()));
+        // It is news that nobody need wait any more.
+        assert!(names.answer("d", Lookup::Unknown));
+        assert_eq!(names.unheard(), 0);
+        assert!(!names.answer("d", failure()));
+
+        // Only a new name is waited for, and not for ever where the files are read again and again.
+        let start = Instant::now();
+        let wanted = || ["a", "b", "c", "d", "e"].into_iter();
+        let names = names.of(wanted(), start);
+        assert_eq!(names.unheard(), 1);
+        let names = names.of(wanted(), start + PATIENCE / 2);
+        assert_eq!(names.unheard(), 1);
+        assert_eq!(names.of(wanted(), start + PATIENCE).unheard(), 0);
     }
 
     #[test]
     fn what_is_not_wanted_is_forgotten() {
-        let mut names = Names::default().of(["a"].into_iter());
+        let mut names = of(&Names::default(), &["a"]);
         assert!(names.answer("a", found(A)));
-        let mut others = names.of(["b"].into_iter());
+        let mut others = of(&names, &["b"]);
         assert!(!others.answer("a", found(A)));
         assert!(others.addresses("a").is_empty());
         assert_eq!(others.asked(), ["b"]);

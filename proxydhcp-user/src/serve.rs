@@ -20,6 +20,7 @@ use crate::pid_file::PidFile;
 use crate::pins::{self, PinsError};
 use crate::port::Port;
 use crate::program::{Duty, Mode};
+use crate::resolved;
 use crate::rights::Rights;
 use crate::served::{self, Wish};
 use crate::service::{Service, Settings};
@@ -126,6 +127,7 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
     };
     tokio::spawn(forward_logs(Arc::clone(&service)));
     tokio::spawn(upkeep::names(Arc::clone(&service)));
+    tokio::spawn(upkeep::keep(Arc::clone(&service)));
     if let Some(waiting) = strangers {
         tokio::spawn(upkeep::strangers(Arc::clone(&service), waiting));
     }
@@ -203,6 +205,7 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
     };
     Settings {
         sources: args.names.sources(&args.config),
+        resolved: resolved::beside(&args.control.socket),
         policy: Policy {
             unknown: match args.unknown {
                 Unknown::Default => generation::Unknown::Default,

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::mem;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::task;
@@ -23,6 +24,7 @@ use crate::memory;
 use crate::names::Names;
 use crate::pins::Pins;
 use crate::program::KernelTables;
+use crate::resolved;
 use crate::served::{self, Path, Served};
 use crate::status::{NamesStatus, Status, Unserved};
 use crate::strangers::{LookedUp, LookupStatus};
@@ -31,6 +33,7 @@ use crate::upkeep;
 
 mod failure;
 mod interfaces;
+mod policy;
 mod reload;
 mod remainders;
 
@@ -42,6 +45,8 @@ use reload::{is_empty, read, report, why_empty};
 pub struct Settings {
     /// The files.
     pub sources: Sources,
+    /// The file of the resolver's last answers.
+    pub resolved: PathBuf,
     /// What clients are told.
     pub policy: Policy,
     /// The names of the interfaces to serve; none: all that are up with an IPv4 address.
@@ -74,6 +79,8 @@ pub struct Service {
     pub(crate) reloaded: Notify,
     /// Interfaces that could not be served are to be tried again at other times.
     failures_changed: Notify,
+    /// Tells the upkeep that there may be answers to keep.
+    pub(crate) answered: Notify,
 }
 
 struct State {
@@ -129,8 +136,9 @@ impl Service {
                 (Files::none(), Some(error.to_string()))
             }
         };
-        let mut names = Names::default().of(files.wanted());
-        let mut table = Table::of_files(Arc::new(files));
+        let mut names = Names::default().of(files.wanted(), Instant::now());
+        task::block_in_place(|| resolved::restore(&settings.resolved, &mut names));
+        let mut table = Table::new(Arc::new(files), &names, &LookedUp::default());
         let answers_nodes = || remainders::answer_nodes(&settings, pins.as_ref(), all);
         if rejected.is_none() && is_empty(&table) && answers_nodes()? {
             // As at a reload: what is in service is not given up for this.
@@ -145,14 +153,8 @@ impl Service {
         let local = interface::local_addresses(all);
         table.warn_of_own(&local);
         report(&table, &names);
-        // Who is unknown cannot be told before a table was read: nobody is sent to the default.
-        let policy = match rejected {
-            None => settings.policy.clone(),
-            Some(_) => Policy {
-                unknown: Unknown::Ignore,
-                ..settings.policy.clone()
-            },
-        };
+        let awaits_tables = rejected.is_some();
+        let policy = policy::of(&settings.policy, awaits_tables, &names);
         let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
         let service = Self {
             settings,
@@ -163,7 +165,7 @@ impl Service {
                 served: Vec::new(),
                 missing: Vec::new(),
                 failures: Vec::new(),
-                awaits_tables: rejected.is_some(),
+                awaits_tables,
                 policy,
                 pins,
                 table: Arc::new(table),
@@ -179,6 +181,7 @@ impl Service {
             reloading: watch::Sender::new(false),
             reloaded: Notify::new(),
             failures_changed: Notify::new(),
+            answered: Notify::new(),
         };
         service.start_interfaces(all)?;
         if service.settings.announces {
@@ -197,6 +200,28 @@ impl Service {
         work(names, looked_up)
     }
 
+    /// Writes the resolver's answers to their file.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(crate) async fn keep_answers(&self) -> Result<()> {
+        let names = {
+            let state = self.lock();
+            if state.awaits_tables {
+                // Those of the file are still to be taken up.
+                return Ok(());
+            }
+            state.names.clone()
+        };
+        let path = self.settings.resolved.clone();
+        task::spawn_blocking(move || {
+            let written = resolved::write(&path, &resolved::text(&names));
+            written.with_context(|| format!("cannot write {}", path.display()))
+        })
+        .await?
+    }
+
     /// How things stand.
     pub fn status(&self) -> Status {
         let state = self.lock();
@@ -212,6 +237,7 @@ impl Service {
             rejected: state.rejected.clone(),
             refused: table.refused().to_vec(),
             names: NamesStatus::new(table, &state.names),
+            waited_for: state.waited_for(&self.settings.policy),
             lookups: match &self.settings.policy.unknown {
                 Unknown::Lookup(strangers) => Some(LookupStatus::new(strangers, &state.looked_up)),
                 Unknown::Ignore | Unknown::Default => None,
@@ -241,6 +267,7 @@ impl Service {
                 hosts: &hosts,
                 local: &state.local,
                 rejected: state.rejected.as_deref(),
+                waited_for: state.waited_for(&self.settings.policy),
             })
         })
     }

@@ -17,6 +17,7 @@ use crate::table::Changes;
 mod names;
 
 pub use names::NamesStatus;
+pub(crate) use names::waiting;
 
 /// Who answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +65,10 @@ pub struct Status {
     /// Names that no address leads to, and what the resolver says of them.
     #[serde(flatten)]
     pub names: NamesStatus,
+    /// How many names the resolver has to be heard of before clients without a record get the
+    /// default WinPE.
+    #[serde(skip_serializing_if = "is_none", default)]
+    pub waited_for: usize,
     /// What has become of clients without a record, where they are looked up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lookups: Option<LookupStatus>,
@@ -74,6 +79,11 @@ pub struct Status {
     /// The interfaces that are to be served, and are not.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub unserved: Vec<Unserved>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a field so")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// An interface that is to be served, and is not.
@@ -252,6 +262,9 @@ impl fmt::Display for Status {
         }
         for unserved in &self.unserved {
             writeln!(f, "{unserved}")?;
+        }
+        if self.waited_for > 0 {
+            writeln!(f, "{}", waiting(self.waited_for))?;
         }
         if let Some(lookups) = &self.lookups {
             writeln!(f, "{lookups}")?;

@@ -140,6 +140,17 @@ impl Table {
         self.claims == other.claims && self.denied == other.denied
     }
 
+    /// The same, but with the nodes of another table of the same files.
+    #[must_use]
+    pub fn with_nodes_of(self, other: &Self) -> Self {
+        Self {
+            claims: other.claims.clone(),
+            denied: other.denied.clone(),
+            unresolved: other.unresolved.clone(),
+            ..self
+        }
+    }
+
     /// The addresses of nodes whose record is refused, and of disabled ones: whatever other clients get, these get no
     /// answer.
     pub fn denied(&self) -> &[Ipv4Addr] {

@@ -11,13 +11,9 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{interval, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use crate::names::Names;
+use crate::names::{Names, PATIENCE};
 use crate::resolve::{self, Lookup, REVERSE_LOOKUPS};
 use crate::service::Service;
-
-/// How long the resolver may take for all names together. What it has not answered by then has
-/// failed.
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// How long a reload waits for it where no node would be served otherwise.
 const EMPTY_LIMIT: Duration = Duration::from_secs(3);
@@ -67,7 +63,7 @@ fn tell(service: &Service, told: &mut String) {
 
 /// Asks for all these names.
 async fn round(service: &Service, names: Vec<String>) {
-    let deadline = tokio::time::Instant::now() + LIMIT;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut left: HashSet<_> = names.iter().cloned().collect();
     let mut answers = resolve::addresses(names).boxed();
     let mut pace = Pace::default();
@@ -84,13 +80,16 @@ async fn round(service: &Service, names: Vec<String>) {
             () = sleep_until(deadline) => break,
         }
     }
-    service.with_names(|names, _| {
+    let news = service.with_names(|names, _| {
+        let mut news = names.has_denied();
         for name in left {
-            names.answer(&name, out_of_time(LIMIT));
+            news |= names.answer(&name, out_of_time(PATIENCE));
         }
+        news
     });
-    if pace.is_pending() {
-        pace.rejoin(service).await;
+    if news || pace.is_pending() {
+        // What is wrong is in the log and in the status.
+        let _ = service.end_round().await;
     }
 }
 
@@ -104,6 +103,23 @@ pub(crate) async fn ask_for_all(names: &mut Names) {
     };
     // What is not answered is still to be asked for.
     let _ = timeout(EMPTY_LIMIT, ask).await;
+    names.settle();
+}
+
+/// Keeps the file of the resolver's answers as they are, for the daemon that comes after this one.
+pub(crate) async fn keep(service: Arc<Service>) {
+    let mut is_told = false;
+    loop {
+        service.answered.notified().await;
+        sleep(TOGETHER).await;
+        let result = service.keep_answers().await;
+        if let Err(error) = &result
+            && !is_told
+        {
+            warn!("a restart while the resolver is down will lose its answers: {error:#}");
+        }
+        is_told = result.is_err();
+    }
 }
 
 fn out_of_time<T>(limit: Duration) -> Lookup<T> {

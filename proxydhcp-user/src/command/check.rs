@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
@@ -168,7 +168,7 @@ fn records(bytes: &[u8], args: &CheckArgs) -> Result<Vec<Finding>> {
 
 /// What the resolver has for the names that the hosts file lacks.
 fn ask(files: &Files) -> Result<Names> {
-    let mut names = Names::default().of(files.wanted());
+    let mut names = Names::default().of(files.wanted(), Instant::now());
     let asked = names.asked();
     if asked.is_empty() {
         return Ok(names);

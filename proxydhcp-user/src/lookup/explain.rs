@@ -12,6 +12,7 @@ use crate::cfg::file::FileError;
 use crate::generation::{Generation, Policy, Unknown};
 use crate::hosts::{Hosts, is_client};
 use crate::names::Names;
+use crate::status::waiting;
 use crate::strangers::LookedUp;
 use crate::table::{NotServed, Source, Sources, Table, Traced};
 
@@ -32,6 +33,8 @@ pub(crate) struct Question<'a> {
     pub(crate) local: &'a [Ipv4Addr],
     /// Why the newest file is not in service, if it is not.
     pub(crate) rejected: Option<&'a str>,
+    /// How many names clients without a record wait for.
+    pub(crate) waited_for: usize,
 }
 
 /// Explains an address, or each address of a name.
@@ -161,6 +164,9 @@ impl Question<'_> {
         }
         let policy = match &self.policy.unknown {
             Unknown::Ignore => "Clients without a record get no answer (--unknown ignore).".into(),
+            Unknown::Default if self.waited_for > 0 => {
+                format!("For now, {} (--unknown default).", waiting(self.waited_for))
+            }
             Unknown::Default => {
                 "Clients without a record get the default WinPE (--unknown default).".into()
             }

@@ -49,7 +49,7 @@ impl Site {
             ..Policy::default()
         };
         let files = Arc::new(Files::read(&sources).unwrap());
-        let mut names = Names::default().of(files.wanted());
+        let mut names = Names::default().of(files.wanted(), Instant::now());
         for name in names.asked() {
             let found = self.names.iter().filter(|(known, _)| *known == name);
             let found: Vec<_> = found.map(|(_, address)| *address).collect();
@@ -81,6 +81,7 @@ impl Site {
             hosts: &hosts::read(&sources.hosts),
             local: &[HOST],
             rejected: None,
+            waited_for: 0,
         })
     }
 

@@ -11,7 +11,7 @@ use futures_util::future::{self, BoxFuture};
 use tokio::task;
 use tracing::{error, info, warn};
 
-use super::{Service, State};
+use super::{Service, State, policy};
 use crate::announce::announce;
 use crate::generation::{Generation, Policy};
 use crate::names::Names;
@@ -19,13 +19,17 @@ use crate::program::KernelTables;
 use crate::served::{self, Served};
 use crate::status::{NamesStatus, Reloaded, Took};
 use crate::table::{Files, LoadError, Sources, Table, changes};
-use crate::{interface, memory, upkeep};
+use crate::{interface, memory, resolved, upkeep};
 
 /// What came of a reload, for all who have asked for it.
 pub(crate) type Outcome = Result<Arc<Reloaded>, Arc<anyhow::Error>>;
 
 /// A reload that several wait for.
 pub(super) type Shared = future::Shared<BoxFuture<'static, Outcome>>;
+
+/// Why the resolver is not believed.
+const NONE_LEFT: &str = "the resolver denies every name, so that no node would be left; check the DNS, \
+    or, if no node is to be served any more, say so by `proxydhcp reload --allow-empty`";
 
 /// How long a part of a reload took.
 #[derive(Clone, Copy, Default)]
@@ -88,19 +92,26 @@ impl Service {
         }
         self.lock().rejected = result.as_ref().err().map(|error| format!("{error:#}"));
         self.retry_now();
-        self.reloaded.notify_one();
+        if result.is_ok() {
+            self.reloaded.notify_one();
+            self.answered.notify_one();
+        }
         result
     }
 
     async fn reload_now(&self, allow_empty: bool) -> Result<Reloaded> {
         let started = Instant::now();
         let files = Arc::new(read(&self.settings.sources).await?);
-        let (old, mut names, has_nodes) = {
+        let (old, mut names, has_nodes, awaits_tables) = {
             let mut state = self.lock();
             state.looked_up.forget_nameless();
-            let names = state.names.of(files.wanted());
-            (Arc::clone(&state.table), names, state.has_nodes())
+            let names = state.names.of(files.wanted(), Instant::now());
+            let (table, has_nodes) = (Arc::clone(&state.table), state.has_nodes());
+            (table, names, has_nodes, state.awaits_tables)
         };
+        if awaits_tables {
+            task::block_in_place(|| resolved::restore(&self.settings.resolved, &mut names));
+        }
         let mut table = self.table(files, &names);
         let read = started.elapsed();
         let empties = |table: &Table| is_empty(table) && has_nodes && !allow_empty;
@@ -118,13 +129,13 @@ impl Service {
         report(&table, &names);
         let changes = changes(&old, &table);
         let table = Arc::new(table);
-        let policy = &self.settings.policy;
-        let Filling { fill, swap } = self.install(Arc::clone(&table), &local, policy)?;
+        let policy = policy::of(&self.settings.policy, false, &names);
+        let Filling { fill, swap } = self.install(Arc::clone(&table), &local, &policy)?;
         self.tell_of_news(&old, &table);
         task::block_in_place(|| self.take_over_what_was_left());
 
         let mut state = self.lock();
-        state.policy = policy.clone();
+        state.policy = policy;
         state.names = names;
         state.local = local;
         state.allow_empty = allow_empty;
@@ -153,12 +164,43 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// No node would be served any more; the tables cannot be installed. What was in service stays.
+    /// The tables cannot be installed. What was in service stays.
     pub(crate) async fn rejoin(&self) -> Result<()> {
         let _one_at_a_time = self.installing.lock().await;
+        self.rejoin_in_turn()
+    }
+
+    /// The same when the resolver was asked for all names: what it denies is gone. Where that would
+    /// leave no node at all, it is not believed, and asked again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::rejoin`].
+    pub(crate) async fn end_round(&self) -> Result<()> {
+        let _one_at_a_time = self.installing.lock().await;
+        let (old, mut names, allow_empty) = {
+            let state = self.lock();
+            let table = Arc::clone(&state.table);
+            (table, state.names.clone(), state.allow_empty)
+        };
+        if names.has_denied() {
+            names.settle();
+            let table = self.table(Arc::clone(old.files()), &names);
+            let mut state = self.lock();
+            if is_empty(&table) && !is_empty(&old) && !allow_empty {
+                state.names.doubt(NONE_LEFT);
+            } else {
+                state.names.settle();
+            }
+        }
+        self.rejoin_in_turn()
+    }
+
+    fn rejoin_in_turn(&self) -> Result<()> {
         let local = self.lock().local.clone();
         let result = self.rejoin_now(local);
         self.reloading.send_replace(false);
+        self.answered.notify_one();
         if let Err(error) = &result {
             error!("the tables in service stay: {error:#}");
             self.lock().rejected = Some(format!("{error:#}"));
@@ -179,38 +221,41 @@ impl Service {
     }
 
     fn rejoin_now(&self, local: Vec<Ipv4Addr>) -> Result<()> {
-        let (old, names, old_local, allow_empty, mut policy) = {
+        let (old, names, old_local, allow_empty) = {
             let state = self.lock();
             let (table, names) = (Arc::clone(&state.table), state.names.clone());
-            let (local, policy) = (state.local.clone(), state.policy.clone());
-            (table, names, local, state.allow_empty, policy)
+            (table, names, state.local.clone(), state.allow_empty)
         };
         let mut table = self.table(Arc::clone(old.files()), &names);
         if is_empty(&table) && !is_empty(&old) && !allow_empty {
-            bail!(why_empty(&self.settings.sources, &table));
+            // All were clients that were looked up, and whose names are too old by now.
+            table = table.with_nodes_of(&old);
         }
         table.warn_of_own(&local);
-        if table.serves_as(&old) && local == old_local {
+        let nodes = table.nodes().len();
+        let (begins, policy, is_wait_over) = {
+            let state = self.lock();
+            // No name had an address at the start, and now one has.
+            let begins = nodes > 0 && state.awaits_tables;
+            let awaits_tables = state.awaits_tables && !begins;
+            let policy = policy::of(&self.settings.policy, awaits_tables, &names);
+            let is_wait_over = state.is_wait_over(&policy);
+            (begins, policy, is_wait_over)
+        };
+        if table.serves_as(&old) && local == old_local && !is_wait_over {
             self.lock().table = Arc::new(table);
             return Ok(());
-        }
-        let nodes = table.nodes().len();
-        // No name had an address at the start, and now one has.
-        let begins = nodes > 0 && self.lock().awaits_tables;
-        if begins {
-            policy = self.settings.policy.clone();
         }
         let table = Arc::new(table);
         self.install(Arc::clone(&table), &local, &policy)?;
         self.tell_of_news(&old, &table);
         if begins {
             task::block_in_place(|| self.take_over_what_was_left());
-            let mut state = self.lock();
-            state.policy = policy;
-            state.rejected = None;
+            self.lock().rejected = None;
         }
         memory::give_back();
         let generation = self.tables.load().number;
+        self.lock().policy = policy;
         if local == old_local {
             info!(generation, nodes, "the resolver's answers are in service");
         } else {
@@ -273,7 +318,7 @@ pub(super) fn why_empty(sources: &Sources, table: &Table) -> String {
     let fault = match table.records() {
         0 => format!("{config} has no records, as if its writer had just begun"),
         records => format!(
-            "not one of the {records} records of {config} has an address; check {}",
+            "not one of the {records} records of {config} has an address; check {} and the DNS",
             hosts.display()
         ),
     };

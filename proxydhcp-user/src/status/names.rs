@@ -83,6 +83,11 @@ impl fmt::Display for NamesStatus {
     }
 }
 
+/// Who waits for how many names.
+pub(crate) fn waiting(names: usize) -> String {
+    format!("clients without a record wait until the resolver has been heard; names to go: {names}")
+}
+
 /// The first names, and how many more there are.
 fn list<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
     let shown: Vec<_> = names.by_ref().take(SHOWN).collect();

@@ -211,7 +211,7 @@ fn the_resolver_adds_to_the_hosts_file() {
     let table = load(&nodes, Some(hosts), &["-ib0"]).unwrap();
     assert_eq!(served(&table), [(1, "a"), (2, "c"), (5, "b")]);
     assert_eq!(table.files().wanted().collect::<Vec<_>>(), ["c", "d", "e"]);
-    let mut names = Names::default().of(table.files().wanted());
+    let mut names = Names::default().of(table.files().wanted(), Instant::now());
     let found = |addresses: &[u8]| {
         let addresses = addresses.iter().map(|&last| [10, 0, 0, last].into());
         Lookup::Found(addresses.collect())

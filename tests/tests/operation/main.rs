@@ -17,6 +17,7 @@ mod explain;
 mod files;
 mod flood;
 mod interfaces;
+mod kept;
 mod lookup;
 mod mid_storm;
 mod names;

@@ -21,11 +21,32 @@ pub(crate) fn start(
     files: Files,
     more: &[&str],
 ) -> Result<Site> {
-    let mut command = Command::new(binary()?);
-    command.args(serve_args(datapath, &files, more));
-    resolver.give_to(&mut command)?;
-    let daemon = Daemon::start_command(&lab.server, command)?;
+    let daemon = daemon(&lab, resolver, datapath, &files, more)?;
     Site::of(lab, daemon, files)
+}
+
+/// The same in the place of a daemon that has ended.
+pub(crate) fn restart(
+    site: &mut Site,
+    resolver: &Resolver,
+    datapath: Datapath,
+    more: &[&str],
+) -> Result<()> {
+    site.daemon = daemon(&site.lab, resolver, datapath, &site.files, more)?;
+    Ok(())
+}
+
+fn daemon(
+    lab: &Lab,
+    resolver: &Resolver,
+    datapath: Datapath,
+    files: &Files,
+    more: &[&str],
+) -> Result<Daemon> {
+    let mut command = Command::new(binary()?);
+    command.args(serve_args(datapath, files, more));
+    resolver.give_to(&mut command)?;
+    Daemon::start_command(&lab.server, command)
 }
 
 /// Waits until the status is as it should be, and returns how long that took.
