@@ -145,7 +145,8 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
         let files = files()?;
         files.write_hosts(&[("10.77.1.1", "a")])?;
         files.write_config(&[("a", "winboot/a"), ("d", "winboot/d")])?;
-        let resolver = Resolver::new("timeout:1 attempts:1")?;
+        // Long enough to look at it, before the name has failed.
+        let resolver = Resolver::new("timeout:3 attempts:1")?;
         let mut site = start(lab, &resolver, datapath, files, &DEFAULT)?;
         site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
         site.stays_silent(&RequestFrame::edk2(D, 7).bytes())?;

@@ -84,6 +84,14 @@ fn values(file: &str, key: &str) -> Result<Vec<String>> {
 }
 
 #[test]
+fn what_is_for_the_next_process_outlives_a_restart() -> Result<()> {
+    let value = |key| values("proxydhcp.service", key);
+    assert_eq!(value("RuntimeDirectory")?, ["proxydhcp"]);
+    assert_eq!(value("RuntimeDirectoryPreserve")?, ["restart"]);
+    Ok(())
+}
+
+#[test]
 fn the_rights_that_it_leaves_are_enough() -> Result<()> {
     debian::ensure_installed("setpriv", "util-linux")?;
     for datapath in Datapath::ALL {
