@@ -34,6 +34,8 @@ fn xcat_leads_it_through_its_life() -> Result<()> {
     // So many that it may ask a thousand times a second.
     let addresses: Vec<Ipv4Addr> = (0..=255).map(|low| Ipv4Addr::new(10, 77, 2, low)).collect();
     let hosts = addresses.iter().map(|address| (*address, "b"));
+    // Clients without a record wait for the resolver where the hosts file lacks a name.
+    let hosts = hosts.chain([(NODE_A, "a")]);
     fs::write(node.path("hosts"), hosts_text(hosts))?;
     node.start(&["-d"])?;
     let first = node.pid()?;
