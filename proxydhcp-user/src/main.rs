@@ -1,7 +1,6 @@
 //! The `proxydhcp` command.
 
 use std::env;
-use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
@@ -11,9 +10,7 @@ use proxydhcp::dhcp_conf::configuration;
 use proxydhcp::node;
 use proxydhcp::output::print;
 use proxydhcp::serve::{Manner, serve};
-use proxydhcp::{command, lookup, pins, probe, rights, shell, tell, winpe_files, xcat};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use proxydhcp::{command, logging, lookup, pins, probe, rights, shell, tell, winpe_files, xcat};
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os();
@@ -29,9 +26,18 @@ fn main() -> ExitCode {
 fn run() -> Result<ExitCode> {
     match Cli::read(env::args_os(), &[])?.command {
         Command::Serve(args) => {
-            start_log();
+            // Before the log, which has a thread of its own.
             let rights = rights::limit(&args)?;
-            serve(&args, &rights, Manner::default()).map(|()| ExitCode::SUCCESS)
+            let log = logging::start()?;
+            let ended = serve(&args, &rights, Manner::default());
+            drop(log);
+            Ok(ended.map_or_else(
+                |error| {
+                    logging::last_words(&format!("proxydhcp: {error:#}"));
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            ))
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
@@ -53,20 +59,6 @@ fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-/// The log goes to stderr; `RUST_LOG` chooses what it has.
-fn start_log() {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env_lossy();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr)
-        // Else they would be told on stderr, and the daemon die of a terminal that is gone.
-        .log_internal_errors(false)
-        .with_ansi(stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
-        .init();
 }
 
 fn reload(args: &ReloadArgs) -> Result<ExitCode> {

@@ -12,7 +12,8 @@
 //! | `CAP_IPC_LOCK` | af-xdp | the packets' memory, which is more than `ulimit -l` allows |
 //!
 //! All but the first are for opening an interface, and stay for those that come later. What sends
-//! and receives on sockets that are open needs none: the packet threads have none at all.
+//! and receives on sockets that are open needs none: the packet threads have none at all, nor have
+//! those of the log and of `--watch`.
 //!
 //! It is missed nowhere that there is no right to pass over file permissions (`CAP_DAC_OVERRIDE`,
 //! `CAP_DAC_READ_SEARCH`): xCAT's files, the folders under /run and the pins under /sys/fs/bpf are
@@ -59,10 +60,10 @@ pub fn limit(args: &ServeArgs) -> Result<Rights> {
     })
 }
 
-/// Gives up all capabilities of this thread, which has opened what it needs.
+/// Gives up all capabilities of this thread, which needs none.
 pub(crate) fn give_up() {
     if let Err(error) = set(CapabilitySet::empty()) {
-        warn!("a packet thread keeps its rights: {error}");
+        warn!("a thread keeps its rights: {error}");
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use proxydhcp_common::limit::Limit;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tokio::time::interval;
 use tracing::{error, info, warn};
 
@@ -26,7 +27,7 @@ use crate::served::{self, Wish};
 use crate::service::{Service, Settings};
 use crate::strangers::Strangers;
 use crate::upkeep;
-use crate::watch::Watch;
+use crate::watch;
 
 /// What differs between the two ways to be called.
 pub struct Manner<'a> {
@@ -111,11 +112,18 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
     if served.is_empty() && args.interfaces.is_empty() {
         warn!("no interface is up with an IPv4 address; one is served as soon as it is");
     }
-    // Before the files are read: what changes from then on is noticed.
-    let watch = args.watch.then(|| Watch::new(&settings.sources));
+    let watch = args.watch.then(|| watch::start(&settings.sources));
     let mut watch = watch.transpose()?;
+    settings.watching.clone_from(&watch);
+    let start = async {
+        // Before the files are read: what changes from then on is noticed.
+        if let Some(watch) = &mut watch {
+            watch.began().await;
+        }
+        Service::start(settings, &all).await
+    };
     let service = tokio::select! {
-        service = Service::start(settings, &all) => Arc::new(service?),
+        service = start => Arc::new(service?),
         () = signals.stop() => {
             // It stands for the daemon whose place it was to take.
             return match pins::clear(&all, |removed| info!("{removed}")).await {
@@ -148,10 +156,7 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
             return std::future::pending().await;
         };
         loop {
-            if let Err(error) = watch.changed().await {
-                error!("changed files are not noticed any more, reload by hand: {error:#}");
-                return std::future::pending().await;
-            }
+            watch.changed().await;
             info!("the files have changed");
             let _ = service.reload(false).await;
         }
@@ -184,9 +189,14 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
 }
 
 fn print_and_notify(line: &str) {
-    let mut stdout = std::io::stdout();
-    // Nobody may be reading.
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    let line = format!("{line}\n");
+    // Nobody may be reading, or ever read.
+    spawn_blocking(move || {
+        let mut stdout = std::io::stdout();
+        let _ = stdout
+            .write_all(line.as_bytes())
+            .and_then(|()| stdout.flush());
+    });
     manager::ready();
 }
 
@@ -222,6 +232,7 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
         pins: !args.no_pin,
         may_lack_config: manner.may_lack_config,
         announces: manner.announces,
+        watching: None,
     }
 }
 

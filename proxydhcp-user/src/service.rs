@@ -30,6 +30,7 @@ use crate::status::{NamesStatus, Status, Unserved};
 use crate::strangers::{LookedUp, LookupStatus};
 use crate::table::{Files, Sources, Table};
 use crate::upkeep;
+use crate::watch::Watching;
 
 mod failure;
 mod interfaces;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub may_lack_config: bool,
     /// The log tells each new or changed node's files.
     pub announces: bool,
+    /// Who watches the files, and may have trouble with it.
+    pub watching: Option<Watching>,
 }
 
 /// The service. Dropping it stops all datapaths.
@@ -226,6 +229,7 @@ impl Service {
     pub fn status(&self) -> Status {
         let state = self.lock();
         let table = &state.table;
+        let trouble = self.settings.watching.as_ref().and_then(Watching::trouble);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -242,7 +246,10 @@ impl Service {
                 Unknown::Lookup(strangers) => Some(LookupStatus::new(strangers, &state.looked_up)),
                 Unknown::Ignore | Unknown::Default => None,
             },
-            warnings: table.warnings().iter().map(ToString::to_string).collect(),
+            warnings: trouble
+                .into_iter()
+                .chain(table.warnings().iter().map(ToString::to_string))
+                .collect(),
             interfaces: state.served.iter().map(Served::status).collect(),
             unserved: state.unserved(),
         }

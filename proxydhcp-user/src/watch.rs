@@ -4,26 +4,36 @@
 //! place, removed, or not be there yet. Where a file is a symbolic link, the folders of all that it
 //! leads over are watched. An event is a hint alone: what counts is whether a file is another one, or
 //! of another size or time, than when it was last looked at. So no event is too many or too few, and
-//! those that the kernel drops are made up for.
+//! those that the kernel drops are made up for. Where the kernel will not watch a folder, the files
+//! are looked at from time to time, until it does.
+//!
+//! All of this is on a thread of its own, for the files may be on a disk that hangs.
 //!
 //! What inotify does not see, this does not: changes that another host makes on a network file
 //! system, and a folder on the way that is a symbolic link and is made to lead elsewhere.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
-use tokio::time::timeout_at;
+use tokio::sync::watch::Sender;
+use tokio::time::{sleep, timeout};
+use tracing::{error, info};
 
-use crate::cfg::{RECORD, disabled};
-use crate::table::Sources;
+use crate::cfg::RECORD;
+
+mod thread;
+
+use thread::Told;
+pub use thread::Watching;
+pub(crate) use thread::start;
 
 /// Files at rest for so long are taken for written.
 const QUIET: Duration = Duration::from_millis(50);
@@ -38,16 +48,21 @@ const OPEN: Duration = Duration::from_secs(10);
 /// Whatever goes on, the files are read after this time.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long after a folder could not be watched that is tried again: the first time, and at most.
+const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+
 /// The links that one file may lead over, as in the kernel (`path_resolution(7)`).
 const LINKS: usize = 40;
 
 /// The watch over the files.
-pub(crate) struct Watch {
-    events: EventStream<[u8; 4096]>,
-    watches: Watches,
-    config: PathBuf,
-    /// The others: the hosts file, and that of disabled nodes.
-    others: [PathBuf; 2],
+struct Watch {
+    /// `proxydhcp.cfg`, the hosts file, and that of disabled nodes.
+    files: [PathBuf; 3],
+    /// Takes, of all that is told, the trouble.
+    tell: Sender<Told>,
+    /// How long is waited next where there is trouble.
+    pause: Duration,
+    inotify: Option<(EventStream<[u8; 4096]>, Watches)>,
     watched: HashSet<WatchDescriptor>,
     /// The names of the files, and of what they link to.
     names: HashSet<OsString>,
@@ -65,67 +80,75 @@ type Stamp = (u64, u64, u64, [i64; 4]);
 type Stamps = [Option<Stamp>; 3];
 
 impl Watch {
-    /// Begins to watch: what changes from now on is noticed.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub(crate) fn new(sources: &Sources) -> Result<Self> {
-        let inotify = Inotify::init().context(
-            "cannot watch the files; are there too many watchers (fs.inotify.max_user_instances)?",
-        )?;
-        let watches = inotify.watches();
+    /// Begins to watch these files: what changes from now on is noticed.
+    fn new(files: [PathBuf; 3], tell: Sender<Told>) -> Self {
         let mut watch = Self {
-            events: inotify.into_event_stream([0; 4096])?,
-            watches,
-            config: absolute(&sources.config)?,
-            others: [
-                absolute(&sources.hosts)?,
-                absolute(disabled::path(&sources.config))?,
-            ],
+            files,
+            tell,
+            pause: RETRY[0],
+            inotify: None,
             watched: HashSet::new(),
             names: HashSet::new(),
             open: HashSet::new(),
             overflowed: false,
             seen: [None; 3],
         };
-        watch.arm()?;
+        watch.arm();
         watch.seen = watch.stamps();
-        Ok(watch)
+        watch
     }
 
     /// Waits until a file is another than at the last call, and at rest.
-    ///
-    /// # Errors
-    ///
-    /// The system's; then nothing is watched any more.
-    pub(crate) async fn changed(&mut self) -> Result<()> {
+    async fn changed(&mut self) {
         loop {
             if self.stamps() == self.seen {
-                match self.events.next().await {
-                    Some(event) => self.note(&event?),
-                    None => bail!("inotify has ended"),
-                }
+                let patience = self.is_in_trouble().then_some(self.pause);
+                self.event(patience).await;
             }
-            let stamps = self.rest().await?;
+            let stamps = self.rest().await;
+            let [first, most] = RETRY;
+            self.pause = if self.is_in_trouble() {
+                most.min(self.pause * 2)
+            } else {
+                first
+            };
             if stamps != self.seen || self.overflowed {
                 self.overflowed = false;
                 self.seen = stamps;
-                return Ok(());
+                return;
             }
         }
     }
 
+    /// Waits for an event, for so long at most, and takes note of it. Whether there was one.
+    async fn event(&mut self, patience: Option<Duration>) -> bool {
+        let Some((events, _)) = &mut self.inotify else {
+            sleep(patience.unwrap_or(RETRY[0])).await;
+            return false;
+        };
+        let next = match patience {
+            Some(patience) => timeout(patience, events.next()).await,
+            None => Ok(events.next().await),
+        };
+        match next {
+            Ok(Some(Ok(event))) => self.note(&event),
+            // Another one is made with the next look at the folders.
+            Ok(Some(Err(_)) | None) => self.forget(),
+            Err(_) => return false,
+        }
+        true
+    }
+
     /// Waits until the files are at rest.
-    async fn rest(&mut self) -> Result<Stamps> {
+    async fn rest(&mut self) -> Stamps {
         let started = Instant::now();
         let (mut stamps, mut since) = (self.stamps(), started);
         loop {
-            let next = tokio::time::Instant::now() + QUIET / 2;
-            while let Ok(Some(event)) = timeout_at(next, self.events.next()).await {
-                self.note(&event?);
-            }
-            self.arm()?;
+            let next = Instant::now() + QUIET / 2;
+            while let Some(left) = next.checked_duration_since(Instant::now())
+                && self.event(Some(left)).await
+            {}
+            self.arm();
             let now = self.stamps();
             if now != stamps {
                 (stamps, since) = (now, Instant::now());
@@ -139,7 +162,7 @@ impl Watch {
             };
             if since.elapsed() >= wait || started.elapsed() >= PATIENCE {
                 self.open.clear();
-                return Ok(stamps);
+                return stamps;
             }
         }
     }
@@ -171,12 +194,37 @@ impl Watch {
     }
 
     /// Watches the folders that the files are in by now, and no others.
-    fn arm(&mut self) -> Result<()> {
-        let mut folders = HashSet::new();
+    fn arm(&mut self) {
+        let trouble = self.try_to_arm().err().map(|error| {
+            let [_, late] = RETRY;
+            format!("changed files are noticed up to {late:?} late: {error:#}")
+        });
+        if self.tell.borrow().trouble == trouble {
+            return;
+        }
+        match &trouble {
+            Some(trouble) => error!("{trouble}"),
+            None => info!("changed files are noticed at once again"),
+        }
+        self.tell.send_modify(|told| told.trouble = trouble);
+    }
+
+    fn is_in_trouble(&self) -> bool {
+        self.tell.borrow().trouble.is_some()
+    }
+
+    /// Where one folder cannot be watched, the others are.
+    fn try_to_arm(&mut self) -> Result<()> {
+        if self.inotify.is_none() {
+            self.inotify = Some(inotify()?);
+        }
+        // In a fixed order, for one trouble is told.
+        let mut folders = BTreeSet::new();
         let mut watched = HashSet::new();
+        let mut trouble = Ok(());
         // A folder may appear after it was looked for, and before its parent is watched.
         for _ in 0..LINKS {
-            let places: Vec<_> = self.files().into_iter().flat_map(links).collect();
+            let places: Vec<_> = self.files.iter().flat_map(|file| links(file)).collect();
             let now = places.iter().map(|path| folder(path).to_owned()).collect();
             self.names = places
                 .iter()
@@ -187,25 +235,40 @@ impl Watch {
             }
             folders = now;
             watched.clear();
+            trouble = Ok(());
+            let Some((_, watches)) = &mut self.inotify else {
+                break;
+            };
             for folder in &folders {
-                watched.extend(add(&mut self.watches, folder)?);
+                match add(watches, folder) {
+                    Ok(watch) => watched.extend(watch),
+                    Err(error) => trouble = Err(error),
+                }
             }
         }
-        for old in self.watched.difference(&watched) {
-            // It is gone already where its folder is.
-            let _ = self.watches.remove(old.clone());
+        // A watch from before may tell of a folder that cannot be watched anew when it can.
+        if trouble.is_ok() {
+            for old in self.watched.difference(&watched) {
+                // It is gone already where its folder is.
+                if let Some((_, watches)) = &mut self.inotify {
+                    let _ = watches.remove(old.clone());
+                }
+            }
+            self.watched = watched;
+        } else {
+            self.watched.extend(watched);
         }
-        self.watched = watched;
-        Ok(())
+        trouble
     }
 
-    fn files(&self) -> [&Path; 3] {
-        let [hosts, disabled] = &self.others;
-        [&self.config, hosts, disabled]
+    /// Lets go of the kernel's watches.
+    fn forget(&mut self) {
+        self.inotify = None;
+        self.watched.clear();
     }
 
     fn stamps(&self) -> Stamps {
-        self.files().map(|path| {
+        self.files.each_ref().map(|path| {
             let file = fs::metadata(path).ok()?;
             let times = [
                 file.mtime(),
@@ -216,6 +279,14 @@ impl Watch {
             Some((file.dev(), file.ino(), file.size(), times))
         })
     }
+}
+
+fn inotify() -> Result<(EventStream<[u8; 4096]>, Watches)> {
+    let inotify = Inotify::init().context(
+        "cannot watch the files; are there too many watchers (fs.inotify.max_user_instances)?",
+    )?;
+    let watches = inotify.watches();
+    Ok((inotify.into_event_stream([0; 4096])?, watches))
 }
 
 /// Watches a folder, which may just have gone.

@@ -12,14 +12,14 @@ use tracing::{error, info};
 
 use crate::cli::{Cli, Command, ServeArgs};
 use crate::port::PortError;
-use crate::rights;
 use crate::serve::{Manner, serve};
+use crate::{logging, rights};
 
 mod detach;
 mod flags;
 mod syslog;
 
-use detach::Side;
+use detach::{Outcome, Side, Starter};
 use flags::Flags;
 
 /// The name that the daemon is called by here.
@@ -38,33 +38,33 @@ pub fn is_called_by(program: Option<&OsStr>) -> bool {
 /// before any thread is started.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let flags = Flags::parse(arguments);
-    match start(flags) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{NAME}: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let mut starter = None;
+    let code = start(flags, &mut starter).unwrap_or_else(|error| {
+        logging::last_words(&format!("{NAME}: {error:#}"));
+        ExitCode::FAILURE
+    });
+    // Not before: who reads the output of the command that has failed finds the error there.
+    drop(starter);
+    code
 }
 
-fn start(flags: Flags) -> Result<ExitCode> {
+/// Serves, in the background where `starter` waits for it.
+fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
     // xCAT looks for this name, however the program was started; threads have names of their own.
     rustix::thread::set_name(c"proxydhcp-xcat").context("cannot set the process's name")?;
-    let starter = if flags.detach {
+    if flags.detach {
         match detach::detach()? {
-            Side::Starter(code) => return Ok(code),
-            Side::Daemon(starter) => Some(starter),
+            Side::Starter(outcome) => return Ok(end_as(&outcome)),
+            Side::Daemon(waiting) => *starter = Some(waiting),
         }
-    } else {
-        None
-    };
-    // Before the log, which has a thread of its own.
+    }
+    // Before the log, which has threads of its own.
     let prepared = serve_args().and_then(|args| {
         let rights = rights::limit(&args)?;
         Ok((args, rights))
     });
     // Held to the end, so that the last lines are written.
-    let _log = syslog::start(flags.verbose && !flags.detach);
+    let _log = syslog::start(flags.verbose && !flags.detach)?;
     let manner = Manner {
         port_patience: PORT_PATIENCE,
         pid_file: Some(Path::new(PID_FILE)),
@@ -72,7 +72,7 @@ fn start(flags: Flags) -> Result<ExitCode> {
         announces: flags.verbose,
         ready: Box::new(|line| {
             info!("{line}");
-            starter.map_or(Ok(()), detach::Starter::release)
+            starter.take().map_or(Ok(()), Starter::release)
         }),
     };
     let result = prepared.and_then(|(args, rights)| serve(&args, &rights, manner));
@@ -83,6 +83,24 @@ fn start(flags: Flags) -> Result<ExitCode> {
         error!("{error:#}");
     }
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// How the process ends that the daemon has detached itself from.
+fn end_as(outcome: &Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Serves => ExitCode::SUCCESS,
+        Outcome::Failed => ExitCode::FAILURE,
+        // There is a daemon, which may serve yet, and which another start would only disturb.
+        Outcome::Starts => {
+            let told = format!(
+                "the daemon is still starting after {:?}; does a disk hang that its files are on?",
+                detach::PATIENCE
+            );
+            syslog::tell(&format!("Warning: {told}"));
+            logging::last_words(&format!("{NAME}: {told}"));
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 /// What the daemon serves here: what the settings file says, else the defaults of `serve`, but

@@ -6,7 +6,6 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::loaders::Loaders;
 
 /// Hangs are told, and nothing else: machines are slow at times.
 const SOON: Duration = Duration::from_secs(20);
@@ -21,15 +20,9 @@ impl Place {
     fn new(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        let watch = Watch::new(&Sources {
-            config: folder.path().join("lib/cfg"),
-            hosts: folder.path().join("hosts"),
-            tftp_root: "/tftpboot".into(),
-            loaders: Loaders::default(),
-            suffixes: Vec::new(),
-        });
+        let files = ["lib/cfg", "hosts", "lib/cfg.disabled"].map(|name| folder.path().join(name));
         Self {
-            watch: watch.unwrap(),
+            watch: Watch::new(files, Sender::new(Told::default())),
             folder,
         }
     }
@@ -48,7 +41,7 @@ impl Place {
 
     async fn changes(&mut self) -> Duration {
         let started = Instant::now();
-        timeout(SOON, self.watch.changed()).await.unwrap().unwrap();
+        timeout(SOON, self.watch.changed()).await.unwrap();
         started.elapsed()
     }
 

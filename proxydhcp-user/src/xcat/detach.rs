@@ -1,26 +1,42 @@
 //! Into the background.
 
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
-use std::process::ExitCode;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
+/// How long the daemon is waited for. Its own waits are shorter: who waits so long waits for a disk.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Which of the two processes goes on.
 pub(super) enum Side {
-    /// The one that was started: it is to end with this code, as the daemon serves or has failed.
-    Starter(ExitCode),
+    /// The one that was started, which is to end.
+    Starter(Outcome),
     /// The daemon.
     Daemon(Starter),
 }
 
-/// The process that waits for the daemon. Dropping it says that the daemon has failed.
-pub(super) struct Starter(std::io::PipeWriter);
+/// What has become of the daemon.
+pub(super) enum Outcome {
+    /// It serves.
+    Serves,
+    /// It has ended, and told why.
+    Failed,
+    /// It does neither after [`PATIENCE`].
+    Starts,
+}
+
+/// The process that waits for the daemon. Dropping it says that the daemon has failed, and has told
+/// why.
+pub(super) struct Starter(PipeWriter);
 
 /// Becomes two processes: a daemon in a session of its own, without a terminal, and the starter,
-/// which goes on when the daemon serves or has ended. Until then the daemon has the starter's
+/// which goes on when the daemon serves or has ended, or takes too long. Until then the daemon has the starter's
 /// standard streams, to tell there why it fails.
 ///
 /// # Errors
@@ -29,21 +45,14 @@ pub(super) struct Starter(std::io::PipeWriter);
 pub(super) fn detach() -> Result<Side> {
     let threads = fs::read_dir("/proc/self/task").context("cannot count this process's threads")?;
     ensure!(threads.count() == 1, "too late to go into the background");
-    let (mut reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+    let (reader, writer) = io::pipe().context("cannot make a pipe")?;
     // SAFETY: what a child may not do after a fork is to wait for what other threads of its parent
     // have held, such as the allocator's lock. There is no other thread: they were counted, and
     // only this one could start more.
     match unsafe { fork() }.context("cannot fork")? {
         ForkResult::Parent { .. } => {
             drop(writer);
-            // A daemon that ends closes the pipe unwritten.
-            let serves = reader.read_exact(&mut [0]).is_ok();
-            let code = if serves {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            };
-            Ok(Side::Starter(code))
+            Ok(Side::Starter(outcome(reader)))
         }
         ForkResult::Child => {
             setsid().context("cannot begin a session")?;
@@ -51,6 +60,19 @@ pub(super) fn detach() -> Result<Side> {
             umask(Mode::from_bits_truncate(0o022));
             Ok(Side::Daemon(Starter(writer)))
         }
+    }
+}
+
+fn outcome(mut reader: PipeReader) -> Outcome {
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        // A daemon that ends closes the pipe unwritten.
+        tell.send(reader.read_exact(&mut [0]).is_ok())
+    });
+    match told.recv_timeout(PATIENCE) {
+        Ok(true) => Outcome::Serves,
+        Ok(false) | Err(RecvTimeoutError::Disconnected) => Outcome::Failed,
+        Err(RecvTimeoutError::Timeout) => Outcome::Starts,
     }
 }
 

@@ -1,20 +1,21 @@
 //! The log of the daemon in xCAT's place: the local syslog, where xCAT's own daemons write.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write, stderr};
+use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process;
 use std::time::Duration;
 
+use anyhow::Result;
 use tracing::{Event, Level, Subscriber};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt::layer};
+use tracing_subscriber::{Layer, fmt::layer};
+
+use crate::logging::{self, Log, Outlet};
 
 /// Where the local syslog listens.
 const SOCKET: &str = "/dev/log";
@@ -26,29 +27,29 @@ const PRIORITY: u8 = 20 * 8 + 6;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Sends the log to the local syslog from now on, and to stderr too if so asked; `RUST_LOG` chooses
-/// what it has. A thread of its own waits for the syslog, and lines are lost before the daemon does.
-/// Dropping the guard has the last lines sent.
-pub(super) fn start(to_stderr: bool) -> WorkerGuard {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .thread_name("syslog")
-        .finish(Lines(socket().ok()));
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env_lossy();
+/// what it has. To be called after rights were given up, for it starts threads.
+///
+/// # Errors
+///
+/// The system's.
+pub(super) fn start(to_stderr: bool) -> Result<Log> {
+    let syslog = Outlet::new("syslog", Lines(socket().ok()))?;
+    let stderr = to_stderr.then(Outlet::stderr).transpose()?;
+    let writer = syslog.clone();
     let to_syslog = layer()
         .event_format(Plain)
         .log_internal_errors(false)
-        .with_writer(writer);
-    let to_stderr = to_stderr.then(|| {
-        layer()
-            .with_writer(stderr)
-            .log_internal_errors(false)
-            .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-    });
+        .with_writer(move || writer.clone());
+    let to_stderr = stderr.as_ref().map(logging::to_stderr);
     tracing_subscriber::registry()
-        .with(to_syslog.and_then(to_stderr).with_filter(filter))
+        .with(to_syslog.and_then(to_stderr).with_filter(logging::filter()))
         .init();
-    guard
+    Ok(Log::new([syslog].into_iter().chain(stderr)))
+}
+
+/// Sends a single line to the syslog.
+pub(super) fn tell(line: &str) {
+    let _ = Lines(socket().ok()).write(line.as_bytes());
 }
 
 /// A line without time, level and origin, which the syslog adds. What is wrong is called so in

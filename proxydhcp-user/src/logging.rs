@@ -1,0 +1,263 @@
+//! The log's way out. What writes a line never waits for who reads it: a stopped terminal, a full
+//! pipe or a hanging syslog takes no more than lines of the log.
+
+use std::collections::VecDeque;
+use std::env;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write, stderr};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tracing::Subscriber;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::rights;
+
+/// The bytes that may wait for who reads them; lines that come then are lost.
+const LIMIT: usize = 16 << 20;
+
+/// How long the last lines may take at the end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A log that is being written. Dropping it has the last lines written, if they can be.
+#[must_use]
+pub struct Log(Vec<Outlet>);
+
+impl Log {
+    pub(crate) fn new(outlets: impl IntoIterator<Item = Outlet>) -> Self {
+        Self(outlets.into_iter().collect())
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        for outlet in &self.0 {
+            outlet.finish();
+        }
+    }
+}
+
+/// Has the log go to stderr from now on; `RUST_LOG` chooses what it has. To be called after rights
+/// were given up, for it starts a thread.
+///
+/// # Errors
+///
+/// The system's.
+pub fn start() -> Result<Log> {
+    let outlet = Outlet::stderr()?;
+    tracing_subscriber::registry()
+        .with(to_stderr(&outlet).with_filter(filter()))
+        .init();
+    Ok(Log::new([outlet]))
+}
+
+/// What of the log is written.
+pub(crate) fn filter() -> EnvFilter {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy()
+}
+
+/// Lines as they are on stderr.
+pub(crate) fn to_stderr<S>(outlet: &Outlet) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let outlet = outlet.clone();
+    layer()
+        .with_writer(move || outlet.clone())
+        // Else they would be told on stderr, and the daemon die of a terminal that is gone.
+        .log_internal_errors(false)
+        .with_ansi(stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
+}
+
+/// Writes a daemon's last line to stderr, if it can be written.
+pub fn last_words(line: &str) {
+    if let Ok(mut outlet) = Outlet::stderr() {
+        let _ = outlet.write_all(format!("{line}\n").as_bytes());
+        outlet.finish();
+    }
+}
+
+/// Takes whole lines, which a thread of its own writes.
+#[derive(Clone)]
+pub(crate) struct Outlet(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to write.
+    given: Condvar,
+    /// Something was written.
+    written: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    /// Their bytes.
+    size: usize,
+    /// The lines that there was no room for, and that was not told yet.
+    lost: u64,
+    is_writing: bool,
+}
+
+impl State {
+    fn is_at_rest(&self) -> bool {
+        self.lines.is_empty() && self.lost == 0
+    }
+
+    /// What is to be written next.
+    fn take(&mut self) -> Vec<u8> {
+        if let Some(line) = self.lines.pop_front() {
+            self.size = self.size.saturating_sub(line.len());
+            return line;
+        }
+        let lost = std::mem::take(&mut self.lost);
+        format!("{lost} lines of the log are lost: they were not read in time\n").into_bytes()
+    }
+}
+
+impl Outlet {
+    /// Has a thread of this name write lines to the sink, each by one call. It has no rights, for
+    /// the sink is open.
+    ///
+    /// # Errors
+    ///
+    /// There cannot be one thread more.
+    pub(crate) fn new(name: &str, sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let outlet = Self(Arc::default());
+        let shared = Arc::clone(&outlet.0);
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                rights::give_up();
+                shared.write_to(sink);
+            })?;
+        Ok(outlet)
+    }
+
+    /// To what stderr is now. Not by the standard library's lock of it, for others may want that.
+    pub(crate) fn stderr() -> Result<Self> {
+        let file = stderr().as_fd().try_clone_to_owned().map(File::from);
+        file.and_then(|file| Self::new("log", file))
+            .context("cannot begin to write the log to stderr")
+    }
+
+    /// Waits until all is written, but not for long.
+    fn finish(&self) {
+        let shared = &self.0;
+        let _ = shared
+            .written
+            .wait_timeout_while(shared.lock(), PATIENCE, |state| {
+                state.is_writing || !state.is_at_rest()
+            });
+    }
+}
+
+impl Write for Outlet {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut state = self.0.lock();
+        if state.size + line.len() > LIMIT {
+            state.lost += 1;
+        } else {
+            state.size += line.len();
+            state.lines.push_back(line.to_owned());
+        }
+        self.0.given.notify_one();
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_to(&self, mut sink: impl Write) {
+        let mut state = self.lock();
+        loop {
+            state = self
+                .given
+                .wait_while(state, |state| state.is_at_rest())
+                .unwrap_or_else(PoisonError::into_inner);
+            let line = state.take();
+            state.is_writing = true;
+            drop(state);
+            // A line that cannot be written has no other place to go.
+            let _ = sink.write_all(&line);
+            state = self.lock();
+            state.is_writing = false;
+            self.written.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn text(reader: &mut impl Read, length: usize) -> String {
+        let mut text = vec![0; length];
+        reader.read_exact(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn lines_that_are_read_are_all_there_in_their_order() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let reading = thread::spawn(move || text(&mut reader, 10_000 * 6));
+        let mut outlet = Outlet::new("log", writer).unwrap();
+        for number in 0..10_000 {
+            outlet
+                .write_all(format!("{number:05}\n").as_bytes())
+                .unwrap();
+        }
+        outlet.finish();
+        assert!(outlet.0.lock().is_at_rest());
+        let lines: Vec<_> = (0..10_000).map(|number| format!("{number:05}\n")).collect();
+        assert_eq!(reading.join().unwrap(), lines.concat());
+    }
+
+    #[test]
+    fn a_sink_that_takes_nothing_holds_up_nobody_and_is_told_what_it_has_lost() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut outlet = Outlet::new("log", writer).unwrap();
+        let line = [b'x'; 1 << 16];
+        // One is in the pipe, or on its way there, and the others wait.
+        let fit = LIMIT / line.len() + 1;
+        outlet.write_all(&line).unwrap();
+        outlet.write_all(&line).unwrap();
+        let is_stuck = |state: MutexGuard<'_, State>| state.is_writing && state.lines.is_empty();
+        while !is_stuck(outlet.0.lock()) {
+            thread::yield_now();
+        }
+        for _ in 0..fit + 6 {
+            outlet.write_all(&line).unwrap();
+        }
+        let began = Instant::now();
+        drop(Log::new([outlet.clone()]));
+        assert!(began.elapsed() >= PATIENCE, "the last lines are waited for");
+
+        text(&mut reader, (fit + 1) * line.len());
+        let told = "7 lines of the log are lost: they were not read in time\n";
+        assert_eq!(text(&mut reader, told.len()), told);
+        outlet.write_all(b"more\n").unwrap();
+        assert_eq!(text(&mut reader, 5), "more\n");
+    }
+}
