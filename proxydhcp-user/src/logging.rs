@@ -238,7 +238,7 @@ mod tests {
     fn a_sink_that_takes_nothing_holds_up_nobody_and_is_told_what_it_has_lost() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut outlet = Outlet::new("log", writer).unwrap();
-        let line = [b'x'; 1 << 16];
+        let line = vec![b'x'; 1 << 16];
         // One is in the pipe, or on its way there, and the others wait.
         let fit = LIMIT / line.len() + 1;
         outlet.write_all(&line).unwrap();

@@ -202,9 +202,10 @@ impl Watch {
         if self.tell.borrow().trouble == trouble {
             return;
         }
-        match &trouble {
-            Some(trouble) => error!("{trouble}"),
-            None => info!("changed files are noticed at once again"),
+        if let Some(trouble) = &trouble {
+            error!("{trouble}");
+        } else {
+            info!("changed files are noticed at once again");
         }
         self.tell.send_modify(|told| told.trouble = trouble);
     }

@@ -101,7 +101,11 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let binary = PathBuf::from(command.get_program());
+        // Another program may start it.
+        let binary = binary()
+            .ok()
+            .filter(|binary| command.get_args().any(|arg| arg == binary))
+            .unwrap_or_else(|| PathBuf::from(command.get_program()));
         let serves = command.get_args().next().is_some_and(|arg| arg == "serve");
         let mut args = command.get_args().skip_while(|arg| *arg != "--control");
         let control = args.nth(1).map(PathBuf::from).filter(|_| serves);

@@ -73,13 +73,12 @@ impl Watching {
     /// Waits for a change since the last one that was waited for.
     pub(crate) async fn changed(&mut self) {
         let heard = self.heard;
-        match self.told.wait_for(|told| told.changes != heard).await {
-            Ok(told) => self.heard = told.changes,
-            Err(_) => {
-                error!("changed files are not noticed any more, reload by hand");
-                std::future::pending().await
-            }
+        if let Ok(told) = self.told.wait_for(|told| told.changes != heard).await {
+            self.heard = told.changes;
+            return;
         }
+        error!("changed files are not noticed any more, reload by hand");
+        std::future::pending::<()>().await;
     }
 
     /// What is wrong with the watch.

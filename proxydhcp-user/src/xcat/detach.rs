@@ -65,7 +65,7 @@ pub(super) fn detach() -> Result<Side> {
 
 fn outcome(mut reader: PipeReader) -> Outcome {
     let (tell, told) = channel();
-    thread::spawn(move || {
+    let _ = thread::Builder::new().spawn(move || {
         // A daemon that ends closes the pipe unwritten.
         tell.send(reader.read_exact(&mut [0]).is_ok())
     });

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::process::{ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::site::NODE_A;
 use proxydhcp_lab::{Expected, RequestFrame, check_reply};
 
@@ -45,6 +46,87 @@ fn it_waits_for_the_port_and_then_gives_up() -> Result<()> {
     Ok(())
 }
 
+/// Starts it with its stderr in a file, and waits for the command alone.
+fn start_alone(node: &Node) -> Result<(ExitStatus, String)> {
+    let path = node.path("stderr");
+    let mut command = node.command(&node.program, &["-d"]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&path)?);
+    let mut started = node.lab.server.spawn(command)?;
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = started.try_wait()? {
+            return Ok((status, fs::read_to_string(path)?));
+        }
+        if begun.elapsed() > Duration::from_mins(1) {
+            started.kill()?;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn one_that_fails_has_told_why_when_its_command_returns() -> Result<()> {
+    let node = Node::with(&[("a", "")])?;
+    // It is no socket, so that each start fails at once.
+    fs::create_dir_all(node.path("run/proxydhcp/control.sock"))?;
+    for turn in 0..20 {
+        let (status, stderr) = start_alone(&node)?;
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.starts_with("proxydhcp-xcat: ")
+                && stderr.ends_with("use another with --control\n"),
+            "{turn}: {stderr:?}"
+        );
+    }
+    Ok(())
+}
+
+/// As when its files are on a server that does not answer: whoever starts it goes on.
+#[test]
+fn one_that_hangs_lets_its_command_return() -> Result<()> {
+    let node = Node::with(&[("a", "winboot/a/")])?;
+    let take = || Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 4011))?);
+    let other = node.lab.server.run(take)?;
+    thread::scope(|scope| {
+        let start = scope.spawn(|| start_alone(&node));
+        let waiting = waiting_daemon(&node)?;
+        node.succeed("kill", &["-STOP", &waiting])?;
+        drop(other);
+        let Ok(started) = start.join() else {
+            anyhow::bail!("the start failed")
+        };
+        let (status, stderr) = started?;
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        let told = "proxydhcp-xcat: the daemon is still starting after 30s; ";
+        assert!(stderr.starts_with(told), "{stderr}");
+        node.succeed("kill", &["-CONT", &waiting])?;
+        wait_until("the daemon", || Ok(node.status().is_ok()))?;
+        node.pid().map(drop)
+    })
+}
+
+/// Waits for the process that goes into the background. It has a session of its own, unlike the
+/// one that was started.
+fn waiting_daemon(node: &Node) -> Result<String> {
+    let session = || -> Result<Option<String>> {
+        let text = node.run("ps", &["-C", "proxydhcp-xcat", "-o", "pid=,sid="])?;
+        let text = String::from_utf8(text.stdout)?;
+        Ok(text.lines().find_map(|line| {
+            let (pid, sid) = line.trim().split_once(char::is_whitespace)?;
+            (pid == sid.trim()).then(|| pid.to_owned())
+        }))
+    };
+    let mut waiting = None;
+    wait_until("the daemon", || {
+        waiting = session()?;
+        Ok(waiting.is_some())
+    })?;
+    waiting.context("no daemon")
+}
+
 #[test]
 fn a_second_one_leaves_the_first_alone() -> Result<()> {
     let node = Node::with(&[("a", "winboot/a/")])?;
@@ -65,22 +147,9 @@ fn one_that_waits_can_be_stopped() -> Result<()> {
     let _other = node.lab.server.run(take)?;
     let started = Instant::now();
     node.spawn(&node.program, &["-d"])?;
-    // The one that waits has a session of its own, unlike the one that was started.
-    let session = || -> Result<Option<String>> {
-        let text = node.run("ps", &["-C", "proxydhcp-xcat", "-o", "pid=,sid="])?;
-        let text = String::from_utf8(text.stdout)?;
-        Ok(text.lines().find_map(|line| {
-            let (pid, sid) = line.trim().split_once(char::is_whitespace)?;
-            (pid == sid.trim()).then(|| pid.to_owned())
-        }))
-    };
-    let mut waiting = None;
-    wait_until("the daemon", || {
-        waiting = session()?;
-        Ok(waiting.is_some())
-    })?;
+    let waiting = waiting_daemon(&node)?;
     // It may not have got as far as to wait for signals; they end it all the same.
-    node.succeed("kill", &["-INT", &waiting.unwrap_or_default()])?;
+    node.succeed("kill", &["-INT", &waiting])?;
     wait_until("the end", || Ok(node.processes()?.is_empty()))?;
     ensure!(started.elapsed() < TRIES, "it waited to the end");
     Ok(())
@@ -144,7 +213,11 @@ fn it_keeps_few_rights() -> Result<()> {
     let none = "0000000000000000 000000c000003000 1";
     for line in text.lines() {
         let (name, rights) = line.split_once(' ').unwrap_or_default();
-        let expected = if name == "raw-px0" { none } else { kept };
+        let expected = if ["raw-px0", "syslog"].contains(&name) {
+            none
+        } else {
+            kept
+        };
         assert_eq!(rights, expected, "{text}");
     }
     for name in ["proxydhcp-xcat ", "syslog ", "raw-px0 ", "control "] {

@@ -34,6 +34,7 @@ mod resolved;
 mod rights;
 mod settings;
 mod stop;
+mod stuck;
 mod suffix;
 mod survival;
 mod unit;

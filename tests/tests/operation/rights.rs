@@ -58,6 +58,11 @@ fn threads(pid: u32) -> Result<Vec<Status>> {
     Ok(threads)
 }
 
+/// Whether it works on what is open.
+fn needs_nothing(thread: &Status) -> bool {
+    is_packet_thread(thread) || ["log", "watch"].contains(&thread.get("Name"))
+}
+
 fn is_packet_thread(thread: &Status) -> bool {
     let name = thread.get("Name");
     name.starts_with("raw-") || name.starts_with("xdp-")
@@ -67,7 +72,7 @@ fn is_packet_thread(thread: &Status) -> bool {
 fn faults(pid: u32, needed: CapabilitySet, bounding: CapabilitySet) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for thread in threads(pid)? {
-        let held = if is_packet_thread(&thread) {
+        let held = if needs_nothing(&thread) {
             CapabilitySet::empty()
         } else {
             needed
@@ -159,6 +164,17 @@ fn only_what_is_needed_is_kept_and_all_works() -> Result<()> {
         assert_eq!(status.code(), Some(0));
         assert!(!site.files.path("control.sock").exists());
     }
+    Ok(())
+}
+
+#[test]
+fn the_watch_has_no_rights() -> Result<()> {
+    let site = Site::with(Datapath::Raw, &["--watch"])?;
+    let pid = site.daemon.pid();
+    let needed = needed(Datapath::Raw);
+    check(pid, needed, needed)?;
+    let threads = threads(pid)?;
+    assert!(threads.iter().any(|thread| thread.get("Name") == "watch"));
     Ok(())
 }
 

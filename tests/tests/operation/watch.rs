@@ -1,15 +1,16 @@
 //! `--watch`: files that have changed are read, once their writer is done.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
+use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary};
 use serde_json::{Value, json};
 
 use crate::resolved::wait_until;
@@ -169,5 +170,98 @@ fn files_behind_links_and_files_that_come_later_are_noticed() -> Result<()> {
     wait_until(&site, |status| status["nodes"] == 2)?;
     site.ask(&RequestFrame::edk2(NODE_B, 7), "", 7)?;
     assert_eq!(site.status()?["rejected"], json!(null));
+    Ok(())
+}
+
+/// Whether the status tells of trouble with watching.
+fn is_late(status: &Value) -> bool {
+    let warnings = status["warnings"].as_array();
+    warnings.is_some_and(|warnings| {
+        let mut warnings = warnings.iter().filter_map(Value::as_str);
+        warnings.any(|warning| warning.starts_with("changed files are noticed up to 30s late: "))
+    })
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_for_a_while_is_watched_again() -> Result<()> {
+    let files = Files::usual()?;
+    fs::create_dir(files.path("lib"))?;
+    fs::rename(files.path("proxydhcp.cfg"), files.path("lib/cfg"))?;
+    symlink("lib/cfg", files.path("proxydhcp.cfg"))?;
+    let mut site = watching(files)?;
+    let lib = site.files.path("lib");
+    let allow = |mode| fs::set_permissions(&lib, Permissions::from_mode(mode));
+    assert!(!is_late(&site.status()?));
+
+    // Long enough for the file to be taken for gone, and for no longer than a moment.
+    for (change, pause) in [
+        (2, Duration::from_secs(4)),
+        (3, Duration::ZERO),
+        (4, Duration::from_secs(1)),
+    ] {
+        allow(0o000)?;
+        wait_until(&site, is_late)?;
+        let text = String::from_utf8(site.command(&["status"])?.stdout)?;
+        let told = format!("cannot watch {}; check its permissions", lib.display());
+        assert!(
+            text.contains("warning: changed files are noticed") && text.contains(&told),
+            "{text}"
+        );
+        site.daemon.wait_for(&told, Duration::from_secs(5))?;
+        thread::sleep(pause);
+        site.ask(&RequestFrame::edk2(NODE_A, 7), &last_winpe(change), 7)?;
+        // Files of others change at the same time.
+        site.files
+            .write_config(&[("a", &format!("winboot/{change}"))])?;
+        allow(0o755)?;
+        wait_until(&site, |status| !is_late(status))?;
+        let before = change - 1;
+        wait_for_winpe(&mut site, before, &format!("winboot/{change}/"))?;
+    }
+    let again = "changed files are noticed at once again";
+    site.daemon.wait_for(again, Duration::from_secs(5))?;
+    assert_eq!(site.daemon.log().matches(again).count(), 3);
+    Ok(())
+}
+
+/// The WinPE of `a` before this change.
+fn last_winpe(change: u64) -> String {
+    match change {
+        2 => "winboot/a/".to_owned(),
+        _ => format!("winboot/{}/", change - 1),
+    }
+}
+
+/// In a namespace of users that has limits of its own.
+#[test]
+fn where_the_kernel_watches_nothing_files_are_looked_at_until_it_does() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    // It reads them as any user would.
+    fs::set_permissions(files.path(""), Permissions::from_mode(0o777))?;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--net", "sh", "-c"])
+        .arg("echo 0 > /proc/sys/user/max_inotify_watches && exec \"$0\" \"$@\"")
+        .arg(binary()?)
+        .args(["serve", "--path", "raw", "--watch"])
+        .args(files.args());
+    let daemon = Daemon::start_command(&lab.server, command)?;
+    let mut site = Site::of(lab, daemon, files)?;
+    let status = site.status()?;
+    assert!(is_late(&status), "{status}");
+    assert!(status.to_string().contains("max_user_watches"), "{status}");
+    site.files.write_config(&[("a", "winboot/new")])?;
+    let took = wait_until(&site, |status| status["generation"] == 2)?;
+    println!("noticed {took:?} after it was written");
+
+    let pid = site.daemon.pid().to_string();
+    let raise = "echo 1000 > /proc/sys/user/max_inotify_watches";
+    let raised = Command::new("nsenter")
+        .args(["--user", "--target", &pid, "sh", "-c", raise])
+        .status()?;
+    assert!(raised.success());
+    wait_until(&site, |status| !is_late(status))?;
+    let again = "changed files are noticed at once again";
+    site.daemon.wait_for(again, Duration::from_secs(5))?;
     Ok(())
 }
