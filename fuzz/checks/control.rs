@@ -1,5 +1,7 @@
 //! What holds for any line on the control socket.
 
+use std::sync::Arc;
+
 use proxydhcp::control::{Reply, Request};
 use proxydhcp::status::Took;
 
@@ -32,7 +34,7 @@ pub(crate) fn control(data: &[u8]) {
 fn without_times(reply: &mut Reply) {
     match reply {
         Reply::Reloaded(reloaded) => {
-            reloaded.took = Took {
+            Arc::make_mut(reloaded).took = Took {
                 total: 0.0,
                 read: 0.0,
                 resolve: 0.0,
@@ -40,7 +42,8 @@ fn without_times(reply: &mut Reply) {
                 swap: 0.0,
             };
         }
-        Reply::Status(status) => status.uptime = 0.0,
+        Reply::Status(status) => (status.uptime, status.reloading) = (0.0, None),
+        Reply::Brief(status) => (status.uptime, status.reloading) = (0.0, None),
         Reply::Rejected(_) | Reply::Looked(_) => {}
     }
 }
@@ -51,6 +54,7 @@ fn show(reply: &Reply) {
         Reply::Reloaded(reloaded) => drop(reloaded.to_string()),
         Reply::Rejected(_) => {}
         Reply::Status(status) => assert!(status.to_string().ends_with('\n')),
+        Reply::Brief(status) => assert!(status.to_string().ends_with('\n')),
         Reply::Looked(looked) => {
             for looked in looked {
                 assert!(looked.to_string().ends_with("answered"));

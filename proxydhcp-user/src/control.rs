@@ -5,23 +5,32 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{Gid, Group};
 use serde::{Deserialize, Serialize};
 
 use crate::lookup::Looked;
-use crate::status::{Reloaded, Status};
+use crate::status::{Problems, Reloaded, Status};
 
+mod clients;
+mod replies;
+mod room;
 mod server;
 
+pub(crate) use replies::MadeReply;
 pub use server::Server;
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/proxydhcp/control.sock";
 
-/// How long a client may take to say what it wants, and to take the reply.
+/// How long a command waits for its reply: a reload may wait for slow files and names. A daemon that
+/// is stopped never answers.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// How long a client may take to say what it wants, and to take each piece of the reply.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A request to the daemon.
@@ -35,7 +44,11 @@ pub enum Request {
         allow_empty: bool,
     },
     /// Tell how things stand.
-    Status,
+    Status {
+        /// With all that is wrong; else with what people are told of it.
+        #[serde(default)]
+        whole: bool,
+    },
     /// Tell what a client gets, and why.
     Lookup {
         /// Its address, or its name.
@@ -50,11 +63,13 @@ pub enum Request {
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
     /// The files are in service.
-    Reloaded(Box<Reloaded>),
+    Reloaded(Arc<Reloaded>),
     /// The files, or the request, are rejected; what was in service is still.
     Rejected(String),
-    /// How things stand.
+    /// How things stand, with all that is wrong.
     Status(Box<Status>),
+    /// How things stand, with what people are told of what is wrong.
+    Brief(Box<Status<Problems>>),
     /// What a client gets, for each of its addresses.
     Looked(Vec<Looked>),
 }
@@ -71,8 +86,12 @@ pub struct NoDaemon(pub PathBuf);
 ///
 /// # Errors
 ///
-/// [`NoDaemon`] listens there; it ended before it replied.
+/// [`NoDaemon`] listens there; it ended before it replied; it has not replied in a minute.
 pub fn ask(socket: &Path, request: &Request) -> Result<Reply> {
+    ask_within(LIMIT, socket, request)
+}
+
+fn ask_within(limit: Duration, socket: &Path, request: &Request) -> Result<Reply> {
     let shown = socket.display();
     let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -81,18 +100,34 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Reply> {
         io::ErrorKind::PermissionDenied => not_allowed(socket),
         _ => anyhow::Error::new(error).context(format!("cannot connect to {shown}")),
     })?;
-    // A reload may wait for slow files and names; a daemon that is stopped never answers.
-    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+    stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
-    stream.write_all(&line)?;
+    stream
+        .write_all(&line)
+        .with_context(|| format!("cannot ask the daemon on {shown}"))?;
     let mut reply = String::new();
-    BufReader::new(stream)
-        .read_line(&mut reply)
-        .with_context(|| format!("the daemon on {shown} did not reply"))?;
+    if let Err(error) = BufReader::new(stream).read_line(&mut reply) {
+        return Err(match (error.kind(), request) {
+            (io::ErrorKind::WouldBlock, Request::Reload { .. }) => anyhow!(
+                "the daemon on {shown} has not told within {limit:?} what came of the reload, and \
+                 goes on with it; `proxydhcp status` and the daemon's log tell"
+            ),
+            (io::ErrorKind::WouldBlock, _) => {
+                anyhow!("the daemon on {shown} has not replied within {limit:?}")
+            }
+            _ => anyhow::Error::new(error).context(format!("the daemon on {shown} did not reply")),
+        });
+    }
+    if !reply.ends_with('\n') {
+        bail!(
+            "the daemon on {shown} hung up before the end of its reply: it ended, or did not wait \
+             for this command to take it"
+        );
+    }
     serde_json::from_str(&reply)
-        .with_context(|| format!("the daemon on {shown} ended, or is of another version"))
+        .with_context(|| format!("the daemon on {shown} is of another version"))
 }
 
 /// Who may connect: whoever may write to the socket.
@@ -108,4 +143,52 @@ fn not_allowed(socket: &Path) -> anyhow::Error {
         "you may not ask the daemon on {}: you need to be root{or_in_group}",
         socket.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// What comes of asking a daemon that says no more than this, and goes on or ends.
+    fn error(request: &Request, said: &[u8], ends: bool) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let said = said.to_vec();
+        let daemon = std::thread::spawn(move || {
+            let (client, _) = listener.accept().unwrap();
+            let mut asked = String::new();
+            BufReader::new(&client).read_line(&mut asked).unwrap();
+            (&client).write_all(&said).unwrap();
+            (!ends).then_some(client)
+        });
+        let error = ask_within(Duration::from_millis(100), &path, request).unwrap_err();
+        drop(daemon.join());
+        format!("{error:#}").replace(&path.display().to_string(), "SOCKET")
+    }
+
+    #[test]
+    fn it_is_told_what_became_of_the_reply() {
+        let reload = Request::Reload { allow_empty: false };
+        let status = Request::Status { whole: false };
+        assert_eq!(
+            error(&reload, b"", false),
+            "the daemon on SOCKET has not told within 100ms what came of the reload, and goes on \
+             with it; `proxydhcp status` and the daemon's log tell"
+        );
+        assert_eq!(
+            error(&status, b"{\"brief\":", false),
+            "the daemon on SOCKET has not replied within 100ms"
+        );
+        assert_eq!(
+            error(&status, b"{\"brief\":", true),
+            "the daemon on SOCKET hung up before the end of its reply: it ended, or did not wait \
+             for this command to take it"
+        );
+        let other = error(&status, b"{\"short\":1}\n", true);
+        let start = "the daemon on SOCKET is of another version: unknown variant";
+        assert!(other.starts_with(start), "{other}");
+    }
 }

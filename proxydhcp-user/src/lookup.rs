@@ -166,7 +166,9 @@ fn online(args: &LookupArgs) -> Result<Vec<Looked>> {
     match ask(&args.control.socket, &request)? {
         Reply::Looked(looked) => Ok(looked),
         Reply::Rejected(reason) => bail!("{reason}"),
-        Reply::Reloaded(_) | Reply::Status(_) => bail!("the daemon is of another version"),
+        Reply::Reloaded(_) | Reply::Status(_) | Reply::Brief(_) => {
+            bail!("the daemon is of another version")
+        }
     }
 }
 

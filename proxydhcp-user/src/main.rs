@@ -76,7 +76,8 @@ fn reload(args: &ReloadArgs) -> Result<ExitCode> {
 }
 
 fn status(args: &StatusArgs) -> Result<ExitCode> {
-    let reply = ask(&args.control.socket, &Request::Status).map_err(|error| {
+    let request = Request::Status { whole: args.json };
+    let reply = ask(&args.control.socket, &request).map_err(|error| {
         if error.is::<NoDaemon>() && pins::are_there() {
             return anyhow!(
                 "{error}; the kernel goes on answering for a daemon that was killed, until the \
@@ -85,15 +86,11 @@ fn status(args: &StatusArgs) -> Result<ExitCode> {
         }
         error
     });
-    let status = match reply? {
-        Reply::Status(status) => status,
+    match reply? {
+        Reply::Status(status) => print(&serde_json::to_string_pretty(&status)?),
+        Reply::Brief(status) => print(&status.to_string()),
         Reply::Rejected(reason) => anyhow::bail!("{reason}"),
         Reply::Reloaded(_) | Reply::Looked(_) => anyhow::bail!("the daemon is of another version"),
-    };
-    if args.json {
-        print(&serde_json::to_string_pretty(&status)?);
-    } else {
-        print(&status.to_string());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -143,6 +143,28 @@ impl Names {
         failed.collect()
     }
 
+    /// The names to ask for, in no order, each after whether an address of it is known.
+    pub(crate) fn are_asked(&self) -> impl Iterator<Item = (bool, &str)> {
+        let asked = self.known.values();
+        let asked = asked.filter(|known| matches!(known.state, State::Asked | State::Denied));
+        asked.map(|known| (!known.addresses.is_empty(), &*known.name))
+    }
+
+    /// Why the resolver could not be asked, whether no address is known from before, and the name;
+    /// in no order.
+    pub(crate) fn have_failed(&self) -> impl Iterator<Item = (&str, bool, &str)> {
+        self.known.values().filter_map(|known| match &known.state {
+            State::Failed(reason) => Some((&**reason, known.addresses.is_empty(), &*known.name)),
+            _ => None,
+        })
+    }
+
+    /// Whether the resolver has not answered for this name, so far, for good or at all.
+    pub(crate) fn is_open(&self, name: &str) -> bool {
+        let known = self.known.get(&name.to_ascii_lowercase());
+        known.is_some_and(|known| known.state != State::Answered)
+    }
+
     /// Takes an answer; true if the name has other addresses now, or if no name is unheard any more.
     /// A name that is denied keeps its addresses until [`Names::settle`] or [`Names::doubt`]. Of a
     /// name that nobody wants to know of any more, nothing is learnt.

@@ -143,7 +143,8 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
         service.stop();
         return Err(error);
     }
-    tokio::spawn(manager::keep_informed(Arc::clone(&service)));
+    let pulse = manager::keep_informed(Arc::clone(&service));
+    let pulse = pulse.inspect_err(|_| service.stop())?;
 
     let reloads = async {
         while signals.reload.asked().await {
@@ -181,6 +182,7 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
         () = watching => {}
         () = server.run(&service) => {}
         () = reloads => {}
+        () = pulse.run() => {}
         () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),
     }
     manager::stopping();

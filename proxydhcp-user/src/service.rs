@@ -26,7 +26,7 @@ use crate::pins::Pins;
 use crate::program::KernelTables;
 use crate::resolved;
 use crate::served::{self, Path, Served};
-use crate::status::{NamesStatus, Status, Unserved};
+use crate::status::{NamesTold, Status, Unserved};
 use crate::strangers::{LookedUp, LookupStatus};
 use crate::table::{Files, Sources, Table};
 use crate::upkeep;
@@ -37,6 +37,8 @@ mod interfaces;
 mod policy;
 mod reload;
 mod remainders;
+
+pub(crate) use reload::Done;
 
 use failure::Failure;
 use reload::{is_empty, read, report, why_empty};
@@ -76,8 +78,8 @@ pub struct Service {
     installing: tokio::sync::Mutex<()>,
     /// The reloads that have been asked for and have not begun, by what they may empty.
     waiting: Mutex<HashMap<bool, reload::Shared>>,
-    /// Whether the files are being read again.
-    reloading: watch::Sender<bool>,
+    /// Since when the files are being read again, if they are.
+    reloading: watch::Sender<Option<Instant>>,
     /// Tells the upkeep that names are to be asked for.
     pub(crate) reloaded: Notify,
     /// Interfaces that could not be served are to be tried again at other times.
@@ -100,7 +102,7 @@ struct State {
     pins: Option<Pins>,
     table: Arc<Table>,
     /// What the resolver has said of names that the hosts file lacks.
-    names: Names,
+    names: Arc<Names>,
     /// What it has said of clients without a record.
     looked_up: LookedUp,
     /// This host's own addresses.
@@ -172,7 +174,7 @@ impl Service {
                 policy,
                 pins,
                 table: Arc::new(table),
-                names,
+                names: Arc::new(names),
                 looked_up: LookedUp::default(),
                 local,
                 kernel_tables: None,
@@ -181,7 +183,7 @@ impl Service {
             }),
             installing: tokio::sync::Mutex::new(()),
             waiting: Mutex::default(),
-            reloading: watch::Sender::new(false),
+            reloading: watch::Sender::new(None),
             reloaded: Notify::new(),
             failures_changed: Notify::new(),
             answered: Notify::new(),
@@ -200,7 +202,7 @@ impl Service {
         let State {
             names, looked_up, ..
         } = &mut *self.lock();
-        work(names, looked_up)
+        work(Arc::make_mut(names), looked_up)
     }
 
     /// Writes the resolver's answers to their file.
@@ -225,64 +227,80 @@ impl Service {
         .await?
     }
 
-    /// How things stand.
-    pub fn status(&self) -> Status {
+    /// How things stand, with what is wrong as `of` finds it. That may take long where much is, and
+    /// the service does not wait for it.
+    pub fn status<P>(&self, of: impl FnOnce(&Table, &Names, Option<String>) -> P) -> Status<P> {
         let state = self.lock();
-        let table = &state.table;
+        let (table, names) = (Arc::clone(&state.table), Arc::clone(&state.names));
+        let lookups = match &self.settings.policy.unknown {
+            Unknown::Lookup(strangers) => Some(LookupStatus::new(strangers, &state.looked_up)),
+            Unknown::Ignore | Unknown::Default => None,
+        };
+        let waited_for = state.waited_for(&self.settings.policy);
+        let rejected = state.rejected.clone();
+        let interfaces = state.served.iter().map(Served::status).collect();
+        let unserved = state.unserved();
+        let generation = self.tables.load().number;
+        drop(state);
         let trouble = self.settings.watching.as_ref().and_then(Watching::trouble);
+        let reloading = *self.reloading.borrow();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs_f64(),
-            generation: self.tables.load().number,
+            generation,
             nodes: table.nodes().len(),
             records: table.records(),
             config: self.settings.sources.config.clone(),
-            rejected: state.rejected.clone(),
-            refused: table.refused().to_vec(),
-            names: NamesStatus::new(table, &state.names),
-            waited_for: state.waited_for(&self.settings.policy),
-            lookups: match &self.settings.policy.unknown {
-                Unknown::Lookup(strangers) => Some(LookupStatus::new(strangers, &state.looked_up)),
-                Unknown::Ignore | Unknown::Default => None,
-            },
-            warnings: trouble
-                .into_iter()
-                .chain(table.warnings().iter().map(ToString::to_string))
-                .collect(),
-            interfaces: state.served.iter().map(Served::status).collect(),
-            unserved: state.unserved(),
+            reloading: reloading.map(|since| since.elapsed().as_secs_f64()),
+            rejected,
+            problems: of(&table, &names, trouble),
+            waited_for,
+            lookups,
+            interfaces,
+            unserved,
         }
     }
 
-    /// What a client gets, and why, by the tables in service. This reads the hosts file.
+    /// What a client gets, and why, by the tables in service. This reads the hosts file, which may
+    /// be long, or on a slow disk, and the service does not wait for it.
     pub fn look_up(&self, client: &str, arch: Architecture) -> Vec<Looked> {
+        let hosts = hosts::read(&self.settings.sources.hosts);
+        let state = self.lock();
         let generation = self.tables.load_full();
-        task::block_in_place(|| {
-            // It may be long, or on a slow disk: the service does not wait for it.
-            let hosts = hosts::read(&self.settings.sources.hosts);
-            let state = self.lock();
-            explain(&Question {
-                asked: client,
-                arch,
-                table: &state.table,
-                names: &state.names,
-                looked_up: &state.looked_up,
-                generation: &generation,
-                policy: &self.settings.policy,
-                sources: &self.settings.sources,
-                hosts: &hosts,
-                local: &state.local,
-                rejected: state.rejected.as_deref(),
-                waited_for: state.waited_for(&self.settings.policy),
-            })
+        let (table, names) = (Arc::clone(&state.table), Arc::clone(&state.names));
+        let looked_up = state.looked_up.clone();
+        let waited_for = state.waited_for(&self.settings.policy);
+        let policy = match waited_for {
+            0 => state.policy.clone(),
+            // What it will be is told along with that.
+            _ => self.settings.policy.clone(),
+        };
+        let (local, rejected) = (state.local.clone(), state.rejected.clone());
+        drop(state);
+        explain(&Question {
+            asked: client,
+            arch,
+            table: &table,
+            names: &names,
+            looked_up: &looked_up,
+            generation: &generation,
+            policy: &policy,
+            sources: &self.settings.sources,
+            hosts: &hosts,
+            local: &local,
+            rejected: rejected.as_deref(),
+            waited_for,
         })
     }
 
     /// The names that are not as they should be.
-    pub(crate) fn names_status(&self) -> NamesStatus {
-        let state = self.lock();
-        NamesStatus::new(&state.table, &state.names)
+    pub(crate) fn names_told(&self) -> NamesTold {
+        let (table, names) = {
+            let state = self.lock();
+            (Arc::clone(&state.table), Arc::clone(&state.names))
+        };
+        task::block_in_place(|| NamesTold::new(&table, &names))
     }
 
     /// Stops all datapaths, in the kernel too.
@@ -326,8 +344,8 @@ impl Service {
         )
     }
 
-    /// Whether the files are being read again, and when other tables are in service.
-    pub(crate) fn reloading(&self) -> watch::Receiver<bool> {
+    /// Since when the files are being read again, if they are, and when other tables are in service.
+    pub(crate) fn reloading(&self) -> watch::Receiver<Option<Instant>> {
         self.reloading.subscribe()
     }
 

@@ -15,9 +15,13 @@ use crate::strangers::LookupStatus;
 use crate::table::Changes;
 
 mod names;
+mod problems;
 
-pub use names::NamesStatus;
 pub(crate) use names::waiting;
+pub use names::{NamesStatus, NamesTold};
+pub use problems::{Few, Lists, Problems};
+
+pub(crate) use problems::{SHOWN, and_more};
 
 /// Who answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +45,9 @@ impl fmt::Display for Datapath {
     }
 }
 
-/// The answer to `proxydhcp status`.
+/// The answer to `proxydhcp status`, with what is wrong: all of it in [`Lists`], or [`Problems`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
+pub struct Status<P = Lists> {
     /// The program's version.
     pub version: String,
     /// The daemon's process.
@@ -58,13 +62,14 @@ pub struct Status {
     pub records: usize,
     /// The file they came from.
     pub config: PathBuf,
+    /// For how many seconds a reload has been running, if one is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reloading: Option<f64>,
     /// Why the newest file is not in service, if it is not.
     pub rejected: Option<String>,
-    /// Records that cannot be served.
-    pub refused: Vec<Refused>,
-    /// Names that no address leads to, and what the resolver says of them.
+    /// What is wrong with the files that are in service.
     #[serde(flatten)]
-    pub names: NamesStatus,
+    pub problems: P,
     /// How many names the resolver has to be heard of before clients without a record get the
     /// default WinPE.
     #[serde(skip_serializing_if = "is_none", default)]
@@ -72,8 +77,6 @@ pub struct Status {
     /// What has become of clients without a record, where they are looked up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lookups: Option<LookupStatus>,
-    /// What else is wrong with the files.
-    pub warnings: Vec<String>,
     /// The interfaces that are served.
     pub interfaces: Vec<InterfaceStatus>,
     /// The interfaces that are to be served, and are not.
@@ -235,7 +238,7 @@ impl fmt::Display for Counters {
     }
 }
 
-impl fmt::Display for Status {
+impl<P: fmt::Display> fmt::Display for Status<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -269,10 +272,13 @@ impl fmt::Display for Status {
         if let Some(lookups) = &self.lookups {
             writeln!(f, "{lookups}")?;
         }
+        if let Some(seconds) = self.reloading {
+            writeln!(f, "a reload has been running for {seconds:.0} s")?;
+        }
         if let Some(rejected) = &self.rejected {
             writeln!(f, "the newest file is NOT in service: {rejected}")?;
         }
-        write_problems(f, &self.refused, &self.names, &self.warnings)
+        self.problems.fmt(f)
     }
 }
 
@@ -349,42 +355,6 @@ impl fmt::Display for Reloaded {
 impl Reloaded {
     /// What is wrong with the files that are in service, a line each; nothing if all is well.
     pub fn problems(&self) -> impl fmt::Display {
-        fmt::from_fn(|f| write_problems(f, &self.refused, &self.names, &self.warnings))
-    }
-}
-
-/// Lists are cut to this many lines; `--json` has them whole.
-pub(crate) const SHOWN: usize = 20;
-
-fn write_problems(
-    f: &mut fmt::Formatter<'_>,
-    refused: &[Refused],
-    names: &NamesStatus,
-    warnings: &[String],
-) -> fmt::Result {
-    for record in refused.iter().take(SHOWN) {
-        writeln!(
-            f,
-            "refused: record {} ({}): {}",
-            record.number, record.name, record.reason
-        )?;
-    }
-    if refused.len() > SHOWN {
-        writeln!(f, "refused: {} records more", refused.len() - SHOWN)?;
-    }
-    write!(f, "{names}")?;
-    for warning in warnings.iter().take(SHOWN) {
-        writeln!(f, "warning: {warning}")?;
-    }
-    if warnings.len() > SHOWN {
-        writeln!(f, "warning: {} warnings more", warnings.len() - SHOWN)?;
-    }
-    Ok(())
-}
-
-pub(crate) fn and_more(count: usize) -> String {
-    match count {
-        0 => String::new(),
-        count => format!(" and {count} more"),
+        Problems::of(&self.refused, &self.names, &self.warnings)
     }
 }

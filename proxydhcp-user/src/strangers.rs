@@ -58,7 +58,7 @@ impl Strangers {
 }
 
 /// What has been found out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LookedUp {
     known: HashMap<Ipv4Addr, Known>,
     /// The addresses known, oldest first.
@@ -74,7 +74,7 @@ struct Counts {
     failed: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     name: Option<String>,
     /// From then on, it is to be looked up again.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{Write, stderr};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
@@ -18,9 +19,11 @@ use crate::status::Reloaded;
 /// No daemon listens there; the files are rejected, and what was in service stays.
 pub fn reload(socket: &Path, allow_empty: bool) -> Result<Reloaded> {
     match ask(socket, &Request::Reload { allow_empty })? {
-        Reply::Reloaded(reloaded) => Ok(*reloaded),
+        Reply::Reloaded(reloaded) => Ok(Arc::unwrap_or_clone(reloaded)),
         Reply::Rejected(reason) => bail!("not reloaded: {reason}"),
-        Reply::Status(_) | Reply::Looked(_) => bail!("the daemon is of another version"),
+        Reply::Status(_) | Reply::Brief(_) | Reply::Looked(_) => {
+            bail!("the daemon is of another version")
+        }
     }
 }
 
@@ -93,7 +96,7 @@ fn note(text: &str) {
 
 /// The file that the daemon serves, if it surely is another than `config`.
 fn serves_another(socket: &Path, config: &Path) -> Result<Option<String>> {
-    let Reply::Status(status) = ask(socket, &Request::Status)? else {
+    let Reply::Brief(status) = ask(socket, &Request::Status { whole: false })? else {
         bail!("the daemon is of another version");
     };
     let served = &status.config;

@@ -54,7 +54,7 @@ pub(crate) async fn names(service: Arc<Service>) {
 
 /// Tells the log which names have no address, unless it has been told.
 fn tell(service: &Service, told: &mut String) {
-    let names = service.names_status().to_string();
+    let names = service.names_told().to_string();
     if names != *told {
         names.lines().for_each(|line| warn!("{line}"));
         *told = names;

@@ -54,7 +54,7 @@ impl Service {
             }
             readdressed
         });
-        self.reloading.send_replace(false);
+        self.reloading.send_replace(None);
         changed
     }
 

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
+use tokio::sync::OnceCell;
 use tokio::task;
 use tracing::{error, info, warn};
 
 use super::{Service, State, policy};
 use crate::announce::announce;
+use crate::control::MadeReply;
 use crate::generation::{Generation, Policy};
 use crate::names::Names;
 use crate::program::KernelTables;
@@ -22,7 +24,13 @@ use crate::table::{Files, LoadError, Sources, Table, changes};
 use crate::{interface, memory, resolved, upkeep};
 
 /// What came of a reload, for all who have asked for it.
-pub(crate) type Outcome = Result<Arc<Reloaded>, Arc<anyhow::Error>>;
+pub(crate) type Outcome = Arc<Done>;
+
+/// What came of it, and how its clients are told, once they are.
+pub(crate) struct Done {
+    pub(crate) result: Result<Arc<Reloaded>>,
+    pub(crate) reply: OnceCell<Arc<MadeReply>>,
+}
 
 /// A reload that several wait for.
 pub(super) type Shared = future::Shared<BoxFuture<'static, Outcome>>;
@@ -42,12 +50,9 @@ impl Service {
     /// Reads the files again and puts them into service, in one step. Names that the hosts file
     /// lacks have the addresses that the resolver gave before, and are asked for afterwards.
     ///
-    /// One reload is at work at a time. All that are asked for meanwhile are one.
-    ///
-    /// # Errors
-    ///
-    /// The file is rejected; what was in service stays.
-    pub async fn reload(self: &Arc<Self>, allow_empty: bool) -> Outcome {
+    /// One reload is at work at a time. All that are asked for meanwhile are one. Where the files are
+    /// rejected, what was in service stays.
+    pub(crate) async fn reload(self: &Arc<Self>, allow_empty: bool) -> Outcome {
         let reload = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let reload = waiting
@@ -68,13 +73,18 @@ impl Service {
             waiting()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&allow_empty);
-            service.reloading.send_replace(true);
+            service.reloading.send_replace(Some(Instant::now()));
             let result = service.reload_in_turn(allow_empty).await;
-            service.reloading.send_replace(false);
-            result.map(Arc::new).map_err(Arc::new)
+            service.reloading.send_replace(None);
+            result.map(Arc::new)
         });
-        let outcome = reload.map(|ended| ended.unwrap_or_else(|error| Err(Arc::new(error.into()))));
-        outcome.boxed().shared()
+        let done = reload.map(|ended| {
+            Arc::new(Done {
+                result: ended.unwrap_or_else(|error| Err(error.into())),
+                reply: OnceCell::new(),
+            })
+        });
+        done.boxed().shared()
     }
 
     async fn reload_in_turn(&self, allow_empty: bool) -> Result<Reloaded> {
@@ -136,11 +146,12 @@ impl Service {
 
         let mut state = self.lock();
         state.policy = policy;
-        state.names = names;
+        let names = Arc::new(names);
+        state.names = Arc::clone(&names);
         state.local = local;
         state.allow_empty = allow_empty;
-        let names = NamesStatus::new(&table, &state.names);
         drop(state);
+        let names = task::block_in_place(|| NamesStatus::new(&table, &names));
         drop(old);
         memory::give_back();
         Ok(Reloaded {
@@ -181,16 +192,16 @@ impl Service {
         let (old, mut names, allow_empty) = {
             let state = self.lock();
             let table = Arc::clone(&state.table);
-            (table, state.names.clone(), state.allow_empty)
+            (table, Arc::clone(&state.names), state.allow_empty)
         };
         if names.has_denied() {
-            names.settle();
+            Arc::make_mut(&mut names).settle();
             let table = self.table(Arc::clone(old.files()), &names);
             let mut state = self.lock();
             if is_empty(&table) && !is_empty(&old) && !allow_empty {
-                state.names.doubt(NONE_LEFT);
+                Arc::make_mut(&mut state.names).doubt(NONE_LEFT);
             } else {
-                state.names.settle();
+                Arc::make_mut(&mut state.names).settle();
             }
         }
         self.rejoin_in_turn()
@@ -199,7 +210,7 @@ impl Service {
     fn rejoin_in_turn(&self) -> Result<()> {
         let local = self.lock().local.clone();
         let result = self.rejoin_now(local);
-        self.reloading.send_replace(false);
+        self.reloading.send_replace(None);
         self.answered.notify_one();
         if let Err(error) = &result {
             error!("the tables in service stay: {error:#}");
@@ -223,7 +234,7 @@ impl Service {
     fn rejoin_now(&self, local: Vec<Ipv4Addr>) -> Result<()> {
         let (old, names, old_local, allow_empty) = {
             let state = self.lock();
-            let (table, names) = (Arc::clone(&state.table), state.names.clone());
+            let (table, names) = (Arc::clone(&state.table), Arc::clone(&state.names));
             (table, names, state.local.clone(), state.allow_empty)
         };
         let mut table = self.table(Arc::clone(old.files()), &names);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SHOWN, and_more};
+use super::problems::Few;
 use crate::names::{Failed, Names};
 use crate::strangers::LookupStatus;
 use crate::table::Table;
@@ -41,42 +41,103 @@ impl NamesStatus {
     }
 }
 
+/// What people are told of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NamesTold {
+    looking_up: Few<String>,
+    failed: Vec<FailedFor>,
+    /// Of these, the resolver has said that there are none.
+    unresolved: Few<String>,
+}
+
+/// Names that the resolver could not be asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct FailedFor {
+    reason: String,
+    /// They have no addresses from before.
+    lost: bool,
+    names: Few<String>,
+}
+
+impl NamesTold {
+    /// How things stand. This copies no more than what is told.
+    pub fn new(table: &Table, names: &Names) -> Self {
+        let asked = Few::least(names.are_asked().collect());
+        let failed = names.have_failed();
+        let unresolved = table.unresolved().filter(|name| !names.is_open(name));
+        Self {
+            looking_up: asked.map(|(_, name)| name.to_owned()),
+            failed: by_reason(failed),
+            unresolved: Few::of(unresolved).map(str::to_owned),
+        }
+    }
+}
+
+impl NamesStatus {
+    /// What people are told of them.
+    pub(super) fn told(&self) -> NamesTold {
+        let failed = self.failed.iter();
+        let told: HashSet<_> = failed
+            .clone()
+            .map(|failed| &failed.name)
+            .chain(&self.looking_up)
+            .collect();
+        let unresolved = self.unresolved.iter();
+        let unresolved = unresolved.filter(|name| !told.contains(name));
+        let failed = failed.map(|failed| (&*failed.reason, failed.kept.is_empty(), &*failed.name));
+        NamesTold {
+            looking_up: Few::of(self.looking_up.iter()).map(String::clone),
+            failed: by_reason(failed),
+            unresolved: Few::of(unresolved).map(String::clone),
+        }
+    }
+}
+
+/// Of each its reason, whether it has no address, and its name.
+fn by_reason<'a>(failed: impl Iterator<Item = (&'a str, bool, &'a str)>) -> Vec<FailedFor> {
+    let mut by_reason: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (reason, lost, name) in failed {
+        by_reason.entry((reason, lost)).or_default().push(name);
+    }
+    let by_reason = by_reason.into_iter();
+    by_reason
+        .map(|((reason, lost), names)| FailedFor {
+            reason: reason.to_owned(),
+            lost,
+            names: Few::least(names).map(str::to_owned),
+        })
+        .collect()
+}
+
 impl fmt::Display for NamesStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.looking_up.is_empty() {
-            let names = list(self.looking_up.iter().map(String::as_str));
-            writeln!(f, "the resolver is being asked for {names}")?;
+        self.told().fmt(f)
+    }
+}
+
+impl fmt::Display for NamesTold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.looking_up.count > 0 {
+            writeln!(f, "the resolver is being asked for {}", self.looking_up)?;
         }
-        let mut failed: BTreeMap<(&str, bool), Vec<&str>> = BTreeMap::new();
-        for name in &self.failed {
-            let names = failed.entry((&name.reason, name.kept.is_empty()));
-            names.or_default().push(&name.name);
-        }
-        for ((reason, lost), names) in failed {
-            let names = list(names.into_iter());
-            let outcome = if lost {
+        for FailedFor {
+            reason,
+            lost,
+            names,
+        } in &self.failed
+        {
+            let outcome = if *lost {
                 "there is no address for"
             } else {
                 "the last known addresses stay for"
             };
             writeln!(f, "{reason}: {outcome} {names}")?;
         }
-        let told: HashSet<_> = self
-            .failed
-            .iter()
-            .map(|failed| &failed.name)
-            .chain(&self.looking_up)
-            .collect();
-        let mut unresolved = self
-            .unresolved
-            .iter()
-            .filter(|name| !told.contains(name))
-            .peekable();
-        if unresolved.peek().is_some() {
-            let names = list(unresolved.map(String::as_str));
+        if self.unresolved.count > 0 {
             writeln!(
                 f,
-                "no address for {names}; add them to the hosts file or the DNS"
+                "no address for {}; add them to the hosts file or the DNS",
+                self.unresolved
             )?;
         }
         Ok(())
@@ -86,12 +147,6 @@ impl fmt::Display for NamesStatus {
 /// Who waits for how many names.
 pub(crate) fn waiting(names: usize) -> String {
     format!("clients without a record wait until the resolver has been heard; names to go: {names}")
-}
-
-/// The first names, and how many more there are.
-fn list<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
-    let shown: Vec<_> = names.by_ref().take(SHOWN).collect();
-    format!("{}{}", shown.join(", "), and_more(names.count()))
 }
 
 impl fmt::Display for LookupStatus {
@@ -138,7 +193,5 @@ mod tests {
              no address for a; add them to the hosts file or the DNS\n"
         );
         assert_eq!(NamesStatus::default().to_string(), "");
-        let many: Vec<_> = (0..50).map(|n| format!("n{n}")).collect();
-        assert!(list(many.iter().map(String::as_str)).ends_with("n19 and 30 more"));
     }
 }

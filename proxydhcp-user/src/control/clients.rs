@@ -1,0 +1,146 @@
+//! The daemon's end of the control socket: each client's request and its reply.
+//!
+//! A client has little time to say what it wants and to take its reply, and less where others wait
+//! for its place. So those that are stuck, however many, do not keep others from being answered.
+//! What may take long is waited for elsewhere, and by nobody who has hung up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::Request;
+use super::replies::{MadeReply, Replies, line};
+use super::room::{Place, Room};
+use super::{Reply, server::Server};
+use crate::service::Service;
+
+/// What a request may at most be, in bytes.
+const MAX_REQUEST: u64 = 4096;
+
+/// Clients at once that say what they want, or take what is made at once.
+const PLACES: usize = 64;
+
+/// Clients at once that wait for what may take long, or take it.
+const PLACES_TO_WAIT: usize = 256;
+
+/// A client has its time for each piece of a reply, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// How often it is looked whether a client still waits.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// All that clients are served with.
+struct Desk {
+    replies: Arc<Replies>,
+    places: Room,
+    places_to_wait: Room,
+}
+
+impl Server {
+    /// Serves requests, each on its own.
+    pub async fn run(&self, service: &Arc<Service>) {
+        let desk = Arc::new(Desk {
+            replies: Arc::new(Replies::new(Arc::clone(service))),
+            places: Room::new(PLACES),
+            places_to_wait: Room::new(PLACES_TO_WAIT),
+        });
+        while let Ok((connection, place)) = accept(self.listener(), &desk.places).await {
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move {
+                if let Err(error) = desk.serve(connection, place).await {
+                    debug!("control socket: {error:#}");
+                }
+            });
+        }
+    }
+}
+
+async fn accept(listener: &UnixListener, places: &Room) -> Result<(UnixStream, Place)> {
+    loop {
+        match listener.accept().await {
+            Ok((connection, _)) => return Ok((connection, places.enter().await?)),
+            Err(error) => {
+                debug!("control socket: {error}");
+                // Out of descriptors, most likely: others will be closed.
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+impl Desk {
+    async fn serve(&self, mut connection: UnixStream, place: Place) -> Result<()> {
+        let mut said = Vec::new();
+        let mut reader = BufReader::new((&mut connection).take(MAX_REQUEST));
+        place.in_time(reader.read_until(b'\n', &mut said)).await?;
+        let request = match serde_json::from_slice(&said) {
+            Ok(request) => request,
+            Err(_) if said.len() as u64 == MAX_REQUEST => {
+                let why = format!("not a request: longer than {MAX_REQUEST} bytes");
+                return refuse(connection, &place, why).await;
+            }
+            Err(error) => {
+                return refuse(connection, &place, format!("not a request: {error}")).await;
+            }
+        };
+        if matches!(request, Request::Status { whole: false }) {
+            let reply = self.replies.status(false).await?;
+            return send(connection, &place, &reply.line).await;
+        }
+        let Some(_waits) = self.places_to_wait.try_enter() else {
+            let why = format!("{PLACES_TO_WAIT} others wait already; try again later");
+            return refuse(connection, &place, why).await;
+        };
+        // Others may come in.
+        drop(place);
+        let reply = tokio::select! {
+            reply = self.reply(request, &connection) => reply?,
+            () = hung_up(&connection) => bail!("a client has not waited for its reply"),
+        };
+        send(connection, &reply.place, &reply.line).await
+    }
+
+    async fn reply(&self, request: Request, client: &UnixStream) -> Result<Arc<MadeReply>> {
+        match request {
+            Request::Reload { allow_empty } => {
+                let peer = client.peer_cred()?;
+                let pid = peer.pid().unwrap_or(0);
+                info!("reload asked for by uid {}, pid {pid}", peer.uid());
+                self.replies.reload(allow_empty).await
+            }
+            Request::Status { whole } => self.replies.status(whole).await,
+            Request::Lookup { client, arch } => self.replies.lookup(client, arch).await,
+        }
+    }
+}
+
+async fn refuse(client: UnixStream, place: &Place, why: String) -> Result<()> {
+    send(client, place, &line(&Reply::Rejected(why))?).await
+}
+
+/// Each piece in its time: a client is not to pay for the length of its reply.
+async fn send(mut client: UnixStream, place: &Place, line: &[u8]) -> Result<()> {
+    for piece in line.chunks(PIECE) {
+        place.in_time(client.write_all(piece)).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the client has hung up. One that has only ended what it says has not: reading would
+/// not tell the two apart.
+async fn hung_up(client: &UnixStream) {
+    loop {
+        sleep(LOOK).await;
+        let mut state = [PollFd::new(client, PollFlags::empty())];
+        let looked = poll(&mut state, Some(&Timespec::default()));
+        if looked.is_ok() && state.iter().any(|state| !state.revents().is_empty()) {
+            return;
+        }
+    }
+}

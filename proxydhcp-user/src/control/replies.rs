@@ -1,0 +1,159 @@
+//! Replies as they are sent. Those that may be long to make are made beside the daemon's own work,
+//! few at a time, and one is for all who wait for it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::task::spawn_blocking;
+
+use super::Reply;
+use super::room::{Place, Room};
+use crate::arch::Architecture;
+use crate::memory;
+use crate::service::{Done, Service};
+use crate::status::{Lists, Problems};
+
+/// Long replies that there are at a time, being made or waiting to be taken.
+const LONG: usize = 2;
+
+/// Look-ups at a time: each reads the whole hosts file.
+const LOOKUPS: usize = 2;
+
+/// What is so long, in bytes, is given back to the system at once.
+const LARGE: usize = 1 << 20;
+
+/// A reply as it is sent. It has a place until it is taken.
+pub(crate) struct MadeReply {
+    pub(super) line: Vec<u8>,
+    pub(super) place: Place,
+}
+
+impl MadeReply {
+    async fn new(room: &Room, reply: impl FnOnce() -> Reply + Send + 'static) -> Result<Self> {
+        let place = room.enter().await?;
+        // It has its place there, even if nobody waits for it any more.
+        spawn_blocking(move || {
+            let line = line(&reply())?;
+            if line.len() >= LARGE {
+                // The lists it was made from.
+                memory::give_back();
+            }
+            Ok(Self { line, place })
+        })
+        .await?
+    }
+}
+
+impl Drop for MadeReply {
+    fn drop(&mut self) {
+        if self.line.len() >= LARGE {
+            self.line = Vec::new();
+            memory::give_back();
+        }
+    }
+}
+
+/// A reply in a line of its own.
+pub(super) fn line(reply: &Reply) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// A reply that several wait for; none if it could not be made.
+type Awaited = Shared<BoxFuture<'static, Option<Arc<MadeReply>>>>;
+
+/// What replies are made with.
+pub(super) struct Replies {
+    service: Arc<Service>,
+    short: Room,
+    long: Room,
+    lookups: Room,
+    next_short: Mutex<Option<Awaited>>,
+    next_long: Mutex<Option<Awaited>>,
+}
+
+impl Replies {
+    pub(super) fn new(service: Arc<Service>) -> Self {
+        Self {
+            service,
+            short: Room::new(LONG),
+            long: Room::new(LONG),
+            lookups: Room::new(LOOKUPS),
+            next_short: Mutex::default(),
+            next_long: Mutex::default(),
+        }
+    }
+
+    /// How things stand, from now on or later.
+    pub(super) async fn status(self: &Arc<Self>, whole: bool) -> Result<Arc<MadeReply>> {
+        let awaited = {
+            let mut next = self
+                .next(whole)
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            next.get_or_insert_with(|| self.begin(whole)).clone()
+        };
+        awaited.await.context("the status cannot be told")
+    }
+
+    fn next(&self, whole: bool) -> &Mutex<Option<Awaited>> {
+        if whole {
+            &self.next_long
+        } else {
+            &self.next_short
+        }
+    }
+
+    fn begin(self: &Arc<Self>, whole: bool) -> Awaited {
+        let replies = Arc::clone(self);
+        // Whoever has asked first may go away.
+        let made = tokio::spawn(async move {
+            let room = if whole { &replies.long } else { &replies.short };
+            let replies = Arc::clone(&replies);
+            MadeReply::new(room, move || {
+                // Those who ask from here on are told of later.
+                let next = replies.next(whole).lock();
+                drop(next.unwrap_or_else(PoisonError::into_inner).take());
+                let service = &replies.service;
+                if whole {
+                    Reply::Status(Box::new(service.status(Lists::new)))
+                } else {
+                    Reply::Brief(Box::new(service.status(Problems::new)))
+                }
+            })
+            .await
+        });
+        let made = made.map(|made| made.ok()?.ok().map(Arc::new));
+        made.boxed().shared()
+    }
+
+    /// What a client gets.
+    pub(super) async fn lookup(&self, client: String, arch: u16) -> Result<Arc<MadeReply>> {
+        let service = Arc::clone(&self.service);
+        let made = MadeReply::new(&self.lookups, move || {
+            Reply::Looked(service.look_up(&client, Architecture(arch)))
+        });
+        Ok(Arc::new(made.await?))
+    }
+
+    /// What has come of a reload.
+    pub(super) async fn reload(&self, allow_empty: bool) -> Result<Arc<MadeReply>> {
+        let done = self.service.reload(allow_empty).await;
+        let told = Arc::clone(&done);
+        let reply = done.reply.get_or_try_init(|| async {
+            let made = MadeReply::new(&self.long, move || reloaded(&told));
+            anyhow::Ok(Arc::new(made.await?))
+        });
+        Ok(Arc::clone(reply.await?))
+    }
+}
+
+fn reloaded(done: &Done) -> Reply {
+    match &done.result {
+        Ok(reloaded) => Reply::Reloaded(Arc::clone(reloaded)),
+        Err(error) => Reply::Rejected(format!("{error:#}")),
+    }
+}
