@@ -155,7 +155,7 @@ impl Question<'_> {
     /// Why no record has the address, and what becomes of such clients.
     fn unknown(&self, address: Ipv4Addr, looked: &mut Looked) {
         looked.steps.push(self.hosts_line(address));
-        let failed = self.names.failed().len() + self.names.asked().len();
+        let failed = self.names.have_failed().count() + self.names.are_asked().count();
         if failed > 0 {
             looked.steps.push(format!(
                 "The system resolver has not answered for {failed} names of records; one of them \

@@ -3,7 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use nix::unistd::Group;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary, debian};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 
 use crate::ended::Ended;
 
@@ -136,7 +137,7 @@ fn a_hundred_that_are_stuck_hold_up_nobody() -> Result<()> {
     site.files
         .write_config(&[&[("a", "")], &records[..]].concat())?;
     assert_eq!(site.command(&["reload"])?.status.code(), Some(2));
-    let status = b"{\"command\":\"status\"}\n";
+    let status = b"{\"command\":\"status\",\"whole\":true}\n";
     let reload = b"{\"command\":\"reload\"}\n";
     for (kind, said) in [
         ("silent", &b""[..]),
@@ -193,7 +194,7 @@ fn silent_clients_hold_up_nobody() -> Result<()> {
     }
     let mut client = connect(&site)?;
     client.write_all(b"{\"command\":\"status\"}\n")?;
-    assert!(reply(client)?.starts_with("{\"status\":{"));
+    assert!(reply(client)?.starts_with("{\"brief\":{"));
 
     // Later they are hung up on.
     for mut client in idle {
@@ -214,11 +215,11 @@ fn clients_that_do_not_take_their_reply_hold_up_nobody() -> Result<()> {
     let mut stuck = Vec::new();
     for _ in 0..20 {
         let mut client = connect(&site)?;
-        client.write_all(b"{\"command\":\"status\"}\n")?;
+        client.write_all(b"{\"command\":\"status\",\"whole\":true}\n")?;
         stuck.push(client);
     }
     let mut client = connect(&site)?;
-    client.write_all(b"{\"command\":\"status\"}\n")?;
+    client.write_all(b"{\"command\":\"status\",\"whole\":true}\n")?;
     assert!(reply(client)?.ends_with("}}\n"));
     assert_eq!(
         site.status()?["refused"].as_array().map(Vec::len),
@@ -298,6 +299,47 @@ fn the_oversized_are_told_why() -> Result<()> {
         reply,
         "{\"rejected\":\"not a request: longer than 4096 bytes\"}\n"
     );
+    Ok(())
+}
+
+#[test]
+fn a_socket_that_another_has_is_left_alone() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    let path = files.path("control.sock");
+    let start = || {
+        // Against hanging.
+        let mut command = Command::new("timeout");
+        command
+            .args(["--signal=KILL", &GENEROUS.as_secs().to_string()])
+            .arg(binary()?)
+            .args(serve_args(Datapath::Raw, &files, &[]));
+        Ok::<_, anyhow::Error>(Ended::new(&lab.server.output(command)?))
+    };
+    let shown = path.display();
+    let elsewhere = "another socket with --control";
+
+    // It lets nobody in, and one waits already.
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    bind(&listener, &SocketAddrUnix::new(&path)?)?;
+    listen(&listener, 0)?;
+    let _waits = UnixStream::connect(&path)?;
+    let ended = start()?;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let told = format!("proxydhcp: another daemon listens on {shown}; use {elsewhere}\n");
+    assert_eq!(ended.stderr, told);
+    drop(listener);
+
+    // The daemon has no right to pass over permissions.
+    chown(&path, Some(65534), None)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    let ended = start()?;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let told = format!(
+        "proxydhcp: cannot find out whether a daemon listens on {shown}; remove it if none does, \
+         or use {elsewhere}: Permission denied (os error 13)\n"
+    );
+    assert_eq!(ended.stderr, told);
+    assert!(path.exists());
     Ok(())
 }
 

@@ -218,3 +218,17 @@ fn the_daemon_tells_what_it_has_and_not_what_the_files_have_become() -> Result<(
     );
     Ok(())
 }
+
+/// Who is unknown cannot be told before a file was read.
+#[test]
+fn a_policy_that_is_not_in_service_is_not_told() -> Result<()> {
+    let files = Files::usual()?;
+    files.write_raw_config(b"no record")?;
+    let mut site = Site::start(Datapath::Raw, files, &["--unknown", "default"])?;
+    site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+    let ended = Ended::command(&site, &["lookup", &STRANGER.to_string()])?;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let told = "Clients without a record get no answer (--unknown ignore).";
+    assert!(ended.stdout.contains(told), "{ended:?}");
+    Ok(())
+}

@@ -12,6 +12,7 @@ mod come_and_go;
 mod commands;
 mod conflicts;
 mod control;
+mod crowd;
 mod ended;
 mod explain;
 mod files;

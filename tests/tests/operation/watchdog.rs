@@ -25,13 +25,13 @@ const A_WHILE: Duration = Duration::from_secs(1);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const ALIVE: &str = "WATCHDOG=1";
+pub(crate) const ALIVE: &str = "WATCHDOG=1";
 
 /// The manager's end: what comes is read at once, as systemd does.
-struct Manager(Receiver<String>);
+pub(crate) struct Manager(Receiver<String>);
 
 impl Manager {
-    fn listen(files: &Files) -> Result<Self> {
+    pub(crate) fn listen(files: &Files) -> Result<Self> {
         let socket = UnixDatagram::bind(files.path("notify"))?;
         let (heard, messages) = channel();
         thread::spawn(move || {
@@ -49,8 +49,13 @@ impl Manager {
 
     /// Waits for a message with this line, and returns all of it.
     fn hears(&self, line: &str) -> Result<String> {
+        self.hears_within(PATIENCE, line)
+    }
+
+    /// Waits so long for a message with this line, and returns all of it.
+    pub(crate) fn hears_within(&self, limit: Duration, line: &str) -> Result<String> {
         let started = Instant::now();
-        while let Some(left) = PATIENCE.checked_sub(started.elapsed()) {
+        while let Some(left) = limit.checked_sub(started.elapsed()) {
             let message = self.0.recv_timeout(left).context("nothing comes")?;
             if message.lines().any(|one| one == line) {
                 return Ok(message);
@@ -114,7 +119,9 @@ impl Stopped {
 
 #[test]
 fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
+    // That of the process's name waits for all but packets.
     for (datapath, thread) in [
+        (Datapath::Raw, "proxydhcp"),
         (Datapath::Native, "raw-px0"),
         (Datapath::AfXdp, "xdp-px0-0"),
         (Datapath::AfXdp, "raw-px0"),
@@ -125,7 +132,10 @@ fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
             manager.hears(ALIVE)?;
         }
         let stopped = Stopped::stop(site.daemon.pid(), thread)?;
-        let told = format!("no sign of life from {thread}:");
+        let told = match thread {
+            "proxydhcp" => "no sign of life from the control threads:".to_owned(),
+            thread => format!("no sign of life from {thread}:"),
+        };
         site.daemon.wait_for(&told, PATIENCE)?;
         manager.forget();
         manager.hears_nothing()?;
