@@ -41,7 +41,7 @@ impl Pulse {
             let _ = tokio::spawn(async {}).await;
             let _ = sign.send(());
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

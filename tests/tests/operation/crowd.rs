@@ -19,7 +19,7 @@ const WHOLE_STATUS: &[u8] = b"{\"command\":\"status\",\"whole\":true}\n";
 const RELOAD: &[u8] = b"{\"command\":\"reload\"}\n";
 
 /// Against hanging.
-const GENEROUS: Duration = Duration::from_secs(60);
+const GENEROUS: Duration = Duration::from_mins(1);
 
 /// A site whose names nobody knows, and whose name server is dead.
 struct Nameless {
