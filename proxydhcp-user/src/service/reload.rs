@@ -277,7 +277,9 @@ impl Service {
     }
 
     fn table(&self, files: Arc<Files>, names: &Names) -> Table {
-        task::block_in_place(|| Table::new(files, names, &self.lock().looked_up))
+        // Clients that were looked up are few. A large table is not made under the lock.
+        let looked_up = self.lock().looked_up.clone();
+        task::block_in_place(|| Table::new(files, names, &looked_up))
     }
 
     fn tell_of_news(&self, old: &Table, new: &Table) {
