@@ -104,6 +104,10 @@ fn its_log_is_that_of_xcat() -> Result<()> {
     rsyslog.stop()?;
     node.nodeset(&[("a", "winboot/lost/")])?;
     node.await_generation(3)?;
+    // It has told what it has to tell, and not only the kernel.
+    wait_until("the end of the reload", || {
+        Ok(node.status()?["reloading"].is_null())
+    })?;
     let rsyslog = Rsyslog::start(&node)?;
     node.nodeset(&[("a", "winboot/heard/")])?;
     rsyslog.await_line("The BCD path for node a is winboot/heard/Boot/BCD")?;
