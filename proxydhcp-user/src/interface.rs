@@ -189,10 +189,11 @@ pub fn local_addresses(all: &[Interface]) -> Vec<Ipv4Addr> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn interface(index: u32, name: &str, lower: Option<u32>) -> Interface {
+    /// One that may be served.
+    pub(crate) fn interface(index: u32, name: &str, lower: Option<u32>) -> Interface {
         Interface {
             index,
             name: name.to_owned(),

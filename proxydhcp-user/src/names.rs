@@ -35,6 +35,11 @@ struct Known {
 }
 
 impl Known {
+    /// Whether the resolver is to be asked for it.
+    fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked | State::Denied)
+    }
+
     /// Whether any client may turn out to be this node.
     fn is_unheard(&self) -> bool {
         self.first_asked.is_some() && self.addresses.is_empty()
@@ -124,7 +129,7 @@ impl Names {
 
     /// The names to ask for, those that nothing is known of first: they are waited for.
     pub fn asked(&self) -> Vec<String> {
-        let mut asked = self.in_order(|known| matches!(known.state, State::Asked | State::Denied));
+        let mut asked = self.in_order(Known::is_asked);
         asked.sort_by_key(|known| !known.addresses.is_empty());
         asked.iter().map(|known| known.name.clone()).collect()
     }
@@ -145,8 +150,7 @@ impl Names {
 
     /// The names to ask for, in no order, each after whether an address of it is known.
     pub(crate) fn are_asked(&self) -> impl Iterator<Item = (bool, &str)> {
-        let asked = self.known.values();
-        let asked = asked.filter(|known| matches!(known.state, State::Asked | State::Denied));
+        let asked = self.known.values().filter(|known| known.is_asked());
         asked.map(|known| (!known.addresses.is_empty(), &*known.name))
     }
 

@@ -104,7 +104,7 @@ struct State {
     /// What the resolver has said of names that the hosts file lacks.
     names: Arc<Names>,
     /// What it has said of clients without a record.
-    looked_up: LookedUp,
+    looked_up: Arc<LookedUp>,
     /// This host's own addresses.
     local: Vec<Ipv4Addr>,
     /// The tables in the kernel, to fall back on.
@@ -175,7 +175,7 @@ impl Service {
                 pins,
                 table: Arc::new(table),
                 names: Arc::new(names),
-                looked_up: LookedUp::default(),
+                looked_up: Arc::default(),
                 local,
                 kernel_tables: None,
                 rejected,
@@ -202,7 +202,7 @@ impl Service {
         let State {
             names, looked_up, ..
         } = &mut *self.lock();
-        work(Arc::make_mut(names), looked_up)
+        work(Arc::make_mut(names), Arc::make_mut(looked_up))
     }
 
     /// Writes the resolver's answers to their file.
@@ -269,7 +269,7 @@ impl Service {
         let state = self.lock();
         let generation = self.tables.load_full();
         let (table, names) = (Arc::clone(&state.table), Arc::clone(&state.names));
-        let looked_up = state.looked_up.clone();
+        let looked_up = Arc::clone(&state.looked_up);
         let waited_for = state.waited_for(&self.settings.policy);
         let policy = match waited_for {
             0 => state.policy.clone(),

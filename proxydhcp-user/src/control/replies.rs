@@ -15,11 +15,9 @@ use crate::memory;
 use crate::service::{Done, Service};
 use crate::status::{Lists, Problems};
 
-/// Long replies that there are at a time, being made or waiting to be taken.
-const LONG: usize = 2;
-
-/// Look-ups at a time: each reads the whole hosts file.
-const LOOKUPS: usize = 2;
+/// Replies of each kind that there are at a time, being made or waiting to be taken. Long ones take
+/// memory, and each look-up reads the whole hosts file.
+const AT_A_TIME: usize = 2;
 
 /// What is so long, in bytes, is given back to the system at once.
 const LARGE: usize = 1 << 20;
@@ -79,9 +77,9 @@ impl Replies {
     pub(super) fn new(service: Arc<Service>) -> Self {
         Self {
             service,
-            short: Room::new(LONG),
-            long: Room::new(LONG),
-            lookups: Room::new(LOOKUPS),
+            short: Room::new(AT_A_TIME),
+            long: Room::new(AT_A_TIME),
+            lookups: Room::new(AT_A_TIME),
             next_short: Mutex::default(),
             next_long: Mutex::default(),
         }

@@ -56,21 +56,10 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
-    use crate::interface::AttachedXdp;
+    use crate::interface::{self, AttachedXdp};
 
     fn interface() -> Interface {
-        Interface {
-            index: 7,
-            name: "lan0".to_owned(),
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            addresses: vec![[10, 0, 0, 1].into()],
-            in_service: true,
-            is_ethernet: true,
-            is_veth: false,
-            lower: None,
-            xdp: None,
-        }
+        interface::tests::interface(7, "lan0", None)
     }
 
     #[test]

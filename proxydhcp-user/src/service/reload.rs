@@ -114,7 +114,7 @@ impl Service {
         let files = Arc::new(read(&self.settings.sources).await?);
         let (old, mut names, has_nodes, awaits_tables) = {
             let mut state = self.lock();
-            state.looked_up.forget_nameless();
+            Arc::make_mut(&mut state.looked_up).forget_nameless();
             let names = state.names.of(files.wanted(), Instant::now());
             let (table, has_nodes) = (Arc::clone(&state.table), state.has_nodes());
             (table, names, has_nodes, state.awaits_tables)
@@ -277,8 +277,8 @@ impl Service {
     }
 
     fn table(&self, files: Arc<Files>, names: &Names) -> Table {
-        // Clients that were looked up are few. A large table is not made under the lock.
-        let looked_up = self.lock().looked_up.clone();
+        // A large table is not made under the lock.
+        let looked_up = Arc::clone(&self.lock().looked_up);
         task::block_in_place(|| Table::new(files, names, &looked_up))
     }
 
