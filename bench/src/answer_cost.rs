@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp::generation::{Generation, Policy};
-use proxydhcp::loaders::Loaders;
-use proxydhcp::program::{Duty, KernelTables, Program};
-use proxydhcp::table::{self, Sources, Table};
+use proxydhcp::datapath::xdp::{Duty, KernelTables, Program};
+use proxydhcp::tables::generation::{Generation, Policy};
+use proxydhcp::tables::table::{self, Sources, Table};
+use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp_common::limit::Limit;
 use proxydhcp_lab::xdp::{self, action};
 use proxydhcp_lab::{Expected, SERVER_ADDRESS, check_reply};

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp::status::{Reloaded, Took};
+use proxydhcp::api::status::{Reloaded, Took};
 use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Expected, Lab, RequestFrame, check_reply};
 
 use crate::cluster::{Files, Node};

@@ -1,6 +1,6 @@
 //! What a benchmark found, as it stands in `results.json`.
 
-use proxydhcp::status::Counters;
+use proxydhcp::api::status::Counters;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;

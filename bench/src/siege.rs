@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use proxydhcp::status::{Counters, Status};
+use proxydhcp::api::status::{Counters, Status};
 use proxydhcp_lab::{CLIENT_INTERFACE, SERVER_INTERFACE};
 
 use crate::cluster::{Files, Node};

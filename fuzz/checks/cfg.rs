@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use proxydhcp::cfg::edit::{RawRecord, put, raw_records};
-use proxydhcp::cfg::salvage::{Salvage, salvage};
-use proxydhcp::cfg::{NAME, RECORD, parse};
 use proxydhcp::cli::RootArgs;
-use proxydhcp::command::{dump, import};
-use proxydhcp::loaders::Loaders;
+use proxydhcp::cli::cfg::{dump, import};
+use proxydhcp::nodes::cfg::edit::{RawRecord, put, raw_records};
+use proxydhcp::nodes::cfg::salvage::{Salvage, salvage};
+use proxydhcp::nodes::cfg::{NAME, RECORD, parse};
+use proxydhcp::winpe::loaders::Loaders;
 use zerocopy::IntoBytes;
 
 static ROOT: LazyLock<RootArgs> = LazyLock::new(|| RootArgs {

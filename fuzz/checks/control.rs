@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use proxydhcp::control::{Reply, Request};
-use proxydhcp::status::Took;
+use proxydhcp::api::control::{Reply, Request};
+use proxydhcp::api::status::Took;
 
 /// Reads a line as the daemon reads its requests, and as the commands read its replies.
 ///

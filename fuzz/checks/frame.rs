@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use proxydhcp::answer;
-use proxydhcp::generation::{Generation, Policy, ReplyFormat, Unknown};
-use proxydhcp::loaders::Loaders;
-use proxydhcp::strangers::Strangers;
-use proxydhcp::table::{Files, Sources, Table};
-use proxydhcp::winpe::WinPe;
+use proxydhcp::datapath::answer;
+use proxydhcp::names::reverse::Strangers;
+use proxydhcp::tables::generation::{Generation, Policy, ReplyFormat, Unknown};
+use proxydhcp::tables::table::{Files, Sources, Table};
+use proxydhcp::winpe::loaders::Loaders;
+use proxydhcp::winpe::path::WinPe;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers::{self as packet, Packet};
 use proxydhcp_common::judge::{Reason, Stop, judge};

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use proxydhcp::hosts::{Hosts, Malformed, is_client};
+use proxydhcp::names::hosts::{Hosts, Malformed, is_client};
 
 /// Reads bytes as a hosts file, and again line by line as hosts(5) has it.
 ///

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use proxydhcp::cfg::NAME;
-use proxydhcp::noderange::{Context, Groups, LIMIT, expand};
+use proxydhcp::nodes::cfg::NAME;
+use proxydhcp::nodes::noderange::{Context, Groups, LIMIT, expand};
 
 /// Expands the first line of a text, with the others as groups file, and as the file of each `^FILE`.
 ///

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use clap::{Args, Command};
 use proxydhcp::cli::ServeArgs;
-use proxydhcp::loaders::MAX_PATHS;
-use proxydhcp::settings::{SettingsError, SettingsFile};
-use proxydhcp::winpe::FILE_FIELD_TEXT;
+use proxydhcp::cli::settings::{SettingsError, SettingsFile};
+use proxydhcp::winpe::loaders::MAX_PATHS;
+use proxydhcp::winpe::path::FILE_FIELD_TEXT;
 
 static FLAGS: LazyLock<Command> = LazyLock::new(|| ServeArgs::augment_args(Command::new("serve")));
 

@@ -9,22 +9,32 @@ use clap::parser::{ArgMatches, ValueSource};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use proxydhcp_common::limit::Limit;
 
-use crate::control::DEFAULT_SOCKET;
-use crate::dhcp_conf::DhcpConfArgs;
-use crate::generation::ReplyFormat;
-use crate::lookup::LookupArgs;
-use crate::node::NodeArgs;
-use crate::probe::ProbeArgs;
-use crate::settings::{SettingsError, SettingsFile};
-use crate::shell::{CompletionsArgs, ManArgs};
-use crate::winpe_files::command::WinPeCommand;
+use crate::api::control::DEFAULT_SOCKET;
+use crate::cli::dhcp_conf::DhcpConfArgs;
+use crate::cli::generate::{CompletionsArgs, ManArgs};
+use crate::cli::lookup::LookupArgs;
+use crate::cli::node::NodeArgs;
+use crate::cli::probe::ProbeArgs;
+use crate::cli::settings::{SettingsError, SettingsFile};
+use crate::cli::winpe::WinPeCommand;
+use crate::tables::generation::ReplyFormat;
 
-mod cfg;
-mod files;
+mod args;
+pub mod cfg;
+pub mod detach;
+pub mod dhcp_conf;
+pub mod generate;
+pub mod lookup;
+pub mod node;
+pub mod output;
+pub mod probe;
+pub mod settings;
+pub mod take_up;
+pub mod winpe;
 
+pub use args::{ConfigArgs, GroupsArgs, NamesArgs, RootArgs};
+pub(crate) use args::{range, suffix};
 pub use cfg::{CfgCommand, CheckArgs, DumpArgs, Format, ImportArgs, RepairArgs};
-pub use files::{ConfigArgs, GroupsArgs, NamesArgs, RootArgs};
-pub(crate) use files::{range, suffix};
 
 /// The file that xCAT's nodeset writes.
 pub(crate) const CONFIG: &str = "/var/lib/xcat/proxydhcp.cfg";
@@ -139,7 +149,7 @@ Examples:
     )]
     Cfg(CfgCommand),
     /// Say which nodes boot which WinPE: set, rm, list, prune.
-    #[command(after_help = crate::node::HELP)]
+    #[command(after_help = crate::cli::node::HELP)]
     Node(NodeArgs),
     /// Print configuration that has a DHCP server hand nodes off to proxydhcp.
     #[command(after_help = "\

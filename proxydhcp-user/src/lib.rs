@@ -7,59 +7,28 @@
 //!                                                                        └───> raw: a thread per interface
 //! ```
 //!
-//! [`names`] and [`strangers`] are what [`resolve`] has said, which the upkeep keeps asking.
-//! [`service`] holds the datapaths and reloads them, [`pins`] keeps them in the kernel, [`serve`] is the daemon's life around it,
-//! [`rights`] what it may do, [`control`] its socket, [`status`] what it tells, [`tell`] how commands reach it, [`cli`] the
-//! commands, whose flags [`settings`] takes from a file too, and [`xcat`] the daemon in place of
-//! xCAT's. [`command`] has those on `proxydhcp.cfg`, [`lookup`] tells why a client gets what it gets, [`probe`] asks a daemon as a client
-//! does, [`winpe_files`] looks after what clients fetch, and [`shell`] makes completions and man
-//! pages. [`dhcp_conf`] tells a DHCP server which clients are to come.
+//! A folder imports only from those below it:
+//!
+//! ```text
+//! xcat      the daemon under xCAT's name, in place of xCAT's own
+//! cli       the commands, a file each
+//! daemon    a running daemon: its service, its control socket, what it watches
+//! datapath  what answers on an interface: the XDP program, AF_XDP, a packet socket
+//! api       what the daemon and its clients say to each other
+//! tables    what is served
+//! nodes     which node boots which WinPE
+//! names     which address belongs to which name
+//! winpe     the WinPEs and their loaders
+//! sys       the operating system: files, interfaces, privileges, memory
+//! ```
 
-pub mod af_xdp;
-mod announce;
-pub mod answer;
-pub mod arch;
-pub mod cfg;
+pub mod api;
 pub mod cli;
-pub mod command;
-pub mod control;
-pub mod dhcp_conf;
-pub mod generation;
-pub mod hosts;
-pub mod interface;
-pub mod limits;
-pub mod loaders;
-pub mod logging;
-pub mod lookup;
-mod manager;
-mod memory;
+pub mod daemon;
+pub mod datapath;
 pub mod names;
-pub mod node;
-pub mod noderange;
-mod nodes;
-pub mod output;
-mod packet_thread;
-pub mod pid_file;
-pub mod pins;
-pub mod port;
-pub mod probe;
-pub mod program;
-pub mod raw;
-pub mod resolve;
-mod resolved;
-pub mod rights;
-pub mod serve;
-pub mod served;
-pub mod service;
-pub mod settings;
-pub mod shell;
-pub mod status;
-pub mod strangers;
-pub mod table;
-pub mod tell;
-pub mod template;
-mod upkeep;
-pub mod watch;
+pub mod nodes;
+pub mod sys;
+pub mod tables;
 pub mod winpe;
-pub mod winpe_files;
 pub mod xcat;

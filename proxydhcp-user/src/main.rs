@@ -4,13 +4,17 @@ use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
+use proxydhcp::api::control::{NoDaemon, Reply, Request, ask};
+use proxydhcp::cli::dhcp_conf::configuration;
+use proxydhcp::cli::node;
+use proxydhcp::cli::output::print;
 use proxydhcp::cli::{CfgCommand, Cli, Command, ReloadArgs, StatusArgs};
-use proxydhcp::control::{NoDaemon, Reply, Request, ask};
-use proxydhcp::dhcp_conf::configuration;
-use proxydhcp::node;
-use proxydhcp::output::print;
-use proxydhcp::serve::{Manner, serve};
-use proxydhcp::{command, logging, lookup, pins, probe, rights, shell, tell, winpe_files, xcat};
+use proxydhcp::cli::{cfg, detach, generate, lookup, probe, take_up, winpe};
+use proxydhcp::daemon::logging;
+use proxydhcp::daemon::run::{Manner, serve};
+use proxydhcp::datapath::xdp::pins;
+use proxydhcp::sys::privileges;
+use proxydhcp::xcat;
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os();
@@ -27,7 +31,7 @@ fn run() -> Result<ExitCode> {
     match Cli::read(env::args_os(), &[])?.command {
         Command::Serve(args) => {
             // Before the log, which has a thread of its own.
-            let rights = rights::limit(&args)?;
+            let rights = privileges::limit(&args)?;
             let log = logging::start()?;
             let ended = serve(&args, &rights, Manner::default());
             drop(log);
@@ -41,17 +45,17 @@ fn run() -> Result<ExitCode> {
         }
         Command::Reload(args) => reload(&args),
         Command::Status(args) => status(&args),
-        Command::Detach => command::detach::detach(),
+        Command::Detach => detach::detach(),
         Command::Lookup(args) => lookup::run(&args),
         Command::Probe(args) => probe::run(&args),
-        Command::Winpe(command) => winpe_files::command::run(&command),
-        Command::Completions(args) => shell::completions(&args),
-        Command::Man(args) => shell::man(&args),
+        Command::Winpe(command) => winpe::run(&command),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
         Command::Cfg(command) => match command {
-            CfgCommand::Check(args) => command::check::check(&args),
-            CfgCommand::Dump(args) => command::dump::dump(&args),
-            CfgCommand::Import(args) => command::import::import(&args),
-            CfgCommand::Repair(args) => command::repair::repair(&args),
+            CfgCommand::Check(args) => cfg::check::check(&args),
+            CfgCommand::Dump(args) => cfg::dump::dump(&args),
+            CfgCommand::Import(args) => cfg::import::import(&args),
+            CfgCommand::Repair(args) => cfg::repair::repair(&args),
         },
         Command::Node(args) => node::run(&args),
         Command::DhcpConf(args) => {
@@ -62,7 +66,7 @@ fn run() -> Result<ExitCode> {
 }
 
 fn reload(args: &ReloadArgs) -> Result<ExitCode> {
-    let reloaded = tell::reload(&args.control.socket, args.allow_empty)?;
+    let reloaded = take_up::reload(&args.control.socket, args.allow_empty)?;
     if args.json {
         print(&serde_json::to_string_pretty(&reloaded)?);
     } else {

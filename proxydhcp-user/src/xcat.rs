@@ -11,15 +11,16 @@ use proxydhcp_common::PORT;
 use tracing::{error, info};
 
 use crate::cli::{Cli, Command, ServeArgs};
-use crate::port::PortError;
-use crate::serve::{Manner, serve};
-use crate::{logging, rights};
+use crate::daemon::logging;
+use crate::daemon::port::PortError;
+use crate::daemon::run::{Manner, serve};
+use crate::sys::privileges;
 
-mod detach;
+mod background;
 mod flags;
 mod syslog;
 
-use detach::{Outcome, Side, Starter};
+use background::{Outcome, Side, Starter};
 use flags::Flags;
 
 /// The name that the daemon is called by here.
@@ -53,14 +54,14 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
     // xCAT looks for this name, however the program was started; threads have names of their own.
     rustix::thread::set_name(c"proxydhcp-xcat").context("cannot set the process's name")?;
     if flags.detach {
-        match detach::detach()? {
+        match background::detach()? {
             Side::Starter(outcome) => return Ok(end_as(&outcome)),
             Side::Daemon(waiting) => *starter = Some(waiting),
         }
     }
     // Before the log, which has threads of its own.
     let prepared = serve_args().and_then(|args| {
-        let rights = rights::limit(&args)?;
+        let rights = privileges::limit(&args)?;
         Ok((args, rights))
     });
     // Held to the end, so that the last lines are written.
@@ -94,7 +95,7 @@ fn end_as(outcome: &Outcome) -> ExitCode {
         Outcome::Starts => {
             let told = format!(
                 "the daemon is still starting after {:?}; does a disk hang that its files are on?",
-                detach::PATIENCE
+                background::PATIENCE
             );
             syslog::tell(&format!("Warning: {told}"));
             logging::last_words(&format!("{NAME}: {told}"));

@@ -14,11 +14,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp::generation::{Generation, Policy, Unknown};
-use proxydhcp::loaders::Loaders;
-use proxydhcp::program::{Duty, KernelTables, Program};
-use proxydhcp::strangers::Strangers;
-use proxydhcp::table::{Files, Sources, Table};
+use proxydhcp::datapath::xdp::{Duty, KernelTables, Program};
+use proxydhcp::names::reverse::Strangers;
+use proxydhcp::tables::generation::{Generation, Policy, Unknown};
+use proxydhcp::tables::table::{Files, Sources, Table};
+use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp_common::counters::{
     ANSWERED, COUNTERS, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused,
 };

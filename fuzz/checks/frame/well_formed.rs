@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use proxydhcp::generation::ReplyFormat;
+use proxydhcp::tables::generation::ReplyFormat;
 
 use super::mend::add;
 use super::{LOCAL, MAC, Tables};

@@ -12,16 +12,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{Gid, Group};
 use serde::{Deserialize, Serialize};
 
-use crate::lookup::Looked;
-use crate::status::{Problems, Reloaded, Status};
-
-mod clients;
-mod replies;
-mod room;
-mod server;
-
-pub(crate) use replies::MadeReply;
-pub use server::Server;
+use crate::api::status::{Problems, Reloaded, Status};
+use crate::tables::explain::Looked;
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/proxydhcp/control.sock";
@@ -31,7 +23,7 @@ pub const DEFAULT_SOCKET: &str = "/run/proxydhcp/control.sock";
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// How long a client may take to say what it wants, and to take each piece of the reply.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A request to the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -8,11 +8,11 @@ use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, R
 use proxydhcp_common::judge::Reason;
 use serde::{Deserialize, Serialize};
 
-use crate::cfg::Refused;
-use crate::interface::Interface;
-use crate::program::Mode;
-use crate::strangers::LookupStatus;
-use crate::table::Changes;
+use crate::datapath::xdp::Mode;
+use crate::names::reverse::LookupStatus;
+use crate::nodes::cfg::Refused;
+use crate::sys::interface::Interface;
+use crate::tables::table::Changes;
 
 mod names;
 mod problems;

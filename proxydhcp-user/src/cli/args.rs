@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CONFIG, HOSTS, TFTP_ROOT};
-use crate::loaders::Loaders;
-use crate::table::Sources;
+use crate::tables::table::Sources;
+use crate::winpe::loaders::Loaders;
 
 /// Where the WinPEs are, and what they have.
 #[derive(Clone, Debug, Args)]

@@ -1,10 +1,19 @@
-//! The arguments of `cfg`.
+//! The commands that work on `proxydhcp.cfg`. Data goes to stdout, messages to stderr; colours only
+//! to a terminal, and never with `NO_COLOR`.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ConfigArgs, ControlArgs, NamesArgs, RootArgs, SettingsArgs};
+use crate::nodes::cfg::RECORD;
+use crate::sys::file::{self, FileError};
+
+pub mod check;
+pub mod dump;
+pub mod import;
+pub mod repair;
 
 /// The commands on `proxydhcp.cfg`.
 #[derive(Debug, Subcommand)]
@@ -145,4 +154,20 @@ pub enum Format {
     Csv,
     /// What `cfg dump --json` prints
     Json,
+}
+
+/// Prints a message to the people at the terminal.
+fn note(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// The file's bytes, even if they end within a record.
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    file::read(path, |bytes| bytes.len().is_multiple_of(RECORD))
+}
+
+/// The number and the noun, which has an s in the plural.
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use tokio::runtime::Builder;
 
-use crate::interface;
-use crate::output::print;
-use crate::pins::{self, PinsError};
+use crate::cli::output::print;
+use crate::datapath::xdp::pins::{self, PinsError};
+use crate::sys::interface;
 
 /// Takes what daemons that were killed have left out of the kernel, and tells of each interface.
 ///

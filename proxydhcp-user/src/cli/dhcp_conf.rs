@@ -16,14 +16,13 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::cli::{CONFIG, GroupsArgs, SettingsArgs, range};
-use crate::loaders::Loaders;
-use crate::nodes::Nodes;
-use mac::Node;
+use crate::nodes::hardware::{self, Node};
+use crate::nodes::selection::Nodes;
+use crate::winpe::loaders::Loaders;
 
 mod dnsmasq;
 mod isc;
 mod kea;
-mod mac;
 
 /// Arguments of `dhcp-conf`.
 #[derive(Clone, Debug, Args)]
@@ -103,7 +102,7 @@ pub fn configuration(args: &DhcpConfArgs) -> Result<String> {
     );
     let nodes = args.range.as_deref().map(|range| {
         let names = Nodes::read_or_none(&args.config)?.some_of_range(range, &args.groups)?;
-        mac::find(&args.mac, &names)
+        hardware::find(&args.mac, &names)
     });
     let hand_off = HandOff {
         architectures,

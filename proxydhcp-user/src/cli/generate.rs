@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::cli::Cli;
-use crate::output::print;
+use crate::cli::output::print;
 
 /// Arguments of `completions`.
 #[derive(Clone, Debug, Args)]

@@ -1,6 +1,6 @@
 //! `proxydhcp lookup`: why a client gets what it gets, step by step.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,24 +9,21 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use crate::arch::Architecture;
+use crate::api::control::{Reply, Request, ask};
+use crate::cli::output::print;
 use crate::cli::{ControlArgs, HOSTS, TFTP_ROOT, Unknown, suffix};
-use crate::control::{Reply, Request, ask};
-use crate::generation::{self, Generation, Policy, ReplyFormat};
-use crate::loaders::Loaders;
-use crate::names::Names;
-use crate::output::print;
-use crate::strangers::{LookedUp, Strangers};
-use crate::table::{Files, Sources, Table};
-use crate::{hosts, interface, resolve, upkeep};
-
-mod explain;
-mod simulate;
-
-pub(crate) use explain::{Question, explain};
+use crate::daemon::refresh;
+use crate::names::forward::Names;
+use crate::names::reverse::{LookedUp, Strangers};
+use crate::names::{hosts, resolver};
+use crate::sys::interface;
+use crate::tables::explain::{Looked, Question, explain};
+use crate::tables::generation::{self, Generation, Policy, ReplyFormat};
+use crate::tables::table::{Files, Sources, Table};
+use crate::winpe::architecture::Architecture;
+use crate::winpe::loaders::Loaders;
 
 /// Arguments of `lookup`.
 #[derive(Clone, Debug, Args)]
@@ -83,42 +80,6 @@ pub struct LookupArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
-}
-
-/// What was found out about an address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Looked {
-    /// The address; none where a name leads to none.
-    pub address: Option<Ipv4Addr>,
-    /// Whether a request from there would be answered.
-    pub answered: bool,
-    /// The node's name in its record.
-    pub node: Option<String>,
-    /// The record's place in proxydhcp.cfg, from 1.
-    pub record: Option<u32>,
-    /// The record's first byte in proxydhcp.cfg, from 0.
-    pub offset: Option<u64>,
-    /// The loader's path on the TFTP server.
-    pub loader: Option<String>,
-    /// The BCD's path on the TFTP server.
-    pub bcd: Option<String>,
-    /// The TFTP server, if it is not the address that the client asks.
-    pub next_server: Option<Ipv4Addr>,
-    /// How it came to this, in words.
-    pub steps: Vec<String>,
-}
-
-impl fmt::Display for Looked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, step) in (1..).zip(&self.steps) {
-            writeln!(f, "{number}. {step}")?;
-        }
-        f.write_str(if self.answered {
-            "=> answered"
-        } else {
-            "=> NOT answered"
-        })
-    }
 }
 
 /// Looks a client up, and prints what was found.
@@ -195,10 +156,10 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
     let files = sources.clone();
     let files = Arc::new(spawn_blocking(move || Files::read(&files)).await??);
     let mut names = Names::default().of(files.wanted(), Instant::now());
-    upkeep::ask_for_all(&mut names).await;
+    refresh::ask_for_all(&mut names).await;
     let mut looked_up = LookedUp::default();
     if let (Unknown::Lookup, Ok(address)) = (args.unknown, args.client.parse()) {
-        let name = resolve::name(address).await;
+        let name = resolver::name(address).await;
         looked_up.answer(address, name, Instant::now());
     }
     let table = Table::new(files, &names, &looked_up);
@@ -224,6 +185,3 @@ async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
     });
     Ok(looked.await?)
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::cfg::disabled::Disabled;
-use crate::cfg::edit::{RawRecord, edit};
-use crate::nodes::Nodes;
-use crate::output::print;
-use crate::tell::{Of, tell};
+use crate::cli::output::print;
+use crate::cli::take_up::{Of, tell};
+use crate::nodes::cfg::disabled::Disabled;
+use crate::nodes::cfg::edit::{RawRecord, edit};
+use crate::nodes::selection::Nodes;
 
 mod args;
 mod list;

@@ -12,14 +12,11 @@ use nix::sys::socket::{setsockopt, sockopt::Ipv4RecvErr};
 use proxydhcp_common::PORT;
 use serde::Serialize;
 
-use crate::arch::Architecture;
-use crate::interface::{self, Interface};
-use crate::output::print;
-
-pub(crate) mod message;
-
-pub use message::Answer;
-use message::Asked;
+use crate::cli::output::print;
+use crate::sys::interface::{self, Interface};
+pub use crate::tables::client_message::Answer;
+use crate::tables::client_message::{self, Asked};
+use crate::winpe::architecture::Architecture;
 
 /// The port of firmware that asks with iPXE or by BIOS.
 const BOOTP_CLIENT: u16 = 68;
@@ -116,7 +113,7 @@ fn probe(args: &ProbeArgs) -> Result<Probed> {
         .with_context(|| format!("{client} is no address of this host; see `ip address`"))?
         .mac;
     let socket = open(client, args)?;
-    let (xid, request) = message::request(client, mac, args.arch.0)?;
+    let (xid, request) = client_message::request(client, mac, args.arch.0)?;
     let asked = Asked {
         xid,
         client,
@@ -217,7 +214,7 @@ fn exchange(socket: &UdpSocket, request: &[u8], asked: &Asked, args: &ProbeArgs)
             };
             let milliseconds = sent.elapsed().as_secs_f64() * 1e3;
             let bytes = buffer.get(..length).unwrap_or_default();
-            if message::xid(bytes).is_some_and(|xid| xid != asked.xid) {
+            if client_message::xid(bytes).is_some_and(|xid| xid != asked.xid) {
                 strange += 1;
                 continue;
             }
@@ -228,7 +225,7 @@ fn exchange(socket: &UdpSocket, request: &[u8], asked: &Asked, args: &ProbeArgs)
                 arch: args.arch,
                 tries,
                 milliseconds,
-                answer: message::read(bytes, asked),
+                answer: client_message::read(bytes, asked),
             });
         }
     }

@@ -15,8 +15,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use self::error::{Fault, SettingsError};
-use crate::cfg::file::{self, FileError};
-use crate::loaders::{Change, LoaderError, Loaders};
+use crate::sys::file::{self, FileError};
+use crate::winpe::loaders::{Change, LoaderError, Loaders};
 
 mod error;
 

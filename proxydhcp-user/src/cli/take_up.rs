@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::control::{NoDaemon, Reply, Request, ask};
-use crate::output::print;
-use crate::status::Reloaded;
+use crate::api::control::{NoDaemon, Reply, Request, ask};
+use crate::api::status::Reloaded;
+use crate::cli::output::print;
 
 /// Has the daemon read its files again.
 ///

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
-use super::{Checked, activate, check, folder, folders};
+use crate::cli::output::print;
 use crate::cli::{ConfigArgs, GroupsArgs, RootArgs, SettingsArgs, range};
-use crate::nodes::Nodes;
-use crate::output::print;
+use crate::nodes::selection::Nodes;
+use crate::winpe::activate;
+use crate::winpe::check::{Checked, check, folder, folders};
 
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]

@@ -19,7 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::rights;
+use crate::sys::privileges;
 
 /// The bytes that may wait for who reads them; lines that come then are lost.
 const LIMIT: usize = 16 << 20;
@@ -139,7 +139,7 @@ impl Outlet {
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                rights::give_up();
+                privileges::give_up();
                 shared.write_to(sink);
             })?;
         Ok(outlet)

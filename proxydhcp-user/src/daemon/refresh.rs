@@ -11,9 +11,9 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{interval, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use crate::names::{Names, PATIENCE};
-use crate::resolve::{self, Lookup, REVERSE_LOOKUPS};
-use crate::service::Service;
+use crate::daemon::service::Service;
+use crate::names::forward::{Names, PATIENCE};
+use crate::names::resolver::{self, Lookup, REVERSE_LOOKUPS};
 
 /// How long a reload waits for it where no node would be served otherwise.
 const EMPTY_LIMIT: Duration = Duration::from_secs(3);
@@ -65,7 +65,7 @@ fn tell(service: &Service, told: &mut String) {
 async fn round(service: &Service, names: Vec<String>) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut left: HashSet<_> = names.iter().cloned().collect();
-    let mut answers = resolve::addresses(names).boxed();
+    let mut answers = resolver::addresses(names).boxed();
     let mut pace = Pace::default();
     while !left.is_empty() {
         tokio::select! {
@@ -95,7 +95,7 @@ async fn round(service: &Service, names: Vec<String>) {
 
 /// Asks for all names at once, for as long as a reload can wait.
 pub(crate) async fn ask_for_all(names: &mut Names) {
-    let mut answers = resolve::addresses(names.asked()).boxed();
+    let mut answers = resolver::addresses(names.asked()).boxed();
     let ask = async {
         while let Some((name, answer)) = answers.next().await {
             names.answer(&name, answer);
@@ -138,7 +138,7 @@ pub(crate) async fn strangers(service: Arc<Service>, mut waiting: Receiver<Ipv4A
                 let Some(address) = address else { return };
                 let now = Instant::now();
                 if service.with_names(|_, looked_up| looked_up.is_to_be_asked(address, now)) {
-                    lookups.push(async move { (address, resolve::name(address).await) });
+                    lookups.push(async move { (address, resolver::name(address).await) });
                 }
             }
             Some((address, answer)) = lookups.next() => {

@@ -13,21 +13,21 @@ use tokio::time::interval;
 use tracing::{error, info, warn};
 
 use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
-use crate::control::Server;
-use crate::generation::{self, Policy};
-use crate::interface;
-use crate::manager;
-use crate::pid_file::PidFile;
-use crate::pins::{self, PinsError};
-use crate::port::Port;
-use crate::program::{Duty, Mode};
-use crate::resolved;
-use crate::rights::Rights;
-use crate::served::{self, Wish};
-use crate::service::{Service, Settings};
-use crate::strangers::Strangers;
-use crate::upkeep;
-use crate::watch;
+use crate::daemon::control::Server;
+use crate::daemon::pid_file::PidFile;
+use crate::daemon::port::Port;
+use crate::daemon::refresh;
+use crate::daemon::service::{Service, Settings};
+use crate::daemon::systemd;
+use crate::daemon::watch;
+use crate::datapath::served_interface::{self, Wish};
+use crate::datapath::xdp::pins::{self, PinsError};
+use crate::datapath::xdp::{Duty, Mode};
+use crate::names::reverse::Strangers;
+use crate::names::saved;
+use crate::sys::interface;
+use crate::sys::privileges::Rights;
+use crate::tables::generation::{self, Policy};
 
 /// What differs between the two ways to be called.
 pub struct Manner<'a> {
@@ -134,16 +134,16 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
         }
     };
     tokio::spawn(forward_logs(Arc::clone(&service)));
-    tokio::spawn(upkeep::names(Arc::clone(&service)));
-    tokio::spawn(upkeep::keep(Arc::clone(&service)));
+    tokio::spawn(refresh::names(Arc::clone(&service)));
+    tokio::spawn(refresh::keep(Arc::clone(&service)));
     if let Some(waiting) = strangers {
-        tokio::spawn(upkeep::strangers(Arc::clone(&service), waiting));
+        tokio::spawn(refresh::strangers(Arc::clone(&service), waiting));
     }
     if let Err(error) = (manner.ready)(&service.ready_line()) {
         service.stop();
         return Err(error);
     }
-    let pulse = manager::keep_informed(Arc::clone(&service));
+    let pulse = systemd::keep_informed(Arc::clone(&service));
     let pulse = pulse.inspect_err(|_| service.stop())?;
 
     let reloads = async {
@@ -185,7 +185,7 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
         () = pulse.run() => {}
         () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),
     }
-    manager::stopping();
+    systemd::stopping();
     service.stop();
     Ok(())
 }
@@ -199,7 +199,7 @@ fn print_and_notify(line: &str) {
             .write_all(line.as_bytes())
             .and_then(|()| stdout.flush());
     });
-    manager::ready();
+    systemd::ready();
 }
 
 fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
@@ -208,16 +208,16 @@ fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
         XdpMode::Native => Some(Mode::Native),
         XdpMode::Generic => Some(Mode::Generic),
     };
-    let wish = |duty, or_raw| served::Path::Xdp(Wish { duty, mode, or_raw });
+    let wish = |duty, or_raw| served_interface::Path::Xdp(Wish { duty, mode, or_raw });
     let path = match args.path {
         Path::Auto => wish(Duty::Answer, true),
         Path::Kernel => wish(Duty::Answer, false),
         Path::AfXdp => wish(Duty::Redirect, false),
-        Path::Raw => served::Path::Raw,
+        Path::Raw => served_interface::Path::Raw,
     };
     Settings {
         sources: args.names.sources(&args.config),
-        resolved: resolved::beside(&args.control.socket),
+        resolved: saved::beside(&args.control.socket),
         policy: Policy {
             unknown: match args.unknown {
                 Unknown::Default => generation::Unknown::Default,

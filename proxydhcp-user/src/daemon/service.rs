@@ -13,30 +13,31 @@ use tokio::sync::{Notify, watch};
 use tokio::task;
 use tracing::error;
 
-use crate::announce::announce;
-use crate::arch::Architecture;
-use crate::generation::{Generation, Policy, Unknown};
-use crate::hosts;
-use crate::interface::{self, Interface};
-use crate::limits::Limits;
-use crate::lookup::{Looked, Question, explain};
-use crate::memory;
-use crate::names::Names;
-use crate::pins::Pins;
-use crate::program::KernelTables;
-use crate::resolved;
-use crate::served::{self, Path, Served};
-use crate::status::{NamesTold, Status, Unserved};
-use crate::strangers::{LookedUp, LookupStatus};
-use crate::table::{Files, Sources, Table};
-use crate::upkeep;
-use crate::watch::Watching;
+use crate::api::status::{NamesTold, Status, Unserved};
+use crate::daemon::refresh;
+use crate::daemon::service::announce::announce;
+use crate::daemon::watch::Watching;
+use crate::datapath::buckets::Limits;
+use crate::datapath::served_interface::{self, Path, Served};
+use crate::datapath::xdp::KernelTables;
+use crate::datapath::xdp::pins::Pins;
+use crate::names::forward::Names;
+use crate::names::hosts;
+use crate::names::reverse::{LookedUp, LookupStatus};
+use crate::names::saved;
+use crate::sys::heap;
+use crate::sys::interface::{self, Interface};
+use crate::tables::explain::{Looked, Question, explain};
+use crate::tables::generation::{Generation, Policy, Unknown};
+use crate::tables::table::{Files, Sources, Table};
+use crate::winpe::architecture::Architecture;
 
+mod announce;
+mod effective_policy;
 mod failure;
 mod interfaces;
-mod policy;
+mod leftovers;
 mod reload;
-mod remainders;
 
 pub(crate) use reload::Done;
 
@@ -130,7 +131,7 @@ impl Service {
     /// A datapath cannot be opened.
     pub async fn start(settings: Settings, all: &[Interface]) -> Result<Self> {
         // A daemon before may be ending: what is read afterwards is newer.
-        let pins = remainders::take_pins(&settings).await;
+        let pins = leftovers::take_pins(&settings).await;
         let (files, mut rejected) = match read(&settings.sources).await {
             Ok(files) => (files, None),
             Err(error) if settings.may_lack_config && error.is_missing() => {
@@ -142,12 +143,12 @@ impl Service {
             }
         };
         let mut names = Names::default().of(files.wanted(), Instant::now());
-        task::block_in_place(|| resolved::restore(&settings.resolved, &mut names));
+        task::block_in_place(|| saved::restore(&settings.resolved, &mut names));
         let mut table = Table::new(Arc::new(files), &names, &LookedUp::default());
-        let answers_nodes = || remainders::answer_nodes(&settings, pins.as_ref(), all);
+        let answers_nodes = || leftovers::answer_nodes(&settings, pins.as_ref(), all);
         if rejected.is_none() && is_empty(&table) && answers_nodes()? {
             // As at a reload: what is in service is not given up for this.
-            upkeep::ask_for_all(&mut names).await;
+            refresh::ask_for_all(&mut names).await;
             table = Table::new(Arc::clone(table.files()), &names, &LookedUp::default());
             if is_empty(&table) {
                 let why = why_empty(&settings.sources, &table);
@@ -159,7 +160,7 @@ impl Service {
         table.warn_of_own(&local);
         report(&table, &names);
         let awaits_tables = rejected.is_some();
-        let policy = policy::of(&settings.policy, awaits_tables, &names);
+        let policy = effective_policy::of(&settings.policy, awaits_tables, &names);
         let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
         let service = Self {
             settings,
@@ -193,7 +194,7 @@ impl Service {
             let table = Arc::clone(&service.lock().table);
             announce(&Table::empty(), &table, &service.settings.policy.loaders);
         }
-        memory::give_back();
+        heap::give_back();
         Ok(service)
     }
 
@@ -221,7 +222,7 @@ impl Service {
         };
         let path = self.settings.resolved.clone();
         task::spawn_blocking(move || {
-            let written = resolved::write(&path, &resolved::text(&names));
+            let written = saved::write(&path, &saved::text(&names));
             written.with_context(|| format!("cannot write {}", path.display()))
         })
         .await?
@@ -308,7 +309,7 @@ impl Service {
         let mut state = self.lock();
         let served = mem::take(&mut state.served);
         let all: Vec<_> = served.iter().map(|it| it.interface().clone()).collect();
-        served::stop(served);
+        served_interface::stop(served);
         self.remove_remainders(&mut state, &all);
         state.pins = None;
     }

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{error, warn};
 
-use crate::service::Service;
+use crate::daemon::service::Service;
 
 /// A sign of life takes no longer, unless the daemon is stuck or has very much to do.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -27,7 +27,7 @@ use tokio::sync::watch::Sender;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
-use crate::cfg::RECORD;
+use crate::nodes::cfg::RECORD;
 
 mod thread;
 

@@ -13,12 +13,12 @@ use tracing::warn;
 use xdp::Packet;
 use xdp::nic::NicIndex;
 
-use crate::answer::{Desk, Tally, answer};
-use crate::generation::Generation;
-use crate::interface::Interface;
-use crate::packet_thread::{Orders, PacketThread};
-use crate::program::Program;
-use crate::rights;
+use crate::datapath::answer::{Desk, Tally, answer};
+use crate::datapath::packet_thread::{Orders, PacketThread};
+use crate::datapath::xdp::Program;
+use crate::sys::interface::Interface;
+use crate::sys::privileges;
+use crate::tables::generation::Generation;
 
 mod queue;
 
@@ -152,7 +152,7 @@ impl Worker {
                     return;
                 }
             };
-            rights::give_up();
+            privileges::give_up();
             let socket = queue.socket();
             let _ = opened.send(Ok(Arc::clone(&socket)));
             run(queue, &socket, orders, &tables, mac, &counted);

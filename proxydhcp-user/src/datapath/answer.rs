@@ -12,8 +12,8 @@ use proxydhcp_common::template::Template;
 use proxydhcp_common::wire::Address;
 use proxydhcp_common::{reply, unusual};
 
-use crate::generation::Generation;
-use crate::limits::Limits;
+use crate::datapath::buckets::Limits;
+use crate::tables::generation::Generation;
 
 /// What a packet thread answers by.
 pub(crate) struct Desk<'t> {

@@ -1,4 +1,4 @@
-//! The buckets of the packet threads: see [`limit`].
+//! The buckets of the packet threads: see [`limit`](proxydhcp_common::limit).
 
 use proxydhcp_common::limit::{LINES, Limit, Line, Ticks, ticks};
 use proxydhcp_common::wire::Address;

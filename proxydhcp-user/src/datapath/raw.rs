@@ -18,12 +18,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
-use crate::answer::{Desk, Tally, answer};
-use crate::generation::Generation;
-use crate::interface::Interface;
-use crate::limits::{self, Limits};
-use crate::packet_thread::{Orders, PacketThread};
-use crate::rights;
+use crate::datapath::answer::{Desk, Tally, answer};
+use crate::datapath::buckets::{self, Limits};
+use crate::datapath::packet_thread::{Orders, PacketThread};
+use crate::sys::interface::Interface;
+use crate::sys::privileges;
+use crate::tables::generation::Generation;
 
 mod filter;
 mod ring;
@@ -76,7 +76,7 @@ impl RawDatapath {
         };
         let interface = name.clone();
         let thread = PacketThread::start(format!("raw-{name}"), move |orders| {
-            rights::give_up();
+            privileges::give_up();
             worker.run(&interface, orders);
         })?;
         Ok(Self {
@@ -163,7 +163,7 @@ impl Worker {
         let desk = Desk {
             tables: &tables,
             mac: *mac,
-            limits: Some((&**limits, limits::now())),
+            limits: Some((&**limits, buckets::now())),
         };
         let mut each = |received: Received<'_>| {
             let buffer = outbox.next();

@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tracing::warn;
 
-use crate::af_xdp::AfXdpDatapath;
-use crate::generation::Generation;
-use crate::interface::Interface;
-use crate::limits::Limits;
-use crate::packet_thread::PacketThread;
-use crate::pins::{Pins, Remainder};
-use crate::program::{Duty, KernelTables, Mode, Program};
-use crate::raw::RawDatapath;
-use crate::status::{Counters, Datapath, InterfaceStatus};
+use crate::api::status::{Counters, Datapath, InterfaceStatus};
+use crate::datapath::af_xdp::AfXdpDatapath;
+use crate::datapath::buckets::Limits;
+use crate::datapath::packet_thread::PacketThread;
+use crate::datapath::raw::RawDatapath;
+use crate::datapath::xdp::pins::{Pins, Remainder};
+use crate::datapath::xdp::{Duty, KernelTables, Mode, Program};
+use crate::sys::interface::Interface;
+use crate::tables::generation::Generation;
 
 /// Who is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

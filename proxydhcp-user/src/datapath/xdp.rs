@@ -17,10 +17,9 @@ use proxydhcp_common::counters::{COUNTERS, Counts};
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use crate::pins;
-
 mod attach;
 mod pin;
+pub mod pins;
 mod tables;
 
 use pin::Pinned;

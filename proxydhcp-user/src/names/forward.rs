@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::resolve::{Addresses, Lookup};
+use crate::names::resolver::{Addresses, Lookup};
 
 /// How long the resolver may take for a name. What it has not answered by then has failed.
 pub const PATIENCE: Duration = Duration::from_mins(1);

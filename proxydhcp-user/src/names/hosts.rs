@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use crate::cfg::file::{self, FileError};
+use crate::sys::file::{self, FileError};
 
 /// Reads a hosts file; `None` when there is none, for names may all be in the DNS.
 ///

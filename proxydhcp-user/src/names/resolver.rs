@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task;
 use tokio::time::timeout;
 
-use crate::hosts::is_client;
+use crate::names::hosts::is_client;
 
 mod forms;
 

@@ -1,7 +1,7 @@
 //! Clients whose address no record leads to, where the policy is to look their names up.
 //!
 //! Packet threads note such a client's address here and never wait; the names are found out by
-//! [`crate::upkeep`], remembered for a while, and lead to records as the names in the hosts file do.
+//! [`crate::daemon::refresh`], remembered for a while, and lead to records as the names in the hosts file do.
 //! Sources can be forged, so all of it is bounded: the addresses that wait, those that are looked up
 //! at a time, and those that are remembered.
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::resolve::Lookup;
+use crate::names::resolver::Lookup;
 
 /// Addresses that wait to be looked up.
 const WAITING: usize = 1024;

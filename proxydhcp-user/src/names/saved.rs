@@ -17,8 +17,8 @@ use anyhow::{Result, bail};
 use rustix::process::geteuid;
 use tracing::{info, warn};
 
-use crate::hosts::{self, Hosts};
-use crate::names::Names;
+use crate::names::forward::Names;
+use crate::names::hosts::{self, Hosts};
 
 /// Its name, in the folder of the control socket.
 const NAME: &str = "resolved.hosts";
@@ -150,7 +150,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::resolve::Lookup;
+    use crate::names::resolver::Lookup;
 
     const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);

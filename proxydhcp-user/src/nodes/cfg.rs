@@ -12,16 +12,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::loaders::Loaders;
-use crate::winpe::{WinPe, WinPeError, WinPes};
+use crate::sys::file::{self, FileError};
+use crate::winpe::loaders::Loaders;
+use crate::winpe::path::{WinPe, WinPeError, WinPes};
 
 pub mod disabled;
 pub mod edit;
-pub mod file;
-pub(crate) mod replace;
 pub mod salvage;
-
-use file::FileError;
 
 /// Bytes of a record.
 pub const RECORD: usize = 200;

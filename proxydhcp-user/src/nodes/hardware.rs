@@ -6,18 +6,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cfg::file;
-use crate::status::{SHOWN, and_more};
+use crate::api::status::{SHOWN, and_more};
+use crate::sys::file;
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Mac(pub(super) [u8; 6]);
+pub(crate) struct Mac(pub(crate) [u8; 6]);
 
 /// A node and its hardware address. One with several interfaces comes several times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Node {
-    pub(super) name: String,
-    pub(super) mac: Mac,
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) mac: Mac,
 }
 
 impl Mac {
@@ -48,7 +48,7 @@ impl fmt::Display for Mac {
 ///
 /// The file cannot be read or has a line that is neither blank, comment nor node, or it lacks one
 /// of the names.
-pub(super) fn find(path: &Path, names: &[String]) -> Result<Vec<Node>> {
+pub(crate) fn find(path: &Path, names: &[String]) -> Result<Vec<Node>> {
     let bytes = file::read(path, |_| true)?;
     let text = str::from_utf8(&bytes).ok();
     let text = text.with_context(|| format!("{} is no text (UTF-8)", path.display()))?;

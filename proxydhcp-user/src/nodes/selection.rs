@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use zerocopy::IntoBytes;
 
-use crate::cfg::disabled::Disabled;
-use crate::cfg::edit::{RawRecord, raw_records};
-use crate::cfg::file::{self, FileError};
-use crate::cfg::{self, CfgError};
 use crate::cli::GroupsArgs;
-use crate::noderange::{self, Groups};
+use crate::nodes::cfg::disabled::Disabled;
+use crate::nodes::cfg::edit::{RawRecord, raw_records};
+use crate::nodes::cfg::{self, CfgError};
+use crate::nodes::noderange::{self, Groups};
+use crate::sys::file::{self, FileError};
 
 /// The groups file that is read unless another is named. It may be missing.
 const DEFAULT_GROUPS: &str = "/etc/proxydhcp.groups";

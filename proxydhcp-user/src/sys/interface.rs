@@ -10,7 +10,7 @@ use rtnetlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
 
-use crate::program::Mode;
+use crate::datapath::xdp::Mode;
 
 mod changes;
 

@@ -1,20 +1,60 @@
 //! From a client's address to its files, in words.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use proxydhcp_common::judge::{Reason, Stop};
+use serde::{Deserialize, Serialize};
 
-use super::Looked;
-use super::simulate::simulate;
-use crate::arch::Architecture;
-use crate::cfg::RECORD;
-use crate::cfg::file::FileError;
-use crate::generation::{Generation, Policy, Unknown};
-use crate::hosts::{Hosts, is_client};
-use crate::names::Names;
-use crate::status::waiting;
-use crate::strangers::LookedUp;
-use crate::table::{NotServed, Source, Sources, Table, Traced};
+use crate::api::status::waiting;
+use crate::names::forward::Names;
+use crate::names::hosts::{Hosts, is_client};
+use crate::names::reverse::LookedUp;
+use crate::nodes::cfg::RECORD;
+use crate::sys::file::FileError;
+use crate::tables::generation::{Generation, Policy, Unknown};
+use crate::tables::table::{NotServed, Source, Sources, Table, Traced};
+use crate::winpe::architecture::Architecture;
+
+mod simulate;
+
+use simulate::simulate;
+
+/// What was found out about an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The address; none where a name leads to none.
+    pub address: Option<Ipv4Addr>,
+    /// Whether a request from there would be answered.
+    pub answered: bool,
+    /// The node's name in its record.
+    pub node: Option<String>,
+    /// The record's place in proxydhcp.cfg, from 1.
+    pub record: Option<u32>,
+    /// The record's first byte in proxydhcp.cfg, from 0.
+    pub offset: Option<u64>,
+    /// The loader's path on the TFTP server.
+    pub loader: Option<String>,
+    /// The BCD's path on the TFTP server.
+    pub bcd: Option<String>,
+    /// The TFTP server, if it is not the address that the client asks.
+    pub next_server: Option<Ipv4Addr>,
+    /// How it came to this, in words.
+    pub steps: Vec<String>,
+}
+
+impl fmt::Display for Looked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in (1..).zip(&self.steps) {
+            writeln!(f, "{number}. {step}")?;
+        }
+        f.write_str(if self.answered {
+            "=> answered"
+        } else {
+            "=> NOT answered"
+        })
+    }
+}
 
 /// Who is asked about, and the tables that tell.
 #[derive(Clone, Copy)]
@@ -280,3 +320,6 @@ impl Question<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,10 +10,10 @@ use proxydhcp_common::limit::Limit;
 use proxydhcp_common::nodes::{ARCHITECTURES, Header, Line, PROBES, SLOTS, Target, hash};
 use proxydhcp_common::template::Template;
 
-use crate::loaders::Loaders;
-use crate::strangers::Strangers;
-use crate::table::Table;
-use crate::template::{self, TemplateError};
+use crate::names::reverse::Strangers;
+use crate::tables::table::Table;
+use crate::tables::template::{self, TemplateError};
+use crate::winpe::loaders::Loaders;
 
 /// What becomes of clients without a record.
 #[derive(Clone, Debug, Default)]
@@ -224,7 +224,7 @@ mod tests {
         Nodes::open(lines).unwrap().client(address).node()
     }
 
-    use crate::table::tests::table;
+    use crate::tables::table::tests::table;
 
     #[test]
     fn an_empty_generation_knows_nobody() {

@@ -7,10 +7,10 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::cfg::{Refused, Warning};
-use crate::names::Names;
-use crate::strangers::LookedUp;
-use crate::winpe::WinPe;
+use crate::names::forward::Names;
+use crate::names::reverse::LookedUp;
+use crate::nodes::cfg::{Refused, Warning};
+use crate::winpe::path::WinPe;
 
 mod changes;
 mod files;

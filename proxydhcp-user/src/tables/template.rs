@@ -6,8 +6,8 @@ use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::template::{BODY_AT, MAX_BODY, MIN_BODY, Template, UUID_LEN};
 use std::net::Ipv4Addr;
 
-use crate::generation::{Policy, ReplyFormat};
-use crate::winpe::WinPe;
+use crate::tables::generation::{Policy, ReplyFormat};
+use crate::winpe::path::WinPe;
 
 /// Option 252: the path of the BCD, for Windows' boot manager.
 const BCD_OPTION: u8 = 252;
@@ -113,7 +113,7 @@ mod tests {
     use proxydhcp_common::template::{SERVER_ID_AT, UUID_AT};
     use std::path::Path;
 
-    use crate::loaders::Loaders;
+    use crate::winpe::loaders::Loaders;
 
     fn winpe(path: &str) -> WinPe {
         let loaders = Loaders::default();

@@ -10,19 +10,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::check::{BOOTMGR, Folder};
 use super::content::{self, Kind};
-use super::place::{Root, other_case, quoted};
-use super::{BOOTMGR, Folder};
-use crate::cfg;
+use super::find::{Root, other_case, quoted};
+use crate::api::status::{SHOWN, and_more};
 use crate::cli::ConfigArgs;
-use crate::status::{SHOWN, and_more};
-use crate::winpe::{BCD, WinPe};
+use crate::nodes::cfg;
+use crate::winpe::path::{BCD, WinPe};
 
 /// A file to put in place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Copy {
-    pub(super) from: PathBuf,
-    pub(super) to: PathBuf,
+pub(crate) struct Copy {
+    pub(crate) from: PathBuf,
+    pub(crate) to: PathBuf,
     bytes: Vec<u8>,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Copy {
 /// # Errors
 ///
 /// A node has another WinPE in `config`, or none; a file is missing or not sound.
-pub(super) fn plan(folder: &Folder, nodes: &[String], config: &ConfigArgs) -> Result<Vec<Copy>> {
+pub(crate) fn plan(folder: &Folder, nodes: &[String], config: &ConfigArgs) -> Result<Vec<Copy>> {
     let winpe = match &folder.winpe {
         Ok(winpe) => winpe,
         Err(problem) => bail!("{problem}"),
@@ -61,7 +61,7 @@ pub(super) fn plan(folder: &Folder, nodes: &[String], config: &ConfigArgs) -> Re
 }
 
 /// Puts the files in place: each at once, so that a client fetches the old one or the new one.
-pub(super) fn put(copies: &[Copy]) -> Result<()> {
+pub(crate) fn put(copies: &[Copy]) -> Result<()> {
     copies.iter().try_for_each(|copy| {
         write(copy).with_context(|| format!("cannot write {}", copy.to.display()))
     })

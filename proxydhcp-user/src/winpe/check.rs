@@ -10,23 +10,18 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::loaders::Loaders;
-use crate::winpe::WinPe;
+use crate::winpe::loaders::Loaders;
+use crate::winpe::path::WinPe;
 
-mod activate;
-pub mod command;
-mod content;
-mod place;
-
-use content::Kind;
-use place::Root;
+use super::content::{self, Kind};
+use super::find::{self, Root};
 
 /// The folder of the WinPEs that have a name.
 const FOLDER: &str = "winboot";
 /// What the default WinPE is called: its folder.
 const DEFAULT: &str = "Boot";
 /// The boot manager of BIOS clients, which all WinPEs share: in the TFTP root itself.
-const BOOTMGR: &str = "bootmgr.exe";
+pub(super) const BOOTMGR: &str = "bootmgr.exe";
 
 /// A WinPE's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +243,7 @@ fn check_bootmgr(root: Root<'_>, winpe: &WinPe, findings: &mut Vec<Finding>) {
     let made = root.0.join(winpe.path()).join(BOOTMGR);
     let remedy = if !winpe.path().is_empty() && made.is_file() {
         let target = root.0.join(BOOTMGR);
-        format!("cp {} {}", place::quoted(&made), place::quoted(&target))
+        format!("cp {} {}", find::quoted(&made), find::quoted(&target))
     } else {
         Kind::BootManager.remedy().to_owned()
     };

@@ -5,8 +5,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::Finding;
-use crate::winpe::WinPe;
+use super::check::Finding;
+use crate::winpe::path::WinPe;
 
 /// All may read.
 const READ: u32 = 0o004;

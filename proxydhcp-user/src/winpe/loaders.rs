@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proxydhcp_common::nodes::ARCHITECTURES;
 
-use crate::winpe::FILE_FIELD_TEXT;
+use crate::winpe::path::FILE_FIELD_TEXT;
 
 /// How many different loaders there may be.
 pub const MAX_PATHS: usize = 8;

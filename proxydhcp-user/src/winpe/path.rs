@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use crate::loaders::Loaders;
+use crate::winpe::loaders::Loaders;
 
 /// The boot configuration data that both loaders read, below a WinPE's folder.
 pub const BCD: &str = "Boot/BCD";

@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt::layer};
 
-use crate::logging::{self, Log, Outlet};
+use crate::daemon::logging::{self, Log, Outlet};
 
 /// Where the local syslog listens.
 const SOCKET: &str = "/dev/log";

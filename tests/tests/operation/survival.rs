@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp::pins::LAYOUT;
+use proxydhcp::datapath::xdp::pins::LAYOUT;
 use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::link::{self, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site, serve_args};

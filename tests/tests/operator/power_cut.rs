@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp::cfg;
+use proxydhcp::nodes::cfg;
 use proxydhcp_lab::{binary, config};
 use tempfile::TempDir;
 

@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp::cfg;
-use proxydhcp::loaders::Loaders;
+use proxydhcp::nodes::cfg;
+use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp_lab::{binary, config, copy_program};
 use tempfile::TempDir;
 

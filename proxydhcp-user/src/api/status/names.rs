@@ -6,9 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::problems::Few;
-use crate::names::{Failed, Names};
-use crate::strangers::LookupStatus;
-use crate::table::Table;
+use crate::names::forward::{Failed, Names};
+use crate::names::reverse::LookupStatus;
+use crate::tables::table::Table;
 
 /// The names that are not as they should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

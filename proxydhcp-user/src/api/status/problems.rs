@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::names::{NamesStatus, NamesTold};
-use crate::cfg::Refused;
-use crate::names::Names;
-use crate::table::Table;
+use crate::names::forward::Names;
+use crate::nodes::cfg::Refused;
+use crate::tables::table::Table;
 
 /// People are told so many of a list; `--json` has all of it.
 pub(crate) const SHOWN: usize = 20;

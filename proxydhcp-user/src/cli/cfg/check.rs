@@ -12,14 +12,14 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::{count, note, read};
-use crate::cfg::RECORD;
-use crate::cfg::salvage::salvage;
 use crate::cli::CheckArgs;
-use crate::names::Names;
-use crate::output::print;
-use crate::resolve;
-use crate::strangers::LookedUp;
-use crate::table::{Files, LoadError, Table};
+use crate::cli::output::print;
+use crate::names::forward::Names;
+use crate::names::resolver;
+use crate::names::reverse::LookedUp;
+use crate::nodes::cfg::RECORD;
+use crate::nodes::cfg::salvage::salvage;
+use crate::tables::table::{Files, LoadError, Table};
 
 /// How long the resolver may take for all names together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -178,7 +178,7 @@ fn ask(files: &Files) -> Result<Names> {
         .build()
         .context("cannot start the runtime")?;
     let answers = async {
-        let mut answers = std::pin::pin!(resolve::addresses(asked));
+        let mut answers = std::pin::pin!(resolver::addresses(asked));
         while let Some((name, answer)) = answers.next().await {
             names.answer(&name, answer);
         }

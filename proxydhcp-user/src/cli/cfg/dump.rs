@@ -8,10 +8,10 @@ use comfy_table::{CellAlignment, Table};
 use serde::{Deserialize, Serialize};
 
 use super::{count, note, read};
-use crate::cfg::edit::{RawRecord, raw_records};
-use crate::cfg::printable;
+use crate::cli::output::{page, print};
 use crate::cli::{DumpArgs, RootArgs};
-use crate::output::{page, print};
+use crate::nodes::cfg::edit::{RawRecord, raw_records};
+use crate::nodes::cfg::printable;
 
 /// A record as JSON has it, in `cfg dump` and in `cfg import`.
 #[derive(Debug, Serialize, Deserialize)]

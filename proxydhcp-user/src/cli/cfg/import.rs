@@ -9,12 +9,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use super::{count, note};
-use crate::cfg::edit::{RawRecord, edit, put, raw_records};
-use crate::cfg::file::{self, FileError, LIMIT};
-use crate::cfg::{CfgError, printable};
+use crate::cli::output::print;
+use crate::cli::take_up::{Of, tell};
 use crate::cli::{Format, ImportArgs};
-use crate::output::print;
-use crate::tell::{Of, tell};
+use crate::nodes::cfg::edit::{RawRecord, edit, put, raw_records};
+use crate::nodes::cfg::{CfgError, printable};
+use crate::sys::file::{self, FileError, LIMIT};
 
 pub mod parse;
 
@@ -50,7 +50,7 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
         Changes::new(&before, now)
     };
     let changes = if args.dry_run {
-        let bytes = match crate::cfg::read(config) {
+        let bytes = match crate::nodes::cfg::read(config) {
             Err(CfgError::File(FileError::Missing(_))) => Vec::new(),
             read => read?,
         };

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use zerocopy::IntoBytes;
 
 use super::{count, read};
-use crate::cfg::edit::RawRecord;
-use crate::cfg::replace::Replacement;
-use crate::cfg::salvage::{Salvage, salvage};
-use crate::cfg::{RECORD, printable};
 use crate::cli::RepairArgs;
-use crate::output::print;
-use crate::tell::{Of, tell};
+use crate::cli::output::print;
+use crate::cli::take_up::{Of, tell};
+use crate::nodes::cfg::edit::RawRecord;
+use crate::nodes::cfg::salvage::{Salvage, salvage};
+use crate::nodes::cfg::{RECORD, printable};
+use crate::sys::replace::Replacement;
 
 /// Keeps what is sound, and writes the rest aside.
 ///

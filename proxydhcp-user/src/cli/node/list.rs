@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::args::ListArgs;
 use super::report::Path;
-use crate::cfg::edit::RawRecord;
-use crate::cfg::{self, Refused, printable};
+use crate::api::status::{SHOWN, and_more};
 use crate::cli::RootArgs;
-use crate::nodes::Nodes;
-use crate::output::{page, print};
-use crate::status::{SHOWN, and_more};
+use crate::cli::output::{page, print};
+use crate::nodes::cfg::edit::RawRecord;
+use crate::nodes::cfg::{self, Refused, printable};
+use crate::nodes::selection::Nodes;
 
 /// A node, as it is listed.
 #[derive(Debug, Serialize)]

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use anyhow::{Result, bail};
 
 use super::report::{Path as Shown, Report};
-use crate::cfg::edit::{RawRecord, put};
 use crate::cli::RootArgs;
-use crate::nodes::Nodes;
-use crate::winpe::WinPe;
+use crate::nodes::cfg::edit::{RawRecord, put};
+use crate::nodes::selection::Nodes;
+use crate::winpe::path::WinPe;
 
 /// What `node set` sets.
 #[derive(Debug, Default)]

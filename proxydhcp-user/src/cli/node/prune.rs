@@ -9,13 +9,13 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::args::PruneArgs;
-use crate::cfg::disabled::Disabled;
-use crate::cfg::file::{self, FileError};
-use crate::cfg::{self, Denied};
+use crate::api::status::{SHOWN, and_more};
 use crate::cli::ConfigArgs;
-use crate::resolve::{self, Addresses, Lookup};
-use crate::status::{SHOWN, and_more};
-use crate::table::mentioned;
+use crate::names::resolver::{self, Addresses, Lookup};
+use crate::nodes::cfg::disabled::Disabled;
+use crate::nodes::cfg::{self, Denied};
+use crate::sys::file::{self, FileError};
+use crate::tables::table::mentioned;
 
 /// How long the resolver may take for all names together.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -82,7 +82,7 @@ fn ask(names: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
         .context("cannot start the runtime")?;
     let mut answers: HashMap<String, Addresses> = HashMap::new();
     runtime.block_on(async {
-        let mut stream = resolve::addresses(names.clone()).boxed();
+        let mut stream = resolver::addresses(names.clone()).boxed();
         let answered = async {
             while let Some((name, answer)) = stream.next().await {
                 answers.insert(name, answer);

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::cfg::printable;
-use crate::status::{SHOWN, and_more};
+use crate::api::status::{SHOWN, and_more};
+use crate::nodes::cfg::printable;
 
 /// What has changed, or would.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cfg::file::FileError;
-use crate::loaders::LoaderError;
+use crate::sys::file::FileError;
+use crate::winpe::loaders::LoaderError;
 
 /// Why a settings file is not used.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use super::*;
 use crate::cli::{self, Cli, ServeArgs};
 use proxydhcp_common::nodes::ARCHITECTURES;
 
-const EXAMPLE: &str = include_str!("../../../docs/proxydhcp.toml.example");
+const EXAMPLE: &str = include_str!("../../../../docs/proxydhcp.toml.example");
 
 const KEYS: &str = "the keys are burst, config, control, control-group, hosts, interface, \
                     loaders, next-server, no-pin, path, rate-limit, reply-format, suffix, \

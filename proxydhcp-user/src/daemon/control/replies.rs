@@ -8,12 +8,12 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::task::spawn_blocking;
 
-use super::Reply;
-use super::room::{Place, Room};
-use crate::arch::Architecture;
-use crate::memory;
-use crate::service::{Done, Service};
-use crate::status::{Lists, Problems};
+use super::slots::{Place, Room};
+use crate::api::control::Reply;
+use crate::api::status::{Lists, Problems};
+use crate::daemon::service::{Done, Service};
+use crate::sys::heap;
+use crate::winpe::architecture::Architecture;
 
 /// Replies of each kind that there are at a time, being made or waiting to be taken. Long ones take
 /// memory, and each look-up reads the whole hosts file.
@@ -36,7 +36,7 @@ impl MadeReply {
             let line = line(&reply())?;
             if line.len() >= LARGE {
                 // The lists it was made from.
-                memory::give_back();
+                heap::give_back();
             }
             Ok(Self { line, place })
         })
@@ -48,7 +48,7 @@ impl Drop for MadeReply {
     fn drop(&mut self) {
         if self.line.len() >= LARGE {
             self.line = Vec::new();
-            memory::give_back();
+            heap::give_back();
         }
     }
 }

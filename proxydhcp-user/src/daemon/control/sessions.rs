@@ -14,11 +14,12 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
-use super::Request;
 use super::replies::{MadeReply, Replies, line};
-use super::room::{Place, Room};
-use super::{Reply, server::Server};
-use crate::service::Service;
+use super::slots::{Place, Room};
+use super::socket::Server;
+use crate::api::control::Reply;
+use crate::api::control::Request;
+use crate::daemon::service::Service;
 
 /// What a request may at most be, in bytes.
 const MAX_REQUEST: u64 = 4096;

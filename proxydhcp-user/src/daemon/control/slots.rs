@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 
-use super::PATIENCE;
+use crate::api::control::PATIENCE;
 
 /// How long a client may keep the daemon waiting while others wait for its place.
 const HASTE: Duration = Duration::from_secs(1);

@@ -2,8 +2,8 @@
 
 use tracing::info;
 
-use crate::loaders::Loaders;
-use crate::table::{Table, news};
+use crate::tables::table::{Table, news};
+use crate::winpe::loaders::Loaders;
 
 /// Logs the loaders and the BCD of each node that is new in `new`, or served otherwise than by
 /// `old`, in the words of xCAT's daemon. That one tells them at each request; here the kernel

@@ -2,8 +2,8 @@
 //! while it cannot be known that a client has no record.
 
 use super::State;
-use crate::generation::{Policy, Unknown};
-use crate::names::Names;
+use crate::names::forward::Names;
+use crate::tables::generation::{Policy, Unknown};
 
 /// What clients are told by tables with these names. Those without a record get no answer while the
 /// files have not passed, and while the resolver has not been heard of a name: it may be theirs. They ask

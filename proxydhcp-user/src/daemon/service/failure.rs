@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::interface::Interface;
-use crate::status::Unserved;
+use crate::api::status::Unserved;
+use crate::sys::interface::Interface;
 
 /// The pause before the second try; each later one is twice as long.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -56,7 +56,7 @@ mod tests {
     use anyhow::anyhow;
 
     use super::*;
-    use crate::interface::{self, AttachedXdp};
+    use crate::sys::interface::{self, AttachedXdp};
 
     fn interface() -> Interface {
         interface::tests::interface(7, "lan0", None)

@@ -11,11 +11,11 @@ use tracing::{error, info, warn};
 
 use super::failure::Failure;
 use super::{Service, State};
-use crate::interface::{self, Interface};
-use crate::pins::Remainder;
-use crate::program::KernelTables;
-use crate::served::{self, Path, Served, Xdp};
-use crate::status::Unserved;
+use crate::api::status::Unserved;
+use crate::datapath::served_interface::{self, Path, Served, Xdp};
+use crate::datapath::xdp::KernelTables;
+use crate::datapath::xdp::pins::Remainder;
+use crate::sys::interface::{self, Interface};
 
 impl Service {
     /// Serves the interfaces out of `all` that are to be served, in the place of a daemon that was
@@ -106,7 +106,7 @@ impl Service {
         for gone in &gone {
             info!("{} is not served any more", gone.interface().name);
         }
-        served::stop(gone);
+        served_interface::stop(gone);
         state.served = kept;
         state.missing = names
             .iter()

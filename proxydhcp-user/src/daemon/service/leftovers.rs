@@ -10,9 +10,9 @@ use tracing::{error, info, warn};
 use super::failure::Failure;
 use super::reload::is_empty;
 use super::{Service, Settings, State};
-use crate::interface::{self, Interface};
-use crate::pins::{Pins, PinsError, Remainder};
-use crate::served::{Path, Served};
+use crate::datapath::served_interface::{Path, Served};
+use crate::datapath::xdp::pins::{Pins, PinsError, Remainder};
+use crate::sys::interface::{self, Interface};
 
 /// The folder of pins, with what is left there by others.
 pub(super) async fn take_pins(settings: &Settings) -> Option<Pins> {

@@ -12,16 +12,18 @@ use tokio::sync::OnceCell;
 use tokio::task;
 use tracing::{error, info, warn};
 
-use super::{Service, State, policy};
-use crate::announce::announce;
-use crate::control::MadeReply;
-use crate::generation::{Generation, Policy};
-use crate::names::Names;
-use crate::program::KernelTables;
-use crate::served::{self, Served};
-use crate::status::{NamesStatus, Reloaded, Took};
-use crate::table::{Files, LoadError, Sources, Table, changes};
-use crate::{interface, memory, resolved, upkeep};
+use super::{Service, State, effective_policy};
+use crate::api::status::{NamesStatus, Reloaded, Took};
+use crate::daemon::control::MadeReply;
+use crate::daemon::refresh;
+use crate::daemon::service::announce::announce;
+use crate::datapath::served_interface::{self, Served};
+use crate::datapath::xdp::KernelTables;
+use crate::names::forward::Names;
+use crate::names::saved;
+use crate::sys::{heap, interface};
+use crate::tables::generation::{Generation, Policy};
+use crate::tables::table::{Files, LoadError, Sources, Table, changes};
 
 /// What came of a reload, for all who have asked for it.
 pub(crate) type Outcome = Arc<Done>;
@@ -120,14 +122,14 @@ impl Service {
             (table, names, has_nodes, state.awaits_tables)
         };
         if awaits_tables {
-            task::block_in_place(|| resolved::restore(&self.settings.resolved, &mut names));
+            task::block_in_place(|| saved::restore(&self.settings.resolved, &mut names));
         }
         let mut table = self.table(files, &names);
         let read = started.elapsed();
         let empties = |table: &Table| is_empty(table) && has_nodes && !allow_empty;
         if empties(&table) {
             // Rather late than without any node that was in service.
-            upkeep::ask_for_all(&mut names).await;
+            refresh::ask_for_all(&mut names).await;
             table = self.table(Arc::clone(table.files()), &names);
         }
         let resolve = started.elapsed().saturating_sub(read);
@@ -139,7 +141,7 @@ impl Service {
         report(&table, &names);
         let changes = changes(&old, &table);
         let table = Arc::new(table);
-        let policy = policy::of(&self.settings.policy, false, &names);
+        let policy = effective_policy::of(&self.settings.policy, false, &names);
         let Filling { fill, swap } = self.install(Arc::clone(&table), &local, &policy)?;
         self.tell_of_news(&old, &table);
         task::block_in_place(|| self.take_over_what_was_left());
@@ -153,7 +155,7 @@ impl Service {
         drop(state);
         let names = task::block_in_place(|| NamesStatus::new(&table, &names));
         drop(old);
-        memory::give_back();
+        heap::give_back();
         Ok(Reloaded {
             generation: self.tables.load().number,
             nodes: table.nodes().len(),
@@ -249,7 +251,7 @@ impl Service {
             // No name had an address at the start, and now one has.
             let begins = nodes > 0 && state.awaits_tables;
             let awaits_tables = state.awaits_tables && !begins;
-            let policy = policy::of(&self.settings.policy, awaits_tables, &names);
+            let policy = effective_policy::of(&self.settings.policy, awaits_tables, &names);
             let is_wait_over = state.is_wait_over(&policy);
             (begins, policy, is_wait_over)
         };
@@ -264,7 +266,7 @@ impl Service {
             task::block_in_place(|| self.take_over_what_was_left());
             self.lock().rejected = None;
         }
-        memory::give_back();
+        heap::give_back();
         let generation = self.tables.load().number;
         self.lock().policy = policy;
         if local == old_local {
@@ -305,7 +307,7 @@ impl Service {
                     kernel_tables: before,
                     ..
                 } = &mut *state;
-                served::install(served, tables, before.as_ref())?;
+                served_interface::install(served, tables, before.as_ref())?;
             }
             self.tables.store(Arc::new(generation));
             state.kernel_tables = kernel_tables;

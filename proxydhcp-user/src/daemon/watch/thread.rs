@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::Watch;
-use crate::cfg::disabled;
-use crate::rights;
-use crate::table::Sources;
+use crate::nodes::cfg::disabled;
+use crate::sys::privileges;
+use crate::tables::table::Sources;
 
 /// What the thread has to tell.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ pub(crate) fn start(sources: &Sources) -> Result<Watching> {
         }
     };
     let run = move || {
-        rights::give_up();
+        privileges::give_up();
         runtime.block_on(watch)
     };
     let spawned: io::Result<_> = thread::Builder::new().name("watch".to_owned()).spawn(run);

@@ -7,8 +7,8 @@ use aya::sys::SyscallError;
 use nix::errno::Errno;
 
 use super::{Mode, Program};
-use crate::interface::{AttachedXdp, Interface};
-use crate::pins::{self, Remainder};
+use crate::datapath::xdp::pins::{self, Remainder};
+use crate::sys::interface::{AttachedXdp, Interface};
 
 impl Program {
     /// Attaches the program to `interface` in the first of `modes` that works; or, in one step, in

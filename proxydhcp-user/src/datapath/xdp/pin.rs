@@ -8,8 +8,8 @@ use anyhow::Result;
 use tracing::warn;
 
 use super::Program;
-use crate::interface::Interface;
-use crate::pins::{self, ADOPTED, LINK, WITHOUT_NODES};
+use crate::datapath::xdp::pins::{self, ADOPTED, LINK, WITHOUT_NODES};
+use crate::sys::interface::Interface;
 
 /// Where a program outlives this process.
 pub(super) struct Pinned {

@@ -22,12 +22,12 @@ use rustix::io::Errno;
 use tokio::time::sleep;
 use tracing::debug;
 
-use crate::interface::Interface;
+use crate::sys::interface::Interface;
 
 mod detach;
-mod remainder;
+mod leftover;
 
-pub use remainder::Remainder;
+pub use leftover::Remainder;
 
 /// Where programs are pinned.
 const FOLDER: &str = "/sys/fs/bpf/proxydhcp";

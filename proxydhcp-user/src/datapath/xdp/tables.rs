@@ -9,7 +9,7 @@ use proxydhcp_common::nodes::Line;
 use proxydhcp_common::template::Template;
 use zerocopy::IntoBytes;
 
-use crate::generation::Generation;
+use crate::tables::generation::Generation;
 
 pub(super) type Nodes = Array<MapData, [u8; Line::SIZE]>;
 pub(super) type Templates = Array<MapData, [u8; Template::SIZE]>;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::file::{self, FileError};
 use super::name_of;
-use super::replace::Replacement;
+use crate::sys::file::{self, FileError};
+use crate::sys::replace::Replacement;
 
 const HEADER: &str = "# Nodes that get no answer (supportproxydhcp=no), one name a line.\n";
 

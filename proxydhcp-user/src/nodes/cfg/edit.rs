@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::file::{FileError, LIMIT};
-use super::replace::Replacement;
 use super::{CfgError, Fault, NAME, Name, RECORD, name_of, printable, split};
-use crate::loaders::Loaders;
-use crate::winpe::WinPe;
+use crate::sys::file::{FileError, LIMIT};
+use crate::sys::replace::Replacement;
+use crate::winpe::loaders::Loaders;
+use crate::winpe::path::WinPe;
 
 /// A record as it lies in the file, sound or not.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]

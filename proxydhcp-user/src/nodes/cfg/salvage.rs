@@ -18,7 +18,7 @@ use std::path::Path;
 
 use super::RECORD;
 use super::edit::{RawRecord, raw_records};
-use crate::loaders::Loaders;
+use crate::winpe::loaders::Loaders;
 
 /// What is kept of a file, and what is not. Together they are all its bytes.
 #[derive(Debug, Default)]

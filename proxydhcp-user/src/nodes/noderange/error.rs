@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{Groups, LIMIT};
-use crate::cfg::NAME;
-use crate::status::and_more;
+use crate::api::status::and_more;
+use crate::nodes::cfg::NAME;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::LIMIT;
 use super::error::Fault;
-use crate::cfg::NAME;
+use crate::nodes::cfg::NAME;
 
 /// Texts and numbers in turn: each number has each of its values, the last the fastest.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers;
 use proxydhcp_common::judge::{Reason, Stop};
 
-use crate::answer::reply;
-use crate::generation::Generation;
-use crate::probe::message::{Answer, Asked, read, request};
+use crate::datapath::answer::reply;
+use crate::tables::client_message::{Answer, Asked, read, request};
+use crate::tables::generation::Generation;
 
 /// Ethernet, IPv4 and UDP headers before the BOOTP message, in bytes.
 const HEADERS: usize = 14 + 20 + 8;

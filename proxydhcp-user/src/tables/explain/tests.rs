@@ -1,9 +1,15 @@
 use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::resolve::Lookup;
+use crate::names::hosts;
+use crate::names::resolver::Lookup;
+use crate::names::reverse::Strangers;
+use crate::tables::table::Files;
+use crate::winpe::loaders::Loaders;
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 
@@ -12,7 +18,7 @@ struct Site {
     folder: TempDir,
     names: Vec<(&'static str, Ipv4Addr)>,
     clients: Vec<(Ipv4Addr, &'static str)>,
-    unknown: generation::Unknown,
+    unknown: Unknown,
 }
 
 impl Site {
@@ -32,7 +38,7 @@ impl Site {
             folder,
             names: Vec::new(),
             clients: Vec::new(),
-            unknown: generation::Unknown::Ignore,
+            unknown: Unknown::Ignore,
         }
     }
 
@@ -209,14 +215,14 @@ fn each_rule_that_stops_a_client_is_told() {
 #[test]
 fn the_policy_for_clients_without_a_record_is_told() {
     let mut site = Site::new(&[("n1", "")], "10.0.0.1 n1\n");
-    site.unknown = generation::Unknown::Default;
+    site.unknown = Unknown::Default;
     let looked = site.one("10.0.0.9", 0);
     assert!(looked.answered && looked.record.is_none());
     assert_eq!(looked.loader.as_deref(), Some("Boot/pxeboot.0"));
     assert!(looked.to_string().contains("(--unknown default)"));
 
     let (strangers, mut waiting) = Strangers::new();
-    site.unknown = generation::Unknown::Lookup(Arc::new(strangers));
+    site.unknown = Unknown::Lookup(Arc::new(strangers));
     site.refuses("10.0.0.9", 7, &["looked up when the client asks"]);
     site.clients = vec![(Ipv4Addr::new(10, 0, 0, 9), "visitor")];
     site.refuses(

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::{Node, Table};
-use crate::winpe::WinPe;
+use crate::winpe::path::WinPe;
 
 /// How many names a [`Change`] has at most: enough to recognise what happened.
 const EXAMPLES: usize = 20;
@@ -129,7 +129,7 @@ impl<'a> Served<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::tests::table;
+    use crate::tables::table::tests::table;
 
     fn change(count: usize, examples: &[&str]) -> Change {
         Change {

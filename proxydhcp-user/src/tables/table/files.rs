@@ -7,12 +7,12 @@ use std::sync::OnceLock;
 use tokio::task::JoinError;
 
 use super::join::{self, Claim, Joined};
-use crate::cfg::disabled::{self, Disabled};
-use crate::cfg::file::FileError;
-use crate::cfg::{self, CfgError, Denied, Refused, Warning};
-use crate::hosts::{self, Hosts, Malformed};
-use crate::loaders::Loaders;
-use crate::winpe::WinPe;
+use crate::names::hosts::{self, Hosts, Malformed};
+use crate::nodes::cfg::disabled::{self, Disabled};
+use crate::nodes::cfg::{self, CfgError, Denied, Refused, Warning};
+use crate::sys::file::FileError;
+use crate::winpe::loaders::Loaders;
+use crate::winpe::path::WinPe;
 
 /// Where a table comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

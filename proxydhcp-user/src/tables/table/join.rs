@@ -7,8 +7,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::cfg::Records;
-use crate::hosts::Hosts;
+use crate::names::hosts::Hosts;
+use crate::nodes::cfg::Records;
 
 /// An address that leads to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::cfg::{self, NAME, RECORD};
+    use crate::nodes::cfg::{self, NAME, RECORD};
 
     fn config(names: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -169,7 +169,7 @@ mod tests {
         let records = cfg::parse(
             &config,
             Path::new("/tftpboot"),
-            &crate::loaders::Loaders::default(),
+            &crate::winpe::loaders::Loaders::default(),
         );
         let Joined { mut claims, named } =
             join(&records, &suffixes, &mut Hosts::new(hosts.as_bytes()));

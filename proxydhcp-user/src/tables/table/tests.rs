@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::*;
-use crate::cfg::file::FileError;
-use crate::cfg::{CfgError, NAME, RECORD};
-use crate::loaders::Loaders;
-use crate::resolve::Lookup;
+use crate::names::resolver::Lookup;
+use crate::nodes::cfg::{CfgError, NAME, RECORD};
+use crate::sys::file::FileError;
+use crate::winpe::loaders::Loaders;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data");
 

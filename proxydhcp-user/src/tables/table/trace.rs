@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use super::{Table, position};
-use crate::names::Names;
-use crate::strangers::LookedUp;
-use crate::winpe::WinPe;
+use crate::names::forward::Names;
+use crate::names::reverse::LookedUp;
+use crate::winpe::path::WinPe;
 
 /// What said that an address is a node's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::loaders::Change;
+use crate::winpe::loaders::Change;
 
 mod activating;
 

@@ -4,9 +4,9 @@ use anyhow::Result;
 use csv::{ReaderBuilder, StringRecord, Trim};
 use serde_json::value::RawValue;
 
-use super::super::dump::Entry;
-use crate::cfg::edit::RawRecord;
 use crate::cli::RootArgs;
+use crate::cli::cfg::dump::Entry;
+use crate::nodes::cfg::edit::RawRecord;
 
 /// A node's line, or the line that its entry begins on.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ fn record(entry: &str, root: &RootArgs) -> Result<RawRecord, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loaders::Loaders;
+    use crate::winpe::loaders::Loaders;
 
     fn root() -> RootArgs {
         RootArgs {

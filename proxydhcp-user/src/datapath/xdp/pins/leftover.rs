@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 
 use super::{LINK, WITHOUT_NODES, remove};
-use crate::interface::{AttachedXdp, Interface};
+use crate::sys::interface::{AttachedXdp, Interface};
 
 /// What a daemon that was killed has left for one interface.
 pub struct Remainder {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::{ConfigArgs, RootArgs};
-use crate::winpe_files::activate::{plan, put};
+use crate::winpe::activate::{plan, put};
 
 fn record(name: &str, path: &str) -> Vec<u8> {
     let mut record = name.as_bytes().to_vec();

@@ -1,0 +1,4 @@
+//! What the daemon and its clients say to each other.
+
+pub mod control;
+pub mod status;

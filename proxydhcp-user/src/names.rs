@@ -1,0 +1,7 @@
+//! Which address belongs to which name: the hosts file, and what the system's resolver says.
+
+pub mod forward;
+pub mod hosts;
+pub mod resolver;
+pub mod reverse;
+pub(crate) mod saved;

@@ -1,0 +1,7 @@
+//! The operating system: files, interfaces, privileges, memory.
+
+pub mod file;
+pub(crate) mod heap;
+pub mod interface;
+pub mod privileges;
+pub(crate) mod replace;

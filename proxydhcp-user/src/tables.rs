@@ -1,0 +1,7 @@
+//! What is served: the table of nodes, and the generation made from it.
+
+pub(crate) mod client_message;
+pub(crate) mod explain;
+pub mod generation;
+pub mod table;
+pub mod template;

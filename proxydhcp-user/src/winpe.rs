@@ -1,0 +1,9 @@
+//! The WinPEs: their paths, their loaders, and the files that clients fetch.
+
+pub(crate) mod activate;
+pub mod architecture;
+pub mod check;
+mod content;
+mod find;
+pub mod loaders;
+pub mod path;
