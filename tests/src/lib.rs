@@ -7,6 +7,7 @@
 //! misreading in the one shows up against the other.
 
 pub mod accounts;
+mod alone;
 pub mod bpf;
 pub mod bridge;
 pub mod capture;
@@ -17,6 +18,7 @@ mod daemon;
 pub mod datagram;
 pub mod debian;
 mod describe;
+mod ended;
 mod filter;
 mod frame;
 pub mod hostile;
@@ -33,9 +35,11 @@ pub mod site;
 mod tap;
 pub mod xdp;
 
+pub use alone::alone;
 pub use checksum::internet_checksum;
 pub use daemon::{Daemon, binary, copy_program};
 pub use describe::describe_reply;
+pub use ended::Ended;
 pub use filter::udp_from_port;
 pub use frame::{Checksum, RequestFrame, VlanTag};
 pub use lab::{

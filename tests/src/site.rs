@@ -8,11 +8,10 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::Output;
 use std::time::Duration;
 
 use crate::{
-    Daemon, Expected, Lab, RequestFrame, SERVER_INTERFACE, Tap, binary, check_reply, config,
+    Daemon, Ended, Expected, Lab, RequestFrame, SERVER_INTERFACE, Tap, binary, check_reply, config,
 };
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -214,18 +213,18 @@ impl Site {
     }
 
     /// Runs the command line in the daemon's namespace, with its control socket.
-    pub fn command(&self, args: &[&str]) -> Result<Output> {
+    pub fn command(&self, args: &[&str]) -> Result<Ended> {
         let socket = self.files.text("control.sock");
         let mut args = args.to_vec();
         args.extend(["--control", &socket]);
-        self.daemon.proxydhcp(&self.lab.server, &args)
+        Ok(self.daemon.proxydhcp(&self.lab.server, &args)?.into())
     }
 
     /// `proxydhcp status --json`.
     pub fn status(&self) -> Result<Value> {
         let output = self.command(&["status", "--json"])?;
-        ensure!(output.status.success(), "{output:?}");
-        Ok(serde_json::from_slice(&output.stdout)?)
+        ensure!(output.code == Some(0), "{output:?}");
+        Ok(serde_json::from_str(&output.stdout)?)
     }
 
     /// The counters of the one interface, of all its datapaths together.

@@ -8,10 +8,10 @@
 //! networks, and ends with the tests.
 
 use std::net::Ipv4Addr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Result;
+use proxydhcp_lab::alone;
 use proxydhcp_lab::site::Datapath;
 
 use cluster::{Manner, Node, boot};
@@ -38,10 +38,9 @@ const UEFI: Node = Node {
     winpe: "winboot/winpe-b/",
 };
 
-/// Boots such nodes, together; one cluster at a time, for emulated machines take their time.
+/// Boots `nodes` together. One cluster boots at a time, for emulated machines load the real one.
 fn boots(manner: &Manner<'_>, nodes: &[Node]) -> Result<()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let started = Instant::now();
     boot(manner, nodes)?;
     println!(

@@ -10,6 +10,7 @@
 
 mod accepted;
 mod addresses;
+mod agreement;
 mod captures;
 mod exchange;
 mod golden;
@@ -19,6 +20,6 @@ mod refusals;
 mod replies;
 mod silence;
 mod sizes;
-mod unusual;
-mod unusual_refusals;
+mod slow_path;
+mod slow_path_refusals;
 mod vlan;

@@ -1,0 +1,111 @@
+//! The command line: its help, its mistakes, and commands that nobody listens to.
+
+use std::process::Command;
+
+use anyhow::Result;
+use proxydhcp_lab::site::{Datapath, Files, Site};
+use proxydhcp_lab::{Ended, binary};
+
+#[test]
+fn without_a_daemon_the_commands_say_how_to_start_one() -> Result<()> {
+    // There never was one; there was one, and it was killed.
+    let files = Files::new()?;
+    let mut site = Site::usual(Datapath::Raw)?;
+    site.daemon.crash()?;
+    for files in [&files, &site.files] {
+        let socket = files.path("control.sock");
+        for args in [&["status"][..], &["status", "--json"], &["reload"]] {
+            let mut command = Command::new(binary()?);
+            command.args(args).arg("--control").arg(&socket);
+            let ended = Ended::from(command.output()?);
+            assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+            let said = format!(
+                "proxydhcp: no daemon listens on {}; start one with `proxydhcp serve`, \
+                 or name its socket with --control\n",
+                socket.display()
+            );
+            assert_eq!(ended.stderr, said);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_help_of_every_command_has_an_example() -> Result<()> {
+    let run = |args: &[&str]| -> Result<Ended> {
+        Ok(Ended::from(Command::new(binary()?).args(args).output()?))
+    };
+    let all = run(&["--help"])?;
+    let commands: Vec<&str> = all
+        .stdout
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .map_while(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(
+        commands.contains(&"serve") && commands.contains(&"reload"),
+        "{all:?}"
+    );
+    for command in commands {
+        assert!(has_example(&all, ""), "{all:?}");
+        let help = run(&[command, "--help"])?;
+        assert_eq!(help.code, Some(0));
+        assert!(has_example(&help, command), "{help:?}");
+    }
+    // The version is what the status tells, too.
+    let version = run(&["--version"])?.stdout;
+    assert_eq!(
+        version,
+        format!("proxydhcp {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    Ok(())
+}
+
+/// As by `proxydhcp ... | head -0`.
+#[test]
+fn a_pipe_that_nobody_reads_is_no_failure() -> Result<()> {
+    let site = Site::usual(Datapath::Raw)?;
+    let socket = site.files.path("control.sock").display().to_string();
+    for args in [
+        &["--help"][..],
+        &["completions", "bash"],
+        &["man"],
+        &["status", "--control", &socket],
+        &["lookup", "10.77.1.1", "--json", "--control", &socket],
+    ] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = Command::new(binary()?);
+        let output = command.args(args).stdout(writer).output()?;
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        assert_eq!(output.stderr, b"", "{args:?}: {output:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_is_explained() -> Result<()> {
+    for (args, said) in [
+        (&["reload", "--allow-emty"][..], "--allow-empty"),
+        (&["serve", "--path", "fast"], "auto, kernel, af-xdp, raw"),
+        (&["serve", "--next-server", "10.0.0.256"], "--next-server"),
+        (&["stauts"], "status"),
+    ] {
+        let ended = Ended::from(Command::new(binary()?).args(args).output()?);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+    Ok(())
+}
+
+/// Whether there is a line under "Examples:" that runs the command.
+fn has_example(help: &Ended, command: &str) -> bool {
+    let start = format!("  proxydhcp {command}");
+    help.stdout
+        .lines()
+        .skip_while(|line| *line != "Examples:")
+        .skip(1)
+        .any(|line| line.starts_with(&start))
+}

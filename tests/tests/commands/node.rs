@@ -1,0 +1,202 @@
+//! `proxydhcp node`: what an administrator sets is served from the next request on.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, NODE_DEFAULT, STRANGER, Site};
+use proxydhcp_lab::{Ended, RequestFrame, binary};
+use serde_json::Value;
+
+/// A hang is told, and nothing else.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `proxydhcp node` with these arguments, on these files.
+pub(crate) fn command(files: &Files, args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    command.arg("node").args(args);
+    for (flag, file) in [
+        ("--config", "proxydhcp.cfg"),
+        ("--control", "control.sock"),
+        ("--settings", "proxydhcp.toml"),
+    ] {
+        command.arg(flag).arg(files.path(file));
+    }
+    Ok(command)
+}
+
+pub(crate) fn node(files: &Files, args: &[&str]) -> Result<Ended> {
+    Ok(Ended::from(command(files, args)?.output()?))
+}
+
+/// What it has printed, where it has succeeded without a complaint.
+pub(crate) fn said(files: &Files, args: &[&str]) -> Result<String> {
+    let ended = node(files, args)?;
+    ensure!(
+        (ended.code, ended.stderr.as_str()) == (Some(0), ""),
+        "{args:?}: {ended:?}"
+    );
+    Ok(ended.stdout)
+}
+
+pub(crate) fn config(files: &Files) -> Result<Vec<u8>> {
+    Ok(fs::read(files.path("proxydhcp.cfg"))?)
+}
+
+#[test]
+fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
+    for datapath in Datapath::ALL {
+        let mut site = Site::usual(datapath)?;
+        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+
+        let set = ["set", "b,default", "winpepath=/tftpboot/winboot/new"];
+        let would = "changed b: winboot/b → winboot/new/\n\
+            changed default: (default) → winboot/new/\n\
+            0 added, 2 changed, 0 removed, 0 unchanged";
+        let before = config(&site.files)?;
+        let dry = said(&site.files, &[&set[..], &["--dry-run"]].concat())?;
+        assert_eq!(dry, format!("{would}; dry run, nothing is written\n"));
+        assert_eq!(config(&site.files)?, before);
+        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+
+        let done = said(&site.files, &set)?;
+        assert_eq!(
+            done,
+            format!("{would}\nin service: generation 2, 3 addresses\n")
+        );
+        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/new/", 7)?;
+        site.ask(&RequestFrame::ipxe(NODE_DEFAULT, 0), "winboot/new/", 0)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+
+        // Whatever the spelling: it is so already, and nothing is written or reloaded.
+        let again = said(&site.files, &["set", "B,a", "winpepath=winboot/new/"])?;
+        let changed = "changed a: winboot/a/ → winboot/new/\n\
+            0 added, 1 changed, 0 removed, 1 unchanged\n\
+            in service: generation 3, 3 addresses\n";
+        assert_eq!(again, changed);
+        let again = said(&site.files, &["set", "B,a", "winpepath=winboot/new/"])?;
+        assert_eq!(again, "0 added, 0 changed, 0 removed, 2 unchanged\n");
+        assert_eq!(site.status()?["generation"], 3);
+
+        let rm = said(&site.files, &["rm", "[7-8],/b|a,-a"])?;
+        assert_eq!(
+            rm,
+            "removed b: winboot/new/\nnot there: 7, 8\n0 added, 0 changed, 1 removed, 0 unchanged\n\
+             in service: generation 4, 2 addresses\n"
+        );
+        site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+        said(&site.files, &["set", "b", "winpepath="])?;
+        site.ask(&RequestFrame::edk2(NODE_B, 7), "", 7)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn disabled_nodes_get_no_answer_whatever_others_get() -> Result<()> {
+    for datapath in Datapath::ALL {
+        let mut site = Site::with(datapath, &["--unknown", "default"])?;
+        let [a, b, stranger] =
+            [NODE_A, NODE_B, STRANGER].map(|address| RequestFrame::edk2(address, 7));
+        let hosts = [
+            ("10.77.1.1", "a"),
+            ("10.77.1.2", "b"),
+            ("10.77.1.3", "default"),
+            ("10.77.9.9", "norecord"),
+        ];
+        site.files.write_hosts(&hosts)?;
+        site.ask(&stranger, "", 7)?;
+
+        let set = ["set", "a,norecord", "supportproxydhcp=no"];
+        let disabled = "disabled a\ndisabled norecord\n\
+            0 added, 0 changed, 0 removed, 2 disabled, 0 unchanged\n\
+            in service: generation 2, 2 addresses\n";
+        assert_eq!(said(&site.files, &set)?, disabled);
+        site.stays_silent(&a.bytes())?;
+        site.stays_silent(&stranger.bytes())?;
+        site.ask(&b, "winboot/b/", 7)?;
+        let list = said(&site.files, &["list"])?;
+        assert_eq!(
+            list,
+            "NODE      SUPPORTPROXYDHCP  WINPEPATH\n\
+             a         no                winboot/a/\n\
+             b         yes               winboot/b\n\
+             default   yes               (default)\n\
+             norecord  no                (no record)\n"
+        );
+
+        // Its WinPE may be set meanwhile; it is for later.
+        let set = said(&site.files, &["set", "a,b", "winpepath=winboot/c"])?;
+        assert!(
+            set.contains("still disabled (supportproxydhcp=no): a\n"),
+            "{set}"
+        );
+        site.stays_silent(&a.bytes())?;
+        site.ask(&b, "winboot/c/", 7)?;
+        // It outlives every reload.
+        assert_eq!(site.command(&["reload"])?.code, Some(0));
+        site.stays_silent(&a.bytes())?;
+
+        let yes = said(&site.files, &["set", "a", "supportproxydhcp=yes"])?;
+        assert!(yes.starts_with("enabled a\n"), "{yes}");
+        site.ask(&a, "winboot/c/", 7)?;
+        // What is forgotten is a stranger.
+        let rm = said(&site.files, &["rm", "norecord,b"])?;
+        assert!(
+            rm.starts_with("removed norecord (was disabled)\nremoved b: winboot/c/\n"),
+            "{rm}"
+        );
+        site.ask(&stranger, "", 7)?;
+        site.ask(&b, "", 7)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_list_of_disabled_nodes_may_be_written_by_hand() -> Result<()> {
+    let mut site = Site::with(Datapath::Generic, &["--unknown", "default", "--watch"])?;
+    let generation = |site: &Site| -> Result<Value> { Ok(site.status()?["generation"].clone()) };
+    let file = site.files.path("proxydhcp.cfg.disabled");
+    fs::write(&file, "# in repair\na  # fan\nb c\n")?;
+    let started = Instant::now();
+    while generation(&site)? != 2 {
+        ensure!(started.elapsed() < PATIENCE, "{}", site.daemon.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+    let warning = site.status()?["warnings"][0].to_string();
+    assert!(
+        warning.contains("cfg.disabled, line 3: not a node name"),
+        "{warning}"
+    );
+    said(&site.files, &["set", "b", "supportproxydhcp=no"])?;
+    said(&site.files, &["set", "a", "supportproxydhcp=yes"])?;
+    assert_eq!(fs::read_to_string(&file)?, "# in repair\nb c\nb\n");
+    Ok(())
+}
+
+#[test]
+fn the_last_node_may_go() -> Result<()> {
+    let mut site = Site::usual(Datapath::Native)?;
+    let rm = said(&site.files, &["rm", "/.*"])?;
+    assert!(
+        rm.ends_with("3 removed, 0 unchanged\nin service: generation 2, 0 addresses\n"),
+        "{rm}"
+    );
+    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    said(&site.files, &["set", "a", "winpepath=winboot/a"])?;
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    said(&site.files, &["set", "a", "supportproxydhcp=no"])?;
+    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+
+    // What the daemon has to say of these nodes, and of no others.
+    let set = node(&site.files, &["set", "other", "winpepath=winboot/x"])?;
+    assert_eq!(
+        set.stderr, "the resolver is being asked for other\n",
+        "{set:?}"
+    );
+    assert_eq!(set.code, Some(0));
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! What becomes of a write when a daemon runs.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::Result;
+use proxydhcp_lab::site::{Datapath, NODE_B, STRANGER, Site};
+use proxydhcp_lab::{Ended, RequestFrame, binary};
+
+#[test]
+fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
+    let mut site = Site::usual(Datapath::Raw)?;
+    site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+    site.files
+        .write_hosts(&[("10.77.1.2", "b"), ("10.77.9.9", "new")])?;
+    fs::write(site.files.path("n.csv"), "new,winboot/new\nb,winboot/c\n")?;
+    let (nodes, config) = (site.files.path("n.csv"), site.files.path("proxydhcp.cfg"));
+    let (nodes, config) = (nodes.display().to_string(), config.display().to_string());
+    let import = site.command(&["cfg", "import", &nodes, "--config", &config])?;
+    assert_eq!(import.code, Some(0), "{}", import.stderr);
+    assert!(
+        import
+            .stdout
+            .ends_with("in service: generation 2, 2 addresses\n"),
+        "{}",
+        import.stdout
+    );
+    // It tells of all nodes, for the file is one.
+    assert!(import.stderr.contains(" default"), "{}", import.stderr);
+    site.ask(&RequestFrame::edk2(STRANGER, 7), "winboot/new/", 7)?;
+    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/c/", 7)?;
+
+    // A daemon of other files is left alone.
+    let other = site.files.path("other.cfg").display().to_string();
+    let import = site.command(&["cfg", "import", &nodes, "--config", &other])?;
+    assert_eq!(import.code, Some(0), "{}", import.stderr);
+    assert!(
+        import
+            .stderr
+            .starts_with("the daemon was not told: it serves"),
+        "{}",
+        import.stderr
+    );
+    assert_eq!(site.status()?["generation"], 2);
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_rejects_its_files_keeps_what_it_had() -> Result<()> {
+    let mut site = Site::usual(Datapath::Raw)?;
+    fs::remove_file(site.files.path("hosts"))?;
+    fs::create_dir(site.files.path("hosts"))?;
+    let node = |site: &Site, config: &str| -> Result<Ended> {
+        let mut command = Command::new(binary()?);
+        command.args(["node", "set", "b", "winpepath=winboot/c", "--settings"]);
+        command.arg(site.files.path("proxydhcp.toml"));
+        command.arg("--config").arg(site.files.path(config));
+        command
+            .arg("--control")
+            .arg(site.files.path("control.sock"));
+        Ok(command.output()?.into())
+    };
+    let set = node(&site, "proxydhcp.cfg")?;
+    assert_eq!(set.code, Some(1), "{}", set.stderr);
+    let config = site.files.path("proxydhcp.cfg").display().to_string();
+    let told = format!(
+        "proxydhcp: {config} is written, but the daemon has not taken it up: not reloaded: "
+    );
+    assert!(set.stderr.starts_with(&told), "{}", set.stderr);
+    assert!(
+        set.stdout.starts_with("changed b: winboot/b → winboot/c/"),
+        "{}",
+        set.stdout
+    );
+    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+
+    // A daemon of other files has nothing to reject.
+    let set = node(&site, "other.cfg")?;
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    let told = format!("the daemon was not told: it serves {config}\n");
+    assert_eq!(set.stderr, told);
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What keeps the daemon from starting, and from using XDP: it says what, and who.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use proxydhcp_lab::link::{occupy_xdp, xdp_program};
+use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
+use proxydhcp_lab::{Daemon, Lab, Namespace, RequestFrame, SERVER_INTERFACE, binary};
+
+#[test]
+fn a_second_daemon_gives_way_to_the_first() -> Result<()> {
+    for datapath in Datapath::ALL {
+        let mut site = Site::usual(datapath)?;
+        let others = Files::usual()?;
+        for files in [&others, &site.files] {
+            let error = refusal(&site.lab.server, &serve_args(datapath, files, &[]))?;
+            assert!(
+                error.contains("UDP port 4011 is taken") && error.contains("ss -lunp"),
+                "{error}"
+            );
+        }
+        assert!(!others.path("control.sock").exists());
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        assert_eq!(site.status()?["pid"], site.daemon.pid());
+        assert_eq!(site.status()?["interfaces"][0]["datapath"], datapath.name());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_second_daemon_elsewhere_needs_a_control_socket_of_its_own() -> Result<()> {
+    let mut site = Site::usual(Datapath::Native)?;
+    let lab = Lab::new()?;
+    let args = serve_args(Datapath::Native, &site.files, &[]);
+    let error = refusal(&lab.server, &args)?;
+    assert!(
+        error.contains("another daemon listens on") && error.contains("--control"),
+        "{error}"
+    );
+    assert_eq!(site.status()?["pid"], site.daemon.pid());
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    Ok(())
+}
+
+#[test]
+fn a_file_in_the_control_socket_s_place_is_left_alone() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    fs::write(files.path("control.sock"), "precious")?;
+    let error = refusal(&lab.server, &serve_args(Datapath::Native, &files, &[]))?;
+    assert!(
+        error.contains("control.sock is there and no socket; remove it, or use another"),
+        "{error}"
+    );
+    assert_eq!(fs::read(files.path("control.sock"))?, b"precious");
+    Ok(())
+}
+
+#[test]
+fn a_port_that_any_program_has_is_told_of() -> Result<()> {
+    for address in ["0.0.0.0", "10.77.0.1"] {
+        let (lab, files) = (Lab::new()?, Files::usual()?);
+        let socket = lab.server.run(|| Ok(UdpSocket::bind((address, 4011))?))?;
+        let args = serve_args(Datapath::Native, &files, &[]);
+        let error = refusal(&lab.server, &args)?;
+        assert!(error.contains("UDP port 4011 is taken"), "{error}");
+        assert_eq!(xdp_program(&lab.server, SERVER_INTERFACE)?, None);
+        drop(socket);
+        Daemon::start(&lab.server, &binary()?, &args)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
+    for modes in [&["--xdp-mode", "native"], &["--xdp-mode", "generic"]] {
+        let (lab, files) = (Lab::new()?, Files::usual()?);
+        let other = occupy_xdp(&lab.server, SERVER_INTERFACE)?;
+        let id = xdp_program(&lab.server, SERVER_INTERFACE)?.context("no program")?;
+        let named = format!("another XDP program (id {id}; ");
+
+        let by_kernel = [&["--path", "kernel"][..], modes].concat();
+        let error = refusal(&lab.server, &args_by(&files, &by_kernel))?;
+        assert!(
+            error.contains("XDP does not attach to px0") && error.contains(&named),
+            "{error}"
+        );
+        assert_eq!(xdp_program(&lab.server, SERVER_INTERFACE)?, Some(id));
+
+        let by_any = [&["--path", "auto"][..], modes].concat();
+        let mut daemon = Daemon::start(&lab.server, &binary()?, &args_by(&files, &by_any))?;
+        assert_eq!(daemon.ready_line(), "ready: px0 by raw; 3 nodes");
+        // Its log comes by another pipe than its ready line.
+        let told = daemon.wait_for("serving px0 by raw", Duration::from_secs(5))?;
+        ensure!(told.contains(&named), "{told}");
+        let mut site = Site::of(lab, daemon, files)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        let server = &site.lab.server;
+        assert_eq!(xdp_program(server, SERVER_INTERFACE)?, Some(id));
+
+        // Once the other has gone, the next start has the interface.
+        site.daemon.stop()?;
+        drop(other);
+        site.daemon = Daemon::start(server, &binary()?, &args_by(&site.files, &by_kernel))?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        assert_eq!(site.status()?["interfaces"][0]["datapath"], "kernel");
+    }
+    Ok(())
+}
+
+/// Serves these files by this path.
+fn args_by(files: &Files, path: &[&str]) -> Vec<String> {
+    let usual = ["serve", "-i", SERVER_INTERFACE];
+    let args = [&usual, path].concat();
+    let mut args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+    args.extend(files.args());
+    args
+}
+
+/// What a daemon says that ends with exit status 1 instead of starting.
+fn refusal(namespace: &Namespace, args: &[String]) -> Result<String> {
+    let Err(error) = Daemon::start(namespace, &binary()?, args) else {
+        bail!("it started");
+    };
+    let error = error.to_string();
+    ensure!(error.contains("ended with exit status: 1"), "{error}");
+    Ok(error)
+}

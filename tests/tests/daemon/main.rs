@@ -1,0 +1,32 @@
+//! The daemon's life in private networks: start, reload, files, names, load, survival and stop.
+//!
+//! These tests need root, and the binary that `cargo xtask test` builds. With `--nocapture` they
+//! print the times and rates that they have seen.
+
+mod cluster;
+mod come_and_go;
+mod conflicts;
+mod control;
+mod crowd;
+mod files;
+mod flood;
+mod interfaces;
+mod kept;
+mod mid_storm;
+mod names;
+mod reader;
+mod ready;
+mod records;
+mod reload;
+mod reload_under_load;
+mod resolved;
+mod rights;
+mod settings;
+mod stop;
+mod strangers;
+mod stuck;
+mod suffix;
+mod survival;
+mod unit;
+mod watch;
+mod watchdog;

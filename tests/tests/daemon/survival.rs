@@ -1,0 +1,319 @@
+//! The kernel goes on answering when the daemon is killed, and the next daemon takes over.
+
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use proxydhcp::datapath::xdp::pins::LAYOUT;
+use proxydhcp_lab::bpf::BpfObjects;
+use proxydhcp_lab::link::{self, xdp_program};
+use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site, serve_args};
+use proxydhcp_lab::{Daemon, Ended, Lab, Namespace, RequestFrame, SERVER_INTERFACE, binary};
+use serde_json::json;
+
+mod failed_start;
+mod without_nodes;
+
+/// Those that answer without a process.
+const IN_KERNEL: [Datapath; 2] = [Datapath::Native, Datapath::Generic];
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn the_kernel_goes_on_when_the_daemon_is_killed() -> Result<()> {
+    for datapath in IN_KERNEL {
+        let mut site = Site::usual(datapath)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        let program = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
+        site.daemon.crash()?;
+        assert!(site.files.path("control.sock").exists());
+        site.ask(&RequestFrame::edk2(NODE_B, 0), "winboot/b/", 0)?;
+        site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+        let killed = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
+        assert_eq!(killed, program);
+        let status = site.command(&["status"])?;
+        assert_eq!(status.code, Some(1));
+        assert!(
+            status
+                .stderr
+                .contains("the kernel goes on answering for a daemon that was killed"),
+            "{status:?}"
+        );
+
+        // By the files as they are now, and nothing that was counted is lost.
+        site.files.write_config(&[("a", "winboot/new/")])?;
+        restart(&mut site, datapath, &[])?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+        site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+        let counters = site.counters()?;
+        assert_eq!(counters["answered"], 3, "{counters}");
+        assert_eq!(counters["refused"], json!({"unknown-client": 2}));
+
+        let held = BpfObjects::of(site.daemon.pid())?;
+        site.daemon.stop()?;
+        assert_eq!(pinned(&site.lab.server)?, "");
+        assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
+        await_none(&held)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_needs_the_process_ends_with_it() -> Result<()> {
+    let ways = [
+        (Datapath::AfXdp, &[][..]),
+        (Datapath::Raw, &[]),
+        (Datapath::Native, &["--no-pin"]),
+        (Datapath::Generic, &["--no-pin"]),
+    ];
+    for (datapath, more) in ways {
+        let mut site = Site::with(datapath, more)?;
+        assert_eq!(pinned(&site.lab.server)?, "");
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        let held = BpfObjects::of(site.daemon.pid())?;
+        site.daemon.crash()?;
+        site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+        assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
+        await_none(&held)?;
+
+        restart(&mut site, datapath, more)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_next_daemon_may_answer_in_another_way() -> Result<()> {
+    for before in IN_KERNEL {
+        for after in Datapath::ALL {
+            let mut site = Site::usual(before)?;
+            site.daemon.crash()?;
+            restart(&mut site, after, &[])?;
+            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            let interface = &site.status()?["interfaces"][0];
+            assert_eq!(interface["datapath"], after.name());
+            let is_pinned = !pinned(&site.lab.server)?.is_empty();
+            assert_eq!(is_pinned, after.name() == "kernel", "{before:?}, {after:?}");
+
+            restart_killed(&mut site, before, &["--no-pin"])?;
+            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            assert_eq!(pinned(&site.lab.server)?, "");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn detach_ends_what_a_killed_daemon_left() -> Result<()> {
+    let mut site = Site::usual(Datapath::Generic)?;
+    let refused = detach(&site)?;
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("a daemon runs; stop it"),
+        "{refused:?}"
+    );
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+
+    site.daemon.crash()?;
+    let detached = detach(&site)?;
+    assert_eq!(
+        (detached.code, detached.stdout.as_str()),
+        (Some(0), "px0: what a killed daemon left: removed\n")
+    );
+    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
+    let again = detach(&site)?;
+    assert_eq!(
+        (again.code, again.stdout.as_str()),
+        (Some(0), "nothing is left of a killed daemon\n")
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
+    let lab = Lab::new()?;
+    let _wires = (lab.one_more_wire(1)?, lab.one_more_wire(2)?);
+    let all = ["-i", "px1", "-i", "px2"];
+    let mut site = Site::start_in(lab, Datapath::Generic, Files::usual()?, &all)?;
+    site.daemon.crash()?;
+    link::delete(&site.lab.server, "px1")?;
+
+    restart(&mut site, Datapath::Generic, &[])?;
+    for told in [
+        "which is not here any more: removed",
+        "px2: what a killed daemon left: removed",
+    ] {
+        site.daemon.wait_for(told, PATIENCE)?;
+    }
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    assert_eq!(xdp_program(&site.lab.server, "px2")?, None);
+    assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
+    Ok(())
+}
+
+/// Of another version, as far as can be seen from outside: its maps are not taken over.
+#[test]
+fn the_pins_of_another_layout_are_taken_over_but_for_their_maps() -> Result<()> {
+    for datapath in IN_KERNEL {
+        let mut site = Site::usual(datapath)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.daemon.crash()?;
+        let rename = format!("cd /sys/fs/bpf/proxydhcp; mv {LAYOUT} 0");
+        shell(&site.lab.server, &rename)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+
+        restart(&mut site, datapath, &[])?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        assert_eq!(site.counters()?["answered"], 1);
+        assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
+    }
+    Ok(())
+}
+
+/// A daemon that was killed in the midst of its start, or of its end.
+#[test]
+fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
+    for datapath in IN_KERNEL {
+        let lab = Lab::new()?;
+        let _second = lab.one_more_wire(1)?;
+        let mut site = Site::start_in(lab, datapath, Files::usual()?, &["-i", "px1"])?;
+        let first = link::index(&site.lab.server, SERVER_INTERFACE)?;
+        let second = link::index(&site.lab.server, "px1")?;
+        for half in [
+            // No link yet.
+            format!("find {first} ! -name COUNTERS -type f -delete"),
+            // A link to nothing; and what somebody else has pinned there.
+            format!("rm -r {first}; mv {second} {first}; mv {first}/COUNTERS ../mine"),
+        ] {
+            site.daemon.crash()?;
+            link::delete(&site.lab.server, "px1")?;
+            shell(
+                &site.lab.server,
+                &format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}; {half}"),
+            )?;
+            let started = Instant::now();
+            while xdp_program(&site.lab.server, SERVER_INTERFACE)?.is_some() {
+                ensure!(started.elapsed() < PATIENCE, "it stays attached");
+                thread::sleep(Duration::from_millis(1));
+            }
+            restart(&mut site, datapath, &["-i", "px1"])?;
+            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            assert!(xdp_program(&site.lab.server, SERVER_INTERFACE)?.is_some());
+            assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
+            if half.starts_with("find") {
+                let _second = site.lab.one_more_wire(1)?;
+                let index = link::index(&site.lab.server, "px1")?;
+                site.daemon.wait_for("serving px1 by", PATIENCE)?;
+                let rename = format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}; mv {index} {second}");
+                shell(&site.lab.server, &rename)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<()> {
+    for datapath in IN_KERNEL {
+        let mut site = Site::with(datapath, &["--unknown", "default"])?;
+        let good = std::fs::read(site.files.path("proxydhcp.cfg"))?;
+        site.daemon.crash()?;
+        site.files.write_raw_config(&good[..good.len() - 1])?;
+        restart(&mut site, datapath, &["--unknown", "default"])?;
+        site.daemon
+            .wait_for("by the tables of a daemon that was killed", PATIENCE)?;
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        // By name, and by an address that comes: nobody is sent to the default meanwhile.
+        link::add_address(
+            &site.lab.server,
+            SERVER_INTERFACE,
+            ([10, 77, 0, 9].into(), 16),
+        )?;
+        site.daemon
+            .wait_for("this host's addresses are now", PATIENCE)?;
+        let looked = site.command(&["lookup", "10.77.9.9"])?;
+        assert!(looked.stdout.contains("NOT answered"), "{looked:?}");
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+
+        site.files.write_raw_config(&good)?;
+        let reloaded = site.command(&["reload"])?;
+        assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
+        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask(&RequestFrame::edk2(STRANGER, 7), "", 7)?;
+        let status = site.status()?;
+        assert_eq!(status["interfaces"][0]["datapath"], "kernel", "{status}");
+        assert_eq!(
+            status["interfaces"][0]["program"]["answered"], 4,
+            "{status}"
+        );
+        site.daemon.stop()?;
+        assert_eq!(pinned(&site.lab.server)?, "");
+        assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_a_bpf_file_system_it_serves_and_says_what_is_lacking() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    let mut command = Command::new("unshare");
+    let args = serve_args(Datapath::Native, &files, &[]).join(" ");
+    let script = format!("umount /sys/fs/bpf; exec {} {args}", binary()?.display());
+    command.args(["--mount", "sh", "-euc", &script]);
+    let mut daemon = Daemon::start_command(&lab.server, command)?;
+    daemon.wait_for("/sys/fs/bpf is no BPF file system", PATIENCE)?;
+    let mut site = Site::of(lab, daemon, files)?;
+    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    Ok(())
+}
+
+/// Starts a daemon in the place of the one that was killed.
+fn restart(site: &mut Site, datapath: Datapath, more: &[&str]) -> Result<()> {
+    let args = serve_args(datapath, &site.files, more);
+    site.daemon = Daemon::start(&site.lab.server, &binary()?, &args)?;
+    Ok(())
+}
+
+fn restart_killed(site: &mut Site, datapath: Datapath, more: &[&str]) -> Result<()> {
+    site.daemon.crash()?;
+    restart(site, datapath, more)
+}
+
+fn detach(site: &Site) -> Result<Ended> {
+    Ok(Ended::from(
+        site.daemon.proxydhcp(&site.lab.server, &["detach"])?,
+    ))
+}
+
+/// The line of the link that belongs to the lab's own interface.
+fn link_of(site: &Site) -> Result<String> {
+    let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
+    Ok(format!("{LAYOUT}/{index}/link\n"))
+}
+
+/// The links that are pinned, each on a line.
+fn pinned(namespace: &Namespace) -> Result<String> {
+    let output = shell(
+        namespace,
+        "cd /sys/fs/bpf; test ! -d proxydhcp || find proxydhcp -name link -printf '%P\\n'",
+    )?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn shell(namespace: &Namespace, script: &str) -> Result<Output> {
+    let mut command = Command::new("sh");
+    command.args(["-euc", script]);
+    let output = namespace.output(command)?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(output)
+}
+
+fn await_none(held: &BpfObjects) -> Result<()> {
+    let started = Instant::now();
+    while held.left().context("no list")?.iter().next().is_some() {
+        ensure!(started.elapsed() < PATIENCE, "left: {:?}", held.left()?);
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}

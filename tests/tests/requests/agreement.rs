@@ -1,0 +1,196 @@
+//! The XDP program and the protocol core over a slice agree on every frame: the same verdict, the
+//! same reply to the byte, the same counts.
+//!
+//! `cargo xtask test --cases N --seed S` runs N random cases from a seed; a failure names the seed
+//! and the number of its case.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use proxydhcp::datapath::xdp::{Duty, KernelTables, Program};
+use proxydhcp::names::reverse::Strangers;
+use proxydhcp::tables::generation::{Generation, Policy, Unknown};
+use proxydhcp::tables::table::{Files, Sources, Table};
+use proxydhcp::winpe::loaders::Loaders;
+use proxydhcp_common::counters::{
+    ANSWERED, COUNTERS, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused,
+};
+use proxydhcp_common::frame::{Frame, Slice};
+use proxydhcp_common::judge::{Stop, judge};
+use proxydhcp_common::{headers, reply};
+use proxydhcp_lab::corpus::{Corpus, requests};
+use proxydhcp_lab::{RequestFrame, SERVER_ADDRESS, capture, require_rights};
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+
+/// What one reader makes of a frame.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    action: u32,
+    bytes: Vec<u8>,
+}
+
+/// Both readers, with the same tables.
+struct Pair {
+    program: Program,
+    tables: Generation,
+    counts: Counts,
+}
+
+impl Pair {
+    /// With the golden nodes, and the default for all others.
+    fn new(unknown: Unknown) -> Result<Self> {
+        require_rights()?;
+        let sources = Sources {
+            config: capture::data_path("golden.cfg"),
+            hosts: capture::data_path("golden.hosts"),
+            tftp_root: PathBuf::from("/tftpboot"),
+            loaders: Loaders::default(),
+            suffixes: Vec::new(),
+        };
+        let table = Table::of_files(Arc::new(Files::read(&sources)?));
+        let policy = Policy {
+            unknown,
+            ..Policy::default()
+        };
+        let tables = Generation::next(&Generation::default(), &table, &[SERVER_ADDRESS], &policy)?;
+        Ok(Self {
+            program: Program::load(Duty::Answer, &KernelTables::new(&tables)?, None)?,
+            tables,
+            counts: [0; COUNTERS],
+        })
+    }
+
+    fn in_kernel(&mut self, frame: &[u8]) -> Result<Outcome> {
+        let (action, bytes, _) = self.program.try_on(frame)?;
+        Ok(Outcome { action, bytes })
+    }
+
+    fn in_userspace(&mut self, frame: &[u8]) -> Outcome {
+        let mut buffer = [0; 4096];
+        buffer[..frame.len()].copy_from_slice(frame);
+        let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
+        let verdict = headers::find(&slice).map(|found| judge(&slice, &found, &self.tables));
+        let (action, counter) = match verdict {
+            None => (XDP_PASS, None),
+            Some(Ok(answer)) => {
+                reply::write(&mut slice, &answer).unwrap();
+                (XDP_TX, Some(ANSWERED))
+            }
+            // There is no limit here.
+            Some(Err(Stop::Limited)) => (XDP_DROP, Some(LIMITED)),
+            Some(Err(Stop::NotOurs)) => (XDP_PASS, Some(PASSED)),
+            Some(Err(Stop::Unusual)) => (XDP_PASS, Some(HANDED_UP)),
+            Some(Err(Stop::Refuse(reason))) => (XDP_DROP, Some(refused(reason))),
+        };
+        if let Some(counter) = counter {
+            self.counts[RECEIVED] += 1;
+            self.counts[counter] += 1;
+        }
+        Outcome {
+            action,
+            bytes: slice.bytes(0, slice.len()).unwrap().to_vec(),
+        }
+    }
+
+    fn check(&mut self, frame: &[u8]) -> Result<()> {
+        // The kernel takes nothing shorter than Ethernet's header for a frame.
+        if frame.len() < 14 {
+            return Ok(());
+        }
+        let kernel = self.in_kernel(frame)?;
+        let userspace = self.in_userspace(frame);
+        ensure!(
+            kernel == userspace,
+            "frame     {frame:02x?}\nkernel    {kernel:02x?}\nuserspace {userspace:02x?}"
+        );
+        Ok(())
+    }
+
+    /// At the end: the program has counted what the core has said.
+    fn check_counts(&self) -> Result<()> {
+        ensure!(
+            self.program.counts()? == self.counts,
+            "kernel {:?}, userspace {:?}",
+            self.program.counts()?,
+            self.counts
+        );
+        let [received, outcomes @ ..] = self.counts;
+        ensure!(
+            received == outcomes.iter().sum::<u64>(),
+            "{:?}",
+            self.counts
+        );
+        Ok(())
+    }
+}
+
+fn setting(name: &str, default: u64) -> Result<u64> {
+    std::env::var(name).map_or(Ok(default), |value| {
+        value
+            .parse()
+            .with_context(|| format!("{name}={value} is no number"))
+    })
+}
+
+#[test]
+fn on_what_firmware_sends() -> Result<()> {
+    let lookup = Unknown::Lookup(Arc::new(Strangers::new().0));
+    for unknown in [Unknown::Ignore, Unknown::Default, lookup] {
+        let mut pair = Pair::new(unknown)?;
+        for name in ["edk2-uefi.pcap", "ipxe-bios.pcap"] {
+            for frame in capture::frames(name)? {
+                pair.check(&frame).context(name)?;
+            }
+        }
+        for golden in capture::golden()? {
+            let request =
+                RequestFrame::carrying(golden.client, golden.source_port, golden.request.clone());
+            pair.check(&request.bytes())?;
+        }
+        assert!(pair.counts[ANSWERED] > 80, "{:?}", pair.counts);
+        pair.check_counts()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn on_corner_cases_cut_at_every_byte() -> Result<()> {
+    let mut pair = Pair::new(Unknown::Default)?;
+    for request in requests(Ipv4Addr::new(10, 77, 16, 1)) {
+        let frame = request.bytes();
+        for len in 0..=frame.len() {
+            pair.check(&frame[..len])?;
+        }
+    }
+    pair.check_counts()
+}
+
+#[test]
+fn on_random_frames() -> Result<()> {
+    let cases = setting("PROXYDHCP_CASES", 20_000)?;
+    let seed = setting("PROXYDHCP_SEED", 1)?;
+    let mut pair = Pair::new(Unknown::Ignore)?;
+    let clients = [
+        // Nodes with paths of different lengths, and one that is none.
+        Ipv4Addr::new(10, 77, 16, 0),
+        Ipv4Addr::new(10, 77, 16, 1),
+        Ipv4Addr::new(10, 77, 16, 6),
+        Ipv4Addr::new(10, 77, 99, 9),
+    ];
+    let mut corpus = Corpus::new(seed, &clients);
+    for case in 0..cases {
+        pair.check(&corpus.frame())
+            .with_context(|| format!("case {case} of seed {seed}"))?;
+    }
+    pair.check_counts()?;
+    println!("{cases} cases of seed {seed}: {:?}", pair.counts);
+    // The corpus is worth something only if it comes to every verdict but that of the limit.
+    let met = pair.counts.iter().filter(|count| **count > 0).count();
+    assert!(cases < 20_000 || met == COUNTERS - 1, "{:?}", pair.counts);
+    Ok(())
+}
