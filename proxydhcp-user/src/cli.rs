@@ -262,8 +262,8 @@ pub struct ServeArgs {
     #[arg(long)]
     pub watch: bool,
     /// Who answers: the XDP program in the kernel, or this process
-    #[arg(long, value_enum, default_value_t = Path::Auto)]
-    pub path: Path,
+    #[arg(long, value_enum, default_value_t = DatapathChoice::Auto)]
+    pub path: DatapathChoice,
     /// How the XDP program is attached
     #[arg(long, value_enum, default_value_t = XdpMode::Auto)]
     pub xdp_mode: XdpMode,
@@ -350,7 +350,7 @@ pub struct SettingsArgs {
 
 /// `--path`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Path {
+pub enum DatapathChoice {
     /// kernel where XDP attaches, else raw
     Auto,
     /// The XDP program answers inside the kernel

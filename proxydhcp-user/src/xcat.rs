@@ -116,7 +116,7 @@ fn serve_args() -> Result<ServeArgs> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Path as Datapath, Unknown};
+    use crate::cli::{DatapathChoice, Unknown};
 
     #[test]
     fn the_file_name_decides() {
@@ -138,7 +138,7 @@ mod tests {
     fn it_serves_what_xcats_daemon_serves() {
         let args = serve_args().unwrap();
         assert_eq!(args.unknown, Unknown::Default);
-        assert_eq!(args.path, Datapath::Auto);
+        assert_eq!(args.path, DatapathChoice::Auto);
         assert!(args.interfaces.is_empty());
         assert_eq!(args.config.config, Path::new("/var/lib/xcat/proxydhcp.cfg"));
         assert_eq!(args.names.hosts, Path::new("/etc/hosts"));

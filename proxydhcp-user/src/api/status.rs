@@ -8,10 +8,9 @@ use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, R
 use proxydhcp_common::judge::Reason;
 use serde::{Deserialize, Serialize};
 
-use crate::datapath::xdp::Mode;
 use crate::names::reverse::LookupStatus;
 use crate::nodes::cfg::Refused;
-use crate::sys::interface::Interface;
+use crate::sys::interface::{AttachMode, Interface};
 use crate::tables::table::Changes;
 
 mod names;
@@ -132,7 +131,7 @@ pub struct InterfaceStatus {
     /// Who answers there.
     pub datapath: Datapath,
     /// How the XDP program is attached, if it is.
-    pub mode: Option<Mode>,
+    pub mode: Option<AttachMode>,
     /// Whether the driver puts frames right into the memory of the AF_XDP sockets, where there are
     /// any.
     #[serde(skip_serializing_if = "Option::is_none", default)]

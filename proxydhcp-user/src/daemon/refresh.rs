@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::daemon::service::Service;
 use crate::names::forward::{Names, PATIENCE};
-use crate::names::resolver::{self, Lookup, REVERSE_LOOKUPS};
+use crate::names::resolver::{self, REVERSE_LOOKUPS, Resolution};
 
 /// How long a reload waits for it where no node would be served otherwise.
 const EMPTY_LIMIT: Duration = Duration::from_secs(3);
@@ -122,8 +122,8 @@ pub(crate) async fn keep(service: Arc<Service>) {
     }
 }
 
-fn out_of_time<T>(limit: Duration) -> Lookup<T> {
-    Lookup::Failed(format!("the name server has not answered within {limit:?}"))
+fn out_of_time<T>(limit: Duration) -> Resolution<T> {
+    Resolution::Failed(format!("the name server has not answered within {limit:?}"))
 }
 
 /// Looks up the names of clients without a record, and puts those that lead to one into service.

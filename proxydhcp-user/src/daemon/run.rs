@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::interval;
 use tracing::{error, info, warn};
 
-use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
+use crate::cli::{DatapathChoice, ServeArgs, Unknown, XdpMode};
 use crate::daemon::control::Server;
 use crate::daemon::pid_file::PidFile;
 use crate::daemon::port::Port;
@@ -20,12 +20,12 @@ use crate::daemon::refresh;
 use crate::daemon::service::{Service, Settings};
 use crate::daemon::systemd;
 use crate::daemon::watch;
-use crate::datapath::served_interface::{self, Wish};
+use crate::datapath::served_interface::{self, AttachOptions};
+use crate::datapath::xdp::Duty;
 use crate::datapath::xdp::pins::{self, PinsError};
-use crate::datapath::xdp::{Duty, Mode};
 use crate::names::reverse::Strangers;
 use crate::names::saved;
-use crate::sys::interface;
+use crate::sys::interface::{self, AttachMode};
 use crate::sys::privileges::Rights;
 use crate::tables::generation::{self, Policy};
 
@@ -205,15 +205,16 @@ fn print_and_notify(line: &str) {
 fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
     let mode = match args.xdp_mode {
         XdpMode::Auto => None,
-        XdpMode::Native => Some(Mode::Native),
-        XdpMode::Generic => Some(Mode::Generic),
+        XdpMode::Native => Some(AttachMode::Native),
+        XdpMode::Generic => Some(AttachMode::Generic),
     };
-    let wish = |duty, or_raw| served_interface::Path::Xdp(Wish { duty, mode, or_raw });
+    let options =
+        |duty, or_raw| served_interface::DatapathPlan::Xdp(AttachOptions { duty, mode, or_raw });
     let path = match args.path {
-        Path::Auto => wish(Duty::Answer, true),
-        Path::Kernel => wish(Duty::Answer, false),
-        Path::AfXdp => wish(Duty::Redirect, false),
-        Path::Raw => served_interface::Path::Raw,
+        DatapathChoice::Auto => options(Duty::Answer, true),
+        DatapathChoice::Kernel => options(Duty::Answer, false),
+        DatapathChoice::AfXdp => options(Duty::Redirect, false),
+        DatapathChoice::Raw => served_interface::DatapathPlan::Raw,
     };
     Settings {
         sources: args.names.sources(&args.config),

@@ -18,7 +18,7 @@ use crate::daemon::refresh;
 use crate::daemon::service::announce::announce;
 use crate::daemon::watch::Watching;
 use crate::datapath::buckets::Limits;
-use crate::datapath::served_interface::{self, Path, Served};
+use crate::datapath::served_interface::{self, DatapathPlan, Served};
 use crate::datapath::xdp::KernelTables;
 use crate::datapath::xdp::pins::Pins;
 use crate::names::forward::Names;
@@ -56,7 +56,7 @@ pub struct Settings {
     /// The names of the interfaces to serve; none: all that are up with an IPv4 address.
     pub interfaces: Vec<String>,
     /// Who answers.
-    pub path: Path,
+    pub path: DatapathPlan,
     /// If this process is killed, the kernel goes on answering.
     pub pins: bool,
     /// At the start, a missing `proxydhcp.cfg` is one without records.
@@ -310,7 +310,7 @@ impl Service {
         let served = mem::take(&mut state.served);
         let all: Vec<_> = served.iter().map(|it| it.interface().clone()).collect();
         served_interface::stop(served);
-        self.remove_remainders(&mut state, &all);
+        self.remove_leftovers(&mut state, &all);
         state.pins = None;
     }
 

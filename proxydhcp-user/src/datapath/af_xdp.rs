@@ -13,7 +13,7 @@ use tracing::warn;
 use xdp::Packet;
 use xdp::nic::NicIndex;
 
-use crate::datapath::answer::{Desk, Tally, answer};
+use crate::datapath::answer::{AnswerContext, Tally, answer};
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::datapath::xdp::Program;
 use crate::sys::interface::Interface;
@@ -195,12 +195,12 @@ fn run(
         }
         for _ in 0..TURNS {
             let generation = tables.load();
-            let desk = Desk {
+            let context = AnswerContext {
                 tables: &generation,
                 mac,
                 limits: None,
             };
-            let turn = queue.turn(|packet| match answer_packet(packet, &desk, tally) {
+            let turn = queue.turn(|packet| match answer_packet(packet, &context, tally) {
                 Some(()) => Outcome::Transmit,
                 None => Outcome::Free,
             });
@@ -216,12 +216,12 @@ fn run(
 }
 
 /// Makes the packet its reply, where it lies; `None` where there is none, and why is counted.
-fn answer_packet(packet: &mut Packet, desk: &Desk<'_>, tally: &Tally) -> Option<()> {
+fn answer_packet(packet: &mut Packet, context: &AnswerContext<'_>, tally: &Tally) -> Option<()> {
     let len = packet.len();
     // To its full capacity, and then back to the reply's length; neither fails.
     let spare = i32::try_from(packet.capacity() - len).ok()?;
     packet.adjust_tail(spare).ok()?;
-    let reply = answer(packet, len, desk, false, tally)?;
+    let reply = answer(packet, len, context, false, tally)?;
     let surplus = i32::try_from(packet.len() - reply).ok()?;
     packet.adjust_tail(-surplus).ok()
 }

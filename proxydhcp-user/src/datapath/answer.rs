@@ -16,7 +16,7 @@ use crate::datapath::buckets::Limits;
 use crate::tables::generation::Generation;
 
 /// What a packet thread answers by.
-pub(crate) struct Desk<'t> {
+pub(crate) struct AnswerContext<'t> {
     pub(crate) tables: &'t Generation,
     /// The interface's own address.
     pub(crate) mac: [u8; 6],
@@ -24,7 +24,7 @@ pub(crate) struct Desk<'t> {
     pub(crate) limits: Option<(&'t Limits, Ticks)>,
 }
 
-impl Tables for Desk<'_> {
+impl Tables for AnswerContext<'_> {
     type Lines = [Line];
 
     fn nodes(&self) -> Option<&[Line]> {
@@ -49,7 +49,7 @@ impl Tables for Desk<'_> {
 pub(crate) fn answer(
     buffer: &mut [u8],
     len: usize,
-    desk: &Desk<'_>,
+    context: &AnswerContext<'_>,
     vouched: bool,
     tally: &Tally,
 ) -> Option<usize> {
@@ -60,13 +60,13 @@ pub(crate) fn answer(
     let replied = if held < len {
         Err(NO_ROOM)
     } else {
-        reply(&mut frame, &packet, desk, desk.mac, vouched)
+        reply(&mut frame, &packet, context, context.mac, vouched)
     };
     match replied {
         Ok(()) => Some(frame.len()),
         Err(stop) => {
             if stop == Stop::Refuse(Reason::Unknown) {
-                note(&frame, desk.tables);
+                note(&frame, context.tables);
             }
             tally.stop(stop);
             None

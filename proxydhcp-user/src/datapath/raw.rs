@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
-use crate::datapath::answer::{Desk, Tally, answer};
+use crate::datapath::answer::{AnswerContext, Tally, answer};
 use crate::datapath::buckets::{self, Limits};
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::sys::interface::Interface;
@@ -160,7 +160,7 @@ impl Worker {
             outbox,
         } = self;
         let tables = tables.load();
-        let desk = Desk {
+        let context = AnswerContext {
             tables: &tables,
             mac: *mac,
             limits: Some((&**limits, buckets::now())),
@@ -168,7 +168,7 @@ impl Worker {
         let mut each = |received: Received<'_>| {
             let buffer = outbox.next();
             let len = restore(buffer, &received);
-            if let Some(len) = answer(buffer, len, &desk, received.vouched, tally)
+            if let Some(len) = answer(buffer, len, &context, received.vouched, tally)
                 && outbox.push(len)
             {
                 outbox.flush(tally);

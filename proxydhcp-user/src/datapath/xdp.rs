@@ -1,7 +1,6 @@
 //! The XDP program on one interface, and the tables it reads. It is the `kernel` datapath, and the
 //! first half of the `af-xdp` one.
 
-use std::fmt;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
@@ -14,8 +13,9 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use log::Log;
 use proxydhcp_common::counters::{COUNTERS, Counts};
-use serde::{Deserialize, Serialize};
 use tracing::debug;
+
+use crate::sys::interface::AttachMode;
 
 mod attach;
 mod pin;
@@ -49,25 +49,6 @@ impl Duty {
     }
 }
 
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// By the driver, before the kernel makes a socket buffer.
-    Native,
-    /// By the network core, on any interface.
-    Generic,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
-    }
-}
-
 /// The program on an interface. Dropping it detaches the program and frees its maps, unless they
 /// are pinned to stay.
 pub struct Program {
@@ -78,7 +59,7 @@ pub struct Program {
     duty: Duty,
     /// The kernel's number for it.
     id: u32,
-    mode: Mode,
+    mode: AttachMode,
     has_nodes: bool,
     log: EbpfLogger<&'static dyn Log>,
 }
@@ -110,7 +91,7 @@ impl Program {
             ebpf,
             duty,
             id: 0,
-            mode: Mode::Native,
+            mode: AttachMode::Native,
             has_nodes: true,
             log,
         };
@@ -166,7 +147,7 @@ impl Program {
     }
 
     /// How the program is attached.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> AttachMode {
         self.mode
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::names::resolver::Lookup;
+use crate::names::resolver::Resolution;
 
 /// Addresses that wait to be looked up.
 const WAITING: usize = 1024;
@@ -98,11 +98,11 @@ impl LookedUp {
     }
 
     /// Takes an answer; true if the address has a name now.
-    pub fn answer(&mut self, address: Ipv4Addr, answer: Lookup<String>, now: Instant) -> bool {
+    pub fn answer(&mut self, address: Ipv4Addr, answer: Resolution<String>, now: Instant) -> bool {
         let (name, time, count) = match answer {
-            Lookup::Found(name) => (Some(name), FOUND_FOR, &mut self.counts.found),
-            Lookup::Unknown => (None, UNKNOWN_FOR, &mut self.counts.unknown),
-            Lookup::Failed(_) => (None, FAILED_FOR, &mut self.counts.failed),
+            Resolution::Found(name) => (Some(name), FOUND_FOR, &mut self.counts.found),
+            Resolution::Unknown => (None, UNKNOWN_FOR, &mut self.counts.unknown),
+            Resolution::Failed(_) => (None, FAILED_FOR, &mut self.counts.failed),
         };
         *count += 1;
         let found = name.is_some();
@@ -198,8 +198,8 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
     const C: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
-    fn name(name: &str) -> Lookup<String> {
-        Lookup::Found(name.to_owned())
+    fn name(name: &str) -> Resolution<String> {
+        Resolution::Found(name.to_owned())
     }
 
     #[test]
@@ -211,8 +211,8 @@ mod tests {
             assert!(!known.is_to_be_asked(address, start));
         }
         assert!(known.answer(A, name("a"), start));
-        assert!(!known.answer(B, Lookup::Unknown, start));
-        assert!(!known.answer(C, Lookup::Failed("dead".to_owned()), start));
+        assert!(!known.answer(B, Resolution::Unknown, start));
+        assert!(!known.answer(C, Resolution::Failed("dead".to_owned()), start));
         let asked = |known: &mut LookedUp, at| {
             [A, B, C].map(|address| known.is_to_be_asked(address, start + at))
         };
@@ -230,7 +230,7 @@ mod tests {
         let now = Instant::now();
         let mut known = LookedUp::default();
         known.answer(A, name("a"), now);
-        known.answer(B, Lookup::Unknown, now);
+        known.answer(B, Resolution::Unknown, now);
         known.forget_nameless();
         assert!(!known.is_to_be_asked(A, now));
         assert!(known.is_to_be_asked(B, now));

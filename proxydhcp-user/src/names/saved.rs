@@ -150,7 +150,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::names::resolver::Lookup;
+    use crate::names::resolver::Resolution;
 
     const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -161,9 +161,9 @@ mod tests {
 
     fn answered() -> Names {
         let mut names = names(&["a", "B.x", "c", "d #e"]);
-        names.answer("a", Lookup::Found(vec![A, B]));
-        names.answer("b.x", Lookup::Found(vec![B]));
-        names.answer("d #e", Lookup::Found(vec![B]));
+        names.answer("a", Resolution::Found(vec![A, B]));
+        names.answer("b.x", Resolution::Found(vec![B]));
+        names.answer("d #e", Resolution::Found(vec![B]));
         names
     }
 

@@ -37,7 +37,7 @@ use rustix::thread::{
 };
 use tracing::warn;
 
-use crate::cli::{Path, ServeArgs};
+use crate::cli::{DatapathChoice, ServeArgs};
 
 /// What the daemon is left with.
 #[derive(Debug)]
@@ -68,13 +68,13 @@ pub(crate) fn give_up() {
 }
 
 /// What the daemon needs as long as it serves; see the module.
-fn needed(path: Path) -> CapabilitySet {
+fn needed(path: DatapathChoice) -> CapabilitySet {
     let raw = CapabilitySet::NET_RAW;
     let xdp = raw | CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
     match path {
-        Path::Raw => raw,
-        Path::Auto | Path::Kernel => xdp,
-        Path::AfXdp => xdp | CapabilitySet::IPC_LOCK,
+        DatapathChoice::Raw => raw,
+        DatapathChoice::Auto | DatapathChoice::Kernel => xdp,
+        DatapathChoice::AfXdp => xdp | CapabilitySet::IPC_LOCK,
     }
 }
 

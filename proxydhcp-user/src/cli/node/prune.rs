@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::args::PruneArgs;
 use crate::api::status::{SHOWN, and_more};
 use crate::cli::ConfigArgs;
-use crate::names::resolver::{self, Addresses, Lookup};
+use crate::names::resolver::{self, Addresses, Resolution};
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::{self, Denied};
 use crate::sys::file::{self, FileError};
@@ -96,9 +96,9 @@ fn ask(names: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
     let (mut gone, mut failed) = (Vec::new(), Vec::new());
     for name in names {
         match answers.get(&name) {
-            Some(Lookup::Found(_)) => {}
-            Some(Lookup::Unknown) => gone.push(name),
-            Some(Lookup::Failed(_)) | None => failed.push(name),
+            Some(Resolution::Found(_)) => {}
+            Some(Resolution::Unknown) => gone.push(name),
+            Some(Resolution::Failed(_)) | None => failed.push(name),
         }
     }
     Ok((gone, failed))

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::task::spawn_blocking;
 
-use super::slots::{Place, Room};
+use super::slots::{Slot, Slots};
 use crate::api::control::Reply;
 use crate::api::status::{Lists, Problems};
 use crate::daemon::service::{Done, Service};
@@ -22,23 +22,23 @@ const AT_A_TIME: usize = 2;
 /// What is so long, in bytes, is given back to the system at once.
 const LARGE: usize = 1 << 20;
 
-/// A reply as it is sent. It has a place until it is taken.
+/// A reply as it is sent. It has a slot until it is taken.
 pub(crate) struct MadeReply {
     pub(super) line: Vec<u8>,
-    pub(super) place: Place,
+    pub(super) slot: Slot,
 }
 
 impl MadeReply {
-    async fn new(room: &Room, reply: impl FnOnce() -> Reply + Send + 'static) -> Result<Self> {
-        let place = room.enter().await?;
-        // It has its place there, even if nobody waits for it any more.
+    async fn new(slots: &Slots, reply: impl FnOnce() -> Reply + Send + 'static) -> Result<Self> {
+        let slot = slots.take().await?;
+        // It has its slot there, even if nobody waits for it any more.
         spawn_blocking(move || {
             let line = line(&reply())?;
             if line.len() >= LARGE {
                 // The lists it was made from.
                 heap::give_back();
             }
-            Ok(Self { line, place })
+            Ok(Self { line, slot })
         })
         .await?
     }
@@ -66,9 +66,9 @@ type Awaited = Shared<BoxFuture<'static, Option<Arc<MadeReply>>>>;
 /// What replies are made with.
 pub(super) struct Replies {
     service: Arc<Service>,
-    short: Room,
-    long: Room,
-    lookups: Room,
+    short: Slots,
+    long: Slots,
+    lookups: Slots,
     next_short: Mutex<Option<Awaited>>,
     next_long: Mutex<Option<Awaited>>,
 }
@@ -77,9 +77,9 @@ impl Replies {
     pub(super) fn new(service: Arc<Service>) -> Self {
         Self {
             service,
-            short: Room::new(AT_A_TIME),
-            long: Room::new(AT_A_TIME),
-            lookups: Room::new(AT_A_TIME),
+            short: Slots::new(AT_A_TIME),
+            long: Slots::new(AT_A_TIME),
+            lookups: Slots::new(AT_A_TIME),
             next_short: Mutex::default(),
             next_long: Mutex::default(),
         }
@@ -109,9 +109,9 @@ impl Replies {
         let replies = Arc::clone(self);
         // Whoever has asked first may go away.
         let made = tokio::spawn(async move {
-            let room = if whole { &replies.long } else { &replies.short };
+            let slots = if whole { &replies.long } else { &replies.short };
             let replies = Arc::clone(&replies);
-            MadeReply::new(room, move || {
+            MadeReply::new(slots, move || {
                 // Those who ask from here on are told of later.
                 let next = replies.next(whole).lock();
                 drop(next.unwrap_or_else(PoisonError::into_inner).take());

@@ -12,9 +12,9 @@ use tracing::{error, info, warn};
 use super::failure::Failure;
 use super::{Service, State};
 use crate::api::status::Unserved;
-use crate::datapath::served_interface::{self, Path, Served, Xdp};
+use crate::datapath::served_interface::{self, DatapathPlan, Served, Xdp};
 use crate::datapath::xdp::KernelTables;
-use crate::datapath::xdp::pins::Remainder;
+use crate::datapath::xdp::pins::Leftover;
 use crate::sys::interface::{self, Interface};
 
 impl Service {
@@ -27,7 +27,7 @@ impl Service {
             return Err(anyhow!(failed.unserved.why.clone()));
         }
         state.served.iter_mut().for_each(Served::stays);
-        self.remove_remainders(&mut state, all);
+        self.remove_leftovers(&mut state, all);
         Ok(())
     }
 
@@ -189,9 +189,9 @@ impl Service {
         &self,
         state: &mut State,
         served: &mut Served,
-        before: Option<Remainder>,
+        before: Option<Leftover>,
     ) -> Result<()> {
-        let Path::Xdp(wish) = self.settings.path else {
+        let DatapathPlan::Xdp(options) = self.settings.path else {
             return Ok(());
         };
         let State {
@@ -205,7 +205,7 @@ impl Service {
                 None => KernelTables::new(&self.tables.load())?,
             };
             let xdp = Xdp {
-                wish,
+                options,
                 tables: kernel_tables.insert(tables),
                 pins: pins.as_ref().filter(|_| self.settings.pins),
                 before,
@@ -213,7 +213,7 @@ impl Service {
             served.attach(xdp, &self.tables)
         };
         match attach() {
-            Err(error) if wish.or_raw => {
+            Err(error) if options.or_raw => {
                 warn!("serving {} by raw: {error:#}", served.interface().name);
                 Ok(())
             }

@@ -10,13 +10,13 @@ use tracing::{error, info, warn};
 use super::failure::Failure;
 use super::reload::is_empty;
 use super::{Service, Settings, State};
-use crate::datapath::served_interface::{Path, Served};
-use crate::datapath::xdp::pins::{Pins, PinsError, Remainder};
+use crate::datapath::served_interface::{DatapathPlan, Served};
+use crate::datapath::xdp::pins::{Leftover, Pins, PinsError};
 use crate::sys::interface::{self, Interface};
 
 /// The folder of pins, with what is left there by others.
 pub(super) async fn take_pins(settings: &Settings) -> Option<Pins> {
-    let is_to_pin = settings.pins && matches!(settings.path, Path::Xdp(_));
+    let is_to_pin = settings.pins && matches!(settings.path, DatapathPlan::Xdp(_));
     match Pins::take().await {
         Ok(pins) => return Some(pins),
         Err(error) if is_to_pin => {
@@ -37,29 +37,29 @@ pub(super) fn answer_nodes(
     let Some(pins) = pins else { return Ok(false) };
     let wanted = interface::choose(all, &settings.interfaces);
     let answers =
-        |it: &Remainder| it.has_nodes() && wanted.iter().any(|interface| it.is_on(interface));
-    Ok(pins.remainders(&[])?.iter().any(answers))
+        |it: &Leftover| it.has_nodes() && wanted.iter().any(|interface| it.is_on(interface));
+    Ok(pins.leftovers(&[])?.iter().any(answers))
 }
 
 impl State {
-    fn remainders(&self) -> io::Result<Vec<Remainder>> {
+    fn leftovers(&self) -> io::Result<Vec<Leftover>> {
         let Some(pins) = &self.pins else {
             return Ok(Vec::new());
         };
         let own: Vec<_> = self.served.iter().filter_map(Served::program).collect();
-        pins.remainders(&own)
+        pins.leftovers(&own)
     }
 
     /// What is left on an interface that is about to be served.
-    pub(super) fn left_on(&self, interface: &Interface) -> io::Result<Option<Remainder>> {
+    pub(super) fn left_on(&self, interface: &Interface) -> io::Result<Option<Leftover>> {
         let folder = self.pins.as_ref().map(|pins| pins.of(interface.index));
         let mut found = None;
-        for remainder in self.remainders()? {
-            if remainder.is_on(interface) {
-                found = Some(remainder);
-            } else if Some(remainder.folder()) == folder.as_deref() {
+        for leftover in self.leftovers()? {
+            if leftover.is_on(interface) {
+                found = Some(leftover);
+            } else if Some(leftover.folder()) == folder.as_deref() {
                 // It answers nothing, and is in the way.
-                remainder.remove(&[])?;
+                leftover.remove(&[])?;
             }
         }
         Ok(found)
@@ -67,8 +67,8 @@ impl State {
 
     /// Whether nodes are answered, by these tables or by those of a daemon that was killed.
     pub(super) fn has_nodes(&self) -> bool {
-        let left = || self.remainders().unwrap_or_default();
-        !is_empty(&self.table) || self.awaits_tables && left().iter().any(Remainder::has_nodes)
+        let left = || self.leftovers().unwrap_or_default();
+        !is_empty(&self.table) || self.awaits_tables && left().iter().any(Leftover::has_nodes)
     }
 }
 
@@ -79,11 +79,11 @@ impl Service {
         if !mem::take(&mut state.awaits_tables) {
             return;
         }
-        let mut remainders = state.remainders().unwrap_or_default();
+        let mut leftovers = state.leftovers().unwrap_or_default();
         for mut served in mem::take(&mut state.served) {
-            let is_here = |it: &Remainder| it.is_on(served.interface());
-            if let Some(at) = remainders.iter().position(is_here) {
-                let before = remainders.swap_remove(at);
+            let is_here = |it: &Leftover| it.is_on(served.interface());
+            if let Some(at) = leftovers.iter().position(is_here) {
+                let before = leftovers.swap_remove(at);
                 if let Err(error) = self.attach(&mut state, &mut served, Some(before)) {
                     let interface = served.interface();
                     let failure = Failure::new(interface, &error, None, Instant::now());
@@ -102,24 +102,24 @@ impl Service {
             .iter()
             .map(|it| it.interface().clone())
             .collect();
-        self.remove_remainders(&mut state, &all);
+        self.remove_leftovers(&mut state, &all);
     }
 
     /// Takes out of the kernel what is not taken over: it would go on answering by tables that
     /// nobody renews.
-    pub(super) fn remove_remainders(&self, state: &mut State, all: &[Interface]) {
-        let remainders = state.remainders().unwrap_or_else(|error| {
+    pub(super) fn remove_leftovers(&self, state: &mut State, all: &[Interface]) {
+        let leftovers = state.leftovers().unwrap_or_else(|error| {
             warn!("what a killed daemon may have left is not removed: {error}");
             Vec::new()
         });
         let mut awaited = false;
-        for remainder in remainders {
+        for leftover in leftovers {
             let mut served = state.served.iter();
-            if state.awaits_tables && served.any(|it| remainder.is_on(it.interface())) {
+            if state.awaits_tables && served.any(|it| leftover.is_on(it.interface())) {
                 awaited = true;
                 continue;
             }
-            match remainder.remove(all) {
+            match leftover.remove(all) {
                 Ok(removed) => info!("{removed}"),
                 Err(error) => warn!("{error}"),
             }

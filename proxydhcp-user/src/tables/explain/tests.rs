@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::names::hosts;
-use crate::names::resolver::Lookup;
+use crate::names::resolver::Resolution;
 use crate::names::reverse::Strangers;
 use crate::tables::table::Files;
 use crate::winpe::loaders::Loaders;
@@ -62,15 +62,19 @@ impl Site {
             names.answer(
                 &name,
                 if found.is_empty() {
-                    Lookup::Unknown
+                    Resolution::Unknown
                 } else {
-                    Lookup::Found(found)
+                    Resolution::Found(found)
                 },
             );
         }
         let mut looked_up = LookedUp::default();
         for (address, name) in &self.clients {
-            looked_up.answer(*address, Lookup::Found((*name).to_owned()), Instant::now());
+            looked_up.answer(
+                *address,
+                Resolution::Found((*name).to_owned()),
+                Instant::now(),
+            );
         }
         let table = Table::new(files, &names, &looked_up);
         let generation =
