@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp::datapath::xdp::{Duty, KernelTables, Program};
-use proxydhcp::tables::generation::{Generation, Policy};
+use proxydhcp::tables::generation::Generation;
+use proxydhcp::tables::policy::Policy;
 use proxydhcp::tables::table::{self, Sources, Table};
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp_common::limit::Limit;

@@ -8,19 +8,18 @@ use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, R
 use proxydhcp_common::judge::Reason;
 use serde::{Deserialize, Serialize};
 
+use crate::names::forward::waiting;
 use crate::names::reverse::LookupStatus;
 use crate::nodes::cfg::Refused;
 use crate::sys::interface::{AttachMode, Interface};
 use crate::tables::table::Changes;
+use crate::text::and_more;
 
 mod names;
 mod problems;
 
-pub(crate) use names::waiting;
 pub use names::{NamesStatus, NamesTold};
-pub use problems::{Few, Lists, Problems};
-
-pub(crate) use problems::{SHOWN, and_more};
+pub use problems::{Lists, Problems};
 
 /// Who answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

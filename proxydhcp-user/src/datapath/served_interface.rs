@@ -4,18 +4,16 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
 use tracing::warn;
 
 use crate::api::status::{Counters, Datapath, InterfaceStatus};
+use crate::datapath::Shared;
 use crate::datapath::af_xdp::AfXdpDatapath;
-use crate::datapath::buckets::Limits;
 use crate::datapath::packet_thread::PacketThread;
 use crate::datapath::raw::RawDatapath;
 use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::datapath::xdp::{Duty, KernelTables, Program};
 use crate::sys::interface::{AttachMode, Interface};
-use crate::tables::generation::Generation;
 
 /// Who is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,21 +70,17 @@ pub(crate) struct Served {
 
 impl Served {
     /// Serves an interface by the raw datapath from now on.
-    pub(crate) fn start(
-        interface: &Interface,
-        tables: &Arc<ArcSwap<Generation>>,
-        limits: &Arc<Limits>,
-    ) -> Result<Self> {
+    pub(crate) fn start(interface: &Interface, shared: &Arc<Shared>) -> Result<Self> {
         Ok(Self {
             interface: interface.clone(),
             program: None,
             af_xdp: None,
-            raw: RawDatapath::start(interface, Arc::clone(tables), Arc::clone(limits))?,
+            raw: RawDatapath::start(interface, Arc::clone(shared))?,
         })
     }
 
     /// Serves by the XDP program from now on, and by the raw datapath what the program leaves.
-    pub(crate) fn attach(&mut self, xdp: Xdp<'_>, tables: &Arc<ArcSwap<Generation>>) -> Result<()> {
+    pub(crate) fn attach(&mut self, xdp: Xdp<'_>, shared: &Arc<Shared>) -> Result<()> {
         let interface = &self.interface;
         let duty = xdp.options.duty;
         // Sockets end with the process, so that a program which needs them is to end with it too.
@@ -96,7 +90,7 @@ impl Served {
         // Its sockets are ready before the first request comes.
         let af_xdp = match duty {
             Duty::Answer => None,
-            Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, tables)?),
+            Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, shared)?),
         };
         program.attach(interface, xdp.options.modes(interface), xdp.before)?;
         if interface.is_veth && program.mode() == AttachMode::Native && duty == Duty::Answer {

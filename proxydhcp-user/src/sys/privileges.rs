@@ -37,25 +37,34 @@ use rustix::thread::{
 };
 use tracing::warn;
 
-use crate::cli::{DatapathChoice, ServeArgs};
+/// What the daemon does that takes capabilities, as long as it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// It has packet sockets alone.
+    PacketSockets,
+    /// It loads XDP programs and fills their maps, too.
+    XdpProgram,
+    /// It has AF_XDP sockets besides.
+    AfXdpSockets,
+}
 
 /// What the daemon is left with.
 #[derive(Debug)]
-pub struct Rights {
+pub struct Privileges {
     /// The group that the control socket is to have, which this process is in.
     pub control_group: Option<Gid>,
 }
 
-/// Gives up what `serve` does not need. To be called before any thread is started: threads have
-/// capabilities of their own, and inherit these.
+/// Joins the group of the control socket, if there is one, and gives up what is not needed. To be
+/// called before any thread is started: threads have capabilities of their own, and inherit these.
 ///
 /// # Errors
 ///
-/// There is no such group, or it cannot be joined; the system's.
-pub fn limit(args: &ServeArgs) -> Result<Rights> {
-    let group = args.control_group.as_deref().map(join).transpose()?;
-    keep(needed(args.path)).context("cannot give up the rights that are not needed")?;
-    Ok(Rights {
+/// There is no such group, or it cannot be joined; the system refuses to take a capability away.
+pub fn keep(needs: Needs, control_group: Option<&str>) -> Result<Privileges> {
+    let group = control_group.map(join).transpose()?;
+    narrow(capabilities_for(needs)).context("cannot give up the rights that are not needed")?;
+    Ok(Privileges {
         control_group: group,
     })
 }
@@ -67,19 +76,19 @@ pub(crate) fn give_up() {
     }
 }
 
-/// What the daemon needs as long as it serves; see the module.
-fn needed(path: DatapathChoice) -> CapabilitySet {
+/// The capabilities of the table in the module's description.
+fn capabilities_for(needs: Needs) -> CapabilitySet {
     let raw = CapabilitySet::NET_RAW;
     let xdp = raw | CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
-    match path {
-        DatapathChoice::Raw => raw,
-        DatapathChoice::Auto | DatapathChoice::Kernel => xdp,
-        DatapathChoice::AfXdp => xdp | CapabilitySet::IPC_LOCK,
+    match needs {
+        Needs::PacketSockets => raw,
+        Needs::XdpProgram => xdp,
+        Needs::AfXdpSockets => xdp | CapabilitySet::IPC_LOCK,
     }
 }
 
 /// Keeps what there is of `needed`. What lacks is told by what then fails.
-fn keep(needed: CapabilitySet) -> io::Result<()> {
+fn narrow(needed: CapabilitySet) -> io::Result<()> {
     let held = capabilities(None)?;
     // The bounding set first, which takes a right that is given up next.
     if held.effective.contains(CapabilitySet::SETPCAP) {
