@@ -21,6 +21,9 @@
 //! Nor are there rights over groups (`CAP_CHOWN`, `CAP_SETGID`): the group of the control socket is
 //! joined before, and whoever owns a file may give it to a group of his own.
 //!
+//! Before they go, the limit of locked memory is lifted: Linux before 5.11 takes BPF's maps and
+//! programs for such memory, and usually allows 64 KiB of it.
+//!
 //! A daemon that is started as another user with these capabilities, ambient say, works the same. The
 //! bounding set stays as it is then, for narrowing it takes `CAP_SETPCAP`; it counts for programs that
 //! are started, which `no_new_privs` covers.
@@ -29,7 +32,7 @@ use std::io;
 
 use anyhow::{Context, Result};
 use nix::unistd::{Gid, Group};
-use rustix::process::{getegid, getgroups};
+use rustix::process::{Resource, Rlimit, getegid, getgroups, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
@@ -63,10 +66,32 @@ pub struct Privileges {
 /// There is no such group, or it cannot be joined; the system refuses to take a capability away.
 pub fn keep(needs: Needs, control_group: Option<&str>) -> Result<Privileges> {
     let group = control_group.map(join).transpose()?;
+    if needs != Needs::PacketSockets {
+        lift_memory_limit();
+    }
     narrow(capabilities_for(needs)).context("cannot give up the rights that are not needed")?;
     Ok(Privileges {
         control_group: group,
     })
+}
+
+/// Lets this process lock as much memory as it wants, or, without `CAP_SYS_RESOURCE`, as much as
+/// it may.
+///
+/// Where that is not enough, what then fails says so: most kernels do not ask.
+pub fn lift_memory_limit() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if setrlimit(Resource::Memlock, unlimited).is_err() {
+        let maximum = getrlimit(Resource::Memlock).maximum;
+        let most = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        let _ = setrlimit(Resource::Memlock, most);
+    }
 }
 
 /// Gives up all capabilities of this thread, which needs none.
