@@ -5,7 +5,7 @@ use arc_swap::ArcSwap;
 use crate::tables::generation::Generation;
 
 pub mod af_xdp;
-pub mod answer;
+mod answer;
 pub mod buckets;
 mod packet_thread;
 pub mod raw;

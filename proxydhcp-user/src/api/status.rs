@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
-use proxydhcp_common::judge::Reason;
+use proxydhcp_common::verdict::Reason;
 use serde::{Deserialize, Serialize};
 
 use crate::names::forward::waiting;

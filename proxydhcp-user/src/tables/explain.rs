@@ -3,11 +3,12 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use proxydhcp_common::judge::{Reason, Stop};
+use proxydhcp_common::verdict::{Reason, Stop};
+use proxydhcp_common::wire::is_client;
 use serde::{Deserialize, Serialize};
 
 use crate::names::forward::{Names, waiting};
-use crate::names::hosts::{Hosts, is_client};
+use crate::names::hosts::Hosts;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::RECORD;
 use crate::sys::file::FileError;
@@ -123,7 +124,7 @@ pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
 impl Question<'_> {
     fn address(&self, address: Ipv4Addr, looked: &mut Looked) {
         looked.address = Some(address);
-        if !is_client(address) {
+        if !is_client(address.octets()) {
             looked.steps.push(format!(
                 "{address} is no address that a client can have; requests from it are refused."
             ));
@@ -314,7 +315,7 @@ impl Question<'_> {
                 reason.name()
             )),
             // Nobody is charged here.
-            Err(Stop::NotOurs | Stop::Unusual | Stop::Limited) => {
+            Err(Stop::NotOurs | Stop::SlowPath | Stop::Limited) => {
                 looked.steps.push("A request from it is left alone.".into());
             }
         }
