@@ -1,4 +1,9 @@
 //! Imports go down: which folder of the daemon may import from which.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by what they say"
+)]
 
 use std::fs;
 use std::path::Path;
