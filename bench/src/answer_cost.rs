@@ -11,6 +11,7 @@ use proxydhcp::loaders::Loaders;
 use proxydhcp::program::{Duty, KernelTables, Program};
 use proxydhcp::table::{self, Sources, Table};
 use proxydhcp_common::limit::Limit;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::xdp::{self, action};
 use proxydhcp_lab::{Expected, SERVER_ADDRESS, check_reply};
 
@@ -28,7 +29,6 @@ const LONGEST_FRAME: usize = 2048;
 
 /// Bytes of a BPF instruction.
 const INSTRUCTION: u32 = 8;
-const UEFI_X64: u16 = 7;
 
 /// Measures in so many rounds; `files` are those of `many_nodes`.
 pub(crate) fn answer_cost(

@@ -8,6 +8,7 @@
 
 pub mod accounts;
 mod alone;
+pub mod architecture;
 pub mod bpf;
 pub mod bridge;
 pub mod capture;

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::packet::{BATCH, FrameSender};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site};
@@ -30,7 +31,7 @@ fn a_signal_stops_it_and_nothing_is_left() -> Result<()> {
         for signal in [Signal::INT, Signal::TERM] {
             stops_at_once(&format!("{datapath:?}, {signal:?}"), || {
                 let mut site = Site::usual(datapath)?;
-                site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+                site.ask_uefi(NODE_A, "winboot/a/")?;
                 site.daemon.check_accounts()?;
                 stop(&mut site, signal)
             })?;
@@ -65,7 +66,7 @@ fn many_interfaces_are_all_left() -> Result<()> {
         let more: Vec<String> = (1..8).map(|n| format!("-ipx{n}")).collect();
         let more: Vec<&str> = more.iter().map(String::as_str).collect();
         let mut site = Site::start_in(lab, datapath, Files::usual()?, &more)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         let times = stop(&mut site, Signal::TERM)?;
         // The kernel takes its time over each of them.
         println!("{datapath:?} on 8 interfaces: {times:?}");
@@ -98,7 +99,7 @@ fn a_flood_of_requests_does_not_hold_it_up() -> Result<()> {
         let mut site = Site::usual(datapath)?;
         // Else its socket would fill.
         site.tap = Tap::open(&site.lab.client, "lo")?;
-        let flood = vec![RequestFrame::edk2(NODE_A, 7).bytes(); BATCH];
+        let flood = vec![RequestFrame::edk2(NODE_A, UEFI_X64).bytes(); BATCH];
         let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
         let over = AtomicBool::new(false);
         let times = thread::scope(|scope| {

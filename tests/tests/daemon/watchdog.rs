@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::packet::{BATCH, FrameSender};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Lab, RequestFrame, Tap, binary};
@@ -144,7 +145,7 @@ fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
         for _ in 0..5 {
             manager.hears(ALIVE)?;
         }
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
     }
     Ok(())
 }
@@ -155,7 +156,7 @@ fn a_daemon_that_serves_a_flood_lives() -> Result<()> {
         let (mut site, manager) = start(datapath, true)?;
         // Else its socket would fill.
         site.tap = Tap::open(&site.lab.client, "lo")?;
-        let flood = vec![RequestFrame::edk2(NODE_A, 7).bytes(); BATCH];
+        let flood = vec![RequestFrame::edk2(NODE_A, UEFI_X64).bytes(); BATCH];
         let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
         let over = AtomicBool::new(false);
         thread::scope(|scope| {

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::resolver::{DeadNameServer, Resolver};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, RequestFrame, SERVER_INTERFACE, alone, binary};
@@ -23,7 +24,7 @@ fn the_kernel_goes_on_until_it_is_said_that_none_is_meant() -> Result<()> {
         let more = ["--unknown", "default"];
         let mut site = Site::with(datapath, &more)?;
         let (node, reload) = (
-            RequestFrame::edk2(NODE_A, 7),
+            RequestFrame::edk2(NODE_A, UEFI_X64),
             "proxydhcp reload --allow-empty",
         );
         site.daemon.crash()?;
@@ -32,7 +33,7 @@ fn the_kernel_goes_on_until_it_is_said_that_none_is_meant() -> Result<()> {
         for told in [GOES_ON, "has no records", reload] {
             site.daemon.wait_for(told, PATIENCE)?;
         }
-        site.ask(&node, "winboot/a/", 7)?;
+        site.ask(&node, "winboot/a/", UEFI_X64)?;
         let rejected = site.status()?["rejected"].to_string();
         assert!(rejected.contains(reload), "{rejected}");
 
@@ -42,11 +43,11 @@ fn the_kernel_goes_on_until_it_is_said_that_none_is_meant() -> Result<()> {
         assert!(refused.stderr.contains(reload), "{refused:?}");
         site.daemon.signal(Signal::USR1)?;
         site.daemon.wait_for("not reloaded", PATIENCE)?;
-        site.ask(&node, "winboot/a/", 7)?;
+        site.ask(&node, "winboot/a/", UEFI_X64)?;
 
         let meant = site.command(&["reload", "--allow-empty"])?;
         assert_eq!(meant.code, Some(0), "{meant:?}");
-        site.ask(&node, "", 7)?;
+        site.ask(&node, "", UEFI_X64)?;
         let status = site.status()?;
         assert_eq!(status["interfaces"][0]["datapath"], "kernel", "{status}");
         assert_eq!(status["rejected"], Value::Null, "{status}");
@@ -56,7 +57,7 @@ fn the_kernel_goes_on_until_it_is_said_that_none_is_meant() -> Result<()> {
         let status = site.status()?;
         assert_eq!(status["interfaces"][0]["datapath"], "kernel", "{status}");
         assert_eq!(status["rejected"], Value::Null, "{status}");
-        site.ask(&node, "", 7)?;
+        site.ask(&node, "", UEFI_X64)?;
         site.daemon.stop()?;
         assert_eq!(pinned(&site.lab.server)?, "");
     }
@@ -86,7 +87,7 @@ fn it_goes_on_until_the_names_have_addresses() -> Result<()> {
     for told in [GOES_ON, "not one of the 1 records"] {
         site.daemon.wait_for(told, PATIENCE)?;
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
 
     let serving = format!("serving {SERVER_INTERFACE} by kernel");
     let started = Instant::now();
@@ -95,7 +96,7 @@ fn it_goes_on_until_the_names_have_addresses() -> Result<()> {
         silent.answer(NODE_A)?;
         thread::sleep(Duration::from_millis(5));
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/new/")?;
     let mut status = Command::new(binary()?);
     status.args(["status", "--json", "--control"]);
     status.arg(site.files.path("control.sock"));
@@ -115,12 +116,12 @@ fn what_goes_on_ends_when_there_are_tables() -> Result<()> {
         site.files.write_config(&[])?;
         restart(&mut site, datapath, more)?;
         site.daemon.wait_for(GOES_ON, PATIENCE)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         site.files.write_config(&[("a", "winboot/new")])?;
         let reloaded = site.command(&["reload"])?;
         assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
         assert_eq!(pinned(&site.lab.server)?, "");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/new/")?;
         assert_eq!(site.status()?["interfaces"][0]["datapath"], datapath.name());
     }
     Ok(())
