@@ -21,6 +21,7 @@ pub mod debian;
 mod describe;
 mod ended;
 mod filter;
+pub mod flood;
 mod frame;
 pub mod hostile;
 mod lab;

@@ -4,16 +4,16 @@ use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::bpf::BpfObjects;
-use proxydhcp_lab::packet::{BATCH, FrameSender};
+use proxydhcp_lab::flood::Flood;
+use proxydhcp_lab::packet::BATCH;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site};
-use proxydhcp_lab::{CLIENT_INTERFACE, Lab, Namespace, RequestFrame, Tap, alone, link};
+use proxydhcp_lab::{Lab, Namespace, RequestFrame, Tap, alone, link};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -21,6 +21,8 @@ use serde_json::Value;
 const DEADLINE: Duration = Duration::from_secs(2);
 /// More than the daemon has.
 const FLOODING_THREADS: usize = 4;
+/// The flood is under way when it has sent so many requests.
+const UNDER_WAY: u64 = 50_000;
 /// When to give up looking.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -99,22 +101,11 @@ fn a_flood_of_requests_does_not_hold_it_up() -> Result<()> {
         let mut site = Site::usual(datapath)?;
         // Else its socket would fill.
         site.tap = Tap::open(&site.lab.client, "lo")?;
-        let flood = vec![RequestFrame::edk2(NODE_A, UEFI_X64).bytes(); BATCH];
-        let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
-        let over = AtomicBool::new(false);
-        let times = thread::scope(|scope| {
-            for _ in 0..FLOODING_THREADS {
-                scope.spawn(|| {
-                    while !over.load(Ordering::Relaxed) {
-                        // A wire that is full for the moment is just what is wanted.
-                        let _ = sender.send_batch(&flood);
-                    }
-                });
-            }
-            thread::sleep(Duration::from_millis(300));
-            let times = stop(&mut site, Signal::TERM);
-            over.store(true, Ordering::Relaxed);
-            times
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64).bytes();
+        let flood = Flood::new(&site.lab.client, vec![request; BATCH], FLOODING_THREADS)?;
+        let times = flood.during(|| {
+            flood.await_more(UNDER_WAY, PATIENCE)?;
+            stop(&mut site, Signal::TERM)
         })?;
         // Nothing is at once on a machine that has no time left.
         println!("{datapath:?} in a flood: {times:?}");
