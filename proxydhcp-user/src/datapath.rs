@@ -3,6 +3,8 @@
 pub mod af_xdp;
 pub mod answer;
 pub mod buckets;
+mod losses;
+mod modes;
 mod packet_thread;
 pub mod raw;
 pub mod served_interface;

@@ -15,10 +15,12 @@ use crate::tables::table::Changes;
 
 mod names;
 mod problems;
+mod shortfall;
 
 pub(crate) use names::waiting;
 pub use names::{NamesStatus, NamesTold};
 pub use problems::{Few, Lists, Problems};
+pub use shortfall::{Better, Fallback, Lost};
 
 pub(crate) use problems::{SHOWN, and_more};
 
@@ -136,6 +138,12 @@ pub struct InterfaceStatus {
     /// any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub zero_copy: Option<bool>,
+    /// Why it is not served by what is best, where it is not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback: Option<Fallback>,
+    /// What the driver has dropped of the XDP program's replies, where it says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lost: Option<Lost>,
     /// What has become of the requests that came in there, on all datapaths together.
     pub counters: Counters,
     /// The XDP program's share, where there is one.
@@ -261,6 +269,12 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
                 }
             }
             writeln!(f, ", {}", interface.counters)?;
+            if let Some(fallback) = &interface.fallback {
+                writeln!(f, "{} is {fallback}", interface.name)?;
+            }
+            if let Some(lost) = interface.lost.as_ref().filter(|lost| lost.replies > 0) {
+                writeln!(f, "{}: {lost}", interface.name)?;
+            }
         }
         for unserved in &self.unserved {
             writeln!(f, "{unserved}")?;

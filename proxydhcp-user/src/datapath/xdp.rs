@@ -20,8 +20,11 @@ use crate::sys::interface::AttachMode;
 mod attach;
 mod pin;
 pub mod pins;
+mod refusal;
+mod remedy;
 mod tables;
 
+pub use attach::Refused;
 use pin::Pinned;
 pub use tables::KernelTables;
 use tables::{Nodes, Templates};

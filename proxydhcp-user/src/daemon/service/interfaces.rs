@@ -110,14 +110,14 @@ impl Service {
         state.served = kept;
         state.missing = names
             .iter()
-            .filter(|name| !all.iter().any(|interface| interface.name == **name))
+            .filter(|name| !all.iter().any(|interface| interface.is_named(name)))
             .map(|name| Unserved::missing(name))
             .collect();
         let mut failures = mem::take(&mut state.failures);
         for interface in &wanted {
             let mut kept = state.served.iter_mut();
             if let Some(kept) = kept.find(|kept| kept.interface().index == interface.index) {
-                kept.rename(&interface.name);
+                kept.follow(&interface.name, interface.carriers(all));
                 continue;
             }
             let before = failures.iter().position(|failed| failed.is_of(interface));
@@ -126,7 +126,7 @@ impl Service {
                 state.failures.push(stands);
                 continue;
             }
-            match self.start_one(state, interface) {
+            match self.start_one(state, interface, all) {
                 Ok(started) => {
                     info!("serving {}", started.describe());
                     state.served.push(started);
@@ -155,14 +155,19 @@ impl Service {
                     .any(|served| served.interface().index == index)
             };
             let more = all.iter().filter(|one| {
-                is_served(one.index) && !indexes.contains(&one.index) && !one.is_on(&indexes)
+                is_served(one.index) && !indexes.contains(&one.index) && !one.is_covered(&indexes, all)
             });
             wanted.extend(more.cloned());
         }
         wanted
     }
 
-    fn start_one(&self, state: &mut State, interface: &Interface) -> Result<Served> {
+    fn start_one(
+        &self,
+        state: &mut State,
+        interface: &Interface,
+        all: &[Interface],
+    ) -> Result<Served> {
         ensure!(
             interface.is_ethernet,
             "{} is not Ethernet, and nothing else can be served; leave it out",
@@ -170,7 +175,12 @@ impl Service {
         );
         let before = state.left_on(interface)?;
         // First: from the first frame on, somebody takes what the program lets pass.
-        let mut served = Served::start(interface, &self.tables, &self.limits)?;
+        let mut served = Served::start(
+            interface,
+            interface.carriers(all),
+            &self.tables,
+            &self.limits,
+        )?;
         if before.is_some() && state.awaits_tables {
             warn!(
                 "{}: the kernel goes on answering by the tables of a daemon that was killed, until \
@@ -214,7 +224,7 @@ impl Service {
         };
         match attach() {
             Err(error) if options.or_raw => {
-                warn!("serving {} by raw: {error:#}", served.interface().name);
+                served.stays_raw(&error);
                 Ok(())
             }
             attached => attached,
