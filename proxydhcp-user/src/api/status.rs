@@ -270,7 +270,7 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
             }
             writeln!(f, ", {}", interface.counters)?;
             if let Some(fallback) = &interface.fallback {
-                writeln!(f, "{} is {fallback}", interface.name)?;
+                writeln!(f, "{} is served {fallback}", interface.name)?;
             }
             if let Some(lost) = interface.lost.as_ref().filter(|lost| lost.replies > 0) {
                 writeln!(f, "{}: {lost}", interface.name)?;

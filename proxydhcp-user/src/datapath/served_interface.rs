@@ -146,8 +146,8 @@ impl Served {
         };
         let name = &self.interface.name;
         match instead_of {
-            Better::Native => info!("{name} is {fallback}"),
-            Better::Kernel => warn!("{name} is {fallback}"),
+            Better::Native => info!("serving {name} {fallback}"),
+            Better::Kernel => warn!("serving {name} {fallback}"),
         }
         self.fallback = Some(fallback);
     }

@@ -30,11 +30,11 @@ impl fmt::Display for Fallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { why, .. } = self;
         match self.instead_of {
-            Better::Native => write!(f, "not native: {why}")?,
-            Better::Kernel => write!(f, "not by the kernel: {why}")?,
+            Better::Native => write!(f, "in generic mode, not native: {why}")?,
+            Better::Kernel => write!(f, "by raw, not by the kernel: {why}")?,
         }
         match &self.remedy {
-            Some(remedy) => write!(f, "; what mends it, for the next start: {remedy}"),
+            Some(remedy) => write!(f, "; to mend it, for the next start: {remedy}"),
             None => Ok(()),
         }
     }
@@ -52,9 +52,9 @@ pub struct Lost {
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the driver has lost {} replies", self.replies)?;
+        write!(f, "the driver has lost {} replies of the XDP program", self.replies)?;
         match &self.remedy {
-            Some(remedy) => write!(f, "; what keeps it from that: {remedy}"),
+            Some(remedy) => write!(f, "; to lose no more: {remedy}"),
             None => Ok(()),
         }
     }
