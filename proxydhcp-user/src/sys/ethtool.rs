@@ -7,12 +7,11 @@
 //! (Linux before 7.0). So they get [`ROOM`] for them, and are not called of a driver that has more than
 //! half of that: nothing but a change of the number of queues, between two calls, can make it more.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
-use nix::net::if_::if_indextoname;
+use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use zerocopy::IntoBytes;
 
@@ -42,7 +41,7 @@ pub struct Setting {
 /// A driver's interface.
 pub struct Driver {
     socket: OwnedFd,
-    name: CString,
+    name: String,
 }
 
 impl Driver {
@@ -52,15 +51,10 @@ impl Driver {
     ///
     /// There is no such interface, or no socket is to be had.
     pub fn of(interface: u32) -> io::Result<Self> {
-        Ok(Self {
-            socket: socket_with(
-                AddressFamily::INET,
-                SocketType::DGRAM,
-                SocketFlags::CLOEXEC,
-                None,
-            )?,
-            name: if_indextoname(interface)?,
-        })
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+        let name = index_to_name(&socket, interface)?;
+        Ok(Self { socket, name })
     }
 
     /// The driver's name.

@@ -13,6 +13,8 @@ use rtnetlink::packet_route::link::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sys::ethtool::Driver;
+
 mod changes;
 mod stack;
 
@@ -56,7 +58,7 @@ impl Interface {
 
     /// Whether it is there still, by this name or another.
     pub fn is_there(&self) -> bool {
-        nix::net::if_::if_indextoname(self.index).is_ok()
+        Driver::of(self.index).is_ok()
     }
 }
 
@@ -267,6 +269,14 @@ pub(crate) mod tests {
         // The lower one is not served: it has no address.
         all[0].addresses.clear();
         assert_eq!(chosen(&all, &[]), ["lan0.7", "mv1"]);
+    }
+
+    #[test]
+    fn an_interface_that_is_gone_is_not_there() {
+        let mut loopback = interface(1, "lo", None);
+        assert!(loopback.is_there());
+        loopback.index = u32::MAX;
+        assert!(!loopback.is_there());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::datapath::xdp::Mode;
+use crate::sys::interface::AttachMode;
 
 // Of `linux/if_link.h`.
 const UPDATE_IF_NOEXIST: u32 = 1 << 0;
