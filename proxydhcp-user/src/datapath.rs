@@ -7,6 +7,8 @@ use crate::tables::generation::Generation;
 pub mod af_xdp;
 pub mod answer;
 pub mod buckets;
+mod losses;
+mod modes;
 mod packet_thread;
 pub mod raw;
 pub mod served_interface;

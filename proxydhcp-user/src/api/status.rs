@@ -17,9 +17,11 @@ use crate::text::and_more;
 
 mod names;
 mod problems;
+mod shortfall;
 
 pub use names::{NamesStatus, NamesTold};
 pub use problems::{Lists, Problems};
+pub use shortfall::{Better, Fallback, Lost};
 
 /// Who answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +137,12 @@ pub struct InterfaceStatus {
     /// any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub zero_copy: Option<bool>,
+    /// Why it is not served by what is best, where it is not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback: Option<Fallback>,
+    /// What the driver has dropped of the XDP program's replies, where it says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lost: Option<Lost>,
     /// What has become of the requests that came in there, on all datapaths together.
     pub counters: Counters,
     /// The XDP program's share, where there is one.
@@ -260,6 +268,12 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
                 }
             }
             writeln!(f, ", {}", interface.counters)?;
+            if let Some(fallback) = &interface.fallback {
+                writeln!(f, "{} is served {fallback}", interface.name)?;
+            }
+            if let Some(lost) = interface.lost.as_ref().filter(|lost| lost.replies > 0) {
+                writeln!(f, "{}: {lost}", interface.name)?;
+            }
         }
         for unserved in &self.unserved {
             writeln!(f, "{unserved}")?;

@@ -18,11 +18,14 @@ use proxydhcp_common::counters::{COUNTERS, Counts};
 use crate::sys::interface::AttachMode;
 
 mod attach;
+mod extack;
 mod pin;
 pub mod pins;
 mod refusal;
+mod remedy;
 mod tables;
 
+pub use attach::Refused;
 use pin::Pinned;
 pub use tables::KernelTables;
 use tables::{Nodes, Templates};

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::resolved::{PATIENCE, count, start, wait_for, wait_until};
 
-/// Far less than the resolver's patience with a dead name server.
+/// Much less than the resolver's patience with a dead name server.
 const PROMPT: Duration = Duration::from_secs(2);
 
 /// A dead name server costs a second, not ten.
@@ -153,7 +153,7 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
     site.ask_uefi(D, "winboot/d/")?;
     assert_eq!(site.status()?["failed"], json!([]));
 
-    // It goes away: first it refuses to answer, then it is silent.
+    // The name server goes away: at first the port is closed, then it is silent.
     drop(server);
     for dead in [false, true] {
         let silent = dead.then(|| DeadNameServer::start(&site.lab.server));
@@ -181,7 +181,7 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
     assert_eq!(site.status()?["unresolved"], json!(["d"]));
     site.stays_silent_to(D)?;
     site.ask_uefi(E, "winboot/e/")?;
-    // One that has moved.
+    // A node that has moved to another address.
     server.tell(&[(D, "e")])?;
     let started = Instant::now();
     while site.ask_uefi(D, "winboot/e/").is_err() {

@@ -11,7 +11,7 @@ use proxydhcp_lab::{Daemon, Lab, RequestFrame, alone, binary};
 
 use crate::cluster::Cluster;
 
-/// It takes a tenth of this, but a machine may be busy.
+/// Ten times what it takes on an idle machine.
 const LIMIT: Duration = Duration::from_secs(2);
 
 #[test]
@@ -44,7 +44,7 @@ fn a_thousand_nodes_are_ready_at_once() -> Result<()> {
         assert_eq!(daemon.ready_line(), line);
         assert!(took < LIMIT, "{took:?}");
         let mut site = Site::of(lab, daemon, files)?;
-        // It is true, and for the last of them, too.
+        // The line is true even for the last of the nodes.
         if let Some((request, arch)) = cluster.requests().last() {
             site.ask(request, "winboot/x/", *arch)?;
         }
@@ -66,7 +66,7 @@ fn the_service_manager_is_told_too() -> Result<()> {
     let length = manager.recv(&mut message)?;
     let text = String::from_utf8_lossy(&message[..length]);
     assert!(text.lines().any(|line| line == "READY=1"), "{text}");
-    // It was true by then.
+    // And by then, that was true.
     let request = RequestFrame::edk2([10, 77, 1, 1].into(), UEFI_X64);
     lab.tap()?.ask(&request)?;
     drop(daemon);

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A user without any rights: Debian's `nobody`.
 const NOBODY: u32 = 65534;
 
-/// What the daemon is to have.
+/// The rights that the daemon keeps.
 fn needed(datapath: Datapath) -> CapabilitySet {
     let xdp = CapabilitySet::BPF
         | CapabilitySet::NET_ADMIN
@@ -55,7 +55,7 @@ fn threads(pid: u32) -> Result<Vec<Status>> {
     Ok(threads)
 }
 
-/// Whether it works on what is open.
+/// Whether the right concerns only files that are open already.
 fn needs_nothing(thread: &Status) -> bool {
     is_packet_thread(thread) || ["log", "watch"].contains(&thread.get("Name"))
 }
@@ -65,7 +65,7 @@ fn is_packet_thread(thread: &Status) -> bool {
     name.starts_with("raw-") || name.starts_with("xdp-")
 }
 
-/// What is wrong with the rights of the daemon's threads.
+/// The faults in the rights of the daemon's threads.
 fn faults(pid: u32, needed: CapabilitySet, bounding: CapabilitySet) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for thread in threads(pid)? {
@@ -175,7 +175,7 @@ fn the_watch_has_no_rights() -> Result<()> {
     Ok(())
 }
 
-/// Which files a site has that `nobody` may use.
+/// The files of a site, where `nobody` may use them.
 fn files_of_nobody() -> Result<Files> {
     let files = Files::usual()?;
     chown(files.path(""), Some(NOBODY), Some(NOBODY))?;
@@ -185,7 +185,7 @@ fn files_of_nobody() -> Result<Files> {
     Ok(files)
 }
 
-/// The program where `nobody` finds it, who may not look into a developer's folders.
+/// The program at a place that `nobody` can reach, unlike a developer's folders.
 fn program_for_nobody(files: &Files) -> Result<std::path::PathBuf> {
     let program = files.path("proxydhcp");
     fs::copy(binary()?, &program)?;
@@ -214,7 +214,7 @@ fn another_user_with_the_same_rights_serves_as_well() -> Result<()> {
             .args(serve_args(datapath, &files, &[]));
         let daemon = Daemon::start_command(&lab.server, command)?;
         let pid = daemon.pid();
-        // Narrowing the bounding set takes a right that it has not.
+        // The daemon lacks the right to narrow the bounding set.
         let all = threads(pid)?;
         let whole = all.first().context("no thread")?.get("CapBnd");
         let whole = CapabilitySet::from_bits_retain(u64::from_str_radix(whole, 16)?);
@@ -309,7 +309,7 @@ fn kernel_is_before(major: u32, minor: u32) -> Result<bool> {
     Ok((first, second) < (major, minor))
 }
 
-/// A limit that the README tells of: root without the right to pass over permissions.
+/// A limit that the manual states: root without the right to ignore permissions.
 #[test]
 fn a_file_that_another_user_keeps_to_himself_is_rejected_until_it_is_opened() -> Result<()> {
     let files = Files::usual()?;

@@ -27,7 +27,7 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// What one reader makes of a frame.
+/// The verdict of one reader on a frame, and its reply.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     action: u32,
@@ -111,7 +111,7 @@ impl Pair {
         Ok(())
     }
 
-    /// At the end: the program has counted what the core has said.
+    /// Checks, at the end, that the program's counters agree with the core's verdicts.
     fn check_counts(&self) -> Result<()> {
         ensure!(
             self.program.counts()? == self.counts,

@@ -7,6 +7,7 @@
 //!       link                  holds the program on the interface
 //!       program, NODES, TEMPLATES, COUNTERS, LIMITS: for its successor, and for bpftool
 //!       without-nodes/        where it answers no node: nothing is lost with it
+//!       dropped-before/4-704/ what the driver of number 4 had dropped when the counters began
 //! ```
 //!
 //! As long as `link` is there, the kernel answers. A daemon that starts puts its own program on the
@@ -49,6 +50,9 @@ pub const LINK: &str = "link";
 
 /// The folder that says that no node is answered.
 pub const WITHOUT_NODES: &str = "without-nodes";
+
+/// The folder that says what drivers had dropped before the program began to count.
+pub const DROPPED_BEFORE: &str = "dropped-before";
 
 /// The folder of pins, held by this process alone.
 pub struct Pins {

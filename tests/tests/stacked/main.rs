@@ -1,0 +1,8 @@
+//! Interfaces that stand on others: bridges, bonds, teams, VLANs, macvlans, ipvlans.
+//!
+//! These tests need root, and the binary that `cargo xtask test` builds. Those of interfaces that not
+//! every kernel has are ignored but where `cargo xtask test kernels` runs them, in guests whose kernel
+//! has them all.
+
+mod covered;
+mod served;
