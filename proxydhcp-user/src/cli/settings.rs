@@ -63,7 +63,7 @@ impl SettingsFile {
         Self::of_bytes(&bytes, file, flags)
     }
 
-    /// The same, where the file is these bytes; faults name it `file`.
+    /// Takes these bytes for a settings file, which faults name `file`.
     ///
     /// # Errors
     ///

@@ -50,7 +50,7 @@ impl Drop for Log {
 ///
 /// # Errors
 ///
-/// The system's.
+/// Stderr is closed, or the thread that writes to it cannot be started.
 pub fn start() -> Result<Log> {
     let outlet = Outlet::stderr()?;
     tracing_subscriber::registry()
