@@ -4,16 +4,16 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use proxydhcp::datapath::answer;
-use proxydhcp::names::reverse::Strangers;
-use proxydhcp::tables::generation::{Generation, Policy, ReplyFormat, Unknown};
+use proxydhcp::tables::generation::Generation;
+use proxydhcp::tables::policy::{Policy, ReplyFormat, Unknown};
 use proxydhcp::tables::table::{Files, Sources, Table};
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp::winpe::path::WinPe;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers::{self as packet, Packet};
-use proxydhcp_common::judge::{Reason, Stop, judge};
-use proxydhcp_common::{reply, unusual};
+use proxydhcp_common::judge::judge;
+use proxydhcp_common::verdict::{Reason, Stop};
+use proxydhcp_common::{answer, reply, slow_path};
 
 #[path = "frame/headers.rs"]
 mod headers;
@@ -68,7 +68,7 @@ impl Tables {
             (Some(node), _) => self.table.winpes().get(node.winpe).map(WinPe::path),
             // cn003, whose path is too long.
             (None, Unknown::Default) => (client != Ipv4Addr::new(10, 77, 16, 3)).then_some(""),
-            (None, Unknown::Ignore | Unknown::Lookup(_)) => None,
+            (None, Unknown::Ignore | Unknown::Lookup) => None,
         }
     }
 }
@@ -82,7 +82,7 @@ static TABLES: LazyLock<[Tables; 4]> = LazyLock::new(|| {
             ..Policy::default()
         },
         Policy {
-            unknown: Unknown::Lookup(Arc::new(Strangers::new().0)),
+            unknown: Unknown::Lookup,
             ..Policy::default()
         },
         Policy {
@@ -187,13 +187,13 @@ fn check(request: &[u8], tables: &Tables, vouched: bool) {
         Ok(())
     });
     let (full, full_frame) = Buffer::new(request, 0x55).through(|slice| {
-        let answer = unusual::judge(slice, &found(slice)?, generation, MAC, vouched)?;
-        unusual::write(slice, &answer).expect("it has room");
+        let answer = slow_path::judge(slice, &found(slice)?, generation, MAC, vouched)?;
+        slow_path::write(slice, &answer).expect("it has room");
         Ok(())
     });
     // The last word is said there.
-    assert_ne!(full, Err(Stop::Unusual));
-    if fast == Err(Stop::Unusual) {
+    assert_ne!(full, Err(Stop::SlowPath));
+    if fast == Err(Stop::SlowPath) {
         assert_eq!(fast_frame.frame(), request);
     } else {
         // The fast path may leave a frame to the full judgement, but says nothing else than that.
@@ -237,7 +237,7 @@ fn check_threads(
     assert_eq!(answered.map(|_| ()), full);
     match answered {
         Ok(len) => assert_eq!(&buffer.bytes[..len], full_frame.frame()),
-        Err(_) if fast != Err(Stop::Unusual) => assert_eq!(buffer.frame(), request),
+        Err(_) if fast != Err(Stop::SlowPath) => assert_eq!(buffer.frame(), request),
         Err(_) => {}
     }
 

@@ -38,7 +38,9 @@ impl Upper {
     pub fn make(self, namespace: &Namespace, lower: &str, name: &str) -> Result<()> {
         match self {
             Self::Bridge => bridge::make(namespace, name)?,
-            Self::Bond | Self::Team | Self::Vlan | Self::IpVlan => self.add(namespace, lower, name)?,
+            Self::Bond | Self::Team | Self::Vlan | Self::IpVlan => {
+                self.add(namespace, lower, name)?
+            }
             Self::MacVlan => make_macvlan(namespace, lower, name, MAC)?,
         }
         match self {

@@ -5,24 +5,23 @@ use std::fmt;
 use std::path::PathBuf;
 
 use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
-use proxydhcp_common::judge::Reason;
+use proxydhcp_common::verdict::Reason;
 use serde::{Deserialize, Serialize};
 
+use crate::names::forward::waiting;
 use crate::names::reverse::LookupStatus;
 use crate::nodes::cfg::Refused;
 use crate::sys::interface::{AttachMode, Interface};
 use crate::tables::table::Changes;
+use crate::text::and_more;
 
 mod names;
 mod problems;
 mod shortfall;
 
-pub(crate) use names::waiting;
 pub use names::{NamesStatus, NamesTold};
-pub use problems::{Few, Lists, Problems};
+pub use problems::{Lists, Problems};
 pub use shortfall::{Better, Fallback, Lost};
-
-pub(crate) use problems::{SHOWN, and_more};
 
 /// Who answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

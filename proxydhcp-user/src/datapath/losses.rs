@@ -157,7 +157,11 @@ fn sum(statistics: &[(String, u64)]) -> Option<u64> {
 fn counts_dropped_replies(name: &str) -> bool {
     let name = name.replace(' ', "_");
     let outcome = name.split_once("xdp_tx").map(|(_, outcome)| outcome);
-    outcome.is_some_and(|outcome| ["drop", "err", "full"].iter().any(|it| outcome.contains(it)))
+    outcome.is_some_and(|outcome| {
+        ["drop", "err", "full"]
+            .iter()
+            .any(|it| outcome.contains(it))
+    })
 }
 
 /// Notes what was dropped before, by the name of a folder: a BPF file system has no files.

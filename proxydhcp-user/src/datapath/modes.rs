@@ -21,7 +21,11 @@ impl Modes {
     /// # Errors
     ///
     /// What is asked for answers nothing.
-    pub(crate) fn of(options: AttachOptions, interface: &Interface, carriers: &[Interface]) -> Result<Self> {
+    pub(crate) fn of(
+        options: AttachOptions,
+        interface: &Interface,
+        carriers: &[Interface],
+    ) -> Result<Self> {
         let redirects_members = options.duty == Duty::Redirect && interface.kind == Kind::Bond;
         ensure!(
             !(redirects_members && options.mode == Some(AttachMode::Native)),
@@ -34,7 +38,8 @@ impl Modes {
             Some(AttachMode::Generic) => &[AttachMode::Generic],
             None if redirects_members => {
                 return Ok(Self::generic(
-                    "an AF_XDP socket of a bond gets no requests that its members' drivers take".to_owned(),
+                    "an AF_XDP socket of a bond gets no requests that its members' drivers take"
+                        .to_owned(),
                     Some("--path kernel"),
                 ));
             }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 use crate::api::status::{Better, Counters, Datapath, Fallback, InterfaceStatus};
+use crate::datapath::Shared;
 use crate::datapath::af_xdp::AfXdpDatapath;
-use crate::datapath::buckets::Limits;
 use crate::datapath::losses::{self, Losses, Prone};
 use crate::datapath::modes::{self, Modes};
 use crate::datapath::packet_thread::PacketThread;
@@ -17,7 +16,6 @@ use crate::datapath::raw::RawDatapath;
 use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::datapath::xdp::{Duty, KernelTables, Program, Refused};
 use crate::sys::interface::{AttachMode, Interface};
-use crate::tables::generation::Generation;
 
 /// Who is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +66,7 @@ impl Served {
     pub(crate) fn start(
         interface: &Interface,
         carriers: Vec<Interface>,
-        tables: &Arc<ArcSwap<Generation>>,
-        limits: &Arc<Limits>,
+        shared: &Arc<Shared>,
     ) -> Result<Self> {
         Ok(Self {
             interface: interface.clone(),
@@ -78,7 +75,7 @@ impl Served {
             losses: None,
             program: None,
             af_xdp: None,
-            raw: RawDatapath::start(interface, Arc::clone(tables), Arc::clone(limits))?,
+            raw: RawDatapath::start(interface, Arc::clone(shared))?,
         })
     }
 
@@ -88,7 +85,7 @@ impl Served {
     /// # Errors
     ///
     /// Why the program cannot serve.
-    pub(crate) fn attach(&mut self, xdp: Xdp<'_>, tables: &Arc<ArcSwap<Generation>>) -> Result<()> {
+    pub(crate) fn attach(&mut self, xdp: Xdp<'_>, shared: &Arc<Shared>) -> Result<()> {
         if xdp.options.or_raw
             && xdp.options.mode.is_none()
             && let Some(Prone { why, remedy }) = losses::expected(&self.carriers)
@@ -106,7 +103,7 @@ impl Served {
         // Its sockets are ready before the first request comes.
         let af_xdp = match duty {
             Duty::Answer => None,
-            Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, tables)?),
+            Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, shared)?),
         };
         let refused = program.attach(interface, &self.carriers, tried, xdp.before)?;
         let is_native = program.mode() == AttachMode::Native && duty == Duty::Answer;

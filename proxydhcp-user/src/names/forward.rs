@@ -229,6 +229,11 @@ impl Names {
     }
 }
 
+/// Says that clients without a record wait until the resolver has answered for so many `names` more.
+pub(crate) fn waiting(names: usize) -> String {
+    format!("clients without a record wait until the resolver has been heard; names to go: {names}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,22 +1,16 @@
-//! Clients whose address no record leads to, where the policy is to look their names up.
+//! The names of clients whose address no record leads to, where the policy is to look them up.
 //!
-//! Packet threads note such a client's address here and never wait; the names are found out by
-//! [`crate::daemon::refresh`], remembered for a while, and lead to records as the names in the hosts file do.
-//! Sources can be forged, so all of it is bounded: the addresses that wait, those that are looked up
-//! at a time, and those that are remembered.
+//! A name is remembered for a while, and leads to a record as the names in the hosts file do.
+//! Sources can be forged, so the addresses that are remembered are bounded.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::names::resolver::Resolution;
-
-/// Addresses that wait to be looked up.
-const WAITING: usize = 1024;
 
 /// Addresses that are remembered.
 const REMEMBERED: usize = 1 << 16;
@@ -29,33 +23,6 @@ const UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
 /// How long it is remembered that the resolver could not be asked: firmware tries for 10 s.
 const FAILED_FOR: Duration = Duration::from_secs(5);
-
-/// The packet threads' end: where they note who asked.
-#[derive(Debug)]
-pub struct Strangers {
-    waiting: Sender<Ipv4Addr>,
-    dropped: AtomicU64,
-}
-
-impl Strangers {
-    /// Both ends.
-    pub fn new() -> (Self, Receiver<Ipv4Addr>) {
-        let (waiting, receiver) = channel(WAITING);
-        let dropped = AtomicU64::new(0);
-        (Self { waiting, dropped }, receiver)
-    }
-
-    /// Notes that a client has asked. Where too many wait already, it is only counted.
-    pub(crate) fn note(&self, address: Ipv4Addr) {
-        if self.waiting.try_send(address).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-}
 
 /// What has been found out.
 #[derive(Clone, Debug, Default)]
@@ -176,17 +143,36 @@ pub struct LookupStatus {
 }
 
 impl LookupStatus {
-    /// How things stand.
-    pub fn new(strangers: &Strangers, looked_up: &LookedUp) -> Self {
+    /// How things stand, with so many requests `dropped` because too many waited.
+    pub fn new(looked_up: &LookedUp, dropped: u64) -> Self {
         let counts = looked_up.counts;
         Self {
             asked: counts.asked,
             found: counts.found,
             unknown: counts.unknown,
             failed: counts.failed,
-            dropped: strangers.dropped(),
+            dropped,
             remembered: looked_up.known.len(),
         }
+    }
+}
+
+impl fmt::Display for LookupStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "clients without a record: {} looked up, {} with a name, {} without, {} failed; {} \
+             remembered",
+            self.asked, self.found, self.unknown, self.failed, self.remembered
+        )?;
+        if self.dropped > 0 {
+            write!(
+                f,
+                "; {} requests NOT looked up, too many waited",
+                self.dropped
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -251,18 +237,5 @@ mod tests {
         );
         assert!(known.is_to_be_asked(A, now));
         assert!(!known.is_to_be_asked((first + more - 1).into(), now));
-    }
-
-    #[test]
-    fn what_finds_no_room_is_counted() {
-        let (strangers, mut waiting) = Strangers::new();
-        for _ in 0..WAITING + 3 {
-            strangers.note(A);
-        }
-        assert_eq!(strangers.dropped(), 3);
-        assert_eq!(waiting.try_recv(), Ok(A));
-        strangers.note(B);
-        let status = LookupStatus::new(&strangers, &LookedUp::default());
-        assert_eq!(status.dropped, 3);
     }
 }

@@ -96,12 +96,19 @@ impl Driver {
         }
         self.call(GET_STATISTICS, &mut values)?;
         if named != Some(told) || values.get(1) != Some(&told) {
-            return Err(io::Error::other("the statistics change while they are read"));
+            return Err(io::Error::other(
+                "the statistics change while they are read",
+            ));
         }
         let values = values.get(2..).unwrap_or_default().as_bytes();
         let (values, _) = values.as_chunks::<8>();
         let values = values.iter().map(|&value| u64::from_ne_bytes(value));
-        Ok(names.chunks(NAME).map(text).zip(values).take(count).collect())
+        Ok(names
+            .chunks(NAME)
+            .map(text)
+            .zip(values)
+            .take(count)
+            .collect())
     }
 
     /// How many frames its transmit rings hold, each.

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use proxydhcp_common::judge::{Reason, Stop};
+use proxydhcp_common::verdict::{Reason, Stop};
+use proxydhcp_common::wire::is_client;
 use serde::{Deserialize, Serialize};
 
-use crate::api::status::waiting;
-use crate::names::forward::Names;
-use crate::names::hosts::{Hosts, is_client};
+use crate::names::forward::{Names, waiting};
+use crate::names::hosts::Hosts;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::RECORD;
 use crate::sys::file::FileError;
-use crate::tables::generation::{Generation, Policy, Unknown};
+use crate::tables::generation::Generation;
+use crate::tables::policy::{Policy, Unknown};
 use crate::tables::table::{NotServed, Source, Sources, Table, Traced};
 use crate::winpe::architecture::Architecture;
 
@@ -123,7 +124,7 @@ pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
 impl Question<'_> {
     fn address(&self, address: Ipv4Addr, looked: &mut Looked) {
         looked.address = Some(address);
-        if !is_client(address) {
+        if !is_client(address.octets()) {
             looked.steps.push(format!(
                 "{address} is no address that a client can have; requests from it are refused."
             ));
@@ -202,7 +203,7 @@ impl Question<'_> {
                  may have this address (`proxydhcp status` lists them)."
             ));
         }
-        let policy = match &self.policy.unknown {
+        let policy = match self.policy.unknown {
             Unknown::Ignore => "Clients without a record get no answer (--unknown ignore).".into(),
             Unknown::Default if self.waited_for > 0 => {
                 format!("For now, {} (--unknown default).", waiting(self.waited_for))
@@ -210,7 +211,7 @@ impl Question<'_> {
             Unknown::Default => {
                 "Clients without a record get the default WinPE (--unknown default).".into()
             }
-            Unknown::Lookup(_) => match self.looked_up.of(address) {
+            Unknown::Lookup => match self.looked_up.of(address) {
                 None => "The name of its address is looked up when the client asks; its next try \
                          is answered if that leads to a record (--unknown lookup)."
                     .into(),
@@ -314,7 +315,7 @@ impl Question<'_> {
                 reason.name()
             )),
             // Nobody is charged here.
-            Err(Stop::NotOurs | Stop::Unusual | Stop::Limited) => {
+            Err(Stop::NotOurs | Stop::SlowPath | Stop::Limited) => {
                 looked.steps.push("A request from it is left alone.".into());
             }
         }

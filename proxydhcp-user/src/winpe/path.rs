@@ -5,17 +5,27 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
+use proxydhcp_common::wire::Bootp;
+
 use crate::winpe::loaders::Loaders;
+
+const FILE_TEXT: usize = Bootp::FILE_TEXT;
 
 /// The boot configuration data that both loaders read, below a WinPE's folder.
 pub const BCD: &str = "Boot/BCD";
 
-/// The longest text in the BOOTP file field: 128 bytes less the NUL (RFC 2131, section 2).
-pub const FILE_FIELD_TEXT: usize = 127;
-
 /// A WinPE's folder relative to the TFTP root: empty for the default one, else ending in `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WinPe(Box<str>);
+
+/// What WinPE paths are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// The folder that the TFTP server serves.
+    pub tftp_root: &'a Path,
+    /// The loaders that each WinPE has.
+    pub loaders: &'a Loaders,
+}
 
 /// Why a path cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +53,8 @@ pub enum WinPeError {
     /// The longest loader's file name would not fit in the BOOTP file field.
     #[error(
         "the WinPE path {path} makes {loader} a file name of {length} characters, \
-         and a reply holds {FILE_FIELD_TEXT}; rename the WinPE, {} shorter",
-        .length - FILE_FIELD_TEXT
+         and a reply holds {FILE_TEXT}; rename the WinPE, {} shorter",
+        .length - FILE_TEXT
     )]
     TooLong {
         /// The path as it would be served.
@@ -62,7 +72,7 @@ impl WinPe {
     /// # Errors
     /// See [`WinPeError`]. A path that only some loaders' names would fit behind is refused too:
     /// which one a client needs is not known before it asks.
-    pub fn parse(path: &[u8], tftp_root: &Path, loaders: &Loaders) -> Result<Self, WinPeError> {
+    pub fn parse(path: &[u8], rules: Rules<'_>) -> Result<Self, WinPeError> {
         let path = str::from_utf8(path).map_err(|_| WinPeError::NotText)?;
         if path.chars().any(char::is_control) {
             return Err(WinPeError::Control);
@@ -72,9 +82,9 @@ impl WinPe {
             return Err(WinPeError::Parent(path.to_owned()));
         }
         let relative = if path.starts_with('/') {
-            below(path, tftp_root).ok_or_else(|| WinPeError::Outside {
+            below(path, rules.tftp_root).ok_or_else(|| WinPeError::Outside {
                 path: path.to_owned(),
-                root: tftp_root.display().to_string(),
+                root: rules.tftp_root.display().to_string(),
             })?
         } else {
             path
@@ -86,9 +96,9 @@ impl WinPe {
         };
         let path = format!("{relative}{slash}");
         // The BCD's path has a field of its own, of 255 bytes.
-        let loader = loaders.longest();
+        let loader = rules.loaders.longest();
         let length = path.len() + loader.len();
-        if length > FILE_FIELD_TEXT {
+        if length > FILE_TEXT {
             return Err(WinPeError::TooLong {
                 path,
                 loader: loader.to_owned(),
@@ -103,7 +113,7 @@ impl WinPe {
         &self.0
     }
 
-    /// File name of a loader, one of those that it was parsed with: at most [`FILE_FIELD_TEXT`]
+    /// File name of a loader, one of those that it was parsed with: at most [`Bootp::FILE_TEXT`]
     /// bytes.
     pub fn loader(&self, loader: &str) -> String {
         format!("{}{loader}", self.0)
@@ -119,19 +129,17 @@ impl WinPe {
 #[derive(Debug)]
 pub(crate) struct WinPes<'a> {
     pub(crate) list: Vec<WinPe>,
-    tftp_root: &'a Path,
-    loaders: &'a Loaders,
+    rules: Rules<'a>,
     // A site has few WinPEs: most records repeat a text that was judged before.
     texts: HashMap<&'a [u8], usize>,
     indexes: HashMap<WinPe, usize>,
 }
 
 impl<'a> WinPes<'a> {
-    pub(crate) fn new(tftp_root: &'a Path, loaders: &'a Loaders) -> Self {
+    pub(crate) fn new(rules: Rules<'a>) -> Self {
         Self {
             list: vec![WinPe::default()],
-            tftp_root,
-            loaders,
+            rules,
             texts: HashMap::new(),
             indexes: HashMap::from([(WinPe::default(), 0)]),
         }
@@ -142,7 +150,7 @@ impl<'a> WinPes<'a> {
         if let Some(&index) = self.texts.get(path) {
             return Ok(index);
         }
-        let winpe = WinPe::parse(path, self.tftp_root, self.loaders)?;
+        let winpe = WinPe::parse(path, self.rules)?;
         let next = self.list.len();
         let index = *self.indexes.entry(winpe).or_insert_with_key(|winpe| {
             self.list.push(winpe.clone());
@@ -174,13 +182,26 @@ fn without_slashes(path: &str) -> &str {
 }
 
 #[cfg(test)]
+impl<'a> Rules<'a> {
+    /// Those of this root and the default loaders, for tests.
+    pub(crate) fn within(tftp_root: &'a Path) -> Self {
+        use std::sync::LazyLock;
+        static LOADERS: LazyLock<Loaders> = LazyLock::new(Loaders::default);
+        Self {
+            tftp_root,
+            loaders: &LOADERS,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     fn parse(path: &str) -> Result<WinPe, WinPeError> {
-        WinPe::parse(path.as_bytes(), Path::new("/tftpboot"), &Loaders::default())
+        WinPe::parse(path.as_bytes(), Rules::within(Path::new("/tftpboot")))
     }
 
     #[test]
@@ -219,15 +240,15 @@ mod tests {
     fn the_root_may_be_deep_or_the_file_system_itself() {
         let deep = Path::new("/srv/tftp/");
         assert_eq!(
-            WinPe::parse(b"/srv/tftp/w", deep, &Loaders::default())
+            WinPe::parse(b"/srv/tftp/w", Rules::within(deep))
                 .unwrap()
                 .path(),
             "w/"
         );
-        assert!(WinPe::parse(b"/srv", deep, &Loaders::default()).is_err());
-        assert!(WinPe::parse(b"/srv/w", deep, &Loaders::default()).is_err());
+        assert!(WinPe::parse(b"/srv", Rules::within(deep)).is_err());
+        assert!(WinPe::parse(b"/srv/w", Rules::within(deep)).is_err());
         assert_eq!(
-            WinPe::parse(b"/w", Path::new("/"), &Loaders::default())
+            WinPe::parse(b"/w", Rules::within(Path::new("/")))
                 .unwrap()
                 .path(),
             "w/"
@@ -272,7 +293,7 @@ mod tests {
         assert_eq!(parse("winboot/\nx"), Err(WinPeError::Control));
         assert_eq!(parse("winboot/\u{85}x"), Err(WinPeError::Control));
         assert_eq!(
-            WinPe::parse(b"winboot/\xff", Path::new("/tftpboot"), &Loaders::default()),
+            WinPe::parse(b"winboot/\xff", Rules::within(Path::new("/tftpboot"))),
             Err(WinPeError::NotText)
         );
         assert_eq!(parse("winboot/ä b").unwrap().path(), "winboot/ä b/");
@@ -301,8 +322,7 @@ mod tests {
         assert_eq!(
             WinPe::parse(
                 format!("{root}/x").as_bytes(),
-                Path::new(&root),
-                &Loaders::default()
+                Rules::within(Path::new(&root))
             )
             .unwrap()
             .path(),
@@ -316,8 +336,8 @@ mod tests {
             if let Ok(winpe) = parse(&path) {
                 prop_assert!(winpe.path().is_empty() || winpe.path().ends_with('/'));
                 prop_assert!(!winpe.path().starts_with('/'));
-                prop_assert!(winpe.loader("Boot/bootmgfw.efi").len() <= FILE_FIELD_TEXT);
-                prop_assert!(winpe.loader("Boot/pxeboot.0").len() <= FILE_FIELD_TEXT);
+                prop_assert!(winpe.loader("Boot/bootmgfw.efi").len() <= FILE_TEXT);
+                prop_assert!(winpe.loader("Boot/pxeboot.0").len() <= FILE_TEXT);
             }
         }
     }

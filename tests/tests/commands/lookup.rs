@@ -1,10 +1,11 @@
-//! `proxydhcp lookup`: a running daemon, and the files alone, tell why a client gets what it gets; and
-//! that is what the client does get.
+//! `proxydhcp lookup` explains, from a running daemon or from the files alone, what a client is
+//! sent; and that is what the client gets.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
 
 use anyhow::Result;
+use proxydhcp_lab::architecture::{BIOS, UEFI_BC, UEFI_IA32, UEFI_X64};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, NODE_DEFAULT, STRANGER, Site};
 use proxydhcp_lab::{Ended, RequestFrame, SERVER_ADDRESS, binary};
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ fn files() -> Result<Files> {
     Ok(files)
 }
 
-/// Looks up by the daemon, or by the files it was started with.
+/// Looks up in the daemon, or in the files that it was started with.
 fn look_up(site: &Site, offline: bool, args: &[&str]) -> Result<Ended> {
     if !offline {
         return site.command(&[&["lookup"], args].concat());
@@ -52,13 +53,13 @@ fn what_lookup_tells_is_what_clients_get() -> Result<()> {
     {
         let mut site = Site::start(datapath, files()?, &[])?;
         let cases = [
-            (NODE_A, 7, Some(("winboot/a/", "bootmgfw.efi", 1))),
-            (NODE_B, 0, Some(("winboot/b/", "pxeboot.0", 2))),
-            (NODE_DEFAULT, 9, Some(("", "bootmgfw.efi", 3))),
-            (NODE_A, 6, None),
-            (BAD, 7, None),
-            (SERVER_ADDRESS, 7, None),
-            (STRANGER, 7, None),
+            (NODE_A, UEFI_X64, Some(("winboot/a/", "bootmgfw.efi", 1))),
+            (NODE_B, BIOS, Some(("winboot/b/", "pxeboot.0", 2))),
+            (NODE_DEFAULT, UEFI_BC, Some(("", "bootmgfw.efi", 3))),
+            (NODE_A, UEFI_IA32, None),
+            (BAD, UEFI_X64, None),
+            (SERVER_ADDRESS, UEFI_X64, None),
+            (STRANGER, UEFI_X64, None),
         ];
         for (client, arch, expected) in cases {
             let args = [&client.to_string(), "--arch", &arch.to_string(), "--json"];
@@ -91,7 +92,7 @@ fn a_node_without_support_is_told_as_such() -> Result<()> {
     let files = files()?;
     std::fs::write(files.path("proxydhcp.cfg.disabled"), "b\nelsewhere\n")?;
     files.write_hosts(&[("10.77.1.2", "b"), ("10.77.9.9", "elsewhere")])?;
-    // Something is to be served.
+    // With no node at all, nothing would be in service.
     let site = Site::start(Datapath::Raw, files, &["--unknown", "default"])?;
     for offline in [false, true] {
         for (client, name, record) in [
@@ -216,13 +217,13 @@ fn the_daemon_tells_what_it_has_and_not_what_the_files_have_become() -> Result<(
     Ok(())
 }
 
-/// Who is unknown cannot be told before a file was read.
+/// Before a file has been read, the daemon does not know which clients are unknown.
 #[test]
 fn a_policy_that_is_not_in_service_is_not_told() -> Result<()> {
     let files = Files::usual()?;
     files.write_raw_config(b"no record")?;
     let mut site = Site::start(Datapath::Raw, files, &["--unknown", "default"])?;
-    site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+    site.stays_silent_to(STRANGER)?;
     let ended = site.command(&["lookup", &STRANGER.to_string()])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let told = "Clients without a record get no answer (--unknown ignore).";

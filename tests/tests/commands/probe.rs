@@ -170,7 +170,7 @@ fn from_the_host_to_itself_the_probe_tells_that_it_cannot() -> Result<()> {
                 assert!(ended.stderr.contains(text), "{text}: {ended:?}");
             }
         }
-        // It is so: a request that is sent all the same is seen by no datapath.
+        // And that is true: no datapath sees a request that is sent all the same.
         let socket = site.lab.server.run(|| {
             let socket = UdpSocket::bind((SERVER_ADDRESS, 68))?;
             socket.send_to(&[1; 300], (SERVER_ADDRESS, 4011))?;

@@ -1,4 +1,4 @@
-//! Writers that come together, and writers that cannot write.
+//! Writers at the same time, and writers that cannot write.
 
 use std::fs;
 use std::io::Write;
@@ -11,6 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use proxydhcp::nodes::cfg;
 use proxydhcp::winpe::loaders::Loaders;
+use proxydhcp::winpe::path::Rules;
 use proxydhcp_lab::{binary, config, copy_program};
 use tempfile::TempDir;
 
@@ -62,7 +63,13 @@ fn twenty_writers_together_lose_no_update() -> Result<()> {
         Ok(())
     })?;
     let bytes = cfg::read(&config)?;
-    let parsed = cfg::parse(&bytes, Path::new("/tftpboot"), &Loaders::default());
+    let parsed = cfg::parse(
+        &bytes,
+        Rules {
+            tftp_root: Path::new("/tftpboot"),
+            loaders: &Loaders::default(),
+        },
+    );
     assert_eq!(bytes.len(), WRITERS * EACH * cfg::RECORD);
     assert_eq!(parsed.records.len(), WRITERS * EACH);
     for writer in 0..WRITERS {
@@ -130,7 +137,7 @@ fn a_write_protected_file_is_not_replaced() -> Result<()> {
     const NOBODY: u32 = 65534;
     let folder = TempDir::new()?;
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777))?;
-    // Where this user can reach it.
+    // A copy of the program that this user can reach.
     let copy = folder.path().join("proxydhcp");
     copy_program(&binary()?, &copy)?;
     let config = folder.path().join("proxydhcp.cfg");

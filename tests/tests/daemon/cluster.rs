@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::Files;
 
@@ -45,8 +46,8 @@ impl Cluster {
         let nodes = self.nodes.iter().enumerate();
         nodes
             .map(|(n, (_, address))| match n % 2 {
-                0 => (RequestFrame::edk2(*address, 7), 7),
-                _ => (RequestFrame::ipxe(*address, 0), 0),
+                0 => (RequestFrame::edk2(*address, UEFI_X64), UEFI_X64),
+                _ => (RequestFrame::ipxe(*address, BIOS), BIOS),
             })
             .collect()
     }

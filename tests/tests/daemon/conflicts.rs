@@ -1,4 +1,4 @@
-//! What keeps the daemon from starting, and from using XDP: it says what, and who.
+//! Conflicts that keep the daemon from starting or from using XDP, which it explains by name.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::link::{occupy_xdp, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{Daemon, Lab, Namespace, RequestFrame, SERVER_INTERFACE, binary};
+use proxydhcp_lab::{Daemon, Lab, Namespace, SERVER_INTERFACE, binary};
 
 #[test]
 fn a_second_daemon_gives_way_to_the_first() -> Result<()> {
@@ -22,7 +22,7 @@ fn a_second_daemon_gives_way_to_the_first() -> Result<()> {
             );
         }
         assert!(!others.path("control.sock").exists());
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         assert_eq!(site.status()?["pid"], site.daemon.pid());
         assert_eq!(site.status()?["interfaces"][0]["datapath"], datapath.name());
     }
@@ -40,7 +40,7 @@ fn a_second_daemon_elsewhere_needs_a_control_socket_of_its_own() -> Result<()> {
         "{error}"
     );
     assert_eq!(site.status()?["pid"], site.daemon.pid());
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     Ok(())
 }
 
@@ -91,11 +91,11 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
         let by_any = [&["--path", "auto"][..], modes].concat();
         let mut daemon = Daemon::start(&lab.server, &binary()?, &args_by(&files, &by_any))?;
         assert_eq!(daemon.ready_line(), "ready: px0 by raw; 3 nodes");
-        // Its log comes by another pipe than its ready line.
+        // The log comes through another pipe than the ready line.
         let told = daemon.wait_for("serving px0 by raw", Duration::from_secs(5))?;
         ensure!(told.contains(&named), "{told}");
         let mut site = Site::of(lab, daemon, files)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         let server = &site.lab.server;
         assert_eq!(xdp_program(server, SERVER_INTERFACE)?, Some(id));
 
@@ -103,13 +103,13 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
         site.daemon.stop()?;
         drop(other);
         site.daemon = Daemon::start(server, &binary()?, &args_by(&site.files, &by_kernel))?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         assert_eq!(site.status()?["interfaces"][0]["datapath"], "kernel");
     }
     Ok(())
 }
 
-/// Serves these files by this path.
+/// The arguments that serve these files on this path.
 fn args_by(files: &Files, path: &[&str]) -> Vec<String> {
     let usual = ["serve", "-i", SERVER_INTERFACE];
     let args = [&usual, path].concat();
@@ -118,7 +118,7 @@ fn args_by(files: &Files, path: &[&str]) -> Vec<String> {
     args
 }
 
-/// What a daemon says that ends with exit status 1 instead of starting.
+/// The message of a daemon that ends with exit status 1 instead of starting.
 fn refusal(namespace: &Namespace, args: &[String]) -> Result<String> {
     let Err(error) = Daemon::start(namespace, &binary()?, args) else {
         bail!("it started");

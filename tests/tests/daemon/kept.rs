@@ -1,5 +1,5 @@
-//! What the resolver has said outlives the daemon, and nothing that is served is lost to a DNS that is
-//! down, or that has lost all names.
+//! The resolver's answers outlive the daemon, and no node is lost to a DNS that is down, or that
+//! has lost all names.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::link::add_address;
 use proxydhcp_lab::resolver::{DeadNameServer, NameServer, Resolver};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, STRANGER, Site};
@@ -22,7 +23,7 @@ const KNOWN: [(Ipv4Addr, &str); 2] = [(D, "d"), (E, "e")];
 
 const DEFAULT: [&str; 2] = ["--unknown", "default"];
 
-/// Nodes that the DNS alone knows.
+/// Nodes whose names only the DNS knows.
 fn files() -> Result<Files> {
     let files = Files::new()?;
     files.write_config(&[("d", "winboot/d"), ("e", "winboot/e")])?;
@@ -68,22 +69,22 @@ fn a_restart_while_the_dns_is_down_takes_no_node_out_of_service() -> Result<()> 
             restart(&mut site, &resolver, datapath, &DEFAULT)?;
             let ready = site.daemon.ready_line();
             assert!(ready.ends_with("; 2 nodes"), "{ready}");
-            site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
-            site.ask(&RequestFrame::edk2(E, 7), "winboot/e/", 7)?;
+            site.ask_uefi(D, "winboot/d/")?;
+            site.ask_uefi(E, "winboot/e/")?;
             assert_eq!(site.status()?["looking_up"], json!(["d", "e"]));
-            // Whoever else asks is none of them.
-            site.ask(&RequestFrame::edk2(STRANGER, 7), "", 7)?;
+            // Other clients are not among them.
+            site.ask_uefi(STRANGER, "")?;
         }
 
-        // They are as good as those that this daemon was told itself: a reload keeps them.
+        // A reload keeps them, as it keeps the answers that this daemon got itself.
         assert_eq!(site.command(&["reload"])?.code, Some(0));
-        site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+        site.ask_uefi(D, "winboot/d/")?;
         drop(dead);
         let _server = NameServer::start(&site.lab.server, &[(F, "d")])?;
         assert_eq!(site.command(&["reload"])?.code, Some(0));
         await_kept(&site, ".\n10.77.4.3 d\n")?;
-        site.ask(&RequestFrame::edk2(F, 7), "winboot/d/", 7)?;
-        site.ask(&RequestFrame::edk2(D, 7), "", 7)?;
+        site.ask_uefi(F, "winboot/d/")?;
+        site.ask_uefi(D, "")?;
     }
     Ok(())
 }
@@ -109,7 +110,7 @@ fn a_file_that_is_rejected_at_the_start_costs_no_answers() -> Result<()> {
     site.files.write_raw_config(&good)?;
     assert_eq!(site.command(&["reload"])?.code, Some(0));
     assert_eq!(site.status()?["nodes"], 2);
-    site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+    site.ask_uefi(D, "winboot/d/")?;
     Ok(())
 }
 
@@ -124,11 +125,11 @@ fn a_file_that_cannot_be_kept_keeps_nobody_from_being_served() -> Result<()> {
         .wait_for("resolved.hosts: not a regular file", PATIENCE)?;
     let warning = "a restart while the resolver is down will lose its answers";
     site.daemon.wait_for(warning, PATIENCE)?;
-    site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+    site.ask_uefi(D, "winboot/d/")?;
     for _ in 0..3 {
         assert_eq!(site.command(&["reload"])?.code, Some(0));
         wait_until(&site, |status| count(status, "looking_up") == 0)?;
-        // As long as a file takes to be written, and longer.
+        // Longer than the file takes to be written.
         thread::sleep(Duration::from_millis(300));
     }
     assert_eq!(site.daemon.log().matches(warning).count(), 1);
@@ -147,8 +148,8 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
         // Long enough to look at it, before the name has failed.
         let resolver = Resolver::new("timeout:3 attempts:1")?;
         let mut site = start(lab, &resolver, datapath, files, &DEFAULT)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-        site.stays_silent(&RequestFrame::edk2(D, 7).bytes())?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        site.stays_silent_to(D)?;
         assert_eq!(site.status()?["waited_for"], 1);
         let text = site.command(&["status"])?.stdout;
         ensure!(
@@ -159,25 +160,25 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
         assert_eq!(looked.code, Some(1), "{looked:?}");
         ensure!(looked.stdout.contains(WAITS), "{looked:?}");
 
-        // It has failed: who is unknown now, is so as far as can be known.
+        // The name has failed: from now on, unknown clients are taken for strangers.
         wait_until(&site, |status| count(status, "failed") == 1)?;
-        let stranger = RequestFrame::edk2(STRANGER, 7);
+        let stranger = RequestFrame::edk2(STRANGER, UEFI_X64);
         let started = Instant::now();
-        while site.ask(&stranger, "", 7).is_err() {
+        while site.ask(&stranger, "", UEFI_X64).is_err() {
             ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
         }
         let text = site.command(&["status"])?.stdout;
         ensure!(!text.contains(WAITS), "{text}");
-        // A reload asks again, and has none wait for it but those whose name is new.
+        // A reload asks again, and only nodes whose name is new wait for the answer.
         assert_eq!(site.command(&["reload"])?.code, Some(0));
-        site.ask(&stranger, "", 7)?;
+        site.ask(&stranger, "", UEFI_X64)?;
 
         // With a DNS that answers, it gets its own from the first reply on.
         drop(dead);
         let _server = NameServer::start(&site.lab.server, &KNOWN)?;
         site.daemon.stop()?;
         restart(&mut site, &resolver, datapath, &DEFAULT)?;
-        let request = RequestFrame::edk2(D, 7);
+        let request = RequestFrame::edk2(D, UEFI_X64);
         let started = Instant::now();
         let reply = loop {
             site.tap.send(&request.bytes())?;
@@ -186,7 +187,11 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
             }
             ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
         };
-        check_reply(&request.bytes(), &reply, &Expected::new("winboot/d/", 7))?;
+        check_reply(
+            &request.bytes(),
+            &reply,
+            &Expected::new("winboot/d/", UEFI_X64),
+        )?;
         println!(
             "{datapath:?}: answered {:?} after it was ready",
             started.elapsed()
@@ -209,7 +214,7 @@ fn a_dns_that_denies_every_name_is_not_believed_and_asked_again() -> Result<()> 
     )?;
     wait_until(&site, |status| status["nodes"] == 2)?;
     server.tell(&[])?;
-    // What it knows by now takes a moment.
+    // The new names take a moment to arrive.
     let started = Instant::now();
     while count(&site.status()?, "failed") != 2 {
         ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
@@ -236,26 +241,26 @@ fn a_dns_that_denies_every_name_is_not_believed_and_asked_again() -> Result<()> 
         .wait_for("this host's addresses are now", PATIENCE)?;
     let request = RequestFrame {
         destination: NEW,
-        ..RequestFrame::edk2(D, 7)
+        ..RequestFrame::edk2(D, UEFI_X64)
     };
     let reply = site.tap.ask(&request)?;
     let expected = Expected {
         siaddr: NEW,
-        ..Expected::new("winboot/d/", 7)
+        ..Expected::new("winboot/d/", UEFI_X64)
     };
     check_reply(&request.bytes(), &reply, &expected)?;
 
-    // It is mended, and nobody reloads.
+    // The DNS has its names back, and nobody reloads.
     server.tell(&[(F, "d"), (E, "e")])?;
     let patience = Duration::from_mins(1);
     wait_for(&site, patience, |status| count(status, "failed") == 0)?;
     let started = Instant::now();
-    let request = RequestFrame::edk2(F, 7);
-    while site.ask(&request, "winboot/d/", 7).is_err() {
+    let request = RequestFrame::edk2(F, UEFI_X64);
+    while site.ask(&request, "winboot/d/", UEFI_X64).is_err() {
         ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
     }
 
-    // So it was said, and it is believed.
+    // With --allow-empty, the DNS is believed.
     server.tell(&[])?;
     let started = Instant::now();
     while site.status()?["nodes"] != 0 {

@@ -5,16 +5,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Datapath, Files, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, RequestFrame, alone, binary};
 
 use crate::cluster::Cluster;
 
-/// It takes a tenth of this, but a machine may be busy.
-const LIMIT: Duration = Duration::from_secs(2);
-
 #[test]
-fn a_thousand_nodes_are_ready_at_once() -> Result<()> {
+fn a_thousand_nodes_are_served_once_the_daemon_is_ready() -> Result<()> {
     let _alone = alone();
     let cluster = Cluster::new(1000);
     for (datapath, line) in [
@@ -38,12 +36,10 @@ fn a_thousand_nodes_are_ready_at_once() -> Result<()> {
         let args = serve_args(datapath, &files, &[]);
         let started = Instant::now();
         let daemon = Daemon::start(&lab.server, &binary()?, &args)?;
-        let took = started.elapsed();
-        println!("{datapath:?}: ready in {took:?}");
+        println!("{datapath:?}: ready in {:?}", started.elapsed());
         assert_eq!(daemon.ready_line(), line);
-        assert!(took < LIMIT, "{took:?}");
         let mut site = Site::of(lab, daemon, files)?;
-        // It is true, and for the last of them, too.
+        // The line is true even for the last of the nodes.
         if let Some((request, arch)) = cluster.requests().last() {
             site.ask(request, "winboot/x/", *arch)?;
         }
@@ -65,8 +61,8 @@ fn the_service_manager_is_told_too() -> Result<()> {
     let length = manager.recv(&mut message)?;
     let text = String::from_utf8_lossy(&message[..length]);
     assert!(text.lines().any(|line| line == "READY=1"), "{text}");
-    // It was true by then.
-    let request = RequestFrame::edk2([10, 77, 1, 1].into(), 7);
+    // And by then, that was true.
+    let request = RequestFrame::edk2([10, 77, 1, 1].into(), UEFI_X64);
     lab.tap()?.ask(&request)?;
     drop(daemon);
     Ok(())
@@ -82,6 +78,6 @@ fn a_service_manager_that_is_gone_is_no_reason_to_fail() -> Result<()> {
     let mut daemon = Daemon::start_command(&lab.server, command)?;
     daemon.wait_for("cannot tell the service manager", Duration::from_secs(10))?;
     lab.tap()?
-        .ask(&RequestFrame::edk2([10, 77, 1, 1].into(), 7))?;
+        .ask(&RequestFrame::edk2([10, 77, 1, 1].into(), UEFI_X64))?;
     Ok(())
 }

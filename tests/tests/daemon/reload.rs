@@ -1,10 +1,11 @@
-//! What a reload changes, for the nodes and for who asked for it.
+//! The effect of a reload, on the nodes and for its caller.
 
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, NODE_DEFAULT, Site, serve_args};
 use proxydhcp_lab::{Daemon, Ended, Lab, RequestFrame, binary};
 use rustix::process::Signal;
@@ -16,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn a_signal_reloads() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = Site::usual(datapath)?;
-        let request = RequestFrame::edk2(NODE_A, 7);
-        site.ask(&request, "winboot/a/", 7)?;
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64);
+        site.ask(&request, "winboot/a/", UEFI_X64)?;
         // The second comes with log rotation, and from a terminal that goes away.
         for (generation, signal, winpe) in [
             (2, Signal::USR1, "winboot/other/"),
@@ -29,13 +30,13 @@ fn a_signal_reloads() -> Result<()> {
             while site.status()?["generation"] != generation {
                 ensure!(asked.elapsed() < PATIENCE, "{}", site.describe());
             }
-            site.ask(&request, winpe, 7)?;
+            site.ask(&request, winpe, UEFI_X64)?;
         }
     }
     Ok(())
 }
 
-/// As on a terminal that has gone away.
+/// The log of a daemon whose terminal has gone away.
 #[test]
 fn a_log_that_cannot_be_written_is_no_reason_to_end() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::usual()?);
@@ -49,10 +50,10 @@ fn a_log_that_cannot_be_written_is_no_reason_to_end() -> Result<()> {
     site.files.write_config(&[("a", "winboot/other")])?;
     site.daemon.signal(Signal::HUP)?;
     let asked = Instant::now();
-    while site.tap.ask(&RequestFrame::edk2(NODE_B, 7)).is_ok() {
+    while site.tap.ask(&RequestFrame::edk2(NODE_B, UEFI_X64)).is_ok() {
         ensure!(asked.elapsed() < PATIENCE, "not reloaded");
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/other/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/other/")?;
     let (status, _) = site.daemon.stop()?;
     ensure!(status.success(), "{status}");
     Ok(())
@@ -77,9 +78,9 @@ fn it_tells_what_it_has_changed() -> Result<()> {
     assert!(lines[0].contains(" ms (read "), "{reload:?}");
     assert_eq!(lines[1..], ["added: new", "removed: default", "changed: b"]);
 
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/c/", 7)?;
-    site.ask(&RequestFrame::ipxe([10, 77, 1, 4].into(), 0), "", 0)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
+    site.ask_uefi(NODE_B, "winboot/c/")?;
+    site.ask(&RequestFrame::ipxe([10, 77, 1, 4].into(), BIOS), "", BIOS)?;
 
     let again = site.command(&["reload"])?;
     let summary = "generation 3: 3 nodes; 0 added, 0 removed, 0 changed; ";
@@ -92,8 +93,8 @@ fn it_tells_what_it_has_changed() -> Result<()> {
 fn a_node_that_was_removed_is_an_unknown_client() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = Site::usual(datapath)?;
-        let request = RequestFrame::edk2(NODE_B, 7);
-        site.ask(&request, "winboot/b/", 7)?;
+        let request = RequestFrame::edk2(NODE_B, UEFI_X64);
+        site.ask(&request, "winboot/b/", UEFI_X64)?;
         site.files
             .write_config(&[("a", "winboot/a"), ("default", "")])?;
         let reload = site.command(&["reload"])?;
@@ -101,8 +102,8 @@ fn a_node_that_was_removed_is_an_unknown_client() -> Result<()> {
         site.stays_silent(&request.bytes())?;
         let counters = site.counters()?;
         assert_eq!(counters["refused"], json!({"unknown-client": 1}));
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-        site.ask(&RequestFrame::edk2(NODE_DEFAULT, 7), "", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        site.ask_uefi(NODE_DEFAULT, "")?;
     }
     Ok(())
 }
@@ -123,7 +124,7 @@ fn reloads_that_coincide_all_succeed() -> Result<()> {
     for reload in ended {
         let reload = reload?;
         assert_eq!(reload.code, Some(0), "{reload:?}");
-        // Those that wait for the same reload are told the same.
+        // Callers that wait for the same reload get the same report.
         let report: serde_json::Value = serde_json::from_str(&reload.stdout)?;
         assert_eq!(report["nodes"], 2, "{report}");
         newest = newest.max(report["generation"].as_u64().unwrap_or_default());
@@ -131,11 +132,12 @@ fn reloads_that_coincide_all_succeed() -> Result<()> {
     println!("{AT_ONCE} at once were {} reloads", newest - 1);
     assert!((2..=21).contains(&newest), "{newest}");
     assert_eq!(site.status()?["generation"], newest);
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/new/")?;
     Ok(())
 }
 
-/// Whoever changes the files and then asks for a reload has it, though another is at work.
+/// A reload that is asked for after the files were changed reads the change, even if another reload
+/// was at work already.
 #[test]
 fn a_reload_that_waits_for_another_takes_what_is_there_by_then() -> Result<()> {
     let mut site = Site::usual(Datapath::Native)?;
@@ -145,7 +147,7 @@ fn a_reload_that_waits_for_another_takes_what_is_there_by_then() -> Result<()> {
         site.files.write_config(&[("a", &winpe)])?;
         let reload = site.command(&["reload"])?;
         assert_eq!(reload.code, Some(0), "{reload:?}");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), &winpe, 7)?;
+        site.ask_uefi(NODE_A, &winpe)?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the daemon writes to or reads from hangs; the daemon does not.
+//! Pipes and disks that hang do not hang the daemon.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary, debian};
+use proxydhcp_lab::{Daemon, Lab, binary, debian};
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 
@@ -94,9 +94,9 @@ fn a_log_that_nobody_reads_holds_up_nothing() -> Result<()> {
         let reload = site.command(&["reload"])?;
         ensure!(reload.code == Some(0), "{reload:?}");
         assert_eq!(site.status()?["generation"], number + 2);
-        site.ask(&RequestFrame::edk2(NODE_A, 7), &winpe, 7)?;
+        site.ask_uefi(NODE_A, &winpe)?;
     }
-    // Read late, it is all there.
+    // Read late, the log is complete.
     let told = stderr.read_until("generation=6")?;
     assert_eq!(told.matches("reloaded in ").count(), 5, "{told}");
 
@@ -127,7 +127,7 @@ fn a_start_that_fails_ends_though_nobody_reads_why() -> Result<()> {
         thread::sleep(Duration::from_millis(5));
     };
     assert_eq!(status.code(), Some(1), "{status}");
-    // Nothing of it was in the pipe when it had ended.
+    // The pipe had nothing of it when the daemon had ended.
     ensure!(stderr.read_until("is there and no socket").is_err());
     Ok(())
 }
@@ -177,7 +177,7 @@ fn a_watched_file_on_a_disk_that_hangs_holds_up_nothing_else() -> Result<()> {
     thread::sleep(Duration::from_secs(1));
     let asked = Instant::now();
     assert_eq!(site.status()?["generation"], 1);
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     site.daemon.check_accounts()?;
     site.daemon.signal(Signal::TERM)?;
     while site.files.path("control.sock").exists() {

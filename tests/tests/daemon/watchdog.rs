@@ -1,10 +1,9 @@
-//! What the service manager hears: of the start, of reloads, and that the service lives, as long as
-//! it does.
+//! Messages to the service manager: of the start, of reloads, and signs of life for as long as the
+//! daemon lives.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,11 +12,13 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use proxydhcp_lab::packet::{BATCH, FrameSender};
+use proxydhcp_lab::architecture::UEFI_X64;
+use proxydhcp_lab::flood::Flood;
+use proxydhcp_lab::packet::BATCH;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Lab, RequestFrame, Tap, binary};
+use proxydhcp_lab::{Daemon, Lab, RequestFrame, Tap, binary};
 
-/// What the daemon is told by `WatchdogSec=`.
+/// The time that `WatchdogSec=` would set.
 const LIMIT: Duration = Duration::from_millis(200);
 
 /// Long enough for many signs of life.
@@ -25,9 +26,15 @@ const A_WHILE: Duration = Duration::from_secs(1);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How many signs of life there are at least in a flood, how many requests it consists of at least,
+/// and how many of them are answered at least.
+const SIGNS: u32 = 10;
+const LEAST_SENT: u64 = 50_000;
+const LEAST_ANSWERED: u64 = 5_000;
+
 pub(crate) const ALIVE: &str = "WATCHDOG=1";
 
-/// The manager's end: what comes is read at once, as systemd does.
+/// The manager's end of the socket, which reads every message at once, as systemd does.
 pub(crate) struct Manager(Receiver<String>);
 
 impl Manager {
@@ -52,7 +59,7 @@ impl Manager {
         self.hears_within(PATIENCE, line)
     }
 
-    /// Waits so long for a message with this line, and returns all of it.
+    /// Waits for a message with this line, at most for `limit`, and returns all of it.
     pub(crate) fn hears_within(&self, limit: Duration, line: &str) -> Result<String> {
         let started = Instant::now();
         while let Some(left) = limit.checked_sub(started.elapsed()) {
@@ -119,7 +126,7 @@ impl Stopped {
 
 #[test]
 fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
-    // That of the process's name waits for all but packets.
+    // The thread that bears the process's name waits for everything but packets.
     for (datapath, thread) in [
         (Datapath::Raw, "proxydhcp"),
         (Datapath::Native, "raw-px0"),
@@ -144,7 +151,7 @@ fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
         for _ in 0..5 {
             manager.hears(ALIVE)?;
         }
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
     }
     Ok(())
 }
@@ -153,22 +160,26 @@ fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
 fn a_daemon_that_serves_a_flood_lives() -> Result<()> {
     for datapath in [Datapath::AfXdp, Datapath::Raw] {
         let (mut site, manager) = start(datapath, true)?;
-        // Else its socket would fill.
+        // A tap on the wire would fill its socket.
         site.tap = Tap::open(&site.lab.client, "lo")?;
-        let flood = vec![RequestFrame::edk2(NODE_A, 7).bytes(); BATCH];
-        let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
-        let over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    // A wire that is full for the moment is just what is wanted.
-                    let _ = sender.send_batch(&flood);
-                }
-            });
-            let heard = (0..10).try_for_each(|_| manager.hears(ALIVE).map(drop));
-            over.store(true, Ordering::Relaxed);
-            heard
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64).bytes();
+        let flood = Flood::new(&site.lab.client, vec![request; BATCH], 1)?;
+        flood.during(|| {
+            let mut signs = 0;
+            while signs < SIGNS || flood.sent() < LEAST_SENT {
+                manager.hears(ALIVE)?;
+                signs += 1;
+            }
+            Ok(())
         })?;
+        let answered = site.counters()?["answered"].as_u64();
+        println!(
+            "{datapath:?}: {answered:?} requests answered of {}",
+            flood.sent()
+        );
+        assert!(answered >= Some(LEAST_ANSWERED), "{}", site.describe());
+        site.tap = site.lab.tap()?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! How a test knows that nobody answers: by the requests behind it that are answered, not by the
+//! The absence of a reply, which a test knows from the replies to later requests, not from the
 //! clock.
 
 use std::net::Ipv4Addr;
@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::site::{NODE_B, NODE_DEFAULT, Site};
 use serde_json::Value;
 
 use crate::exchange::{PATIENCE, counts};
 
-/// A site, asked what it must not answer.
+/// A site that is sent frames it must not answer.
 pub(crate) struct Silence {
     pub(crate) site: Site,
     /// Two nodes that do get answers.
@@ -39,8 +40,8 @@ impl Silence {
     /// go: a plain one and one that the fast path leaves to the slow one. The replies to these two
     /// must be all that comes.
     pub(crate) fn keeps(&mut self, frame: &[u8]) -> Result<()> {
-        let mut plain = RequestFrame::legacy(self.nodes[0], 0);
-        let mut unusual = RequestFrame::edk2_discovery(self.nodes[1], 7, 0, 0);
+        let mut plain = RequestFrame::legacy(self.nodes[0], BIOS);
+        let mut unusual = RequestFrame::edk2_discovery(self.nodes[1], UEFI_X64, 0, 0);
         plain.xid = 0x1111_0000 + self.marks;
         unusual.xid = 0x2222_0000 + self.marks;
         self.marks += 1;
@@ -64,7 +65,7 @@ impl Silence {
         Ok(())
     }
 
-    /// The same; and the frame is counted once, as refused for `reason`.
+    /// Checks that a frame is not answered, and is counted once, as refused for `reason`.
     pub(crate) fn refuses(&mut self, frame: &[u8], reason: &str) -> Result<()> {
         let mut refused = self.site.counters()?["refused"].clone();
         self.keeps(frame)?;

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use proxydhcp_lab::site::{Files, NODE_A, NODE_B, Site};
 use proxydhcp_lab::stack::{Upper, VLAN};
 use proxydhcp_lab::{
-    Daemon, Expected, Lab, LinkOptions, RequestFrame, SERVER_INTERFACE, SERVER_MAC, VlanTag, binary,
-    check_reply, link,
+    Daemon, Expected, Lab, LinkOptions, RequestFrame, SERVER_INTERFACE, SERVER_MAC, VlanTag,
+    binary, check_reply, link,
 };
 use serde_json::Value;
 
@@ -40,7 +40,11 @@ fn request(upper: Upper, client: Ipv4Addr) -> RequestFrame {
     RequestFrame {
         destination_mac: upper.mac(SERVER_MAC),
         destination: ADDRESS,
-        vlan_tags: if upper == Upper::Vlan { vec![tag] } else { Vec::new() },
+        vlan_tags: if upper == Upper::Vlan {
+            vec![tag]
+        } else {
+            Vec::new()
+        },
         ..RequestFrame::edk2(client, 7)
     }
 }
@@ -148,7 +152,10 @@ fn what_would_answer_nothing_on_a_bond_is_refused() -> Result<()> {
         bail!("it started");
     };
     let error = error.to_string();
-    assert!(error.contains("up0 is a bond") && error.contains("--path kernel"), "{error}");
+    assert!(
+        error.contains("up0 is a bond") && error.contains("--path kernel"),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -158,8 +165,10 @@ fn what_would_answer_nothing_on_a_bond_is_refused() -> Result<()> {
 fn what_a_member_of_a_bond_loses_is_told() -> Result<()> {
     let native = ["--path", "kernel", "--xdp-mode", "native"];
     let mut site = site(Upper::Bond, false, &native)?;
-    site.daemon
-        .wait_for("px0 is a veth: its peer takes the replies", Duration::from_secs(5))?;
+    site.daemon.wait_for(
+        "px0 is a veth: its peer takes the replies",
+        Duration::from_secs(5),
+    )?;
     site.stays_silent(&request(Upper::Bond, NODE_A).bytes())?;
     let told = interface(&site)?;
     assert_eq!(told["lost"]["replies"], 1, "{told}");

@@ -1,16 +1,17 @@
-//! How it is called, and what it then is.
+//! The program's flags in xCAT's place, and the process that comes of them.
 
 use std::fs;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::binary;
 use proxydhcp_lab::site::{NODE_A, STRANGER};
 use proxydhcp_lab::{Expected, RequestFrame, check_reply};
 
 use crate::node::{Node, wait_until};
 
-/// A property of the one process, as `ps` tells it.
+/// A property of the one process, as `ps` prints it.
 fn property(node: &Node, name: &str) -> Result<String> {
     let pid = node.pid()?.to_string();
     let text = node.succeed("ps", &["-p", &pid, "-o", &format!("{name}=")])?;
@@ -32,9 +33,9 @@ fn flags_come_alone_or_bundled_and_unknown_ones_are_ignored() -> Result<()> {
         node.pid().with_context(|| format!("{flags:?}"))?;
         let mut tap = node.lab.tap()?;
         for (client, winpe) in [(NODE_A, "winboot/a/"), (STRANGER, "")] {
-            let request = RequestFrame::edk2(client, 7);
+            let request = RequestFrame::edk2(client, UEFI_X64);
             let reply = tap.ask(&request)?;
-            check_reply(&request.bytes(), &reply, &Expected::new(winpe, 7))?;
+            check_reply(&request.bytes(), &reply, &Expected::new(winpe, UEFI_X64))?;
         }
     }
     Ok(())
@@ -59,7 +60,7 @@ fn it_is_found_by_its_name_however_it_was_started() -> Result<()> {
     ] {
         node.succeed(command[0], &command[1..])?;
         assert_eq!(property(&node, "comm")?, "proxydhcp-xcat", "{command:?}");
-        // Its threads are told apart.
+        // Its threads have names of their own.
         let pid = node.pid()?.to_string();
         let threads = node.succeed("ps", &["-L", "-p", &pid, "-o", "comm="])?;
         let of_that_name = threads.lines().filter(|line| *line == "proxydhcp-xcat");
@@ -125,9 +126,9 @@ fn both_of_xcats_reload_signal_and_that_of_log_rotation_reload() -> Result<()> {
         fs::write(node.config(), records)?;
         node.kill(signal)?;
         node.await_generation(generation)?;
-        let request = RequestFrame::ipxe(NODE_A, 0);
+        let request = RequestFrame::ipxe(NODE_A, BIOS);
         let reply = tap.ask(&request)?;
-        check_reply(&request.bytes(), &reply, &Expected::new(winpe, 0))?;
+        check_reply(&request.bytes(), &reply, &Expected::new(winpe, BIOS))?;
     }
     assert_eq!(node.pid()?, pid);
     Ok(())

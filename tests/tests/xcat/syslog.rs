@@ -1,4 +1,4 @@
-//! What it tells the local syslog: a real one, and one that does not listen.
+//! The daemon's messages to the local syslog: to a real one, and to one that does not listen.
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::debian;
 use proxydhcp_lab::site::NODE_A;
 use proxydhcp_lab::{Expected, RequestFrame, check_reply};
@@ -92,7 +93,7 @@ fn its_log_is_that_of_xcat() -> Result<()> {
         }
     }
 
-    // A reload tells what is new or other, and that it was made; a bad record, too.
+    // A reload logs what is new or has changed, that it was made, and each bad record.
     node.nodeset(&[("a", "winboot/a/"), ("b", "winboot/c"), ("c", "../")])?;
     rsyslog.await_line("The BCD path for node b is winboot/c/Boot/BCD")?;
     rsyslog.await_part("xcat: reloaded in ")?;
@@ -100,11 +101,11 @@ fn its_log_is_that_of_xcat() -> Result<()> {
     assert_eq!(rsyslog.count("The BCD path for node b is"), 2);
     assert_eq!(rsyslog.count("The BCD path for node a is"), 1);
 
-    // Another syslog hears what it tells later.
+    // A syslog that is started later gets the later messages.
     rsyslog.stop()?;
     node.nodeset(&[("a", "winboot/lost/")])?;
     node.await_generation(3)?;
-    // It has told what it has to tell, and not only the kernel.
+    // The daemon has sent its messages, and not only the kernel.
     wait_until("the end of the reload", || {
         Ok(node.status()?["reloading"].is_null())
     })?;
@@ -180,9 +181,9 @@ fn a_syslog_that_hangs_holds_up_nothing() -> Result<()> {
         node.nodeset(&records(winpe))?;
         node.await_generation(generation)?;
         let mut tap = node.lab.tap()?;
-        let request = RequestFrame::edk2(NODE_A, 7);
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64);
         let reply = tap.ask(&request)?;
-        check_reply(&request.bytes(), &reply, &Expected::new(winpe, 7))?;
+        check_reply(&request.bytes(), &reply, &Expected::new(winpe, UEFI_X64))?;
     }
     node.kill(2)?;
     wait_until("the port", || node.port_is_free())?;

@@ -52,7 +52,11 @@ pub struct Lost {
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the driver has lost {} replies of the XDP program", self.replies)?;
+        write!(
+            f,
+            "the driver has lost {} replies of the XDP program",
+            self.replies
+        )?;
         match &self.remedy {
             Some(remedy) => write!(f, "; to lose no more: {remedy}"),
             None => Ok(()),

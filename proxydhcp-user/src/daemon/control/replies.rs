@@ -1,17 +1,18 @@
 //! Replies as they are sent. Those that may be long to make are made beside the daemon's own work,
 //! few at a time, and one is for all who wait for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, Result};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
 use super::slots::{Slot, Slots};
 use crate::api::control::Reply;
-use crate::api::status::{Lists, Problems};
-use crate::daemon::service::{Done, Service};
+use crate::api::status::{Lists, Problems, Reloaded};
+use crate::daemon::service::{Outcome, Service};
 use crate::sys::heap;
 use crate::winpe::architecture::Architecture;
 
@@ -23,7 +24,7 @@ const AT_A_TIME: usize = 2;
 const LARGE: usize = 1 << 20;
 
 /// A reply as it is sent. It has a slot until it is taken.
-pub(crate) struct MadeReply {
+pub(super) struct MadeReply {
     pub(super) line: Vec<u8>,
     pub(super) slot: Slot,
 }
@@ -69,6 +70,7 @@ pub(super) struct Replies {
     short: Slots,
     long: Slots,
     lookups: Slots,
+    reloads: Reloads,
     next_short: Mutex<Option<Awaited>>,
     next_long: Mutex<Option<Awaited>>,
 }
@@ -80,6 +82,7 @@ impl Replies {
             short: Slots::new(AT_A_TIME),
             long: Slots::new(AT_A_TIME),
             lookups: Slots::new(AT_A_TIME),
+            reloads: Reloads::default(),
             next_short: Mutex::default(),
             next_long: Mutex::default(),
         }
@@ -137,20 +140,54 @@ impl Replies {
         Ok(Arc::new(made.await?))
     }
 
-    /// What has come of a reload.
+    /// What has come of a reload. All who have asked for the same one get the same reply.
     pub(super) async fn reload(&self, allow_empty: bool) -> Result<Arc<MadeReply>> {
-        let done = self.service.reload(allow_empty).await;
-        let told = Arc::clone(&done);
-        let reply = done.reply.get_or_try_init(|| async {
-            let made = MadeReply::new(&self.long, move || reloaded(&told));
+        let outcome = self.service.reload(allow_empty).await;
+        let once = self.reloads.of(&outcome);
+        let made = once.get_or_try_init(|| async {
+            let outcome = Arc::clone(&outcome);
+            let made = MadeReply::new(&self.long, move || reloaded(&outcome));
             anyhow::Ok(Arc::new(made.await?))
         });
-        Ok(Arc::clone(reply.await?))
+        Ok(Arc::clone(made.await?))
     }
 }
 
-fn reloaded(done: &Done) -> Reply {
-    match &done.result {
+/// A reply that is made once.
+type Once = OnceCell<Arc<MadeReply>>;
+
+/// The reply to the reload with this outcome.
+struct ReloadReply {
+    outcome: Weak<Result<Arc<Reloaded>>>,
+    reply: Weak<Once>,
+}
+
+/// The replies to reloads, as long as clients wait for one or take it.
+#[derive(Default)]
+struct Reloads(Mutex<Vec<ReloadReply>>);
+
+impl Reloads {
+    /// The reply to the reload with this outcome.
+    fn of(&self, outcome: &Outcome) -> Arc<Once> {
+        let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.retain(|reply| reply.reply.strong_count() > 0);
+        let found = replies
+            .iter()
+            .find(|reply| reply.outcome.as_ptr() == Arc::as_ptr(outcome));
+        if let Some(reply) = found.and_then(|found| found.reply.upgrade()) {
+            return reply;
+        }
+        let reply = Arc::default();
+        replies.push(ReloadReply {
+            outcome: Arc::downgrade(outcome),
+            reply: Arc::downgrade(&reply),
+        });
+        reply
+    }
+}
+
+fn reloaded(outcome: &Result<Arc<Reloaded>>) -> Reply {
+    match outcome {
         Ok(reloaded) => Reply::Reloaded(Arc::clone(reloaded)),
         Err(error) => Reply::Rejected(format!("{error:#}")),
     }

@@ -45,7 +45,7 @@ struct Sessions {
 
 impl Server {
     /// Serves requests, each on its own.
-    pub async fn run(&self, service: &Arc<Service>) {
+    pub(crate) async fn run(&self, service: &Arc<Service>) {
         let sessions = Arc::new(Sessions {
             replies: Arc::new(Replies::new(Arc::clone(service))),
             slots: Slots::new(SLOTS),

@@ -10,7 +10,7 @@ use aya::sys::SyscallError;
 use nix::errno::Errno;
 use tracing::debug;
 
-use super::refusal::in_the_kernels_words;
+use super::extack::in_the_kernels_words;
 use super::{Program, remedy};
 use crate::datapath::xdp::pins::{self, Leftover};
 use crate::sys::interface::{AttachMode, AttachedXdp, Interface};
@@ -33,7 +33,9 @@ impl Program {
         let mut ended = String::new();
         if let Some(before) = before {
             if self.take_over(interface, modes, before)? {
-                return Ok((modes.first() != Some(&self.mode)).then(|| Refused::taken_over(self.mode)));
+                return Ok(
+                    (modes.first() != Some(&self.mode)).then(|| Refused::taken_over(self.mode))
+                );
             }
             ended = end_of_another_mode(interface);
         }
@@ -161,7 +163,9 @@ impl Refused {
 
     fn taken_over(mode: AttachMode) -> Self {
         Self {
-            why: format!("a daemon before had attached it in {mode} mode, and this one goes on with that"),
+            why: format!(
+                "a daemon before had attached it in {mode} mode, and this one goes on with that"
+            ),
             remedy: Some("stop the daemon (SIGTERM) and start it".to_owned()),
         }
     }

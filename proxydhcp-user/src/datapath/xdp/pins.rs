@@ -231,8 +231,8 @@ pub fn forget(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use proxydhcp_common::counters::{COUNTERS, refused};
-    use proxydhcp_common::judge::Reason;
     use proxydhcp_common::limit::{LINES, Line};
+    use proxydhcp_common::verdict::Reason;
 
     use super::*;
 

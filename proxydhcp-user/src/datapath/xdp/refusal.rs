@@ -1,139 +1,266 @@
-//! Why the kernel refuses to attach a program, in its own words.
+//! Why the kernel refuses a map or the program, in words that name the remedy.
 //!
-//! A program is attached by a link, and a link's refusal is an error code and nothing else. Netlink's
-//! answer to the same options has the driver's words with it (`NETLINK_EXT_ACK`, Linux 4.12), so what was
-//! refused as a link is asked for once more there.
+//! `bpf(2)` answers "operation not permitted" to whoever lacks a right, and, before Linux 5.11, to
+//! whoever may not lock so much memory. "Permission denied", with a log, is what the verifier says
+//! of a program that it cannot follow, whoever loads it.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, NlasIterator, parse_string,
-};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
-use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use anyhow::anyhow;
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use aya::sys::SyscallError;
+use nix::errno::Errno;
+use nix::sys::utsname::uname;
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
+use tracing::debug;
 
-use crate::sys::interface::AttachMode;
+use super::coarse_clock;
 
-// Of `linux/if_link.h`.
-const UPDATE_IF_NOEXIST: u32 = 1 << 0;
-const GENERIC: u32 = 1 << 1;
-const NATIVE: u32 = 1 << 2;
-const REPLACE: u32 = 1 << 4;
+/// What the XDP datapaths take, as it is written in units and manuals.
+const RIGHTS: [(CapabilitySet, &str); 3] = [
+    (CapabilitySet::BPF, "CAP_BPF"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON"),
+];
 
-/// `NLMSGERR_ATTR_MSG` of `linux/netlink.h`: the text of an extended acknowledgement.
-const TEXT: u16 = 1;
-/// Bytes of the request's header, which an acknowledgement repeats before its attributes.
-const HEADER: usize = 16;
-/// An acknowledgement is a few hundred bytes at most.
-const ROOM: usize = 8192;
+/// Why the program's maps cannot be made.
+pub(super) fn of_object(error: EbpfError) -> anyhow::Error {
+    match error {
+        EbpfError::MapError(error) => of_map("the XDP program's maps", error),
+        error => anyhow::Error::new(error).context("cannot read the XDP program"),
+    }
+}
 
-/// What the kernel says against attaching `program` in this mode to the interface with this number, where
-/// it says anything. Should it have nothing against it any more, the program is detached at once.
-///
-/// # Errors
-///
-/// Netlink cannot be asked.
-pub(super) fn in_the_kernels_words(
-    interface: u32,
-    program: BorrowedFd<'_>,
-    mode: AttachMode,
-) -> io::Result<Option<String>> {
-    let program = program.as_raw_fd();
-    let mode = match mode {
-        AttachMode::Native => NATIVE,
-        AttachMode::Generic => GENERIC,
+/// Why `map` cannot be made.
+pub(super) fn of_map(map: &str, error: MapError) -> anyhow::Error {
+    let tried = format!("cannot make {map}");
+    match error {
+        MapError::CreateError { io_error, .. }
+        | MapError::SyscallError(SyscallError { io_error, .. }) => {
+            anyhow!(Process::this().explain(&tried, &io_error, ""))
+        }
+        error => anyhow::Error::new(error).context(tried),
+    }
+}
+
+/// Why the program cannot be loaded.
+pub(super) fn of_program(error: ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return anyhow::Error::new(error).context("the XDP program cannot be loaded");
     };
-    let attach = [
-        LinkXdp::Fd(program),
-        LinkXdp::Flags(mode | UPDATE_IF_NOEXIST),
-    ];
-    let refusal = ask(interface, attach.to_vec())?;
-    if refusal.is_none() {
-        const NONE: RawFd = -1;
-        let expected = u32::try_from(program).map_err(io::Error::other)?;
-        let detach = [
-            LinkXdp::Fd(NONE),
-            LinkXdp::Flags(mode | REPLACE),
-            LinkXdp::ExpectedFd(expected),
-        ];
-        ask(interface, detach.to_vec())?;
-    }
-    Ok(refusal.flatten())
+    let log = verifier_log.to_string();
+    debug!("the verifier says: {log}");
+    anyhow!(Process::this().explain("cannot load the XDP program", &io_error, &log))
 }
 
-/// Asks for a change of an interface's XDP program. `None`: it is done. Else the text of the refusal,
-/// where there is one.
-fn ask(interface: u32, change: Vec<LinkXdp>) -> io::Result<Option<Option<String>>> {
-    let mut link = LinkMessage::default();
-    link.header.index = interface;
-    link.attributes.push(LinkAttribute::Xdp(change));
-    let mut message = NetlinkMessage::from(RouteNetlinkMessage::SetLink(link));
-    message.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-    message.finalize();
-    let mut request = vec![0; message.buffer_len()];
-    message.serialize(&mut request);
+/// What the kernel's answer depends on besides the program.
+struct Process {
+    /// As `uname -r` has it.
+    release: String,
+    /// Of [`RIGHTS`], those that this thread lacks.
+    missing: Vec<&'static str>,
+    /// How many bytes may be locked, where there is a limit.
+    limit: Option<u64>,
+    /// Whether the kernel takes maps and programs for locked memory; not known where it does not
+    /// load a program at all.
+    charges: Option<bool>,
+}
 
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.set_ext_ack(true)?;
-    // The request's header is repeated, and no more of it.
-    socket.set_cap_ack(true)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&request, 0)?;
-    let mut answer = Vec::with_capacity(ROOM);
-    socket.recv(&mut answer, 0)?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer);
-    match answer.map_err(io::Error::other)?.payload {
-        NetlinkPayload::Error(error) if error.code.is_some() => Ok(Some(text(&error.header))),
-        NetlinkPayload::Error(_) => Ok(None),
-        _ => Err(io::Error::other("netlink gives no acknowledgement")),
+impl Process {
+    fn this() -> Self {
+        // CAP_SYS_ADMIN is all of them (Linux 5.8).
+        let held = capabilities(None).map_or(CapabilitySet::empty(), |held| held.effective);
+        let missing = RIGHTS
+            .into_iter()
+            .filter(|(right, _)| !held.intersects(*right | CapabilitySet::SYS_ADMIN))
+            .map(|(_, name)| name)
+            .collect();
+        Self {
+            release: uname().map_or_else(
+                |_| "of an unknown version".to_owned(),
+                |name| name.release().to_string_lossy().into_owned(),
+            ),
+            missing,
+            limit: getrlimit(Resource::Memlock).current,
+            // Linux 5.11 brought the one and ended the other.
+            charges: coarse_clock().ok().map(|has_clock| !has_clock),
+        }
+    }
+
+    /// Says why the kernel answers `error`, with the verifier's `log`, to what was tried.
+    fn explain(&self, tried: &str, error: &io::Error, log: &str) -> String {
+        let release = &self.release;
+        let verdict = last_lines(log);
+        let missing = self.missing.join(" and ");
+        let forbidden = matches!(errno(error), Some(Errno::EPERM | Errno::EACCES));
+        if forbidden && !missing.is_empty() {
+            return format!("{tried}: {error}; it takes root, or the missing {missing}");
+        }
+        if !verdict.is_empty() {
+            return format!(
+                "{tried}: {error}; the verifier of Linux {release} refuses it: {verdict}. That is a \
+                 fault of proxydhcp: please report it, with what `uname -a` and RUST_LOG=debug \
+                 show; --path raw serves meanwhile"
+            );
+        }
+        if !forbidden {
+            return format!("{tried}: {error} (Linux {release})");
+        }
+        match (self.limit, self.charges) {
+            (Some(limit), Some(true)) => format!(
+                "{tried}: {error}; Linux {release} takes it for locked memory, of which there may \
+                 be {} KiB: say LimitMEMLOCK=infinity in the systemd unit, or `ulimit -l \
+                 unlimited`",
+                limit / 1024
+            ),
+            (Some(limit), None) => format!(
+                "{tried}: {error}; bpf(2) is forbidden here by a seccomp filter, a security \
+                 module, or a container's user namespace, or, before Linux 5.11, by the limit of \
+                 {} KiB of locked memory (`ulimit -l unlimited`)",
+                limit / 1024
+            ),
+            _ => format!(
+                "{tried}: {error}, though no capability is missing; bpf(2) is forbidden here by a \
+                 seccomp filter, a security module, or a container's user namespace"
+            ),
+        }
     }
 }
 
-/// The text among the attributes of an acknowledgement.
-fn text(acknowledgement: &[u8]) -> Option<String> {
-    let attributes = acknowledgement.get(HEADER..)?;
-    let mut attributes = NlasIterator::new(attributes).map_while(Result::ok);
-    let text = attributes.find(|attribute| attribute.kind() == TEXT)?;
-    let text = parse_string(text.value()).ok()?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}
+
+/// What the verifier says last, without its statistics: a log is many pages of instructions, and
+/// ends with what it does not like.
+fn last_lines(log: &str) -> String {
+    const LINES: usize = 3;
+    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    let lines: Vec<&str> = log
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .filter(|line| !STATISTICS.iter().any(|start| line.starts_with(start)))
+        .collect();
+    let last = lines.len().saturating_sub(LINES);
+    lines.get(last..).unwrap_or_default().join(" | ")
 }
 
 #[cfg(test)]
 mod tests {
+    use aya::EbpfLoader;
+    use aya::programs::Xdp;
+
     use super::*;
 
-    /// An acknowledgement as Linux 6.18 gives it: header of the request, and attributes.
-    fn acknowledgement(attributes: &[u8]) -> Vec<u8> {
-        [&[0; HEADER], attributes].concat()
-    }
-
-    #[test]
-    fn the_text_is_found_among_the_attributes() {
-        // NLMSGERR_ATTR_OFFS = 20, then the text with its final zero, padded.
-        let attributes = [
-            &[8, 0, 2, 0, 20, 0, 0, 0][..],
-            &[11, 0, 1, 0],
-            b"no XDP\0\0",
-        ];
-        let found = text(&acknowledgement(&attributes.concat()));
-        assert_eq!(found.as_deref(), Some("no XDP"));
-    }
-
-    #[test]
-    fn no_text_is_made_of_what_has_none() {
-        for attributes in [
-            &[][..],
-            &[8, 0, 2, 0, 20, 0, 0, 0],
-            // An empty text, one that is longer than the message, one that is no UTF-8.
-            &[5, 0, 1, 0, 0, 0, 0, 0],
-            &[40, 0, 1, 0, b'a', 0, 0, 0],
-            &[7, 0, 1, 0, 0xff, 0xfe, 0, 0],
-        ] {
-            assert_eq!(text(&acknowledgement(attributes)), None, "{attributes:?}");
+    /// A process with all rights, on a kernel that does not count BPF as locked memory.
+    fn process() -> Process {
+        Process {
+            release: "6.1.0-57-amd64".to_owned(),
+            missing: Vec::new(),
+            limit: Some(64 << 10),
+            charges: Some(false),
         }
-        assert_eq!(text(&[]), None);
+    }
+
+    fn explain(process: &Process, errno: Errno, log: &str) -> String {
+        process.explain("cannot try", &io::Error::from(errno), log)
+    }
+
+    #[test]
+    fn missing_rights_are_named() {
+        let process = Process {
+            missing: vec!["CAP_BPF", "CAP_PERFMON"],
+            ..process()
+        };
+        let words = "it takes root, or the missing CAP_BPF and CAP_PERFMON";
+        assert!(explain(&process, Errno::EPERM, "").ends_with(words));
+        // That is how the verifier says that CAP_PERFMON is missing.
+        let log = "R4 pointer comparison prohibited\nprocessed 9 insns";
+        assert!(explain(&process, Errno::EACCES, log).ends_with(words));
+        // Nobody has a right to what there is not.
+        let words = explain(&process, Errno::ENOMEM, "");
+        assert!(!words.contains("CAP_BPF"), "{words}");
+    }
+
+    #[test]
+    fn a_full_limit_of_locked_memory_is_named_where_there_is_one() {
+        let charging = Process {
+            charges: Some(true),
+            ..process()
+        };
+        let words = explain(&charging, Errno::EPERM, "");
+        for part in ["64 KiB", "LimitMEMLOCK=infinity", "ulimit -l unlimited"] {
+            assert!(words.contains(part), "{words}");
+        }
+        let unlimited = Process {
+            limit: None,
+            ..charging
+        };
+        for process in [unlimited, process()] {
+            let words = explain(&process, Errno::EPERM, "");
+            assert!(words.contains("seccomp"), "{words}");
+            assert!(!words.contains("ulimit"), "{words}");
+        }
+        let unknown = Process {
+            charges: None,
+            ..process()
+        };
+        let words = explain(&unknown, Errno::EPERM, "");
+        for part in ["seccomp", "64 KiB", "ulimit -l unlimited"] {
+            assert!(words.contains(part), "{words}");
+        }
+    }
+
+    #[test]
+    fn of_the_verifiers_log_there_are_the_last_lines() {
+        let log = "0: R1=ctx R10=fp0\n; at packet.rs:40\n1: (bf) r9 = r8\n\
+                   invalid access to packet, off=65558 size=4, R9(id=0,off=65558,r=65530)\n\
+                   R9 offset is outside of the packet\nverification time 387576 usec\n\
+                   stack depth 240+32\nprocessed 70685 insns (limit 1000000) peak_states 768\n";
+        let words = explain(&process(), Errno::EACCES, log);
+        assert_eq!(
+            words,
+            "cannot try: Permission denied (os error 13); the verifier of Linux 6.1.0-57-amd64 \
+             refuses it: 1: (bf) r9 = r8 | invalid access to packet, off=65558 size=4, \
+             R9(id=0,off=65558,r=65530) | R9 offset is outside of the packet. That is a fault of \
+             proxydhcp: please report it, with what `uname -a` and RUST_LOG=debug show; --path raw \
+             serves meanwhile"
+        );
+    }
+
+    /// This kernel's verifier, asked by root.
+    #[test]
+    fn a_verifiers_refusal_is_told_from_missing_rights() {
+        const LOAD_WORD: u8 = 0x61;
+        // The object, but that it looks for the packet's end (xdp_md's data_end, its second word)
+        // past the context's end.
+        let mut object = aya::include_bytes_aligned!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/ebpf/proxydhcp.bpf.o"
+        ))
+        .to_vec();
+        for instruction in object.as_chunks_mut::<8>().0 {
+            if let [LOAD_WORD, _, 4, 0, 0, 0, 0, 0] = *instruction {
+                instruction[2] = 200;
+            }
+        }
+        let mut bpf = EbpfLoader::new().load(&object).map_err(of_object).unwrap();
+        let program: &mut Xdp = bpf.program_mut("answer").unwrap().try_into().unwrap();
+        let words = of_program(program.load().unwrap_err()).to_string();
+        for part in [
+            &format!("the verifier of Linux {}", Process::this().release),
+            "invalid bpf_context access off=200 size=4",
+            "please report it",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
     }
 }

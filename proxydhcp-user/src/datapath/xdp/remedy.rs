@@ -67,7 +67,9 @@ pub(super) fn of(text: &str, interface: &Interface, carriers: &[Interface]) -> O
              guest_tso6, guest_ecn and guest_ufo off",
             interface.name
         )),
-        Obstacle::LargeReceive => each(&|carrier| Some(format!("ethtool -K {} lro off", carrier.name))),
+        Obstacle::LargeReceive => {
+            each(&|carrier| Some(format!("ethtool -K {} lro off", carrier.name)))
+        }
         // Members of a bond have its MTU.
         Obstacle::Mtu => (interface.mtu > ORDINARY)
             .then(|| format!("ip link set dev {} mtu {ORDINARY}", interface.name)),
@@ -147,7 +149,10 @@ mod tests {
                 "ice: Not enough Tx resources for XDP",
                 Some(Obstacle::Channels),
             ),
-            ("veth: Peer MTU is too large to set XDP", Some(Obstacle::Peer)),
+            (
+                "veth: Peer MTU is too large to set XDP",
+                Some(Obstacle::Peer),
+            ),
             (
                 "Underlying driver does not support XDP in native mode",
                 None,

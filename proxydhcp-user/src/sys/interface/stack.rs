@@ -90,9 +90,7 @@ mod tests {
     }
 
     fn covered(all: &[Interface], wanted: &[u32]) -> Vec<u32> {
-        let is_covered = |it: &&Interface| {
-            wanted.contains(&it.index) && it.is_covered(wanted, all)
-        };
+        let is_covered = |it: &&Interface| wanted.contains(&it.index) && it.is_covered(wanted, all);
         all.iter().filter(is_covered).map(|it| it.index).collect()
     }
 
