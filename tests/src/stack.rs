@@ -54,7 +54,11 @@ impl Upper {
             Self::Vlan | Self::MacVlan | Self::IpVlan => {}
         }
         set_up(namespace, name)?;
-        wait_until_up(namespace, name)
+        match self {
+            // They take their time to find that a member works.
+            Self::Bond | Self::Team => wait_until_up(namespace, name),
+            _ => Ok(()),
+        }
     }
 
     /// The hardware address of one that stands on an interface with this one.
