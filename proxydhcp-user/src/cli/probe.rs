@@ -32,13 +32,13 @@ pub struct ProbeArgs {
     /// The daemon's address
     #[arg(value_name = "IP")]
     pub server: Ipv4Addr,
-    /// Ask as this firmware: bios, uefi, or an architecture's number
+    /// The firmware to ask as: bios, uefi, or an architecture's number
     #[arg(long, value_name = "ARCH", default_value = "uefi")]
     pub arch: Architecture,
-    /// Ask from this address of this host [default: the one that the kernel routes by]
+    /// The address of this host to ask from [default: the one that the route uses]
     #[arg(long, value_name = "IP")]
     pub from: Option<Ipv4Addr>,
-    /// Give up after this time; three requests are sent in its first half
+    /// How long to wait; three requests are sent in the first half of this time
     #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     pub timeout: Duration,
     /// Print the reply as JSON

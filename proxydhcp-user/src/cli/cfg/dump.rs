@@ -25,7 +25,7 @@ pub struct DumpArgs {
     /// Print them as JSON, for programs and for `cfg import`
     #[arg(long)]
     pub json: bool,
-    /// Print the first N records only
+    /// Print only the first N records
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     #[command(flatten)]
