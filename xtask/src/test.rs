@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use proxydhcp_lab::require_rights;
 
-use crate::binary;
+use crate::{binary, kernels};
 
 /// Runs all tests: of units and properties, against golden exchanges, and of the whole system in
 /// private network namespaces. The latter need root, and none is skipped, so all of it does.
@@ -16,8 +16,13 @@ use crate::binary;
   sudo cargo xtask test reload
   sudo cargo xtask test firmware
   sudo cargo xtask test reload -- --nocapture
-  sudo cargo xtask test --cases 1000000 --seed 7 random_frames")]
+  sudo cargo xtask test --cases 1000000 --seed 7 random_frames
+  sudo cargo xtask test kernels
+  sudo cargo xtask test kernels 6.1 newest", args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    others: Option<Others>,
+
     /// Runs only the tests whose names contain one of these.
     #[arg(value_name = "FILTER")]
     filters: Vec<OsString>,
@@ -35,7 +40,15 @@ pub(crate) struct Arguments {
     runner: Vec<OsString>,
 }
 
+#[derive(clap::Subcommand)]
+enum Others {
+    Kernels(kernels::Arguments),
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(Others::Kernels(arguments)) = &arguments.others {
+        return kernels::run(arguments);
+    }
     require_rights().context("the system tests cannot run")?;
     let binary = binary::build()?;
     let status = binary::cargo()

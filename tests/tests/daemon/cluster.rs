@@ -1,5 +1,6 @@
 //! A site of many nodes that all boot the same WinPE.
 
+use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -8,6 +9,15 @@ use anyhow::Result;
 use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::Files;
+
+/// Requests a second of a steady load. An emulated machine, which is slow, sets `PROXYDHCP_RATE`.
+pub(crate) fn rate() -> Result<u32> {
+    const RATE: u32 = 50_000;
+    Ok(match env::var("PROXYDHCP_RATE") {
+        Ok(rate) => rate.parse()?,
+        Err(_) => RATE,
+    })
+}
 
 /// The nodes: `n0`, `n1` and so on.
 pub(crate) struct Cluster {

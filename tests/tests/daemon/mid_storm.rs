@@ -16,11 +16,9 @@ use proxydhcp_lab::{
     CLIENT_INTERFACE, Daemon, RequestFrame, SERVER_INTERFACE, Tap, alone, binary, copy_program,
 };
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, rate};
 
 const NODES: u16 = 1000;
-/// Requests a second.
-const RATE: u32 = 50_000;
 const RELOADS: usize = 100;
 /// Before and after what is done: the load is under way, and goes on.
 const CALM: Duration = Duration::from_millis(200);
@@ -131,12 +129,13 @@ fn under_load(
     work: &mut dyn FnMut(&mut Site) -> Result<()>,
 ) -> Result<LoadReport> {
     let client = site.lab.client.try_clone()?;
+    let rate = rate()?;
     let over = std::sync::atomic::AtomicBool::new(false);
     let relaxed = std::sync::atomic::Ordering::Relaxed;
     let (report, worked) = thread::scope(|scope| {
         let load = scope.spawn(|| {
             let load = Load {
-                rate: RATE,
+                rate,
                 requests: frames,
             };
             let go_on = |elapsed| !over.load(relaxed) && elapsed < PATIENCE;

@@ -11,15 +11,13 @@ use proxydhcp_lab::site::{Datapath, Files, Site};
 use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame, Tap, alone};
 use serde_json::Value;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, rate};
 
 /// Where all nodes are moved to and fro.
 const WINPES: [&str; 2] = ["winboot/old/", "winboot/new/"];
 const NODES: u16 = 1000;
-/// Requests a second.
-const RATE: u32 = 50_000;
-/// Less than this is no load.
-const LEAST_RATE: f64 = 20_000.0;
+/// Less than this share of the rate is no load.
+const LEAST: f64 = 0.4;
 const RELOADS: usize = 100;
 /// Between two reloads: each table serves for a while.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -63,8 +61,9 @@ fn reload_under_load(datapath: Datapath) -> Result<()> {
     let before = answered(&site)?;
 
     let frames: Vec<RequestFrame> = requests.into_iter().map(|(frame, _)| frame).collect();
+    let rate = rate()?;
     let load = Load {
-        rate: RATE,
+        rate,
         requests: &frames,
     };
     let reloading = AtomicBool::new(true);
@@ -106,15 +105,16 @@ fn reload_under_load(datapath: Datapath) -> Result<()> {
         reloads.len(),
         reloads.iter().copied().fold(0.0, f64::max),
     );
-    check_report(&report, &site)?;
+    check_report(&report, rate, &site)?;
     assert!(by_old > 0 && by_new > 0, "{by_old} and {by_new}");
     assert_eq!(answered(&site)? - before, u64::from(report.sent));
     Ok(())
 }
 
-fn check_report(report: &LoadReport, site: &Site) -> Result<()> {
+fn check_report(report: &LoadReport, rate: u32, site: &Site) -> Result<()> {
     ensure!(report.is_flawless(), "{report:?}\n{}", site.describe());
-    ensure!(report.rate() > LEAST_RATE, "only {:.0}", report.rate());
+    let least = LEAST * f64::from(rate);
+    ensure!(report.rate() > least, "only {:.0}", report.rate());
     Ok(())
 }
 
