@@ -13,7 +13,7 @@ pub(crate) struct Version {
 }
 
 /// Whatever Debian has as the newest.
-const NEWEST: &str = "newest";
+pub(crate) const NEWEST: &str = "newest";
 
 /// From the oldest that the XDP program is made for to the newest that there is.
 pub(crate) static VERSIONS: [Version; 5] = [
