@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp::datapath::xdp::{Duty, KernelTables, Program};
-use proxydhcp::tables::generation::{Generation, Policy};
+use proxydhcp::tables::generation::Generation;
+use proxydhcp::tables::policy::Policy;
 use proxydhcp::tables::table::{self, Sources, Table};
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp_common::limit::Limit;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::xdp::{self, action};
 use proxydhcp_lab::{Expected, SERVER_ADDRESS, check_reply};
 
@@ -28,7 +30,6 @@ const LONGEST_FRAME: usize = 2048;
 
 /// Bytes of a BPF instruction.
 const INSTRUCTION: u32 = 8;
-const UEFI_X64: u16 = 7;
 
 /// Measures in so many rounds; `files` are those of `many_nodes`.
 pub(crate) fn answer_cost(

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::{Expected, RequestFrame};
 
 /// The two kinds of firmware, which differ in their clocks.
@@ -43,8 +44,8 @@ impl Client {
     /// A client with this address that must be sent to this WinPE, as [`Expected::new`] has it.
     pub fn new(firmware: Firmware, address: Ipv4Addr, winpe: &str) -> Self {
         let (architecture, request) = match firmware {
-            Firmware::Bios => (0, RequestFrame::ipxe(address, 0)),
-            Firmware::Uefi => (7, RequestFrame::edk2(address, 7)),
+            Firmware::Bios => (BIOS, RequestFrame::ipxe(address, BIOS)),
+            Firmware::Uefi => (UEFI_X64, RequestFrame::edk2(address, UEFI_X64)),
         };
         Self {
             firmware,

@@ -68,11 +68,13 @@ fn put(frame: &mut [u8], at: usize, value: &[u8]) {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use proxydhcp_lab::architecture::UEFI_X64;
+
     use super::*;
 
     #[test]
     fn a_numbered_frame_is_as_if_built_with_its_number() {
-        let mut request = RequestFrame::edk2(Ipv4Addr::new(10, 77, 1, 1), 7);
+        let mut request = RequestFrame::edk2(Ipv4Addr::new(10, 77, 1, 1), UEFI_X64);
         let numbered = NumberedFrame::new(&request).unwrap();
         let mut frame = Vec::new();
         // Among all low halves are those that make the sum carry and that make it zero.

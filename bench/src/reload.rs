@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp::api::status::{Reloaded, Took};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Expected, Lab, RequestFrame, check_reply};
 
 use crate::cluster::{Files, Node};
@@ -18,7 +19,6 @@ const LOAD: u32 = 20_000;
 const ASKING: u32 = 1000;
 /// The load goes on for this long before the first reload and after the last.
 const MARGIN: Duration = Duration::from_millis(100);
-const UEFI_X64: u16 = 7;
 
 /// How thoroughly to measure.
 #[derive(Clone, Copy, Debug)]

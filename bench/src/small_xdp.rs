@@ -135,12 +135,13 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use proxydhcp_lab::RequestFrame;
+    use proxydhcp_lab::architecture::UEFI_X64;
     use proxydhcp_lab::datagram::Datagram;
 
     use super::*;
 
     fn request() -> Vec<u8> {
-        RequestFrame::edk2(Ipv4Addr::new(10, 77, 1, 2), 7).bytes()
+        RequestFrame::edk2(Ipv4Addr::new(10, 77, 1, 2), UEFI_X64).bytes()
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! What holds for any `proxydhcp.cfg`.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::LazyLock;
 
-use proxydhcp::cli::RootArgs;
 use proxydhcp::cli::cfg::{dump, import};
 use proxydhcp::nodes::cfg::edit::{RawRecord, put, raw_records};
 use proxydhcp::nodes::cfg::salvage::{Salvage, salvage};
 use proxydhcp::nodes::cfg::{NAME, RECORD, parse};
 use proxydhcp::winpe::loaders::Loaders;
+use proxydhcp::winpe::path::Rules;
 use zerocopy::IntoBytes;
 
-static ROOT: LazyLock<RootArgs> = LazyLock::new(|| RootArgs {
-    tftp_root: PathBuf::from("/tftpboot"),
-    loaders: Loaders::default(),
-});
+static LOADERS: LazyLock<Loaders> = LazyLock::new(Loaders::default);
+
+fn rules() -> Rules<'static> {
+    Rules {
+        tftp_root: Path::new("/tftpboot"),
+        loaders: &LOADERS,
+    }
+}
 
 /// Serves, repairs, changes, dumps and imports bytes as a `proxydhcp.cfg`.
 ///
@@ -22,7 +26,7 @@ static ROOT: LazyLock<RootArgs> = LazyLock::new(|| RootArgs {
 /// Where something does not hold.
 pub(crate) fn cfg(data: &[u8]) {
     check_records(data);
-    let Salvage { kept, rejected } = salvage(data, &ROOT.tftp_root, &ROOT.loaders);
+    let Salvage { kept, rejected } = salvage(data, rules());
     // No byte is lost or doubled.
     let lost: usize = rejected.iter().map(|rejected| rejected.bytes.len()).sum();
     assert_eq!(kept.len() * RECORD + lost, data.len());
@@ -34,7 +38,7 @@ pub(crate) fn cfg(data: &[u8]) {
 /// What of a file is served.
 fn check_records(data: &[u8]) {
     let (raw, _) = raw_records(data);
-    let served = parse(data, &ROOT.tftp_root, &ROOT.loaders);
+    let served = parse(data, rules());
     let sound = raw.iter().filter(|record| is_sound(record)).count();
     assert_eq!(sound + served.refused.len(), raw.len());
     for (position, record) in (0..).zip(&served.records) {
@@ -59,7 +63,7 @@ fn check_records(data: &[u8]) {
 }
 
 fn is_sound(record: &RawRecord) -> bool {
-    record.check(&ROOT.tftp_root, &ROOT.loaders).is_ok()
+    record.check(rules()).is_ok()
 }
 
 /// `proxydhcp cfg repair`.
@@ -78,15 +82,15 @@ fn check_kept(data: &[u8], kept: &[RawRecord]) {
         }
     }
     // There is nothing left to repair.
-    let again = salvage(kept.as_bytes(), &ROOT.tftp_root, &ROOT.loaders);
+    let again = salvage(kept.as_bytes(), rules());
     assert_eq!(again.kept, kept);
     assert!(again.rejected.is_empty());
 }
 
 /// `proxydhcp cfg dump --json`, and `cfg import` of that; and what is imported from CSV.
 fn check_import(kept: &[RawRecord]) {
-    let text = dump::json(kept, &ROOT).expect("texts can be written");
-    let lines = import::parse::json(text.as_bytes(), &ROOT).expect("it is a list");
+    let text = dump::json(kept, rules()).expect("texts can be written");
+    let lines = import::parse::json(text.as_bytes(), rules()).expect("it is a list");
     assert_eq!(lines.len(), kept.len());
     for (line, record) in lines.iter().zip(kept) {
         let imported = line.record.as_ref().expect("it is sound");

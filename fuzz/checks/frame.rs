@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use proxydhcp::datapath::answer;
-use proxydhcp::names::reverse::Strangers;
-use proxydhcp::tables::generation::{Generation, Policy, ReplyFormat, Unknown};
+use proxydhcp::tables::generation::Generation;
+use proxydhcp::tables::policy::{Policy, ReplyFormat, Unknown};
 use proxydhcp::tables::table::{Files, Sources, Table};
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp::winpe::path::WinPe;
@@ -68,7 +68,7 @@ impl Tables {
             (Some(node), _) => self.table.winpes().get(node.winpe).map(WinPe::path),
             // cn003, whose path is too long.
             (None, Unknown::Default) => (client != Ipv4Addr::new(10, 77, 16, 3)).then_some(""),
-            (None, Unknown::Ignore | Unknown::Lookup(_)) => None,
+            (None, Unknown::Ignore | Unknown::Lookup) => None,
         }
     }
 }
@@ -82,7 +82,7 @@ static TABLES: LazyLock<[Tables; 4]> = LazyLock::new(|| {
             ..Policy::default()
         },
         Policy {
-            unknown: Unknown::Lookup(Arc::new(Strangers::new().0)),
+            unknown: Unknown::Lookup,
             ..Policy::default()
         },
         Policy {

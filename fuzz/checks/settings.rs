@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use clap::{Args, Command};
-use proxydhcp::cli::ServeArgs;
+use proxydhcp::cli::serve::ServeArgs;
 use proxydhcp::cli::settings::{SettingsError, SettingsFile};
 use proxydhcp::winpe::loaders::MAX_PATHS;
 use proxydhcp::winpe::path::FILE_FIELD_TEXT;

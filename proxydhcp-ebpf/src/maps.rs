@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, XskMap};
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use proxydhcp_common::counters::Counts;
 use proxydhcp_common::judge::Tables;
@@ -38,6 +38,26 @@ static LIMITS: Array<limit::Line, { limit::LINES as usize }, MAPPABLE> = Array::
 /// The sockets of the `af-xdp` datapath, by queue.
 #[btf_map]
 static SOCKETS: XskMap<256> = XskMap::new();
+
+/// Whether the kernel has the clock that takes no time to read (Linux 5.11). The loader says so
+/// before the verifier looks, which then leaves out the other clock.
+#[unsafe(no_mangle)]
+static COARSE_CLOCK: bool = true;
+
+/// The time since the machine started.
+#[inline(always)]
+fn nanoseconds() -> u64 {
+    // SAFETY: it is there, and nobody writes to it.
+    let coarse = unsafe { core::ptr::read_volatile(&raw const COARSE_CLOCK) };
+    // SAFETY: both take nothing and return a number.
+    unsafe {
+        if coarse {
+            bpf_ktime_get_coarse_ns()
+        } else {
+            bpf_ktime_get_ns()
+        }
+    }
+}
 
 /// A node table's lines in its map.
 #[repr(transparent)]
@@ -77,8 +97,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn charge(&self, source: Address, limit: Limit) -> bool {
-        // SAFETY: it takes nothing and returns a number.
-        let now = limit::ticks(unsafe { bpf_ktime_get_coarse_ns() });
+        let now = limit::ticks(nanoseconds());
         // It is always there.
         LIMITS
             .get(limit::Line::of(source))

@@ -1,45 +1,44 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::Path;
+use std::process::ExitCode;
 
-use clap::builder::RangedI64ValueParser;
+use anyhow::Result;
 use clap::parser::{ArgMatches, ValueSource};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
-use proxydhcp_common::limit::Limit;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::api::control::DEFAULT_SOCKET;
+use crate::cli::args::RootArgs;
+use crate::cli::cfg::CfgCommand;
 use crate::cli::dhcp_conf::DhcpConfArgs;
 use crate::cli::generate::{CompletionsArgs, ManArgs};
 use crate::cli::lookup::LookupArgs;
 use crate::cli::node::NodeArgs;
 use crate::cli::probe::ProbeArgs;
+use crate::cli::reload::ReloadArgs;
+use crate::cli::serve::ServeArgs;
 use crate::cli::settings::{SettingsError, SettingsFile};
+use crate::cli::status::StatusArgs;
 use crate::cli::winpe::WinPeCommand;
-use crate::tables::generation::ReplyFormat;
+use crate::winpe::loaders::Loaders;
+use crate::winpe::path::Rules;
 
-mod args;
+pub mod args;
 pub mod cfg;
-pub mod detach;
-pub mod dhcp_conf;
-pub mod generate;
-pub mod lookup;
-pub mod node;
-pub mod output;
-pub mod probe;
+mod detach;
+mod dhcp_conf;
+mod generate;
+mod lookup;
+mod node;
+mod output;
+mod probe;
+mod reload;
+mod runtime;
+pub mod serve;
 pub mod settings;
-pub mod take_up;
-pub mod winpe;
-
-pub use args::{ConfigArgs, GroupsArgs, NamesArgs, RootArgs};
-pub(crate) use args::{range, suffix};
-pub use cfg::{CfgCommand, CheckArgs, DumpArgs, Format, ImportArgs, RepairArgs};
-
-/// The file that xCAT's nodeset writes.
-pub(crate) const CONFIG: &str = "/var/lib/xcat/proxydhcp.cfg";
-pub(crate) const HOSTS: &str = "/etc/hosts";
-pub(crate) const TFTP_ROOT: &str = "/tftpboot";
+mod status;
+mod take_up;
+mod winpe;
 
 /// Answers the proxyDHCP requests of Windows PE nodes that boot over PXE.
 #[derive(Debug, Parser)]
@@ -57,6 +56,23 @@ Examples:
   proxydhcp reload                     after proxydhcp.cfg or /etc/hosts have changed
   proxydhcp status --json              counters and bad records, for programs
   proxydhcp node set n[01-36] winpepath=winboot/x   and see `proxydhcp node --help`";
+
+/// What the settings file says that is no flag.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// Which loader is for which architecture.
+    pub loaders: Loaders,
+}
+
+impl Context {
+    /// What WinPE paths are judged by, within this TFTP root.
+    fn rules<'a>(&'a self, root: &'a RootArgs) -> Rules<'a> {
+        Rules {
+            tftp_root: &root.tftp_root,
+            loaders: &self.loaders,
+        }
+    }
+}
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -175,7 +191,7 @@ impl Cli {
     pub fn read(
         args: impl IntoIterator<Item = impl Into<OsString>>,
         defaults: &[(&str, &str)],
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<(Command, Context), SettingsError> {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let flags = Self::command().get_matches_from(&args);
         let named = Self::from(&flags);
@@ -188,17 +204,11 @@ impl Cli {
         let file = defaults
             .iter()
             .fold(file, |file, (key, value)| file.or(key, value));
-        let mut cli = Self::from(&file.under(Self::command()).get_matches_from(args));
-        match &mut cli.command {
-            Command::Serve(serve) => serve.config.root.loaders = file.loaders,
-            Command::Lookup(lookup) => lookup.loaders = file.loaders,
-            Command::Cfg(command) => command.root_mut().loaders = file.loaders,
-            Command::Node(node) => node.root_mut().loaders = file.loaders,
-            Command::Winpe(command) => command.root_mut().loaders = file.loaders,
-            Command::DhcpConf(args) => args.loaders = file.loaders,
-            _ => {}
-        }
-        Ok(cli)
+        let cli = Self::from(&file.under(Self::command()).get_matches_from(args));
+        let context = Context {
+            loaders: file.loaders,
+        };
+        Ok((cli.command, context))
     }
 
     fn from(matches: &ArgMatches) -> Self {
@@ -229,7 +239,30 @@ impl Cli {
 }
 
 impl Command {
-    fn settings(&self) -> Option<&std::path::Path> {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// The command has failed, for a reason that it has not printed.
+    pub fn run(&self, context: &Context) -> Result<ExitCode> {
+        match self {
+            Self::Serve(args) => serve::run(args, context),
+            Self::Reload(args) => reload::run(args),
+            Self::Status(args) => status::run(args),
+            Self::Detach => detach::run(),
+            Self::Lookup(args) => lookup::run(args, context),
+            Self::Probe(args) => probe::run(args),
+            Self::Winpe(command) => winpe::run(command, context),
+            Self::Completions(args) => generate::completions(args),
+            Self::Man(args) => generate::man(args),
+            Self::Cfg(command) => cfg::run(command, context),
+            Self::Node(args) => node::run(args, context),
+            Self::DhcpConf(args) => dhcp_conf::run(args, context),
+        }
+    }
+
+    /// The settings file that its arguments name.
+    fn settings(&self) -> Option<&Path> {
         let settings = match self {
             Self::Serve(args) => &args.control.settings,
             Self::Reload(args) => &args.control.settings,
@@ -243,145 +276,6 @@ impl Command {
         };
         settings.file.as_deref()
     }
-}
-
-/// Arguments of `serve`.
-#[derive(Clone, Debug, Args)]
-pub struct ServeArgs {
-    /// Serve this interface, once it is there; may be repeated [default: all that are up with an
-    /// IPv4 address]
-    #[arg(short, long = "interface", value_name = "IF")]
-    pub interfaces: Vec<String>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub names: NamesArgs,
-    /// Reload when the config or the hosts file has changed
-    #[arg(long)]
-    pub watch: bool,
-    /// Who answers: the XDP program in the kernel, or this process
-    #[arg(long, value_enum, default_value_t = Path::Auto)]
-    pub path: Path,
-    /// How the XDP program is attached
-    #[arg(long, value_enum, default_value_t = XdpMode::Auto)]
-    pub xdp_mode: XdpMode,
-    /// Stop answering when this process is killed
-    ///
-    /// Otherwise the kernel goes on answering, by the tables it has, until the next start or
-    /// `proxydhcp detach`.
-    #[arg(long)]
-    pub no_pin: bool,
-    /// What clients get whose address belongs to no node
-    #[arg(long, value_enum, default_value_t = Unknown::Ignore)]
-    pub unknown: Unknown,
-    /// The TFTP server that clients are sent to [default: the address they asked]
-    #[arg(long, value_name = "IP")]
-    pub next_server: Option<Ipv4Addr>,
-    /// How replies are laid out
-    #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
-    pub reply_format: ReplyFormat,
-    /// Requests of one source address that are answered in a second; 0: all of them
-    ///
-    /// No client comes near the default. It keeps whoever forges a node's address from having any
-    /// number of replies sent.
-    #[arg(long, value_name = "N", default_value_t = Limit::RATE, value_parser = at_most(0))]
-    pub rate_limit: u16,
-    /// Requests of one source address that are answered at once, before the rate limit holds
-    #[arg(long, value_name = "N", default_value_t = Limit::BURST, value_parser = at_most(1))]
-    pub burst: u16,
-    /// The group whose members may use the control socket, beside root [default: none]
-    #[arg(long, value_name = "GROUP")]
-    pub control_group: Option<String>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub control: ControlArgs,
-}
-
-/// A number for the limit, at least this one.
-fn at_most(least: i64) -> RangedI64ValueParser<u16> {
-    value_parser!(u16).range(least..=Limit::MOST.into())
-}
-
-/// Arguments of `reload`.
-#[derive(Clone, Debug, Args)]
-pub struct ReloadArgs {
-    /// Accept files by which no node is served any more
-    #[arg(long)]
-    pub allow_empty: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub control: ControlArgs,
-}
-
-/// Arguments of `status`.
-#[derive(Clone, Debug, Args)]
-pub struct StatusArgs {
-    /// Print it as JSON
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub control: ControlArgs,
-}
-
-/// Where the daemon is reached.
-#[derive(Clone, Debug, Args)]
-pub struct ControlArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub settings: SettingsArgs,
-    /// The daemon's control socket
-    #[arg(long = "control", value_name = "SOCKET", default_value = DEFAULT_SOCKET)]
-    pub socket: PathBuf,
-}
-
-/// Where defaults come from.
-#[derive(Clone, Debug, Args)]
-pub struct SettingsArgs {
-    /// Take what is not said here from this file [default: /etc/proxydhcp.toml, if there is one]
-    #[arg(long = "settings", value_name = "FILE")]
-    pub file: Option<PathBuf>,
-}
-
-/// `--path`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Path {
-    /// kernel where XDP attaches, else raw
-    Auto,
-    /// The XDP program answers inside the kernel
-    Kernel,
-    /// This process answers, over AF_XDP sockets
-    AfXdp,
-    /// This process answers, over an AF_PACKET ring: works with any kernel and interface
-    Raw,
-}
-
-/// `--xdp-mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum XdpMode {
-    /// native, else generic; on veth pairs generic
-    Auto,
-    /// By the driver, or not at all
-    Native,
-    /// By the network core, on any interface
-    Generic,
-}
-
-/// `--unknown`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Unknown {
-    /// No answer
-    Ignore,
-    /// The default WinPE, from Boot/
-    Default,
-    /// No answer, but the resolver is asked for the address's name: if it leads to a record, the
-    /// client's next try is answered
-    Lookup,
 }
 
 #[cfg(test)]

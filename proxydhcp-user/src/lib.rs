@@ -30,5 +30,6 @@ pub mod names;
 pub mod nodes;
 pub mod sys;
 pub mod tables;
+pub mod text;
 pub mod winpe;
 pub mod xcat;

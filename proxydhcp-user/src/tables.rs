@@ -3,5 +3,6 @@
 pub(crate) mod client_message;
 pub(crate) mod explain;
 pub mod generation;
+pub mod policy;
 pub mod table;
 pub mod template;

@@ -5,5 +5,6 @@ pub mod architecture;
 pub mod check;
 mod content;
 mod find;
+pub mod finding;
 pub mod loaders;
 pub mod path;

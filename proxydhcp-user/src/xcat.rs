@@ -6,15 +6,16 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use proxydhcp_common::PORT;
 use tracing::{error, info};
 
-use crate::cli::{Cli, Command, ServeArgs};
-use crate::daemon::logging;
+use crate::cli::serve::ServeArgs;
+use crate::cli::{Cli, Command, Context};
 use crate::daemon::port::PortError;
 use crate::daemon::run::{Manner, serve};
-use crate::sys::privileges;
+use crate::daemon::{Settings, logging};
+use crate::sys::privileges::Privileges;
 
 mod background;
 mod flags;
@@ -60,23 +61,18 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
         }
     }
     // Before the log, which has threads of its own.
-    let prepared = serve_args().and_then(|args| {
-        let rights = privileges::limit(&args)?;
-        Ok((args, rights))
-    });
+    let prepared = settings(flags.verbose);
     // Held to the end, so that the last lines are written.
     let _log = syslog::start(flags.verbose && !flags.detach)?;
     let manner = Manner {
         port_patience: PORT_PATIENCE,
         pid_file: Some(Path::new(PID_FILE)),
-        may_lack_config: true,
-        announces: flags.verbose,
         ready: Box::new(|line| {
             info!("{line}");
             starter.take().map_or(Ok(()), Starter::release)
         }),
     };
-    let result = prepared.and_then(|(args, rights)| serve(&args, &rights, manner));
+    let result = prepared.and_then(|(settings, privileges)| serve(settings, &privileges, manner));
     if let Err(error) = &result {
         if error.is::<PortError>() {
             info!("Unable to open socket on port {PORT}.");
@@ -104,11 +100,24 @@ fn end_as(outcome: &Outcome) -> ExitCode {
     }
 }
 
-/// What the daemon serves here: what the settings file says, else the defaults of `serve`, but
-/// clients that are no node get the default WinPE, as xCAT's daemon gives them.
-fn serve_args() -> Result<ServeArgs> {
-    match Cli::read([NAME, "serve"], &[("unknown", "default")])?.command {
-        Command::Serve(args) => Ok(*args),
+/// What the daemon serves here, with no more privileges than that takes.
+fn settings(announces: bool) -> Result<(Settings, Privileges)> {
+    let (args, context) = serve_args()?;
+    let privileges = args.keep_privileges()?;
+    let settings = Settings {
+        may_lack_config: true,
+        announces,
+        ..args.settings(&context)
+    };
+    Ok((settings, privileges))
+}
+
+/// What the settings file says, else the defaults of `serve`, but clients that are no node get the
+/// default WinPE, as xCAT's daemon gives them.
+fn serve_args() -> Result<(ServeArgs, Context)> {
+    let (command, context) = Cli::read([NAME, "serve"], &[("unknown", "default")])?;
+    match command {
+        Command::Serve(args) => Ok((*args, context)),
         _ => anyhow::bail!("`serve` is another command"),
     }
 }
@@ -116,7 +125,8 @@ fn serve_args() -> Result<ServeArgs> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Path as Datapath, Unknown};
+    use crate::cli::serve::DatapathChoice;
+    use crate::tables::policy::Unknown;
 
     #[test]
     fn the_file_name_decides() {
@@ -136,9 +146,9 @@ mod tests {
 
     #[test]
     fn it_serves_what_xcats_daemon_serves() {
-        let args = serve_args().unwrap();
+        let (args, _) = serve_args().unwrap();
         assert_eq!(args.unknown, Unknown::Default);
-        assert_eq!(args.path, Datapath::Auto);
+        assert_eq!(args.path, DatapathChoice::Auto);
         assert!(args.interfaces.is_empty());
         assert_eq!(args.config.config, Path::new("/var/lib/xcat/proxydhcp.cfg"));
         assert_eq!(args.names.hosts, Path::new("/etc/hosts"));

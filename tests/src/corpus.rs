@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use fastrand::Rng;
 
+use crate::architecture::{BIOS, UEFI_BC, UEFI_X64};
 use crate::checksum::internet_checksum;
 use crate::frame::Checksum;
 use crate::{RequestFrame, VlanTag};
@@ -12,7 +13,7 @@ use crate::{RequestFrame, VlanTag};
 /// Requests that must be answered, by the fast path or by the full judgement.
 pub fn requests(client: Ipv4Addr) -> Vec<RequestFrame> {
     let mut requests = Vec::new();
-    for architecture in [0, 7, 9] {
+    for architecture in [BIOS, UEFI_X64, UEFI_BC] {
         requests.extend([
             RequestFrame::edk2(client, architecture),
             RequestFrame::ipxe(client, architecture),
@@ -21,7 +22,7 @@ pub fn requests(client: Ipv4Addr) -> Vec<RequestFrame> {
             RequestFrame::edk2_discovery(client, architecture, 0x8001, 2),
         ]);
     }
-    let plain = RequestFrame::edk2(client, 7);
+    let plain = RequestFrame::edk2(client, UEFI_X64);
     let customer = VlanTag {
         protocol: 0x8100,
         control: 0x2064,
@@ -96,7 +97,7 @@ impl Corpus {
     }
 
     fn request(&mut self) -> RequestFrame {
-        let fallback = || RequestFrame::edk2(Ipv4Addr::new(10, 77, 1, 1), 7);
+        let fallback = || RequestFrame::edk2(Ipv4Addr::new(10, 77, 1, 1), UEFI_X64);
         let mut request = self
             .random
             .choice(&self.requests)

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::architecture::UEFI_X64;
 use crate::{Checksum, RequestFrame};
 
 /// A kind of hostile packets. All of them go to port 4011.
@@ -61,8 +62,8 @@ impl Hostile {
 
     fn frame(self, node: Ipv4Addr, n: u16) -> Vec<u8> {
         let [high, low] = n.to_be_bytes();
-        let stranger = RequestFrame::edk2(Ipv4Addr::new(10, 200, high, low), 7);
-        let node = RequestFrame::edk2(node, 7);
+        let stranger = RequestFrame::edk2(Ipv4Addr::new(10, 200, high, low), UEFI_X64);
+        let node = RequestFrame::edk2(node, UEFI_X64);
         // The kinds take turns by a smaller number.
         let variant = usize::from(n) / Self::ALL.len();
         match self {

@@ -8,6 +8,7 @@
 
 pub mod accounts;
 mod alone;
+pub mod architecture;
 pub mod bpf;
 pub mod bridge;
 pub mod capture;
@@ -20,6 +21,7 @@ pub mod debian;
 mod describe;
 mod ended;
 mod filter;
+pub mod flood;
 mod frame;
 pub mod hostile;
 mod lab;

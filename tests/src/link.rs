@@ -329,6 +329,7 @@ pub(crate) fn netlink<T: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::architecture::UEFI_X64;
     use crate::frame::RequestFrame;
     use crate::lab::{Lab, SERVER_INTERFACE};
     use crate::tap::Tap;
@@ -339,7 +340,7 @@ mod tests {
             let lab = Lab::new().unwrap();
             let near = Tap::open(&lab.server, SERVER_INTERFACE).unwrap();
             let mut far = lab.tap().unwrap();
-            let frame = RequestFrame::edk2([10, 77, 1, 1].into(), 7).bytes();
+            let frame = RequestFrame::edk2([10, 77, 1, 1].into(), UEFI_X64).bytes();
             near.send(&frame).unwrap();
             let arrived = far.reply(Duration::from_secs(2)).unwrap();
             assert_eq!(arrived, Some(frame));

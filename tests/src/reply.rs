@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use dhcproto::v4::borrowed::Message;
 use dhcproto::v4::{MessageType, Opcode};
 
+use crate::architecture::BIOS;
 use crate::datagram::Datagram;
 use crate::frame::{COOKIE, END};
 use crate::lab::SERVER_ADDRESS;
@@ -30,7 +31,7 @@ impl Expected {
     /// What a node with this WinPE, `winboot/name/` or empty for the default, and this
     /// architecture must be told by the lab's server.
     pub fn new(winpe: &str, architecture: u16) -> Self {
-        let loader = if architecture == 0 {
+        let loader = if architecture == BIOS {
             "pxeboot.0"
         } else {
             "bootmgfw.efi"

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::architecture::UEFI_X64;
 use crate::frame::{Checksum, RequestFrame, VlanTag};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 3, 4);
@@ -10,7 +11,7 @@ const WINPE: &str = "winboot/new/";
 
 /// A reply built from the builder of requests: the frame's layers are the same in both ways.
 fn right_reply(request: &RequestFrame) -> RequestFrame {
-    let expected = Expected::new(WINPE, 7);
+    let expected = Expected::new(WINPE, UEFI_X64);
     let mut reply = RequestFrame {
         destination_mac: request.source_mac,
         source_mac: request.destination_mac,
@@ -38,21 +39,25 @@ fn right_reply(request: &RequestFrame) -> RequestFrame {
 }
 
 fn verdict(request: &RequestFrame, reply: &RequestFrame) -> Result<()> {
-    check_reply(&request.bytes(), &reply.bytes(), &Expected::new(WINPE, 7))
+    check_reply(
+        &request.bytes(),
+        &reply.bytes(),
+        &Expected::new(WINPE, UEFI_X64),
+    )
 }
 
 #[test]
 fn right_replies_pass() {
-    let mut tagged = RequestFrame::wdsmgfw(CLIENT, 7);
+    let mut tagged = RequestFrame::wdsmgfw(CLIENT, UEFI_X64);
     tagged.vlan_tags = vec![VlanTag {
         protocol: 0x8100,
         control: 0x6064,
     }];
-    let mut with_ip_options = RequestFrame::ipxe(CLIENT, 7);
+    let mut with_ip_options = RequestFrame::ipxe(CLIENT, UEFI_X64);
     with_ip_options.ip_options = vec![0x94, 4, 0, 0];
     for request in [
-        RequestFrame::edk2(CLIENT, 7),
-        RequestFrame::legacy(CLIENT, 7),
+        RequestFrame::edk2(CLIENT, UEFI_X64),
+        RequestFrame::legacy(CLIENT, UEFI_X64),
         tagged,
         with_ip_options,
     ] {
@@ -64,7 +69,7 @@ fn right_replies_pass() {
 
 #[test]
 fn a_boot_item_must_be_echoed() {
-    let request = RequestFrame::edk2_discovery(CLIENT, 7, 1, 0);
+    let request = RequestFrame::edk2_discovery(CLIENT, UEFI_X64, 1, 0);
     let mut reply = right_reply(&request);
     assert!(verdict(&request, &reply).is_err());
     reply.set_option(43, [71, 4, 0, 1, 0, 0]);
@@ -77,7 +82,7 @@ fn a_boot_item_must_be_echoed() {
 
 #[test]
 fn an_odd_uuid_must_be_left_out() {
-    let mut request = RequestFrame::edk2(CLIENT, 7);
+    let mut request = RequestFrame::edk2(CLIENT, UEFI_X64);
     let mut reply = right_reply(&request);
     request.set_option(97, [0; 16]);
     assert!(verdict(&request, &reply).is_err());
@@ -87,7 +92,7 @@ fn an_odd_uuid_must_be_left_out() {
 
 #[test]
 fn split_and_overloaded_options_are_read_whole() {
-    let mut request = RequestFrame::edk2(CLIENT, 7);
+    let mut request = RequestFrame::edk2(CLIENT, UEFI_X64);
     let reply = right_reply(&request);
     let uuid = request.option(97).unwrap().to_vec();
     request.set_option(97, &uuid[..9]);
@@ -174,7 +179,7 @@ fn every_broken_rule_is_noticed() {
         }),
         ("more than 548", |r| r.minimum_length = 549),
     ];
-    let request = RequestFrame::edk2(CLIENT, 7);
+    let request = RequestFrame::edk2(CLIENT, UEFI_X64);
     for (rule, spoil) in breaks {
         let mut reply = right_reply(&request);
         spoil(&mut reply);

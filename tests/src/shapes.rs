@@ -147,11 +147,9 @@ fn uuid(client: Ipv4Addr) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::architecture::{BIOS, UEFI_X64};
     use crate::capture::{frames, golden};
     use crate::datagram::Datagram;
-
-    const UEFI_X64: u16 = 7;
-    const BIOS: u16 = 0;
 
     fn captured(name: &str) -> Vec<u8> {
         let to_4011 = |frame: &Vec<u8>| Datagram::parse(frame).unwrap().destination_port == 4011;

@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::architecture::{BIOS, UEFI_X64};
 use crate::{
     Daemon, Ended, Expected, Lab, RequestFrame, SERVER_INTERFACE, Tap, binary, check_reply, config,
 };
@@ -160,7 +161,7 @@ impl Site {
         Self::with(datapath, &[])
     }
 
-    /// The same with more arguments to `serve`.
+    /// Serves the usual files, with more arguments to `serve`.
     pub fn with(datapath: Datapath, more: &[&str]) -> Result<Self> {
         Self::start(datapath, Files::usual()?, more)
     }
@@ -170,7 +171,7 @@ impl Site {
         Self::start_in(Lab::new()?, datapath, files, more)
     }
 
-    /// The same in a lab that is out of the ordinary.
+    /// Serves `files` in a lab that is out of the ordinary.
     pub fn start_in(lab: Lab, datapath: Datapath, files: Files, more: &[&str]) -> Result<Self> {
         let args = serve_args(datapath, &files, more);
         let daemon = Daemon::start(&lab.server, &binary()?, &args)?;
@@ -195,6 +196,18 @@ impl Site {
         Ok(reply)
     }
 
+    /// Asks as EDK2 does on an x64 machine of this address, checks the reply in every field, and
+    /// returns it.
+    pub fn ask_uefi(&mut self, client: Ipv4Addr, winpe: &str) -> Result<Vec<u8>> {
+        self.ask(&RequestFrame::edk2(client, UEFI_X64), winpe, UEFI_X64)
+    }
+
+    /// Asks as iPXE does on a machine of this address that has a BIOS, checks the reply in every
+    /// field, and returns it.
+    pub fn ask_bios(&mut self, client: Ipv4Addr, winpe: &str) -> Result<Vec<u8>> {
+        self.ask(&RequestFrame::ipxe(client, BIOS), winpe, BIOS)
+    }
+
     /// Sends a frame that must not be answered.
     pub fn stays_silent(&mut self, frame: &[u8]) -> Result<()> {
         while self.tap.reply(Duration::ZERO)?.is_some() {}
@@ -204,7 +217,12 @@ impl Site {
         Ok(())
     }
 
-    /// What the daemon can tell about a failure.
+    /// Asks as EDK2 does on an x64 machine of this address, which must not be answered.
+    pub fn stays_silent_to(&mut self, client: Ipv4Addr) -> Result<()> {
+        self.stays_silent(&RequestFrame::edk2(client, UEFI_X64).bytes())
+    }
+
+    /// The log and the counters, for the message of a failed test.
     pub fn describe(&self) -> String {
         let counters = self
             .counters()

@@ -115,6 +115,7 @@ mod tests {
     use std::net::{Ipv4Addr, UdpSocket};
 
     use super::*;
+    use crate::architecture::UEFI_X64;
     use crate::frame::VlanTag;
     use crate::lab::{Lab, SERVER_ADDRESS, SERVER_INTERFACE};
 
@@ -122,7 +123,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(2);
 
     fn from_port_4011() -> RequestFrame {
-        RequestFrame::edk2(CLIENT, 7)
+        RequestFrame::edk2(CLIENT, UEFI_X64)
     }
 
     #[test]

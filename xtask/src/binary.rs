@@ -19,6 +19,13 @@ pub(crate) fn cargo() -> Command {
 #[derive(Deserialize)]
 struct Artifact {
     executable: Option<PathBuf>,
+    profile: Profile,
+}
+
+/// How cargo built it.
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 /// Builds the release binary and returns its absolute path, wherever cargo puts it.
@@ -34,16 +41,33 @@ pub(crate) fn build() -> Result<PathBuf> {
 
 /// Runs `command`, a `cargo build`, and returns the absolute paths of the programs that it names.
 pub(crate) fn executables(command: &mut Command) -> Result<Vec<PathBuf>> {
+    let artifacts = artifacts(command)?.into_iter();
+    Ok(artifacts
+        .filter_map(|artifact| artifact.executable)
+        .collect())
+}
+
+/// Runs `command`, a `cargo test --no-run`, and returns the absolute paths of the tests' runners.
+pub(crate) fn test_runners(command: &mut Command) -> Result<Vec<PathBuf>> {
+    let runners = artifacts(command)?.into_iter();
+    Ok(runners
+        .filter(|artifact| artifact.profile.test)
+        .filter_map(|artifact| artifact.executable)
+        .collect())
+}
+
+/// Runs a command of cargo that builds, and returns what it says of each thing that it built.
+fn artifacts(command: &mut Command) -> Result<Vec<Artifact>> {
     let output = command
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start cargo")?;
     if !output.status.success() {
-        bail!("cargo build: {}", output.status);
+        bail!("cargo does not build it: {}", output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout)
         .lines()
-        .filter_map(|line| serde_json::from_str::<Artifact>(line).ok()?.executable)
+        .filter_map(|line| serde_json::from_str(line).ok())
         .collect())
 }

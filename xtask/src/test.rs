@@ -1,12 +1,17 @@
 //! `cargo xtask test`: every test there is.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::io::{self, BufReader};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use proxydhcp_lab::require_rights;
 
 use crate::{binary, kernels};
+
+use results::Results;
+
+mod results;
 
 /// Runs all tests: of units and properties, against golden exchanges, and of the whole system in
 /// private network namespaces. The latter need root, and none is skipped, so all of it does.
@@ -51,10 +56,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     require_rights().context("the system tests cannot run")?;
     let binary = binary::build()?;
-    let status = binary::cargo()
-        .args(["test", "--workspace", "--exclude", "proxydhcp-ebpf"])
-        // Its checks are tests of proxydhcp-user too.
-        .args(["--exclude", "proxydhcp-fuzz"])
+    let mut results = Results::new(count(arguments)?);
+    let mut tests = cargo_test()
         // A failure in one crate must not hide what the others have to say.
         .args(["--no-fail-fast", "--"])
         // The system tests load the machine and measure time: more at once would disturb another.
@@ -64,8 +67,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .env("PROXYDHCP_BIN", binary)
         .env("PROXYDHCP_CASES", arguments.cases.to_string())
         .env("PROXYDHCP_SEED", arguments.seed.to_string())
-        .status()
+        .stdout(Stdio::piped())
+        .spawn()
         .context("cannot start cargo")?;
+    let printed = BufReader::new(tests.stdout.take().context("no output of cargo")?);
+    results.pass_on(printed, io::stdout(), io::stderr())?;
+    let status = tests.wait()?;
+    results.name_failures(io::stderr())?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// `cargo test` of all crates that have tests of their own.
+fn cargo_test() -> Command {
+    let mut cargo = binary::cargo();
+    cargo.args(["test", "--workspace", "--exclude", "proxydhcp-ebpf"]);
+    // Its checks are tests of proxydhcp-user too.
+    cargo.args(["--exclude", "proxydhcp-fuzz"]);
+    cargo
+}
+
+/// Builds the tests, and counts those that are to run.
+fn count(arguments: &Arguments) -> Result<usize> {
+    let runners = binary::test_runners(cargo_test().arg("--no-run"))?;
+    let mut count = 0;
+    for runner in runners {
+        let list = Command::new(runner)
+            .args(["--list", "--format", "terse"])
+            .args(&arguments.runner)
+            .args(&arguments.filters)
+            .output()?;
+        let list = String::from_utf8_lossy(&list.stdout);
+        count += list.lines().filter(|line| line.ends_with(": test")).count();
+    }
+    Ok(count)
 }

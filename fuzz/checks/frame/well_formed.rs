@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use proxydhcp::tables::generation::ReplyFormat;
+use proxydhcp::tables::policy::ReplyFormat;
 
 use super::mend::add;
 use super::{LOCAL, MAC, Tables};

@@ -8,20 +8,18 @@ use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, R
 use proxydhcp_common::judge::Reason;
 use serde::{Deserialize, Serialize};
 
-use crate::datapath::xdp::Mode;
+use crate::names::forward::waiting;
 use crate::names::reverse::LookupStatus;
 use crate::nodes::cfg::Refused;
-use crate::sys::interface::Interface;
+use crate::sys::interface::{AttachMode, Interface};
 use crate::tables::table::Changes;
+use crate::text::and_more;
 
 mod names;
 mod problems;
 
-pub(crate) use names::waiting;
 pub use names::{NamesStatus, NamesTold};
-pub use problems::{Few, Lists, Problems};
-
-pub(crate) use problems::{SHOWN, and_more};
+pub use problems::{Lists, Problems};
 
 /// Who answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +130,7 @@ pub struct InterfaceStatus {
     /// Who answers there.
     pub datapath: Datapath,
     /// How the XDP program is attached, if it is.
-    pub mode: Option<Mode>,
+    pub mode: Option<AttachMode>,
     /// Whether the driver puts frames right into the memory of the AF_XDP sockets, where there are
     /// any.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -1,22 +1,26 @@
 //! Arguments that several commands have: which files, and which of their nodes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
-use super::{CONFIG, HOSTS, TFTP_ROOT};
+use super::Context;
+use crate::api::control::DEFAULT_SOCKET;
+use crate::tables::policy::{ReplyFormat, Unknown};
 use crate::tables::table::Sources;
-use crate::winpe::loaders::Loaders;
 
-/// Where the WinPEs are, and what they have.
+/// The file that xCAT's nodeset writes.
+pub(super) const CONFIG: &str = "/var/lib/xcat/proxydhcp.cfg";
+pub(super) const HOSTS: &str = "/etc/hosts";
+pub(super) const TFTP_ROOT: &str = "/tftpboot";
+
+/// Where the WinPEs are.
 #[derive(Clone, Debug, Args)]
 pub struct RootArgs {
     /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
     #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
     pub tftp_root: PathBuf,
-    /// Which loader is for which architecture: a table of the settings file, and no flag.
-    #[arg(skip)]
-    pub loaders: Loaders,
 }
 
 /// Which nodes there are, and what their paths are judged by.
@@ -57,21 +61,81 @@ pub struct GroupsArgs {
     pub groups: Option<PathBuf>,
 }
 
+impl GroupsArgs {
+    /// The groups file that is named, if one is.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.groups.as_deref()
+    }
+}
+
 impl NamesArgs {
     /// What tables are made from.
-    pub(crate) fn sources(&self, config: &ConfigArgs) -> Sources {
+    pub(super) fn sources(&self, config: &ConfigArgs, context: &Context) -> Sources {
         Sources {
             config: config.config.clone(),
             hosts: self.hosts.clone(),
             tftp_root: config.root.tftp_root.clone(),
-            loaders: config.root.loaders.clone(),
+            loaders: context.loaders.clone(),
             suffixes: self.suffixes.clone(),
         }
     }
 }
 
+/// Where the daemon is reached.
+#[derive(Clone, Debug, Args)]
+pub struct ControlArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
+    /// The daemon's control socket
+    #[arg(long = "control", value_name = "SOCKET", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+}
+
+/// Where defaults come from.
+#[derive(Clone, Debug, Args)]
+pub struct SettingsArgs {
+    /// Take what is not said here from this file [default: /etc/proxydhcp.toml, if there is one]
+    #[arg(long = "settings", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+impl ValueEnum for Unknown {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Ignore, Self::Default, Self::Lookup]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Ignore => PossibleValue::new("ignore").help("No answer"),
+            Self::Default => PossibleValue::new("default").help("The default WinPE, from Boot/"),
+            Self::Lookup => PossibleValue::new("lookup").help(
+                "No answer, but the resolver is asked for the address's name: if it leads to a \
+                 record, the client's next try is answered",
+            ),
+        })
+    }
+}
+
+impl ValueEnum for ReplyFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Pxe, Self::Xcat]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Pxe => PossibleValue::new("pxe")
+                .help("All that PXE asks for: options 60 and 97, and at least 300 bytes"),
+            Self::Xcat => PossibleValue::new("xcat").help(
+                "The very bytes of xCAT's own daemon: without options 60 and 97, and no longer \
+                 than need be",
+            ),
+        })
+    }
+}
+
 /// A suffix that the first part of a host name can have; an option that follows is none.
-pub(crate) fn suffix(text: &str) -> Result<String, String> {
+pub(super) fn suffix(text: &str) -> Result<String, String> {
     let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
     if text.is_empty() || text.starts_with("--") || !text.chars().all(is_part) {
         return Err("name what follows the node's own name, such as --suffix=-ib0".to_owned());
@@ -80,7 +144,7 @@ pub(crate) fn suffix(text: &str) -> Result<String, String> {
 }
 
 /// A noderange may begin with a hyphen; what begins with two is an option with a slip in it.
-pub(crate) fn range(text: &str) -> Result<String, String> {
+pub(super) fn range(text: &str) -> Result<String, String> {
     if text.starts_with("--") {
         return Err("there is no such option".to_owned());
     }

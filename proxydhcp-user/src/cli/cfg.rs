@@ -1,19 +1,22 @@
 //! The commands that work on `proxydhcp.cfg`. Data goes to stdout, messages to stderr; colours only
 //! to a terminal, and never with `NO_COLOR`.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use anyhow::Result;
+use clap::Subcommand;
 
-use super::{ConfigArgs, ControlArgs, NamesArgs, RootArgs, SettingsArgs};
-use crate::nodes::cfg::RECORD;
-use crate::sys::file::{self, FileError};
+use super::Context;
+use super::args::SettingsArgs;
+use check::CheckArgs;
+use dump::DumpArgs;
+use import::ImportArgs;
+use repair::RepairArgs;
 
-pub mod check;
+mod check;
 pub mod dump;
 pub mod import;
-pub mod repair;
+mod repair;
 
 /// The commands on `proxydhcp.cfg`.
 #[derive(Debug, Subcommand)]
@@ -56,16 +59,6 @@ Examples:
 }
 
 impl CfgCommand {
-    pub(super) fn root_mut(&mut self) -> &mut RootArgs {
-        let config = match self {
-            Self::Check(args) => &mut args.config,
-            Self::Dump(args) => &mut args.config,
-            Self::Import(args) => &mut args.config,
-            Self::Repair(args) => &mut args.config,
-        };
-        &mut config.root
-    }
-
     pub(super) fn settings(&self) -> &SettingsArgs {
         match self {
             Self::Check(args) => &args.settings,
@@ -76,98 +69,16 @@ impl CfgCommand {
     }
 }
 
-/// Arguments of `cfg check`.
-#[derive(Clone, Debug, Args)]
-pub struct CheckArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub names: NamesArgs,
-    /// Print the findings as JSON
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub settings: SettingsArgs,
-}
-
-/// Arguments of `cfg dump`.
-#[derive(Clone, Debug, Args)]
-pub struct DumpArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub config: ConfigArgs,
-    /// Print them as JSON, for programs and for `cfg import`
-    #[arg(long)]
-    pub json: bool,
-    /// Print the first N records only
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub settings: SettingsArgs,
-}
-
-/// Arguments of `cfg import`.
-#[derive(Clone, Debug, Args)]
-pub struct ImportArgs {
-    /// The nodes; - is the standard input
-    #[arg(value_name = "FILE")]
-    pub nodes: PathBuf,
-    /// What the file is [default: by its name's end, .csv or .json]
-    #[arg(long, value_enum)]
-    pub format: Option<Format>,
-    /// Have these nodes only: all other records go
-    #[arg(long)]
-    pub replace: bool,
-    /// Print what would change, and write nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub control: ControlArgs,
-}
-
-/// Arguments of `cfg repair`.
-#[derive(Clone, Debug, Args)]
-pub struct RepairArgs {
-    /// Print what would be kept and what not, and write nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub control: ControlArgs,
-}
-
-/// `--format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A node and its WinPE path a line
-    Csv,
-    /// What `cfg dump --json` prints
-    Json,
-}
-
-/// Prints a message to the people at the terminal.
-fn note(text: &str) {
-    let _ = writeln!(anstream::stderr(), "{text}");
-}
-
-/// The file's bytes, even if they end within a record.
-fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    file::read(path, |bytes| bytes.len().is_multiple_of(RECORD))
-}
-
-/// The number and the noun, which has an s in the plural.
-fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
+/// Runs a command.
+///
+/// # Errors
+///
+/// A file cannot be read or written, or the daemon has rejected it.
+pub(super) fn run(command: &CfgCommand, context: &Context) -> Result<ExitCode> {
+    match command {
+        CfgCommand::Check(args) => check::check(args, context),
+        CfgCommand::Dump(args) => dump::dump(args, context),
+        CfgCommand::Import(args) => import::import(args, context),
+        CfgCommand::Repair(args) => repair::repair(args, context),
+    }
 }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use tokio::runtime::Builder;
 
 use crate::cli::output::print;
+use crate::cli::runtime::block_on;
 use crate::datapath::xdp::pins::{self, PinsError};
 use crate::sys::interface;
 
@@ -13,18 +13,17 @@ use crate::sys::interface;
 ///
 /// # Errors
 ///
-/// A daemon runs; the system's.
-pub fn detach() -> Result<ExitCode> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+/// A daemon runs; the interfaces cannot be listed, or what is pinned cannot be removed.
+pub(super) fn run() -> Result<ExitCode> {
     let mut anything = false;
-    let cleared = runtime.block_on(async {
+    let cleared = block_on(async {
         let all = interface::list().await?;
         let tell = |told: &str| {
             anything = true;
             print(&format!("{told}\n"));
         };
         anyhow::Ok(pins::clear(&all, tell).await)
-    })?;
+    })??;
     match cleared {
         Err(PinsError::Held) => bail!("a daemon runs; stop it, and it takes everything with it"),
         Err(error) => return Err(error.into()),

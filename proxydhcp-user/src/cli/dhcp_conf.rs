@@ -11,11 +11,14 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::cli::{CONFIG, GroupsArgs, SettingsArgs, range};
+use crate::cli::Context;
+use crate::cli::args::{CONFIG, GroupsArgs, SettingsArgs, range};
+use crate::cli::output::print;
 use crate::nodes::hardware::{self, Node};
 use crate::nodes::selection::Nodes;
 use crate::winpe::loaders::Loaders;
@@ -58,9 +61,6 @@ pub struct DhcpConfArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub settings: SettingsArgs,
-    /// Which architectures have a loader: a table of the settings file, and no flag.
-    #[arg(skip)]
-    pub loaders: Loaders,
 }
 
 /// The DHCP servers that there is configuration for.
@@ -86,13 +86,18 @@ struct HandOff {
     server: Option<Ipv4Addr>,
 }
 
-/// The configuration, as text.
+/// Prints the configuration.
 ///
 /// # Errors
 ///
 /// No architecture has a loader, or a node of the range has no hardware address.
-pub fn configuration(args: &DhcpConfArgs) -> Result<String> {
-    let indexes = args.loaders.indexes().iter().enumerate();
+pub(super) fn run(args: &DhcpConfArgs, context: &Context) -> Result<ExitCode> {
+    print(&configuration(args, &context.loaders)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(args: &DhcpConfArgs, loaders: &Loaders) -> Result<String> {
+    let indexes = loaders.indexes().iter().enumerate();
     let architectures: Vec<usize> = indexes
         .filter_map(|(architecture, index)| index.map(|_| architecture))
         .collect();
@@ -101,7 +106,7 @@ pub fn configuration(args: &DhcpConfArgs) -> Result<String> {
         "no architecture has a loader, so no client can be handed off; see [loaders] in the settings"
     );
     let nodes = args.range.as_deref().map(|range| {
-        let names = Nodes::read_or_none(&args.config)?.some_of_range(range, &args.groups)?;
+        let names = Nodes::read_if_there(&args.config)?.some_of_range(range, args.groups.file())?;
         hardware::find(&args.mac, &names)
     });
     let hand_off = HandOff {

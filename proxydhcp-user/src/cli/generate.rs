@@ -32,8 +32,8 @@ pub struct ManArgs {
 ///
 /// # Errors
 ///
-/// None but those of the completions' own making.
-pub fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
+/// The completions are not text, which they always are.
+pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -47,7 +47,7 @@ pub fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
 /// # Errors
 ///
 /// A page cannot be written.
-pub fn man(args: &ManArgs) -> Result<ExitCode> {
+pub(super) fn man(args: &ManArgs) -> Result<ExitCode> {
     let command = Cli::command().disable_help_subcommand(true);
     if let Some(folder) = &args.dir {
         fs::create_dir_all(folder)

@@ -5,25 +5,31 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 use tokio::task::spawn_blocking;
 
-use crate::api::control::{Reply, Request, ask};
+use crate::api::client::look_up;
+use crate::cli::Context;
+use crate::cli::args::{ControlArgs, HOSTS, TFTP_ROOT, suffix};
 use crate::cli::output::print;
-use crate::cli::{ControlArgs, HOSTS, TFTP_ROOT, Unknown, suffix};
-use crate::daemon::refresh;
+use crate::cli::runtime::block_on;
+use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
-use crate::names::reverse::{LookedUp, Strangers};
+use crate::names::reverse::LookedUp;
 use crate::names::{hosts, resolver};
 use crate::sys::interface;
 use crate::tables::explain::{Looked, Question, explain};
-use crate::tables::generation::{self, Generation, Policy, ReplyFormat};
+use crate::tables::generation::Generation;
+use crate::tables::policy::{Policy, ReplyFormat, Unknown};
 use crate::tables::table::{Files, Sources, Table};
 use crate::winpe::architecture::Architecture;
 use crate::winpe::loaders::Loaders;
+
+/// How long the resolver may take for all names together.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Arguments of `lookup`.
 #[derive(Clone, Debug, Args)]
@@ -71,9 +77,6 @@ pub struct LookupArgs {
     /// With --config: how replies are laid out
     #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe, requires = "offline")]
     pub reply_format: ReplyFormat,
-    /// With --config: which loader is for which architecture, of the settings file
-    #[arg(skip)]
-    pub loaders: Loaders,
     /// Print it as JSON
     #[arg(long)]
     pub json: bool,
@@ -87,20 +90,10 @@ pub struct LookupArgs {
 /// # Errors
 ///
 /// No daemon was reached; files cannot be read.
-pub fn run(args: &LookupArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &LookupArgs, context: &Context) -> Result<ExitCode> {
     let looked = match &args.offline {
-        Some(config) => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")
-            .and_then(|runtime| {
-                let looked = runtime.block_on(offline(args, config.clone()));
-                // A question that the resolver has not answered is not waited for.
-                runtime.shutdown_background();
-                looked
-            })?,
-        None => online(args)?,
+        Some(config) => block_on(offline(args, config.clone(), &context.loaders))??,
+        None => look_up(&args.control.socket, &args.client, args.arch.0)?,
     };
     if args.json {
         print(&serde_json::to_string_pretty(&looked)?);
@@ -119,44 +112,26 @@ pub fn run(args: &LookupArgs) -> Result<ExitCode> {
     })
 }
 
-fn online(args: &LookupArgs) -> Result<Vec<Looked>> {
-    let request = Request::Lookup {
-        client: args.client.clone(),
-        arch: args.arch.0,
-    };
-    match ask(&args.control.socket, &request)? {
-        Reply::Looked(looked) => Ok(looked),
-        Reply::Rejected(reason) => bail!("{reason}"),
-        Reply::Reloaded(_) | Reply::Status(_) | Reply::Brief(_) => {
-            bail!("the daemon is of another version")
-        }
-    }
-}
-
 /// Does as a daemon does at its start.
-async fn offline(args: &LookupArgs, config: PathBuf) -> Result<Vec<Looked>> {
+async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Result<Vec<Looked>> {
     let sources = Sources {
         config,
         hosts: args.hosts.clone(),
         tftp_root: args.tftp_root.clone(),
         suffixes: args.suffixes.clone(),
-        loaders: args.loaders.clone(),
+        loaders: loaders.clone(),
     };
     let policy = Policy {
-        unknown: match args.unknown {
-            Unknown::Ignore => generation::Unknown::Ignore,
-            Unknown::Default => generation::Unknown::Default,
-            Unknown::Lookup => generation::Unknown::Lookup(Arc::new(Strangers::new().0)),
-        },
+        unknown: args.unknown,
         next_server: args.next_server,
         reply_format: args.reply_format,
-        loaders: args.loaders.clone(),
+        loaders: loaders.clone(),
         ..Policy::default()
     };
     let files = sources.clone();
     let files = Arc::new(spawn_blocking(move || Files::read(&files)).await??);
     let mut names = Names::default().of(files.wanted(), Instant::now());
-    refresh::ask_for_all(&mut names).await;
+    ask_for_all(&mut names, PATIENCE).await;
     let mut looked_up = LookedUp::default();
     if let (Unknown::Lookup, Ok(address)) = (args.unknown, args.client.parse()) {
         let name = resolver::name(address).await;

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::cli::Context;
 use crate::cli::output::print;
-use crate::cli::take_up::{Of, tell};
+use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, edit};
 use crate::nodes::selection::Nodes;
@@ -19,9 +20,9 @@ mod plan;
 mod prune;
 mod report;
 
-pub use args::{HELP, NodeArgs, NodeCommand};
+pub(super) use args::{HELP, NodeArgs};
 
-use args::ChangeArgs;
+use args::{ChangeArgs, NodeCommand};
 use plan::Attributes;
 use report::Report;
 
@@ -30,27 +31,27 @@ use report::Report;
 /// # Errors
 /// Its arguments, or a file, are wrong; then nothing is changed. The daemon rejects what was
 /// written.
-pub fn run(args: &NodeArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
     match &args.command {
         NodeCommand::Set(set) => {
             let files = &set.change.files;
-            let root = &files.config.root;
-            let attributes = Attributes::parse(&set.attributes, root)?;
-            let nodes = Nodes::read_or_none(&files.config.config)?;
-            let names = nodes.some_of_range(&set.range.range, &files.groups)?;
+            let rules = context.rules(&files.config.root);
+            let attributes = Attributes::parse(&set.attributes, rules)?;
+            let nodes = Nodes::read_if_there(&files.config.config)?;
+            let names = nodes.some_of_range(&set.range.range, files.groups.file())?;
             change(&set.change, &names, |nodes| {
-                attributes.set(nodes, &names, root)
+                attributes.set(nodes, &names, rules)
             })
         }
         NodeCommand::Rm(rm) => {
             let files = &rm.change.files;
             let nodes = Nodes::read(&files.config.config)?;
-            let names = nodes.some_of_range(&rm.range.range, &files.groups)?;
+            let names = nodes.some_of_range(&rm.range.range, files.groups.file())?;
             change(&rm.change, &names, |nodes| Ok(plan::remove(nodes, &names)))
         }
-        NodeCommand::List(list) => list::run(list),
+        NodeCommand::List(list) => list::run(list, context),
         NodeCommand::Prune(prune) => {
-            let names = prune::names(prune)?;
+            let names = prune::names(prune, context)?;
             change(&prune.change, &names, |nodes| {
                 Ok(plan::remove(nodes, &names))
             })
@@ -66,7 +67,7 @@ fn change(
 ) -> Result<ExitCode> {
     let config = &args.files.config.config;
     if args.dry_run {
-        let report = plan(&mut Nodes::read_or_none(config)?)?;
+        let report = plan(&mut Nodes::read_if_there(config)?)?;
         print(&format!("{report}; dry run, nothing is written"));
         return Ok(ExitCode::SUCCESS);
     }
@@ -85,7 +86,7 @@ fn change(
     print(&report.to_string());
     if report.is_change() {
         // That no node is left is what was asked for.
-        tell(
+        take_up(
             &args.files.control.socket,
             config,
             none_left,

@@ -9,13 +9,20 @@ use nix::sys::signal::{SigSet, Signal};
 
 /// Prints text with one newline at its end. Whoever reads it may have read enough: a closed pipe is
 /// no error. Colours come to a terminal only, and never with `NO_COLOR`.
-pub fn print(text: &str) {
+pub(super) fn print(text: &str) {
     let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
+}
+
+/// Prints a message to the people at the terminal, if there is any. Nobody may be reading.
+pub(crate) fn note(text: &str) {
+    if !text.is_empty() {
+        let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+    }
 }
 
 /// Prints a text that may be long: on a terminal by a pager, as git does. `PAGER` names it; empty,
 /// or `cat`, it is none.
-pub fn page(text: &str) {
+pub(super) fn page(text: &str) {
     let shown = stdout().is_terminal() && by_pager(text).unwrap_or_default();
     if !shown {
         print(text);

@@ -13,9 +13,9 @@ use proxydhcp_common::PORT;
 use serde::Serialize;
 
 use crate::cli::output::print;
+use crate::cli::runtime::block_on;
 use crate::sys::interface::{self, Interface};
-pub use crate::tables::client_message::Answer;
-use crate::tables::client_message::{self, Asked};
+use crate::tables::client_message::{self, Answer, Asked};
 use crate::winpe::architecture::Architecture;
 
 /// The port of firmware that asks with iPXE or by BIOS.
@@ -56,7 +56,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// A reply, and how it came.
 #[derive(Clone, Debug, Serialize)]
-pub struct Probed {
+pub(super) struct Probed {
     /// Who was asked.
     pub server: Ipv4Addr,
     /// The address that asked.
@@ -79,7 +79,7 @@ pub struct Probed {
 /// # Errors
 ///
 /// There was no reply, or it was malformed.
-pub fn run(args: &ProbeArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &ProbeArgs) -> Result<ExitCode> {
     let probed = probe(args)?;
     print(&if args.json {
         serde_json::to_string_pretty(&probed)?
@@ -97,11 +97,7 @@ pub fn run(args: &ProbeArgs) -> Result<ExitCode> {
 }
 
 fn probe(args: &ProbeArgs) -> Result<Probed> {
-    let interfaces = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?
-        .block_on(interface::list())?;
+    let interfaces = block_on(interface::list())??;
     refuse_own(args.server, &interfaces)?;
     let client = match args.from {
         Some(from) => from,

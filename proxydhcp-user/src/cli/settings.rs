@@ -55,7 +55,7 @@ impl SettingsFile {
     /// See [`SettingsError`].
     pub fn read(path: Option<&Path>, flags: &Command) -> Result<Self, SettingsError> {
         let file = path.unwrap_or(Path::new(DEFAULT_FILE));
-        let bytes = match file::read(file, |_| true) {
+        let bytes = match file::read(file) {
             Err(FileError::Missing(_)) if path.is_none() => return Ok(Self::default()),
             Err(FileError::Missing(path)) => return Err(SettingsError::Missing(path)),
             read => read?,

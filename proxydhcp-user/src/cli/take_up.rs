@@ -2,34 +2,17 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{Write, stderr};
 use std::path::Path;
-use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::api::control::{NoDaemon, Reply, Request, ask};
+use crate::api::client::{NoDaemon, brief_status, reload};
 use crate::api::status::Reloaded;
-use crate::cli::output::print;
-
-/// Has the daemon read its files again.
-///
-/// # Errors
-///
-/// No daemon listens there; the files are rejected, and what was in service stays.
-pub fn reload(socket: &Path, allow_empty: bool) -> Result<Reloaded> {
-    match ask(socket, &Request::Reload { allow_empty })? {
-        Reply::Reloaded(reloaded) => Ok(Arc::unwrap_or_clone(reloaded)),
-        Reply::Rejected(reason) => bail!("not reloaded: {reason}"),
-        Reply::Status(_) | Reply::Brief(_) | Reply::Looked(_) => {
-            bail!("the daemon is of another version")
-        }
-    }
-}
+use crate::cli::output::{note, print};
 
 /// Whose problems are told of.
 #[derive(Clone, Copy, Debug)]
-pub enum Of<'a> {
+pub(crate) enum Of<'a> {
     /// All nodes'.
     All,
     /// Those of the nodes of these names.
@@ -43,8 +26,8 @@ pub enum Of<'a> {
 /// # Errors
 ///
 /// The daemon rejects its files, or cannot be asked. The file stays as it was written.
-pub fn tell(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_>) -> Result<()> {
-    match take_up(socket, config, allow_empty) {
+pub(crate) fn take_up(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_>) -> Result<()> {
+    match reload_with(socket, config, allow_empty) {
         Ok(None) => {}
         Ok(Some(reloaded)) => {
             note(&problems(&reloaded, of));
@@ -70,7 +53,7 @@ pub fn tell(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_>) -> Resu
 }
 
 /// What the daemon has reloaded, if `config` is its file.
-fn take_up(socket: &Path, config: &Path, allow_empty: bool) -> Result<Option<Reloaded>> {
+fn reload_with(socket: &Path, config: &Path, allow_empty: bool) -> Result<Option<Reloaded>> {
     if let Some(other) = serves_another(socket, config)? {
         note(&format!("the daemon was not told: it serves {other}"));
         return Ok(None);
@@ -87,24 +70,14 @@ fn problems(reloaded: &Reloaded, of: Of<'_>) -> String {
     reloaded.names.clone().only(of_these).to_string()
 }
 
-/// Nobody may be reading.
-fn note(text: &str) {
-    if !text.is_empty() {
-        let _ = writeln!(stderr(), "{}", text.trim_end());
-    }
-}
-
 /// The file that the daemon serves, if it surely is another than `config`.
 fn serves_another(socket: &Path, config: &Path) -> Result<Option<String>> {
-    let Reply::Brief(status) = ask(socket, &Request::Status { whole: false })? else {
-        bail!("the daemon is of another version");
-    };
-    let served = &status.config;
+    let served = brief_status(socket)?.config;
     // What is relative to the daemon's folder is not known here.
     if served.is_relative() {
         return Ok(None);
     }
-    let same = match (fs::canonicalize(served), fs::canonicalize(config)) {
+    let same = match (fs::canonicalize(&served), fs::canonicalize(config)) {
         (Ok(served), Ok(config)) => served == config,
         _ => served == config,
     };

@@ -7,11 +7,15 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::cli::output::print;
-use crate::cli::{ConfigArgs, GroupsArgs, RootArgs, SettingsArgs, range};
+use crate::cli::Context;
+use crate::cli::args::{ConfigArgs, GroupsArgs, RootArgs, SettingsArgs, range};
+use crate::cli::output::{note, print};
+use crate::nodes::cfg;
 use crate::nodes::selection::Nodes;
+use crate::text::{SHOWN, first_of};
 use crate::winpe::activate;
 use crate::winpe::check::{Checked, check, folder, folders};
+use crate::winpe::path::{Rules, WinPe};
 
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
@@ -96,15 +100,6 @@ pub struct ActivateArgs {
 }
 
 impl WinPeCommand {
-    /// What is to be told of the settings.
-    pub(crate) fn root_mut(&mut self) -> &mut RootArgs {
-        match self {
-            Self::List(args) => &mut args.root,
-            Self::Check(args) => &mut args.root,
-            Self::Activate(args) => &mut args.config.root,
-        }
-    }
-
     /// Where the settings are.
     pub(crate) fn settings(&self) -> &SettingsArgs {
         match self {
@@ -120,29 +115,29 @@ impl WinPeCommand {
 /// # Errors
 ///
 /// Its failure, in words.
-pub fn run(command: &WinPeCommand) -> Result<ExitCode> {
+pub(super) fn run(command: &WinPeCommand, context: &Context) -> Result<ExitCode> {
     match command {
-        WinPeCommand::List(args) => list(args),
-        WinPeCommand::Check(args) => check_all(args),
-        WinPeCommand::Activate(args) => activate(args),
+        WinPeCommand::List(args) => list(args, context),
+        WinPeCommand::Check(args) => check_all(args, context),
+        WinPeCommand::Activate(args) => activate(args, context),
     }
 }
 
-fn list(args: &ListArgs) -> Result<ExitCode> {
-    let checked = checked(&args.root, None)?;
+fn list(args: &ListArgs, context: &Context) -> Result<ExitCode> {
+    let checked = checked(None, context.rules(&args.root))?;
     let root = &args.root.tftp_root;
     if args.json {
         print(&serde_json::to_string_pretty(&checked)?);
     } else if checked.is_empty() {
-        eprintln!("{}", none(root));
+        note(&none(root));
     } else {
         print(&table(&checked));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_all(args: &CheckArgs) -> Result<ExitCode> {
-    let checked = checked(&args.root, args.name.as_deref())?;
+fn check_all(args: &CheckArgs, context: &Context) -> Result<ExitCode> {
+    let checked = checked(args.name.as_deref(), context.rules(&args.root))?;
     if checked.is_empty() {
         bail!("{}", none(&args.root.tftp_root));
     }
@@ -160,11 +155,14 @@ fn check_all(args: &CheckArgs) -> Result<ExitCode> {
     })
 }
 
-fn activate(args: &ActivateArgs) -> Result<ExitCode> {
-    let RootArgs { tftp_root, loaders } = &args.config.root;
-    let folder = folder(tftp_root, loaders, &args.name)?;
-    let nodes = Nodes::read(&args.config.config)?.some_of_range(&args.range, &args.groups)?;
-    let copies = activate::plan(&folder, &nodes, &args.config)?;
+fn activate(args: &ActivateArgs, context: &Context) -> Result<ExitCode> {
+    let ConfigArgs { config, root } = &args.config;
+    let rules = context.rules(root);
+    let folder = folder(&args.name, rules)?;
+    let nodes = Nodes::read(config)?.some_of_range(&args.range, args.groups.file())?;
+    let winpe = activate::target(&folder)?;
+    agree(winpe, &nodes, config, rules)?;
+    let copies = activate::plan(winpe, &root.tftp_root)?;
     if !args.dry_run {
         activate::put(&copies)?;
     }
@@ -181,16 +179,59 @@ fn activate(args: &ActivateArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn checked(root: &RootArgs, name: Option<&str>) -> Result<Vec<Checked>> {
-    let RootArgs { tftp_root, loaders } = root;
+fn checked(name: Option<&str>, rules: Rules<'_>) -> Result<Vec<Checked>> {
     let folders = match name {
-        Some(name) => vec![folder(tftp_root, loaders, name)?],
-        None => folders(tftp_root, loaders)?,
+        Some(name) => vec![folder(name, rules)?],
+        None => folders(rules)?,
     };
-    let checked = folders.iter();
-    Ok(checked
-        .map(|folder| check(tftp_root, loaders, folder))
-        .collect())
+    Ok(folders.iter().map(|folder| check(folder, rules)).collect())
+}
+
+/// Whether each node's record names this WinPE.
+fn agree(winpe: &WinPe, nodes: &[String], config: &Path, rules: Rules<'_>) -> Result<()> {
+    let bytes = cfg::read(config)?;
+    let records = cfg::parse(&bytes, rules);
+    let shown = config.display();
+    let mut faults = Vec::new();
+    for node in nodes {
+        let record = records
+            .position(node.as_bytes())
+            .and_then(|position| records.records.get(position as usize));
+        let refused = records
+            .refused
+            .iter()
+            .find(|refused| refused.name.eq_ignore_ascii_case(node));
+        let has = match (record, refused) {
+            (Some(record), _) => records.winpes.get(record.winpe).unwrap_or(winpe),
+            (None, Some(refused)) => {
+                faults.push(format!(
+                    "the record of {node} is refused: {}",
+                    refused.reason
+                ));
+                continue;
+            }
+            (None, None) => {
+                faults.push(format!("{node} has no record; run nodeset for it"));
+                continue;
+            }
+        };
+        if has != winpe {
+            let has = match has.path() {
+                "" => "the default WinPE",
+                path => path,
+            };
+            faults.push(format!("{node} boots {has}"));
+        }
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "nothing was changed, for by {shown} not all of these nodes boot {}: {}. Firmware without \
+         proxyDHCP finds one BCD alone, so set nodes of one WinPE at a time",
+        winpe.path(),
+        first_of(&faults, SHOWN, "; ")
+    )
 }
 
 fn none(root: &Path) -> String {
@@ -235,4 +276,54 @@ fn describe(checked: &Checked) -> String {
         let _ = writeln!(told, "    remedy: {}", finding.remedy);
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn record(name: &str, path: &str) -> Vec<u8> {
+        let mut record = name.as_bytes().to_vec();
+        record.resize(50, 0);
+        record.extend(path.as_bytes());
+        record.resize(200, 0);
+        record
+    }
+
+    /// What is wrong with activating `winboot/a/` for the nodes, where the file has these records.
+    fn faults(records: &[(&str, &str)], nodes: &[&str]) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("proxydhcp.cfg");
+        let records = records.iter().flat_map(|(name, path)| record(name, path));
+        fs::write(&config, records.collect::<Vec<_>>()).unwrap();
+        let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+        let rules = Rules::within(Path::new("/tftpboot"));
+        let winpe = WinPe::parse(b"winboot/a", rules).unwrap();
+        let agreed = agree(&winpe, &nodes, &config, rules);
+        agreed.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn nodes_of_different_winpes_are_all_told() {
+        let records = [
+            ("n1", "winboot/a/"),
+            ("n2", "winboot/b/"),
+            ("n3", ""),
+            ("n4", "../x"),
+        ];
+        let error = faults(&records, &["n1", "n2", "n3", "n4", "n5"]).unwrap();
+        for text in [
+            "nothing was changed",
+            "n2 boots winboot/b/",
+            "n3 boots the default WinPE",
+            "the record of n4 is refused",
+            "n5 has no record; run nodeset",
+        ] {
+            assert!(error.contains(text), "{text}: {error}");
+        }
+        let records = [("n1", "winboot/a/"), ("N2", "winboot/a")];
+        assert_eq!(faults(&records, &["n1", "n2"]), None);
+    }
 }

@@ -1,9 +1,8 @@
-//! The control socket's end in the daemon.
+//! The daemon's end of the control socket.
 
 mod replies;
 mod sessions;
 mod slots;
 mod socket;
 
-pub(crate) use replies::MadeReply;
-pub use socket::Server;
+pub(crate) use socket::Server;

@@ -6,9 +6,11 @@ use std::process;
 
 use anyhow::{Context, Result};
 
+use crate::sys::replace::{self, Lasting};
+
 /// The file, with this process's id in decimal and nothing else. Dropping it removes it.
 #[derive(Debug)]
-pub struct PidFile(PathBuf);
+pub(super) struct PidFile(PathBuf);
 
 impl PidFile {
     /// Writes the file, and its folder where that is missing. It takes the place of an older one in
@@ -17,15 +19,13 @@ impl PidFile {
     ///
     /// # Errors
     ///
-    /// The system's.
-    pub fn write(path: &Path) -> Result<Self> {
-        let next = path.with_extension("pid.new");
+    /// The folder cannot be made, or the file not be written.
+    pub(super) fn write(path: &Path) -> Result<Self> {
         let write = || {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            fs::write(&next, process::id().to_string())?;
-            fs::rename(&next, path)
+            replace::write(path, process::id().to_string().as_bytes(), Lasting::No)
         };
         write().with_context(|| format!("cannot write the pid file {}", path.display()))?;
         Ok(Self(path.to_owned()))
@@ -69,7 +69,6 @@ mod tests {
         let path = folder.path().join("daemon.pid");
         for stale in ["", "1", "99999999999999999999", "-1", "0", "no number"] {
             fs::write(&path, stale).unwrap();
-            fs::write(path.with_extension("pid.new"), stale).unwrap();
             let _file = PidFile::write(&path).unwrap();
             assert_eq!(
                 fs::read_to_string(&path).unwrap(),

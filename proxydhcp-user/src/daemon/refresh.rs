@@ -8,15 +8,12 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::{interval, sleep, sleep_until, timeout};
+use tokio::time::{interval, sleep, sleep_until};
 use tracing::warn;
 
-use crate::daemon::service::Service;
-use crate::names::forward::{Names, PATIENCE};
-use crate::names::resolver::{self, Lookup, REVERSE_LOOKUPS};
-
-/// How long a reload waits for it where no node would be served otherwise.
-const EMPTY_LIMIT: Duration = Duration::from_secs(3);
+use crate::daemon::service::{Asked, Service};
+use crate::names::forward::PATIENCE;
+use crate::names::resolver::{self, REVERSE_LOOKUPS, Resolution};
 
 /// How long after a round some names of which have failed these are asked for again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -76,7 +73,7 @@ async fn round(service: &Service, names: Vec<String>) {
                     pace.news();
                 }
             }
-            () = pace.due() => pace.rejoin(service).await,
+            () = pace.due() => pace.refresh(service).await,
             () = sleep_until(deadline) => break,
         }
     }
@@ -89,30 +86,17 @@ async fn round(service: &Service, names: Vec<String>) {
     });
     if news || pace.is_pending() {
         // What is wrong is in the log and in the status.
-        let _ = service.end_round().await;
+        let _ = service.refresh(Asked::All).await;
     }
 }
 
-/// Asks for all names at once, for as long as a reload can wait.
-pub(crate) async fn ask_for_all(names: &mut Names) {
-    let mut answers = resolver::addresses(names.asked()).boxed();
-    let ask = async {
-        while let Some((name, answer)) = answers.next().await {
-            names.answer(&name, answer);
-        }
-    };
-    // What is not answered is still to be asked for.
-    let _ = timeout(EMPTY_LIMIT, ask).await;
-    names.settle();
-}
-
 /// Keeps the file of the resolver's answers as they are, for the daemon that comes after this one.
-pub(crate) async fn keep(service: Arc<Service>) {
+pub(crate) async fn save(service: Arc<Service>) {
     let mut is_told = false;
     loop {
         service.answered.notified().await;
         sleep(TOGETHER).await;
-        let result = service.keep_answers().await;
+        let result = service.save_answers().await;
         if let Err(error) = &result
             && !is_told
         {
@@ -122,12 +106,12 @@ pub(crate) async fn keep(service: Arc<Service>) {
     }
 }
 
-fn out_of_time<T>(limit: Duration) -> Lookup<T> {
-    Lookup::Failed(format!("the name server has not answered within {limit:?}"))
+fn out_of_time<T>(limit: Duration) -> Resolution<T> {
+    Resolution::Failed(format!("the name server has not answered within {limit:?}"))
 }
 
 /// Looks up the names of clients without a record, and puts those that lead to one into service.
-pub(crate) async fn strangers(service: Arc<Service>, mut waiting: Receiver<Ipv4Addr>) {
+pub(crate) async fn unknown_clients(service: Arc<Service>, mut waiting: Receiver<Ipv4Addr>) {
     let mut lookups = FuturesUnordered::new();
     let mut pace = Pace::default();
     let mut sweep = interval(SWEEP);
@@ -147,7 +131,7 @@ pub(crate) async fn strangers(service: Arc<Service>, mut waiting: Receiver<Ipv4A
                     pace.news();
                 }
             }
-            () = pace.due() => pace.rejoin(&service).await,
+            () = pace.due() => pace.refresh(&service).await,
             _ = sweep.tick() => {
                 let now = Instant::now();
                 if service.with_names(|_, looked_up| looked_up.forget_old(now)) {
@@ -191,11 +175,11 @@ impl Pace {
         }
     }
 
-    async fn rejoin(&mut self, service: &Service) {
+    async fn refresh(&mut self, service: &Service) {
         self.due = None;
         let started = Instant::now();
         // What is wrong is in the log and in the status.
-        let _ = service.rejoin().await;
+        let _ = service.refresh(Asked::Some).await;
         self.wait = TOGETHER.max(2 * started.elapsed());
     }
 }

@@ -1,44 +1,37 @@
 //! The daemon's life, as `proxydhcp serve` and in place of xCAT's.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use proxydhcp_common::limit::Limit;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio::time::interval;
 use tracing::{error, info, warn};
 
-use crate::cli::{Path, ServeArgs, Unknown, XdpMode};
+use crate::daemon::Settings;
 use crate::daemon::control::Server;
 use crate::daemon::pid_file::PidFile;
 use crate::daemon::port::Port;
 use crate::daemon::refresh;
-use crate::daemon::service::{Service, Settings};
+use crate::daemon::service::Service;
 use crate::daemon::systemd;
-use crate::daemon::watch;
-use crate::datapath::served_interface::{self, Wish};
+use crate::daemon::watch::{self, Watching};
+use crate::datapath::unknown_clients::UnknownClients;
 use crate::datapath::xdp::pins::{self, PinsError};
-use crate::datapath::xdp::{Duty, Mode};
-use crate::names::reverse::Strangers;
-use crate::names::saved;
-use crate::sys::interface;
-use crate::sys::privileges::Rights;
-use crate::tables::generation::{self, Policy};
+use crate::sys::interface::{self, Interface};
+use crate::sys::privileges::Privileges;
+use crate::tables::policy::Unknown;
 
 /// What differs between the two ways to be called.
 pub struct Manner<'a> {
     /// How long to wait for a predecessor to free the port.
     pub port_patience: Duration,
     /// Where to tell the process id.
-    pub pid_file: Option<&'a std::path::Path>,
-    /// A missing `proxydhcp.cfg` is one without records; else one that is to be mended first.
-    pub may_lack_config: bool,
-    /// The log tells each new or changed node's files.
-    pub announces: bool,
+    pub pid_file: Option<&'a Path>,
     /// Tells whoever is to know that requests are answered from now on, with a line that says so.
     pub ready: Ready<'a>,
 }
@@ -52,8 +45,6 @@ impl Default for Manner<'_> {
         Self {
             port_patience: Duration::ZERO,
             pid_file: None,
-            may_lack_config: false,
-            announces: false,
             ready: Box::new(|line| {
                 print_and_notify(line);
                 Ok(())
@@ -62,32 +53,27 @@ impl Default for Manner<'_> {
     }
 }
 
-/// Serves until SIGINT or SIGTERM; SIGUSR1 and SIGHUP reload. All threads have the `rights` of this
-/// one.
+/// Serves until SIGINT or SIGTERM; SIGUSR1 and SIGHUP reload. All threads have the `privileges` of
+/// this one.
 ///
 /// # Errors
 ///
-/// What keeps the service from starting.
-pub fn serve(args: &ServeArgs, rights: &Rights, manner: Manner) -> Result<()> {
+/// The service cannot start: the port or the control socket is taken, an interface cannot be served,
+/// or the system refuses what it takes.
+pub fn serve(settings: Settings, privileges: &Privileges, manner: Manner) -> Result<()> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(run(args, rights, manner));
+    let result = runtime.block_on(run(settings, privileges, manner));
     // A look-up that the resolver has not answered is not waited for.
     runtime.shutdown_background();
     result
 }
 
-async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()> {
-    let mut settings = settings(args, &manner);
-    let strangers = (args.unknown == Unknown::Lookup).then(|| {
-        let (strangers, waiting) = Strangers::new();
-        settings.policy.unknown = generation::Unknown::Lookup(Arc::new(strangers));
-        waiting
-    });
+async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) -> Result<()> {
     // Before anything that a signal could interrupt.
     let mut signals = Signals::new()?;
     // Freed last, for a successor waits for it.
@@ -97,33 +83,16 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
     };
     // From here on a reload can be asked for, and what is loaded below is newer than that.
     let _pid_file = manner.pid_file.map(PidFile::write).transpose()?;
-    let server = Server::bind(&args.control.socket, rights.control_group)?;
+    let server = Server::bind(&settings.socket, privileges.control_group)?;
     // Before they are listed: what changes from then on is noticed.
-    let mut changes = interface::Changes::new()?;
+    let changes = interface::Changes::new()?;
     let all = interface::list().await?;
-    let served = interface::choose(&all, &args.interfaces);
-    for interface in served.iter().filter(|served| served.addresses.is_empty()) {
-        warn!(
-            "{} has no IPv4 address yet, and requests to addresses that are not this host's are \
-             left alone",
-            interface.name
-        );
-    }
-    if served.is_empty() && args.interfaces.is_empty() {
-        warn!("no interface is up with an IPv4 address; one is served as soon as it is");
-    }
-    let watch = args.watch.then(|| watch::start(&settings.sources));
+    warn_of_addresses(&all, &settings.interfaces);
+    let watch = settings.watch.then(|| watch::start(&settings.sources));
     let mut watch = watch.transpose()?;
-    settings.watching.clone_from(&watch);
-    let start = async {
-        // Before the files are read: what changes from then on is noticed.
-        if let Some(watch) = &mut watch {
-            watch.began().await;
-        }
-        Service::start(settings, &all).await
-    };
+    let start = start(settings, watch.as_mut(), &all);
     let service = tokio::select! {
-        service = start => Arc::new(service?),
+        service = start => service?,
         () = signals.stop() => {
             // It stands for the daemon whose place it was to take.
             return match pins::clear(&all, |removed| info!("{removed}")).await {
@@ -133,61 +102,100 @@ async fn run(args: &ServeArgs, rights: &Rights, manner: Manner<'_>) -> Result<()
             };
         }
     };
-    tokio::spawn(forward_logs(Arc::clone(&service)));
-    tokio::spawn(refresh::names(Arc::clone(&service)));
-    tokio::spawn(refresh::keep(Arc::clone(&service)));
-    if let Some(waiting) = strangers {
-        tokio::spawn(refresh::strangers(Arc::clone(&service), waiting));
-    }
     if let Err(error) = (manner.ready)(&service.ready_line()) {
         service.stop();
         return Err(error);
     }
     let pulse = systemd::keep_informed(Arc::clone(&service));
     let pulse = pulse.inspect_err(|_| service.stop())?;
-
-    let reloads = async {
-        while signals.reload.asked().await {
-            // The outcome is in the log and in the status.
-            let _ = service.reload(false).await;
-        }
-    };
-    let watching = async {
-        let Some(watch) = &mut watch else {
-            return std::future::pending().await;
-        };
-        loop {
-            watch.changed().await;
-            info!("the files have changed");
-            let _ = service.reload(false).await;
-        }
-    };
-    let following = async {
-        loop {
-            let noticed = tokio::select! {
-                noticed = changes.next() => noticed,
-                () = service.retry_is_due() => Ok(()),
-            };
-            if let Err(error) = noticed {
-                error!("interfaces that come and go are not noticed any more: {error:#}");
-                return std::future::pending().await;
-            }
-            if let Err(error) = service.interfaces_changed(&changes.take_deleted()).await {
-                error!("{error:#}");
-            }
-        }
-    };
     tokio::select! {
-        () = following => {}
-        () = watching => {}
+        () = follow(&service, changes) => {}
+        () = reload_when_changed(&service, watch) => {}
         () = server.run(&service) => {}
-        () = reloads => {}
+        () = reload_when_signalled(&service, &mut signals.reload) => {}
         () = pulse.run() => {}
         () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),
     }
     systemd::stopping();
     service.stop();
     Ok(())
+}
+
+/// Warns of interfaces to serve that are without an address, or of none at all.
+fn warn_of_addresses(all: &[Interface], names: &[String]) {
+    let served = interface::choose(all, names);
+    for interface in served.iter().filter(|served| served.addresses.is_empty()) {
+        warn!(
+            "{} has no IPv4 address yet, and requests to addresses that are not this host's are \
+             left alone",
+            interface.name
+        );
+    }
+    if served.is_empty() && names.is_empty() {
+        warn!("no interface is up with an IPv4 address; one is served as soon as it is");
+    }
+}
+
+/// Starts the service, and what goes on beside it.
+async fn start(
+    settings: Settings,
+    mut watch: Option<&mut Watching>,
+    all: &[Interface],
+) -> Result<Arc<Service>> {
+    // Before the files are read: what changes from then on is noticed.
+    if let Some(watch) = &mut watch {
+        watch.began().await;
+    }
+    let watching = watch.map(|watch| watch.clone());
+    let (clients, waiting) = if settings.policy.unknown == Unknown::Lookup {
+        let (clients, waiting) = UnknownClients::new();
+        (Some(clients), Some(waiting))
+    } else {
+        (None, None)
+    };
+    let service = Arc::new(Service::start(settings, watching, clients, all).await?);
+    tokio::spawn(forward_logs(Arc::clone(&service)));
+    tokio::spawn(refresh::names(Arc::clone(&service)));
+    tokio::spawn(refresh::save(Arc::clone(&service)));
+    if let Some(waiting) = waiting {
+        tokio::spawn(refresh::unknown_clients(Arc::clone(&service), waiting));
+    }
+    Ok(service)
+}
+
+async fn reload_when_signalled(service: &Arc<Service>, signals: &mut ReloadSignals) {
+    while signals.asked().await {
+        // The outcome is in the log and in the status.
+        let _ = service.reload(false).await;
+    }
+}
+
+async fn reload_when_changed(service: &Arc<Service>, watch: Option<Watching>) {
+    let Some(mut watch) = watch else {
+        return std::future::pending().await;
+    };
+    loop {
+        watch.changed().await;
+        info!("the files have changed");
+        let _ = service.reload(false).await;
+    }
+}
+
+/// Serves interfaces as they come and go, and tries those again that could not be served.
+async fn follow(service: &Service, mut changes: interface::Changes) {
+    loop {
+        let noticed = tokio::select! {
+            noticed = changes.next() => noticed,
+            () = service.retry_is_due() => Ok(()),
+        };
+        if let Err(error) = noticed {
+            error!("interfaces that come and go are not noticed any more: {error:#}");
+            return std::future::pending().await;
+        }
+        if let Err(error) = service.interfaces_changed(&changes.take_deleted()).await {
+            error!("{error:#}");
+        }
+    }
 }
 
 fn print_and_notify(line: &str) {
@@ -200,42 +208,6 @@ fn print_and_notify(line: &str) {
             .and_then(|()| stdout.flush());
     });
     systemd::ready();
-}
-
-fn settings(args: &ServeArgs, manner: &Manner) -> Settings {
-    let mode = match args.xdp_mode {
-        XdpMode::Auto => None,
-        XdpMode::Native => Some(Mode::Native),
-        XdpMode::Generic => Some(Mode::Generic),
-    };
-    let wish = |duty, or_raw| served_interface::Path::Xdp(Wish { duty, mode, or_raw });
-    let path = match args.path {
-        Path::Auto => wish(Duty::Answer, true),
-        Path::Kernel => wish(Duty::Answer, false),
-        Path::AfXdp => wish(Duty::Redirect, false),
-        Path::Raw => served_interface::Path::Raw,
-    };
-    Settings {
-        sources: args.names.sources(&args.config),
-        resolved: saved::beside(&args.control.socket),
-        policy: Policy {
-            unknown: match args.unknown {
-                Unknown::Default => generation::Unknown::Default,
-                // Who notes the clients is made where they are looked up.
-                Unknown::Ignore | Unknown::Lookup => generation::Unknown::Ignore,
-            },
-            next_server: args.next_server,
-            reply_format: args.reply_format,
-            loaders: args.config.root.loaders.clone(),
-            limit: Limit::new(args.rate_limit, args.burst),
-        },
-        interfaces: args.interfaces.clone(),
-        path,
-        pins: !args.no_pin,
-        may_lack_config: manner.may_lack_config,
-        announces: manner.announces,
-        watching: None,
-    }
 }
 
 struct Signals {

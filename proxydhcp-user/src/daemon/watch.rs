@@ -32,7 +32,7 @@ use crate::nodes::cfg::RECORD;
 mod thread;
 
 use thread::Told;
-pub use thread::Watching;
+pub(super) use thread::Watching;
 pub(crate) use thread::start;
 
 /// Files at rest for so long are taken for written.

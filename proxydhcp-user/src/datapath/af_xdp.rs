@@ -6,19 +6,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak, mpsc};
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
 use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
 use xdp::Packet;
 use xdp::nic::NicIndex;
 
-use crate::datapath::answer::{Desk, Tally, answer};
+use crate::datapath::Shared;
+use crate::datapath::answer::{AnswerContext, Tally, answer};
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::datapath::xdp::Program;
 use crate::sys::interface::Interface;
 use crate::sys::privileges;
-use crate::tables::generation::Generation;
 
 mod queue;
 
@@ -59,7 +58,7 @@ impl AfXdpDatapath {
     pub fn start(
         interface: &Interface,
         program: &mut Program,
-        tables: &Arc<ArcSwap<Generation>>,
+        shared: &Arc<Shared>,
     ) -> Result<Self> {
         let queues = NicIndex::new(interface.index)
             .queue_counts()
@@ -70,7 +69,7 @@ impl AfXdpDatapath {
             .clamp(1 << 11, 1 << 14);
         let mut workers = Vec::new();
         for queue in 0..queues {
-            let (worker, socket) = Worker::start(interface, queue, frames, Arc::clone(tables))
+            let (worker, socket) = Worker::start(interface, queue, frames, Arc::clone(shared))
                 .with_context(|| {
                     format!(
                         "no AF_XDP on queue {queue} of {} (it takes root, or CAP_NET_RAW, and \
@@ -135,7 +134,7 @@ impl Worker {
         interface: &Interface,
         queue: u32,
         frames: u32,
-        tables: Arc<ArcSwap<Generation>>,
+        shared: Arc<Shared>,
     ) -> Result<(Self, Arc<Socket>)> {
         let tally = Arc::new(Tally::default());
         let counted = Arc::clone(&tally);
@@ -155,7 +154,7 @@ impl Worker {
             privileges::give_up();
             let socket = queue.socket();
             let _ = opened.send(Ok(Arc::clone(&socket)));
-            run(queue, &socket, orders, &tables, mac, &counted);
+            run(queue, &socket, orders, &shared, mac, &counted);
         })?;
         let socket = socket.recv().context("the thread ended")??;
         let worker = Self {
@@ -171,7 +170,7 @@ fn run(
     mut queue: Queue,
     socket: &Socket,
     orders: &Orders,
-    tables: &ArcSwap<Generation>,
+    shared: &Shared,
     mac: [u8; 6],
     tally: &Tally,
 ) {
@@ -194,13 +193,14 @@ fn run(
             return;
         }
         for _ in 0..TURNS {
-            let generation = tables.load();
-            let desk = Desk {
+            let generation = shared.tables.load();
+            let context = AnswerContext {
                 tables: &generation,
                 mac,
                 limits: None,
+                unknown_clients: shared.unknown_clients.as_ref(),
             };
-            let turn = queue.turn(|packet| match answer_packet(packet, &desk, tally) {
+            let turn = queue.turn(|packet| match answer_packet(packet, &context, tally) {
                 Some(()) => Outcome::Transmit,
                 None => Outcome::Free,
             });
@@ -216,12 +216,12 @@ fn run(
 }
 
 /// Makes the packet its reply, where it lies; `None` where there is none, and why is counted.
-fn answer_packet(packet: &mut Packet, desk: &Desk<'_>, tally: &Tally) -> Option<()> {
+fn answer_packet(packet: &mut Packet, context: &AnswerContext<'_>, tally: &Tally) -> Option<()> {
     let len = packet.len();
     // To its full capacity, and then back to the reply's length; neither fails.
     let spare = i32::try_from(packet.capacity() - len).ok()?;
     packet.adjust_tail(spare).ok()?;
-    let reply = answer(packet, len, desk, false, tally)?;
+    let reply = answer(packet, len, context, false, tally)?;
     let surplus = i32::try_from(packet.len() - reply).ok()?;
     packet.adjust_tail(-surplus).ok()
 }

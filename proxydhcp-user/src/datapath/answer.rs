@@ -13,18 +13,21 @@ use proxydhcp_common::wire::Address;
 use proxydhcp_common::{reply, unusual};
 
 use crate::datapath::buckets::Limits;
+use crate::datapath::unknown_clients::UnknownClients;
 use crate::tables::generation::Generation;
 
 /// What a packet thread answers by.
-pub(crate) struct Desk<'t> {
+pub(crate) struct AnswerContext<'t> {
     pub(crate) tables: &'t Generation,
     /// The interface's own address.
     pub(crate) mac: [u8; 6],
     /// Who is charged, and when; nobody where the XDP program has charged already.
     pub(crate) limits: Option<(&'t Limits, Ticks)>,
+    /// Where clients are noted whose names are to be looked up.
+    pub(crate) unknown_clients: Option<&'t UnknownClients>,
 }
 
-impl Tables for Desk<'_> {
+impl Tables for AnswerContext<'_> {
     type Lines = [Line];
 
     fn nodes(&self) -> Option<&[Line]> {
@@ -49,7 +52,7 @@ impl Tables for Desk<'_> {
 pub(crate) fn answer(
     buffer: &mut [u8],
     len: usize,
-    desk: &Desk<'_>,
+    context: &AnswerContext<'_>,
     vouched: bool,
     tally: &Tally,
 ) -> Option<usize> {
@@ -60,13 +63,13 @@ pub(crate) fn answer(
     let replied = if held < len {
         Err(NO_ROOM)
     } else {
-        reply(&mut frame, &packet, desk, desk.mac, vouched)
+        reply(&mut frame, &packet, context, context.mac, vouched)
     };
     match replied {
         Ok(()) => Some(frame.len()),
         Err(stop) => {
             if stop == Stop::Refuse(Reason::Unknown) {
-                note(&frame, desk.tables);
+                note(&frame, context);
             }
             tally.stop(stop);
             None
@@ -101,13 +104,13 @@ pub fn reply(
 
 /// Notes the client to be looked up, where that is the policy. The frame was made plain and found
 /// sound but for its client; its UDP checksum was not looked at.
-fn note(frame: &Slice<'_>, tables: &Generation) -> Option<()> {
-    let strangers = tables.strangers()?;
-    let nodes = Nodes::open(tables.lines())?;
+fn note(frame: &Slice<'_>, context: &AnswerContext<'_>) -> Option<()> {
+    let unknown_clients = context.unknown_clients?;
+    let nodes = Nodes::open(context.tables.lines())?;
     let packet = headers::find(frame)?;
     let client = headers::admit(frame, &packet).ok()?.client;
     if nodes.client(client).is_to_be_looked_up() {
-        strangers.note(client.into());
+        unknown_clients.note(client.into());
     }
     Some(())
 }

@@ -12,18 +12,17 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
 use proxydhcp_common::counters::{ANSWERED, Counts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
-use crate::datapath::answer::{Desk, Tally, answer};
-use crate::datapath::buckets::{self, Limits};
+use crate::datapath::Shared;
+use crate::datapath::answer::{AnswerContext, Tally, answer};
+use crate::datapath::buckets;
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::sys::interface::Interface;
 use crate::sys::privileges;
-use crate::tables::generation::Generation;
 
 mod filter;
 mod ring;
@@ -50,17 +49,13 @@ pub struct RawDatapath {
 }
 
 impl RawDatapath {
-    /// Opens the ring and starts the thread, which answers by the generation that `tables` holds,
-    /// and charges for answers by `limits`.
+    /// Opens the ring and starts the thread, which answers by the tables that `shared` holds then, and
+    /// charges for answers by its limits.
     ///
     /// # Errors
     ///
     /// The system's; mostly, lack of CAP_NET_RAW.
-    pub fn start(
-        interface: &Interface,
-        tables: Arc<ArcSwap<Generation>>,
-        limits: Arc<Limits>,
-    ) -> Result<Self> {
+    pub fn start(interface: &Interface, shared: Arc<Shared>) -> Result<Self> {
         let name = &interface.name;
         let ring = Ring::open(interface.index, &filter::REQUESTS)
             .with_context(|| format!("cannot open a packet ring on {name}"))?;
@@ -68,8 +63,7 @@ impl RawDatapath {
         let socket = ring.socket();
         let worker = Worker {
             ring,
-            tables,
-            limits,
+            shared,
             tally: Arc::clone(&tally),
             mac: interface.mac,
             outbox: Outbox::new(Arc::clone(&socket)),
@@ -114,8 +108,7 @@ impl RawDatapath {
 /// What the thread owns.
 struct Worker {
     ring: Ring,
-    tables: Arc<ArcSwap<Generation>>,
-    limits: Arc<Limits>,
+    shared: Arc<Shared>,
     tally: Arc<Tally>,
     mac: [u8; 6],
     outbox: Outbox,
@@ -153,22 +146,22 @@ impl Worker {
     fn answer_blocks(&mut self) {
         let Self {
             ring,
-            tables,
-            limits,
+            shared,
             tally,
             mac,
             outbox,
         } = self;
-        let tables = tables.load();
-        let desk = Desk {
+        let tables = shared.tables.load();
+        let context = AnswerContext {
             tables: &tables,
             mac: *mac,
-            limits: Some((&**limits, buckets::now())),
+            limits: Some((&shared.limits, buckets::now())),
+            unknown_clients: shared.unknown_clients.as_ref(),
         };
         let mut each = |received: Received<'_>| {
             let buffer = outbox.next();
             let len = restore(buffer, &received);
-            if let Some(len) = answer(buffer, len, &desk, received.vouched, tally)
+            if let Some(len) = answer(buffer, len, &context, received.vouched, tally)
                 && outbox.push(len)
             {
                 outbox.flush(tally);

@@ -4,61 +4,59 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
 use tracing::warn;
 
 use crate::api::status::{Counters, Datapath, InterfaceStatus};
+use crate::datapath::Shared;
 use crate::datapath::af_xdp::AfXdpDatapath;
-use crate::datapath::buckets::Limits;
 use crate::datapath::packet_thread::PacketThread;
 use crate::datapath::raw::RawDatapath;
-use crate::datapath::xdp::pins::{Pins, Remainder};
-use crate::datapath::xdp::{Duty, KernelTables, Mode, Program};
-use crate::sys::interface::Interface;
-use crate::tables::generation::Generation;
+use crate::datapath::xdp::pins::{Leftover, Pins};
+use crate::datapath::xdp::{Duty, KernelTables, Program};
+use crate::sys::interface::{AttachMode, Interface};
 
 /// Who is to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
+pub enum DatapathPlan {
     /// The XDP program, or the sockets it redirects to.
-    Xdp(Wish),
+    Xdp(AttachOptions),
     /// The raw datapath alone.
     Raw,
 }
 
 /// What is asked of the XDP program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct AttachOptions {
     /// What it does.
     pub duty: Duty,
     /// How it is attached; else as it works best.
-    pub mode: Option<Mode>,
+    pub mode: Option<AttachMode>,
     /// Where it does not attach, the raw datapath serves; else that is an error.
     pub or_raw: bool,
 }
 
-impl Wish {
+impl AttachOptions {
     /// The modes to try, the best first.
-    fn modes(self, interface: &Interface) -> &'static [Mode] {
+    fn modes(self, interface: &Interface) -> &'static [AttachMode] {
         match self.mode {
-            Some(Mode::Native) => &[Mode::Native],
-            Some(Mode::Generic) => &[Mode::Generic],
+            Some(AttachMode::Native) => &[AttachMode::Native],
+            Some(AttachMode::Generic) => &[AttachMode::Generic],
             // A veth peer keeps what a native program sends back, unless it has an XDP program
             // itself, which cannot be told from this end.
-            None if interface.is_veth => &[Mode::Generic],
-            None => &[Mode::Native, Mode::Generic],
+            None if interface.is_veth => &[AttachMode::Generic],
+            None => &[AttachMode::Native, AttachMode::Generic],
         }
     }
 }
 
 /// What it takes to serve an interface by XDP.
 pub(crate) struct Xdp<'a> {
-    pub(crate) wish: Wish,
+    pub(crate) options: AttachOptions,
     pub(crate) tables: &'a KernelTables,
     /// Where the program is to be pinned, if it is.
     pub(crate) pins: Option<&'a Pins>,
     /// What a daemon that was killed has left on the interface.
-    pub(crate) before: Option<Remainder>,
+    pub(crate) before: Option<Leftover>,
 }
 
 /// An interface in service.
@@ -72,23 +70,19 @@ pub(crate) struct Served {
 
 impl Served {
     /// Serves an interface by the raw datapath from now on.
-    pub(crate) fn start(
-        interface: &Interface,
-        tables: &Arc<ArcSwap<Generation>>,
-        limits: &Arc<Limits>,
-    ) -> Result<Self> {
+    pub(crate) fn start(interface: &Interface, shared: &Arc<Shared>) -> Result<Self> {
         Ok(Self {
             interface: interface.clone(),
             program: None,
             af_xdp: None,
-            raw: RawDatapath::start(interface, Arc::clone(tables), Arc::clone(limits))?,
+            raw: RawDatapath::start(interface, Arc::clone(shared))?,
         })
     }
 
     /// Serves by the XDP program from now on, and by the raw datapath what the program leaves.
-    pub(crate) fn attach(&mut self, xdp: Xdp<'_>, tables: &Arc<ArcSwap<Generation>>) -> Result<()> {
+    pub(crate) fn attach(&mut self, xdp: Xdp<'_>, shared: &Arc<Shared>) -> Result<()> {
         let interface = &self.interface;
-        let duty = xdp.wish.duty;
+        let duty = xdp.options.duty;
         // Sockets end with the process, so that a program which needs them is to end with it too.
         let pins = xdp.pins.filter(|_| duty == Duty::Answer);
         let folder = pins.map(|pins| pins.of(interface.index));
@@ -96,10 +90,10 @@ impl Served {
         // Its sockets are ready before the first request comes.
         let af_xdp = match duty {
             Duty::Answer => None,
-            Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, tables)?),
+            Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, shared)?),
         };
-        program.attach(interface, xdp.wish.modes(interface), xdp.before)?;
-        if interface.is_veth && program.mode() == Mode::Native && duty == Duty::Answer {
+        program.attach(interface, xdp.options.modes(interface), xdp.before)?;
+        if interface.is_veth && program.mode() == AttachMode::Native && duty == Duty::Answer {
             warn!(
                 "{} is a veth: its peer takes the replies of a native XDP program only if it has \
                  an XDP program itself; --xdp-mode generic works with any peer",

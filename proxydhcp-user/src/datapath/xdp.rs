@@ -1,25 +1,26 @@
 //! The XDP program on one interface, and the tables it reads. It is the `kernel` datapath, and the
 //! first half of the `af-xdp` one.
 
-use std::fmt;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use aya::maps::{ArrayOfMaps, Map, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
-use aya::programs::{ProgramError, TestRun, TestRunOptions, Xdp};
+use aya::programs::{ProgramError, ProgramType, TestRun, TestRunOptions, Xdp};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use log::Log;
 use proxydhcp_common::counters::{COUNTERS, Counts};
-use serde::{Deserialize, Serialize};
-use tracing::debug;
+
+use crate::sys::interface::AttachMode;
 
 mod attach;
 mod pin;
 pub mod pins;
+mod refusal;
 mod tables;
 
 use pin::Pinned;
@@ -49,25 +50,6 @@ impl Duty {
     }
 }
 
-/// How the program is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// By the driver, before the kernel makes a socket buffer.
-    Native,
-    /// By the network core, on any interface.
-    Generic,
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Native => "native",
-            Self::Generic => "generic",
-        })
-    }
-}
-
 /// The program on an interface. Dropping it detaches the program and frees its maps, unless they
 /// are pinned to stay.
 pub struct Program {
@@ -78,7 +60,7 @@ pub struct Program {
     duty: Duty,
     /// The kernel's number for it.
     id: u32,
-    mode: Mode,
+    mode: AttachMode,
     has_nodes: bool,
     log: EbpfLogger<&'static dyn Log>,
 }
@@ -91,7 +73,10 @@ impl Program {
     ///
     /// Why the kernel refuses it.
     pub fn load(duty: Duty, tables: &KernelTables, folder: Option<&Path>) -> Result<Self> {
+        // Whatever keeps that from being known keeps the program from being loaded.
+        let coarse = u8::from(coarse_clock().unwrap_or(false));
         let mut loader = EbpfLoader::new();
+        loader.override_global("COARSE_CLOCK", &coarse, true);
         let pinned = folder.map(Pinned::new);
         if let Some(folder) = folder {
             pins::make_folder(folder)
@@ -100,9 +85,7 @@ impl Program {
                 loader.map_pin_path(map, folder.join(map));
             }
         }
-        let mut ebpf = loader
-            .load(OBJECT)
-            .context("cannot load the XDP program's maps")?;
+        let mut ebpf = loader.load(OBJECT).map_err(refusal::of_object)?;
         let log = EbpfLogger::init(&mut ebpf).context("cannot read the XDP program's log")?;
         let mut program = Self {
             link: None,
@@ -110,11 +93,11 @@ impl Program {
             ebpf,
             duty,
             id: 0,
-            mode: Mode::Native,
+            mode: AttachMode::Native,
             has_nodes: true,
             log,
         };
-        program.xdp()?.load().map_err(explain_refusal)?;
+        program.xdp()?.load().map_err(refusal::of_program)?;
         program.id = program.loaded()?.info()?.id();
         // Before the first frame comes.
         program.install(tables)?;
@@ -166,7 +149,7 @@ impl Program {
     }
 
     /// How the program is attached.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> AttachMode {
         self.mode
     }
 
@@ -234,18 +217,8 @@ impl Program {
     }
 }
 
-/// Why the kernel does not load the program, without the verifier's log of many pages.
-fn explain_refusal(error: ProgramError) -> anyhow::Error {
-    let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    else {
-        return anyhow::Error::new(error).context("the XDP program cannot be loaded");
-    };
-    debug!("the verifier says: {verifier_log}");
-    anyhow!(
-        "the kernel refuses the XDP program: {io_error}; it takes root, or CAP_BPF, CAP_PERFMON \
-         and CAP_NET_ADMIN (RUST_LOG=debug shows the verifier's log)"
-    )
+/// Whether the kernel has the clock of [`proxydhcp_common::limit`] that takes no time to read (Linux
+/// 5.11), which is found out by a program that reads it.
+fn coarse_clock() -> Result<bool, ProgramError> {
+    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
 }

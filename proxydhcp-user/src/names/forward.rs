@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::resolver::{Addresses, Lookup};
+use crate::names::resolver::{Addresses, Resolution};
 
 /// How long the resolver may take for a name. What it has not answered by then has failed.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -180,10 +180,10 @@ impl Names {
         known.first_asked = None;
         let mut changed = false;
         known.state = match answer {
-            Lookup::Failed(reason) => State::Failed(reason),
-            Lookup::Unknown if known.addresses.is_empty() => State::Answered,
-            Lookup::Unknown => State::Denied,
-            Lookup::Found(addresses) => {
+            Resolution::Failed(reason) => State::Failed(reason),
+            Resolution::Unknown if known.addresses.is_empty() => State::Answered,
+            Resolution::Unknown => State::Denied,
+            Resolution::Found(addresses) => {
                 changed = known.addresses != addresses;
                 known.addresses = addresses;
                 State::Answered
@@ -229,6 +229,11 @@ impl Names {
     }
 }
 
+/// Says that clients without a record wait until the resolver has answered for so many `names` more.
+pub(crate) fn waiting(names: usize) -> String {
+    format!("clients without a record wait until the resolver has been heard; names to go: {names}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,11 +242,11 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
     fn found(address: Ipv4Addr) -> Addresses {
-        Lookup::Found(vec![address])
+        Resolution::Found(vec![address])
     }
 
     fn failure() -> Addresses {
-        Lookup::Failed("no answer".to_owned())
+        Resolution::Failed("no answer".to_owned())
     }
 
     fn of(names: &Names, wanted: &[&str]) -> Names {
@@ -253,7 +258,7 @@ mod tests {
         let mut names = of(&Names::default(), &["a", "b", "c"]);
         assert_eq!(names.asked(), ["a", "b", "c"]);
         assert!(names.answer("A", found(A)));
-        assert!(!names.answer("b", Lookup::Unknown));
+        assert!(!names.answer("b", Resolution::Unknown));
         names.answer("c", failure());
         assert!(names.asked().is_empty());
 
@@ -282,7 +287,7 @@ mod tests {
         for name in ["a", "b"] {
             names.answer(name, found(A));
         }
-        assert!(!names.answer("a", Lookup::Unknown) && names.has_denied());
+        assert!(!names.answer("a", Resolution::Unknown) && names.has_denied());
         assert_eq!(
             (names.addresses("a"), names.asked()),
             (&[A][..], vec!["a".to_owned()])
@@ -290,7 +295,7 @@ mod tests {
         names.settle();
         assert!(names.addresses("a").is_empty() && names.failed().is_empty());
 
-        names.answer("b", Lookup::Unknown);
+        names.answer("b", Resolution::Unknown);
         names.doubt("not believed");
         assert!(!names.has_denied());
         assert_eq!(names.failed()[0].kept, [A]);
@@ -312,7 +317,7 @@ mod tests {
         assert!(names.answer("b", found(A)));
         assert!(!names.answer("c", failure()));
         // It is news that nobody need wait any more.
-        assert!(names.answer("d", Lookup::Unknown));
+        assert!(names.answer("d", Resolution::Unknown));
         assert_eq!(names.unheard(), 0);
         assert!(!names.answer("d", failure()));
 

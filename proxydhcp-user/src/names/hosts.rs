@@ -10,11 +10,7 @@ use crate::sys::file::{self, FileError};
 /// # Errors
 /// Anything but a missing file, see [`FileError`].
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match file::read(path, |_| true) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(FileError::Missing(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
+    file::read_if_there(path)
 }
 
 /// Whether a client can ask from this address: neither loopback, multicast, broadcast nor 0.0.0.0/8.

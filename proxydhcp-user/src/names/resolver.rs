@@ -43,7 +43,7 @@ const QUICK: Duration = Duration::from_millis(250);
 
 /// What the resolver made of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lookup<T> {
+pub enum Resolution<T> {
     /// The answer.
     Found(T),
     /// There is none: the name, or the address, is not known.
@@ -53,7 +53,7 @@ pub enum Lookup<T> {
 }
 
 /// The addresses of a name that a client can have, at least one, in ascending order.
-pub type Addresses = Lookup<Vec<Ipv4Addr>>;
+pub type Addresses = Resolution<Vec<Ipv4Addr>>;
 
 /// Asks for the IPv4 addresses of the names, many at a time. Answers come in any order.
 pub fn addresses(names: Vec<String>) -> impl Stream<Item = (String, Addresses)> {
@@ -70,7 +70,7 @@ pub fn addresses(names: Vec<String>) -> impl Stream<Item = (String, Addresses)> 
 }
 
 /// Asks for the name of an address.
-pub async fn name(address: Ipv4Addr) -> Lookup<String> {
+pub async fn name(address: Ipv4Addr) -> Resolution<String> {
     ADDRESSES.ask(move || name_of(address)).await
 }
 
@@ -90,12 +90,12 @@ impl Lanes {
 
     /// Asks on a thread of its own. A question that nobody waits for any more keeps its place until
     /// the system answers.
-    async fn ask<T, F>(&'static self, question: F) -> Lookup<T>
+    async fn ask<T, F>(&'static self, question: F) -> Resolution<T>
     where
         T: Send + 'static,
-        F: FnOnce() -> Lookup<T> + Send + 'static,
+        F: FnOnce() -> Resolution<T> + Send + 'static,
     {
-        let stopping = |_| Lookup::Failed("the program is stopping".to_owned());
+        let stopping = |_| Resolution::Failed("the program is stopping".to_owned());
         let place = match self.quick.acquire().await {
             Ok(place) => Arc::new(Mutex::new(place)),
             Err(closed) => return stopping(closed.to_string()),
@@ -123,7 +123,7 @@ impl Lanes {
 /// that the C library tries: it tells what it heard last, which may be that there is no such name
 /// though it got no answer for the form that is there.
 fn addresses_of(name: &str, domains: &[String]) -> Addresses {
-    let denies = |answer: &Addresses| *answer == Lookup::Unknown;
+    let denies = |answer: &Addresses| *answer == Resolution::Unknown;
     let answer = ask(name);
     if !denies(&answer) {
         return answer;
@@ -152,26 +152,26 @@ fn ask(name: &str) -> Addresses {
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
-        Lookup::Unknown
+        Resolution::Unknown
     } else {
-        Lookup::Found(addresses)
+        Resolution::Found(addresses)
     }
 }
 
-fn name_of(address: Ipv4Addr) -> Lookup<String> {
+fn name_of(address: Ipv4Addr) -> Resolution<String> {
     match getnameinfo(&SocketAddr::from((address, 0)), libc::NI_NAMEREQD) {
-        Ok((name, _)) => Lookup::Found(name),
+        Ok((name, _)) => Resolution::Found(name),
         Err(error) => refusal(error),
     }
 }
 
-fn refusal<T>(error: LookupError) -> Lookup<T> {
+fn refusal<T>(error: LookupError) -> Resolution<T> {
     match error.kind() {
-        LookupErrorKind::NoName | LookupErrorKind::NoData => Lookup::Unknown,
+        LookupErrorKind::NoName | LookupErrorKind::NoData => Resolution::Unknown,
         LookupErrorKind::Again => {
-            Lookup::Failed("the name server does not answer, or refuses to".to_owned())
+            Resolution::Failed("the name server does not answer, or refuses to".to_owned())
         }
-        _ => Lookup::Failed(std::io::Error::from(error).to_string()),
+        _ => Resolution::Failed(std::io::Error::from(error).to_string()),
     }
 }
 
@@ -187,12 +187,12 @@ mod tests {
         let (found, rest): (Vec<_>, Vec<_>) = answers
             .into_iter()
             .map(|(_, answer)| answer)
-            .partition(|answer| matches!(answer, Lookup::Found(_)));
-        assert_eq!(found, [Lookup::Found(vec![Ipv4Addr::new(10, 1, 2, 3)])]);
+            .partition(|answer| matches!(answer, Resolution::Found(_)));
+        assert_eq!(found, [Resolution::Found(vec![Ipv4Addr::new(10, 1, 2, 3)])]);
         assert_eq!(rest.len(), 3);
         assert_eq!(
             name(Ipv4Addr::LOCALHOST).await,
-            Lookup::Found("localhost".to_owned())
+            Resolution::Found("localhost".to_owned())
         );
     }
 
@@ -209,19 +209,19 @@ mod tests {
             let never = Arc::clone(&never);
             LANES.ask(move || {
                 let _ = never.lock().unwrap().recv();
-                Lookup::Unknown::<u32>
+                Resolution::Unknown::<u32>
             })
         };
         runtime.block_on(async {
             // As many as may take long, and one that holds the place of a quick one.
             let hung = [(); 4].map(|()| timeout(QUICK * 6, hang_one()));
-            let quick = stream::iter(0..50).then(|n| LANES.ask(move || Lookup::Found(n)));
+            let quick = stream::iter(0..50).then(|n| LANES.ask(move || Resolution::Found(n)));
             let (hung, quick) = tokio::join!(
                 futures_util::future::join_all(hung),
                 quick.collect::<Vec<_>>()
             );
             assert!(hung.iter().all(Result::is_err));
-            assert_eq!(quick, (0..50).map(Lookup::Found).collect::<Vec<_>>());
+            assert_eq!(quick, (0..50).map(Resolution::Found).collect::<Vec<_>>());
             let left = (&LANES.quick, &LANES.slow);
             let left = (left.0.available_permits(), left.1.available_permits());
             assert_eq!(left, (1, 0), "they are held by who nobody waits for");

@@ -1,22 +1,16 @@
-//! Clients whose address no record leads to, where the policy is to look their names up.
+//! The names of clients whose address no record leads to, where the policy is to look them up.
 //!
-//! Packet threads note such a client's address here and never wait; the names are found out by
-//! [`crate::daemon::refresh`], remembered for a while, and lead to records as the names in the hosts file do.
-//! Sources can be forged, so all of it is bounded: the addresses that wait, those that are looked up
-//! at a time, and those that are remembered.
+//! A name is remembered for a while, and leads to a record as the names in the hosts file do.
+//! Sources can be forged, so the addresses that are remembered are bounded.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use crate::names::resolver::Lookup;
-
-/// Addresses that wait to be looked up.
-const WAITING: usize = 1024;
+use crate::names::resolver::Resolution;
 
 /// Addresses that are remembered.
 const REMEMBERED: usize = 1 << 16;
@@ -29,33 +23,6 @@ const UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
 /// How long it is remembered that the resolver could not be asked: firmware tries for 10 s.
 const FAILED_FOR: Duration = Duration::from_secs(5);
-
-/// The packet threads' end: where they note who asked.
-#[derive(Debug)]
-pub struct Strangers {
-    waiting: Sender<Ipv4Addr>,
-    dropped: AtomicU64,
-}
-
-impl Strangers {
-    /// Both ends.
-    pub fn new() -> (Self, Receiver<Ipv4Addr>) {
-        let (waiting, receiver) = channel(WAITING);
-        let dropped = AtomicU64::new(0);
-        (Self { waiting, dropped }, receiver)
-    }
-
-    /// Notes that a client has asked. Where too many wait already, it is only counted.
-    pub(crate) fn note(&self, address: Ipv4Addr) {
-        if self.waiting.try_send(address).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
-    }
-}
 
 /// What has been found out.
 #[derive(Clone, Debug, Default)]
@@ -98,11 +65,11 @@ impl LookedUp {
     }
 
     /// Takes an answer; true if the address has a name now.
-    pub fn answer(&mut self, address: Ipv4Addr, answer: Lookup<String>, now: Instant) -> bool {
+    pub fn answer(&mut self, address: Ipv4Addr, answer: Resolution<String>, now: Instant) -> bool {
         let (name, time, count) = match answer {
-            Lookup::Found(name) => (Some(name), FOUND_FOR, &mut self.counts.found),
-            Lookup::Unknown => (None, UNKNOWN_FOR, &mut self.counts.unknown),
-            Lookup::Failed(_) => (None, FAILED_FOR, &mut self.counts.failed),
+            Resolution::Found(name) => (Some(name), FOUND_FOR, &mut self.counts.found),
+            Resolution::Unknown => (None, UNKNOWN_FOR, &mut self.counts.unknown),
+            Resolution::Failed(_) => (None, FAILED_FOR, &mut self.counts.failed),
         };
         *count += 1;
         let found = name.is_some();
@@ -176,17 +143,36 @@ pub struct LookupStatus {
 }
 
 impl LookupStatus {
-    /// How things stand.
-    pub fn new(strangers: &Strangers, looked_up: &LookedUp) -> Self {
+    /// How things stand, with so many requests `dropped` because too many waited.
+    pub fn new(looked_up: &LookedUp, dropped: u64) -> Self {
         let counts = looked_up.counts;
         Self {
             asked: counts.asked,
             found: counts.found,
             unknown: counts.unknown,
             failed: counts.failed,
-            dropped: strangers.dropped(),
+            dropped,
             remembered: looked_up.known.len(),
         }
+    }
+}
+
+impl fmt::Display for LookupStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "clients without a record: {} looked up, {} with a name, {} without, {} failed; {} \
+             remembered",
+            self.asked, self.found, self.unknown, self.failed, self.remembered
+        )?;
+        if self.dropped > 0 {
+            write!(
+                f,
+                "; {} requests NOT looked up, too many waited",
+                self.dropped
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -198,8 +184,8 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
     const C: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
-    fn name(name: &str) -> Lookup<String> {
-        Lookup::Found(name.to_owned())
+    fn name(name: &str) -> Resolution<String> {
+        Resolution::Found(name.to_owned())
     }
 
     #[test]
@@ -211,8 +197,8 @@ mod tests {
             assert!(!known.is_to_be_asked(address, start));
         }
         assert!(known.answer(A, name("a"), start));
-        assert!(!known.answer(B, Lookup::Unknown, start));
-        assert!(!known.answer(C, Lookup::Failed("dead".to_owned()), start));
+        assert!(!known.answer(B, Resolution::Unknown, start));
+        assert!(!known.answer(C, Resolution::Failed("dead".to_owned()), start));
         let asked = |known: &mut LookedUp, at| {
             [A, B, C].map(|address| known.is_to_be_asked(address, start + at))
         };
@@ -230,7 +216,7 @@ mod tests {
         let now = Instant::now();
         let mut known = LookedUp::default();
         known.answer(A, name("a"), now);
-        known.answer(B, Lookup::Unknown, now);
+        known.answer(B, Resolution::Unknown, now);
         known.forget_nameless();
         assert!(!known.is_to_be_asked(A, now));
         assert!(known.is_to_be_asked(B, now));
@@ -251,18 +237,5 @@ mod tests {
         );
         assert!(known.is_to_be_asked(A, now));
         assert!(!known.is_to_be_asked((first + more - 1).into(), now));
-    }
-
-    #[test]
-    fn what_finds_no_room_is_counted() {
-        let (strangers, mut waiting) = Strangers::new();
-        for _ in 0..WAITING + 3 {
-            strangers.note(A);
-        }
-        assert_eq!(strangers.dropped(), 3);
-        assert_eq!(waiting.try_recv(), Ok(A));
-        strangers.note(B);
-        let status = LookupStatus::new(&strangers, &LookedUp::default());
-        assert_eq!(status.dropped, 3);
     }
 }

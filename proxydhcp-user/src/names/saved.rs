@@ -6,11 +6,10 @@
 //! the daemon goes on without.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -19,8 +18,9 @@ use tracing::{info, warn};
 
 use crate::names::forward::Names;
 use crate::names::hosts::{self, Hosts};
+use crate::sys::replace::{self, Lasting};
 
-/// Its name, in the folder of the control socket.
+/// Its name.
 const NAME: &str = "resolved.hosts";
 
 const HEADER: &str = "\
@@ -30,9 +30,7 @@ const HEADER: &str = "\
 /// Enough for a million names, in bytes.
 const LIMIT: u64 = 64 << 20;
 
-const MODE: u32 = 0o644;
-
-/// Where it is.
+/// Where the file is: in the folder of the control socket.
 pub(crate) fn beside(socket: &Path) -> PathBuf {
     socket.with_file_name(NAME)
 }
@@ -110,7 +108,7 @@ fn is_a_word(name: &str) -> bool {
 ///
 /// # Errors
 ///
-/// The system's. The file is as it was.
+/// The file, or its folder, cannot be written. The file is as it was.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     if text == HEADER {
         return match fs::remove_file(path) {
@@ -123,34 +121,19 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     if is_so {
         return Ok(());
     }
-    let mut next = OsString::from(path);
-    next.push(".new");
-    // What a daemon that was killed has left.
-    let _ = fs::remove_file(&next);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .open(&next)?;
-    // Not synced to a disk: it is for the next process, and /run is none.
-    let written = file
-        .write_all(text.as_bytes())
-        .and_then(|()| fs::rename(&next, path));
-    if written.is_err() {
-        // The error tells what matters.
-        let _ = fs::remove_file(&next);
-    }
-    Ok(written?)
+    // For the next process: it need not outlive a power cut, and /run does not.
+    Ok(replace::write(path, text.as_bytes(), Lasting::No)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::net::Ipv4Addr;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::time::Instant;
 
     use super::*;
-    use crate::names::resolver::Lookup;
+    use crate::names::resolver::Resolution;
 
     const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -161,9 +144,9 @@ mod tests {
 
     fn answered() -> Names {
         let mut names = names(&["a", "B.x", "c", "d #e"]);
-        names.answer("a", Lookup::Found(vec![A, B]));
-        names.answer("b.x", Lookup::Found(vec![B]));
-        names.answer("d #e", Lookup::Found(vec![B]));
+        names.answer("a", Resolution::Found(vec![A, B]));
+        names.answer("b.x", Resolution::Found(vec![B]));
+        names.answer("d #e", Resolution::Found(vec![B]));
         names
     }
 

@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::file::{self, FileError};
-use crate::winpe::loaders::Loaders;
-use crate::winpe::path::{WinPe, WinPeError, WinPes};
+use crate::winpe::path::{Rules, WinPe, WinPeError, WinPes};
 
 pub mod disabled;
 pub mod edit;
@@ -28,9 +27,12 @@ pub const NAME: usize = 50;
 /// Why a file cannot be a `proxydhcp.cfg`.
 #[derive(Debug, thiserror::Error)]
 pub enum CfgError {
+    /// There is no such file.
+    #[error("{}: no such file; check the path, or let xCAT write it", .0.display())]
+    Missing(PathBuf),
     /// It cannot be read.
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     /// It ends within a record.
     #[error(
         "{}: {size} bytes is not a multiple of the {RECORD}-byte record; \
@@ -43,6 +45,15 @@ pub enum CfgError {
         /// Its size in bytes.
         size: usize,
     },
+}
+
+impl From<FileError> for CfgError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Missing(path) => Self::Missing(path),
+            error => Self::File(error),
+        }
+    }
 }
 
 /// The sound records of a file, borrowing their names from its bytes.
@@ -180,7 +191,7 @@ impl Hash for Name<'_> {
 /// # Errors
 /// See [`CfgError`].
 pub fn read(path: &Path) -> Result<Vec<u8>, CfgError> {
-    let bytes = file::read(path, |bytes| bytes.len().is_multiple_of(RECORD))?;
+    let bytes = read_damaged(path)?;
     if !bytes.len().is_multiple_of(RECORD) {
         return Err(CfgError::Size {
             path: path.to_owned(),
@@ -190,16 +201,37 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CfgError> {
     Ok(bytes)
 }
 
+/// Reads a `proxydhcp.cfg` as [`read`] does; a missing file has no records, and so no bytes.
+///
+/// # Errors
+/// The file is there and cannot be read, or is no `proxydhcp.cfg`, see [`CfgError`].
+pub fn read_if_there(path: &Path) -> Result<Vec<u8>, CfgError> {
+    match read(path) {
+        Err(CfgError::Missing(_)) => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+/// The bytes of a `proxydhcp.cfg`, even if they end within a record after three attempts.
+///
+/// # Errors
+/// The file is missing or cannot be read.
+pub(crate) fn read_damaged(path: &Path) -> Result<Vec<u8>, CfgError> {
+    Ok(file::read_until(path, |bytes| {
+        bytes.len().is_multiple_of(RECORD)
+    })?)
+}
+
 /// Parses a file's bytes. A record that is not sound is refused and the others are kept; of several
 /// with one name the last is. A last part of less than a record is left out.
-pub fn parse<'a>(bytes: &'a [u8], tftp_root: &Path, loaders: &Loaders) -> Records<'a> {
+pub fn parse<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Records<'a> {
     let (chunks, _) = bytes.as_chunks::<RECORD>();
     let mut parsed = Records {
         records: Vec::with_capacity(chunks.len()),
         positions: HashMap::with_capacity(chunks.len()),
         ..Records::default()
     };
-    let mut winpes = WinPes::new(tftp_root, loaders);
+    let mut winpes = WinPes::new(rules);
     let mut position = 0;
     let mut denied = Vec::new();
     for (number, chunk) in (1..).zip(chunks) {

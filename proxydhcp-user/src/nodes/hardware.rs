@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::api::status::{SHOWN, and_more};
 use crate::sys::file;
+use crate::text::listed;
 
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ impl fmt::Display for Mac {
 /// The file cannot be read or has a line that is neither blank, comment nor node, or it lacks one
 /// of the names.
 pub(crate) fn find(path: &Path, names: &[String]) -> Result<Vec<Node>> {
-    let bytes = file::read(path, |_| true)?;
+    let bytes = file::read(path)?;
     let text = str::from_utf8(&bytes).ok();
     let text = text.with_context(|| format!("{} is no text (UTF-8)", path.display()))?;
     let all = parse(text).with_context(|| format!("cannot use {}", path.display()))?;
@@ -65,14 +65,12 @@ pub(crate) fn find(path: &Path, names: &[String]) -> Result<Vec<Node>> {
             })),
         }
     }
-    let first = missing.get(..SHOWN).unwrap_or(&missing);
     ensure!(
         missing.is_empty(),
-        "{} has no hardware address of {}{}; add lines such as \"{} 52:54:00:12:34:56\", \
+        "{} has no hardware address of {}; add lines such as \"{} 52:54:00:12:34:56\", \
          or name another file by --mac",
         path.display(),
-        first.join(", "),
-        and_more(missing.len() - first.len()),
+        listed(&missing),
         missing.first().unwrap_or(&"node1"),
     );
     Ok(nodes)

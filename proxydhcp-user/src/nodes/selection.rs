@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use zerocopy::IntoBytes;
 
-use crate::cli::GroupsArgs;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, raw_records};
 use crate::nodes::cfg::{self, CfgError};
@@ -26,30 +25,27 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// The nodes of `config` and the file beside it.
     pub(crate) fn read(config: &Path) -> Result<Self, CfgError> {
-        let bytes = cfg::read(config)?;
+        Self::of_bytes(&cfg::read(config)?, config)
+    }
+
+    /// The nodes of `config` and the file beside it. A missing file has no records.
+    pub(crate) fn read_if_there(config: &Path) -> Result<Self, CfgError> {
+        Self::of_bytes(&cfg::read_if_there(config)?, config)
+    }
+
+    fn of_bytes(bytes: &[u8], config: &Path) -> Result<Self, CfgError> {
         Ok(Self {
-            records: raw_records(&bytes).0.to_vec(),
+            records: raw_records(bytes).0.to_vec(),
             disabled: Disabled::read(config)?,
         })
     }
 
-    /// The same; a file that is missing is one without records.
-    pub(crate) fn read_or_none(config: &Path) -> Result<Self, CfgError> {
-        match Self::read(config) {
-            Err(CfgError::File(FileError::Missing(_))) => Ok(Self {
-                records: Vec::new(),
-                disabled: Disabled::read(config)?,
-            }),
-            nodes => nodes,
-        }
-    }
-
     /// The nodes of a noderange, which need not be among these: they are what its regular
-    /// expressions are tried on.
-    pub(crate) fn of_range(&self, range: &str, args: &GroupsArgs) -> Result<Vec<String>> {
+    /// expressions are tried on. Its groups are those of the file `groups`, or of the default one.
+    pub(crate) fn of_range(&self, range: &str, groups: Option<&Path>) -> Result<Vec<String>> {
         let context = noderange::Context {
             known: &self.names(),
-            groups: &groups(args.groups.as_deref())?,
+            groups: &read_groups(groups)?,
             read: &|path| text(path).map_err(|error| error.to_string()),
         };
         let mut names = noderange::expand(range, &context)?;
@@ -59,9 +55,10 @@ impl Nodes {
         Ok(names)
     }
 
-    /// The same, for commands that have nothing to do without a node.
-    pub(crate) fn some_of_range(&self, range: &str, args: &GroupsArgs) -> Result<Vec<String>> {
-        let names = self.of_range(range, args)?;
+    /// The nodes of a noderange as [`Nodes::of_range`] has them, for commands that have nothing to do
+    /// without a node.
+    pub(crate) fn some_of_range(&self, range: &str, groups: Option<&Path>) -> Result<Vec<String>> {
+        let names = self.of_range(range, groups)?;
         if names.is_empty() {
             bail!("the noderange {range} has no nodes");
         }
@@ -103,7 +100,7 @@ impl Nodes {
     }
 }
 
-fn groups(path: Option<&Path>) -> Result<Groups> {
+fn read_groups(path: Option<&Path>) -> Result<Groups> {
     let file = path.unwrap_or(Path::new(DEFAULT_GROUPS));
     let shown = file.display().to_string();
     match text(file) {
@@ -114,6 +111,6 @@ fn groups(path: Option<&Path>) -> Result<Groups> {
 }
 
 fn text(path: &Path) -> Result<String, FileError> {
-    let bytes = file::read(path, |_| true)?;
+    let bytes = file::read(path)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// There is no such file.
-    #[error("{}: no such file; check the path, or let xCAT write it", .0.display())]
+    #[error("{}: no such file; check the path", .0.display())]
     Missing(PathBuf),
     /// A directory, device, FIFO or socket.
     #[error("{}: not a regular file; name the file itself", .0.display())]
@@ -49,13 +49,32 @@ pub enum FileError {
     },
 }
 
-/// Reads `path` whole. A file that changes meanwhile, or that `whole` takes for half of one, is
-/// read again up to three times, 50 ms apart; what is at rest by then is returned even if `whole`
-/// denies it.
+/// Reads the file at `path` as a whole. If it changes meanwhile, it is read again, up to three times,
+/// 50 ms apart.
 ///
 /// # Errors
-/// See [`FileError`]. A FIFO or device is refused, never waited for.
-pub(crate) fn read(path: &Path, whole: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, FileError> {
+/// The file cannot be read, see [`FileError`]. A FIFO or device is refused, never waited for.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    read_until(path, |_| true)
+}
+
+/// Reads the file at `path` as [`read`] does; `None` if there is no such file.
+///
+/// # Errors
+/// The file is there and cannot be read, see [`FileError`].
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match read(path) {
+        Err(FileError::Missing(_)) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Reads the file at `path` as [`read`] does, and also again while `whole` takes it for half of a
+/// file. What is at rest after the last attempt is returned even if `whole` denies it.
+///
+/// # Errors
+/// The file cannot be read, see [`FileError`].
+pub(crate) fn read_until(path: &Path, whole: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, FileError> {
     let mut at_rest = None;
     for attempt in 0..TRIES {
         if attempt > 0 {
@@ -123,13 +142,11 @@ mod tests {
     fn missing_and_irregular_files_are_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        assert!(
-            matches!(read(&missing, |_| true), Err(FileError::Missing(path)) if path == missing)
-        );
+        assert!(matches!(read(&missing), Err(FileError::Missing(path)) if path == missing));
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         for path in [folder.path(), &fifo, Path::new("/dev/zero")] {
-            let error = read(path, |_| true).unwrap_err();
+            let error = read(path).unwrap_err();
             assert!(matches!(error, FileError::NotRegular(_)), "{error}");
             assert!(
                 error.to_string().starts_with(&path.display().to_string()),
@@ -143,9 +160,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("large");
         File::create(&path).unwrap().set_len(LIMIT + 1).unwrap();
-        assert!(
-            matches!(read(&path, |_| true), Err(FileError::TooLarge { size, .. }) if size == LIMIT + 1)
-        );
+        assert!(matches!(read(&path), Err(FileError::TooLarge { size, .. }) if size == LIMIT + 1));
     }
 
     #[test]
@@ -157,9 +172,9 @@ mod tests {
             fs::write(&path, "half").unwrap();
             bytes.len() == 4
         };
-        assert_eq!(read(&path, whole).unwrap(), b"half");
+        assert_eq!(read_until(&path, whole).unwrap(), b"half");
         assert_eq!(
-            read(&path, |_| false).unwrap(),
+            read_until(&path, |_| false).unwrap(),
             b"half",
             "at rest, so it is what there is"
         );
@@ -167,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_file_that_never_is_what_its_size_says_is_given_up_on() {
-        let error = read(Path::new("/proc/self/status"), |_| true).unwrap_err();
+        let error = read(Path::new("/proc/self/status")).unwrap_err();
         assert!(matches!(error, FileError::Changing(_)), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! The network interfaces of this host, as netlink tells them.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
@@ -9,8 +10,7 @@ use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
-
-use crate::datapath::xdp::Mode;
+use serde::{Deserialize, Serialize};
 
 mod changes;
 
@@ -59,7 +59,26 @@ pub struct AttachedXdp {
     /// The kernel's number for the program.
     pub program: u32,
     /// How it is attached, if it is one of these two.
-    pub mode: Option<Mode>,
+    pub mode: Option<AttachMode>,
+}
+
+/// How an XDP program is attached to its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// By the driver, before the kernel makes a socket buffer.
+    Native,
+    /// By the network core, on any interface.
+    Generic,
+}
+
+impl fmt::Display for AttachMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        })
+    }
 }
 
 /// All interfaces of this network namespace.
@@ -157,8 +176,8 @@ fn attached(attributes: &[LinkXdp]) -> Option<AttachedXdp> {
         _ => None,
     })?;
     let mode = attributes.iter().find_map(|attribute| match attribute {
-        LinkXdp::Attached(XdpAttached::Driver) => Some(Mode::Native),
-        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(Mode::Generic),
+        LinkXdp::Attached(XdpAttached::Driver) => Some(AttachMode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(AttachMode::Generic),
         _ => None,
     });
     Some(AttachedXdp { program, mode })

@@ -21,6 +21,9 @@
 //! Nor are there rights over groups (`CAP_CHOWN`, `CAP_SETGID`): the group of the control socket is
 //! joined before, and whoever owns a file may give it to a group of his own.
 //!
+//! Before they go, the limit of locked memory is lifted: Linux before 5.11 takes BPF's maps and
+//! programs for such memory, and usually allows 64 KiB of it.
+//!
 //! A daemon that is started as another user with these capabilities, ambient say, works the same. The
 //! bounding set stays as it is then, for narrowing it takes `CAP_SETPCAP`; it counts for programs that
 //! are started, which `no_new_privs` covers.
@@ -29,7 +32,7 @@ use std::io;
 
 use anyhow::{Context, Result};
 use nix::unistd::{Gid, Group};
-use rustix::process::{getegid, getgroups};
+use rustix::process::{Resource, Rlimit, getegid, getgroups, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
@@ -37,27 +40,58 @@ use rustix::thread::{
 };
 use tracing::warn;
 
-use crate::cli::{Path, ServeArgs};
+/// What the daemon does that takes capabilities, as long as it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// It has packet sockets alone.
+    PacketSockets,
+    /// It loads XDP programs and fills their maps, too.
+    XdpProgram,
+    /// It has AF_XDP sockets besides.
+    AfXdpSockets,
+}
 
 /// What the daemon is left with.
 #[derive(Debug)]
-pub struct Rights {
+pub struct Privileges {
     /// The group that the control socket is to have, which this process is in.
     pub control_group: Option<Gid>,
 }
 
-/// Gives up what `serve` does not need. To be called before any thread is started: threads have
-/// capabilities of their own, and inherit these.
+/// Joins the group of the control socket, if there is one, and gives up what is not needed. To be
+/// called before any thread is started: threads have capabilities of their own, and inherit these.
 ///
 /// # Errors
 ///
-/// There is no such group, or it cannot be joined; the system's.
-pub fn limit(args: &ServeArgs) -> Result<Rights> {
-    let group = args.control_group.as_deref().map(join).transpose()?;
-    keep(needed(args.path)).context("cannot give up the rights that are not needed")?;
-    Ok(Rights {
+/// There is no such group, or it cannot be joined; the system refuses to take a capability away.
+pub fn keep(needs: Needs, control_group: Option<&str>) -> Result<Privileges> {
+    let group = control_group.map(join).transpose()?;
+    if needs != Needs::PacketSockets {
+        lift_memory_limit();
+    }
+    narrow(capabilities_for(needs)).context("cannot give up the rights that are not needed")?;
+    Ok(Privileges {
         control_group: group,
     })
+}
+
+/// Lets this process lock as much memory as it wants, or, without `CAP_SYS_RESOURCE`, as much as
+/// it may.
+///
+/// Where that is not enough, what then fails says so: most kernels do not ask.
+pub fn lift_memory_limit() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if setrlimit(Resource::Memlock, unlimited).is_err() {
+        let maximum = getrlimit(Resource::Memlock).maximum;
+        let most = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        let _ = setrlimit(Resource::Memlock, most);
+    }
 }
 
 /// Gives up all capabilities of this thread, which needs none.
@@ -67,19 +101,19 @@ pub(crate) fn give_up() {
     }
 }
 
-/// What the daemon needs as long as it serves; see the module.
-fn needed(path: Path) -> CapabilitySet {
+/// The capabilities of the table in the module's description.
+fn capabilities_for(needs: Needs) -> CapabilitySet {
     let raw = CapabilitySet::NET_RAW;
     let xdp = raw | CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
-    match path {
-        Path::Raw => raw,
-        Path::Auto | Path::Kernel => xdp,
-        Path::AfXdp => xdp | CapabilitySet::IPC_LOCK,
+    match needs {
+        Needs::PacketSockets => raw,
+        Needs::XdpProgram => xdp,
+        Needs::AfXdpSockets => xdp | CapabilitySet::IPC_LOCK,
     }
 }
 
 /// Keeps what there is of `needed`. What lacks is told by what then fails.
-fn keep(needed: CapabilitySet) -> io::Result<()> {
+fn narrow(needed: CapabilitySet) -> io::Result<()> {
     let held = capabilities(None)?;
     // The bounding set first, which takes a right that is given up next.
     if held.effective.contains(CapabilitySet::SETPCAP) {

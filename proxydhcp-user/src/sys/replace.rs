@@ -1,12 +1,12 @@
-//! Replacing a file as a whole: who reads it, now or after a power cut, finds the old bytes or the
-//! new ones, and never a part of either.
+//! Replacing a file as a whole: a reader, now or after a power cut, finds the old bytes or the new
+//! ones, and never a part of either.
 //!
-//! The new bytes go to the disk in a temporary file beside it, which then takes its name by
-//! rename(2). One writer at a time: a lock (flock(2)) is held from before the file is read. It is on
-//! a file of its own, which stays, for the file itself is renamed away with every lock on it. The
-//! kernel releases it however its holder ends.
+//! The new bytes go into a temporary file beside it, which then takes its name by rename(2). That is
+//! all of [`write`]. A [`Replacement`] is for files that have several writers: a lock (flock(2)) is
+//! held from before the file is read. It is on a file of its own, which stays, for the file itself is
+//! renamed away with every lock on it. The kernel releases it however its holder ends.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -17,11 +17,57 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Access, access};
+use tempfile::{Builder, NamedTempFile};
+
+/// Whether a file is to be there after a power cut, which takes the disk its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    Yes,
+    /// It is for this run of the system alone.
+    No,
+}
+
+/// Writes a file of this program alone, which all may read, in the place of the one that is there.
+///
+/// # Errors
+/// There is no such folder, or no file may be made in it; the disk is full; `path` is a folder. What
+/// was there is as it was.
+pub(crate) fn write(path: &Path, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
+    let folder = folder_of(path);
+    let name = path.file_name().unwrap_or_default();
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    // A name of its own, so that two writers at once do not write into one file.
+    let mut file = Builder::new()
+        .prefix(&hidden)
+        .suffix(".new")
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    let readable = Permissions::from_mode(MODE);
+    file.as_file().set_permissions(readable)?;
+    if lasting == Lasting::No {
+        return take_place(file, path);
+    }
+    file.as_file().sync_all()?;
+    take_place(file, path)?;
+    sync(folder)
+}
+
+/// Gives a temporary file the name that it was made for.
+fn take_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Has a new name in a folder outlive a power cut.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
 
 /// Another writer takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The mode of a file that was not there before, less the umask.
+/// The mode of a file that was not there before; that of a [`Replacement`] less the umask.
 const MODE: u32 = 0o644;
 /// Those who may lock the file could keep all others from writing.
 const LOCK_MODE: u32 = 0o600;
@@ -33,7 +79,8 @@ pub(crate) struct Replacement {
     /// The file itself, where the path given is a link to it.
     target: PathBuf,
     folder: PathBuf,
-    temporary: PathBuf,
+    /// The name of the temporary file.
+    temporary: OsString,
     before: Option<Metadata>,
     /// Held.
     _lock: File,
@@ -50,18 +97,15 @@ impl Replacement {
         let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
             bail!("{}: not a file; name the file itself", path.display());
         };
-        let beside = |end: &str| {
+        let hidden = |end: &str| {
             let name = [OsStr::new("."), name, OsStr::new(end)];
-            folder.join(name.into_iter().collect::<std::ffi::OsString>())
+            name.into_iter().collect::<OsString>()
         };
-        let (folder, temporary) = (folder.to_owned(), beside(".new"));
-        let lock = lock(&beside(".lock"), path)?;
-        remove(&temporary).with_context(|| {
-            format!(
-                "{}: cannot be removed; remove it by hand",
-                temporary.display()
-            )
-        })?;
+        let (folder, temporary) = (folder.to_owned(), hidden(".new"));
+        let lock = lock(&folder.join(hidden(".lock")), path)?;
+        let left = folder.join(&temporary);
+        remove(&left)
+            .with_context(|| format!("{}: cannot be removed; remove it by hand", left.display()))?;
         let before = metadata(&target)?;
         Ok(Self {
             target,
@@ -81,12 +125,10 @@ impl Replacement {
         let mut name = self.target.clone().into_os_string();
         name.push(end);
         let aside = PathBuf::from(name);
-        let written = self.create(bytes).and_then(|()| {
+        let written = self.create(bytes).and_then(|file| {
             // Unlike a rename, this takes no other file's place.
-            Ok(fs::hard_link(&self.temporary, &aside)?)
+            Ok(fs::hard_link(file.path(), &aside)?)
         });
-        // What matters is whether it was written.
-        let _ = remove(&self.temporary);
         written.with_context(|| format!("{}: cannot be written", aside.display()))?;
         Ok(aside)
     }
@@ -104,45 +146,51 @@ impl Replacement {
                 anyhow::anyhow!("{shown}: is write-protected: {error}; it is as it was")
             })?;
         }
-        let written = self.write(bytes);
-        if written.is_err() {
-            // The error tells what matters; the next writer tries again to remove it.
-            let _ = remove(&self.temporary);
-        }
-        written.with_context(|| format!("{shown}: cannot be replaced; it is as it was"))?;
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
+        self.write(bytes)
+            .with_context(|| format!("{shown}: cannot be replaced; it is as it was"))?;
+        sync(&self.folder)
             .with_context(|| format!("{shown}: written, but a power cut may yet undo it"))
     }
 
     fn write(&self, bytes: &[u8]) -> Result<()> {
-        self.create(bytes)?;
+        let file = self.create(bytes)?;
         // xCAT's writer knows no lock. This leaves it some microseconds to lose its work in.
         if metadata(&self.target)?.as_ref().map(stamp) != self.before.as_ref().map(stamp) {
             bail!("another program has changed it meanwhile; try again");
         }
-        Ok(fs::rename(&self.temporary, &self.target)?)
+        Ok(take_place(file, &self.target)?)
     }
 
-    /// Makes the temporary file with these bytes, on the disk, and with the owner and mode of the old one.
-    fn create(&self, bytes: &[u8]) -> Result<()> {
-        // There is none, so that nothing is written through a link.
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .open(&self.temporary)?;
+    /// Makes the temporary file with these bytes, on the disk, and with the owner and mode of the old
+    /// one. Dropped, it is gone.
+    fn create(&self, bytes: &[u8]) -> Result<NamedTempFile> {
+        // There is none of this name, so that nothing is written through a link.
+        let mut file = Builder::new()
+            .prefix(&self.temporary)
+            .rand_bytes(0)
+            .permissions(Permissions::from_mode(MODE))
+            .tempfile_in(&self.folder)?;
         file.write_all(bytes)?;
+        let on_disk = file.as_file();
         if let Some(before) = &self.before {
-            let now = file.metadata()?;
+            let now = on_disk.metadata()?;
             if (now.uid(), now.gid()) != (before.uid(), before.gid()) {
-                fchown(&file, Some(before.uid()), Some(before.gid()))
+                fchown(on_disk, Some(before.uid()), Some(before.gid()))
                     .context("cannot keep its owner; run this as root")?;
             }
             // After the owner, whose change takes away some of the bits.
-            file.set_permissions(Permissions::from_mode(before.mode() & PERMISSION_BITS))?;
+            on_disk.set_permissions(Permissions::from_mode(before.mode() & PERMISSION_BITS))?;
         }
-        Ok(file.sync_all()?)
+        on_disk.sync_all()?;
+        Ok(file)
+    }
+}
+
+/// The folder of a file, which need not be there.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 
@@ -159,11 +207,7 @@ fn target_of(path: &Path) -> Result<PathBuf> {
     }
     let name = path.file_name();
     let name = name.with_context(|| format!("{shown}: not a file; name the file itself"))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let folder = fs::canonicalize(folder)
+    let folder = fs::canonicalize(folder_of(path))
         .with_context(|| format!("{shown}: make its folder first, or check the path"))?;
     Ok(folder.join(name))
 }

@@ -25,7 +25,7 @@ pub(crate) struct Asked {
 
 /// What a reply says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The boot loader's path on the TFTP server (file).
     pub loader: Option<String>,
     /// The BCD's path on the TFTP server (option 252).

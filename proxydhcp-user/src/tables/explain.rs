@@ -6,13 +6,13 @@ use std::net::Ipv4Addr;
 use proxydhcp_common::judge::{Reason, Stop};
 use serde::{Deserialize, Serialize};
 
-use crate::api::status::waiting;
-use crate::names::forward::Names;
+use crate::names::forward::{Names, waiting};
 use crate::names::hosts::{Hosts, is_client};
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::RECORD;
 use crate::sys::file::FileError;
-use crate::tables::generation::{Generation, Policy, Unknown};
+use crate::tables::generation::Generation;
+use crate::tables::policy::{Policy, Unknown};
 use crate::tables::table::{NotServed, Source, Sources, Table, Traced};
 use crate::winpe::architecture::Architecture;
 
@@ -202,7 +202,7 @@ impl Question<'_> {
                  may have this address (`proxydhcp status` lists them)."
             ));
         }
-        let policy = match &self.policy.unknown {
+        let policy = match self.policy.unknown {
             Unknown::Ignore => "Clients without a record get no answer (--unknown ignore).".into(),
             Unknown::Default if self.waited_for > 0 => {
                 format!("For now, {} (--unknown default).", waiting(self.waited_for))
@@ -210,7 +210,7 @@ impl Question<'_> {
             Unknown::Default => {
                 "Clients without a record get the default WinPE (--unknown default).".into()
             }
-            Unknown::Lookup(_) => match self.looked_up.of(address) {
+            Unknown::Lookup => match self.looked_up.of(address) {
                 None => "The name of its address is looked up when the client asks; its next try \
                          is answered if that leads to a record (--unknown lookup)."
                     .into(),

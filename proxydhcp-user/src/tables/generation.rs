@@ -2,55 +2,14 @@
 //! and then installed as a whole.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
-use clap::ValueEnum;
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::limit::Limit;
 use proxydhcp_common::nodes::{ARCHITECTURES, Header, Line, PROBES, SLOTS, Target, hash};
 use proxydhcp_common::template::Template;
 
-use crate::names::reverse::Strangers;
+use crate::tables::policy::{Policy, ReplyFormat, Unknown};
 use crate::tables::table::Table;
 use crate::tables::template::{self, TemplateError};
-use crate::winpe::loaders::Loaders;
-
-/// What becomes of clients without a record.
-#[derive(Clone, Debug, Default)]
-pub enum Unknown {
-    /// They get no answer.
-    #[default]
-    Ignore,
-    /// They get the default WinPE.
-    Default,
-    /// They get no answer, but their addresses are noted here, to be looked up.
-    Lookup(Arc<Strangers>),
-}
-
-/// What clients are told besides their WinPE.
-#[derive(Clone, Debug, Default)]
-pub struct Policy {
-    /// Clients without a record.
-    pub unknown: Unknown,
-    /// The TFTP server; else it is the address the client asked.
-    pub next_server: Option<Ipv4Addr>,
-    /// How replies are laid out.
-    pub reply_format: ReplyFormat,
-    /// Which loader is for which architecture.
-    pub loaders: Loaders,
-    /// How often each source is answered.
-    pub limit: Limit,
-}
-
-/// `--reply-format`: how replies are laid out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ReplyFormat {
-    /// All that PXE asks for: options 60 and 97, and at least 300 bytes
-    #[default]
-    Pxe,
-    /// The very bytes of xCAT's own daemon: without options 60 and 97, and no longer than need be
-    Xcat,
-}
 
 /// The tables in the layout that the protocol core reads, in userspace and in the kernel.
 #[derive(Debug, Default)]
@@ -61,7 +20,6 @@ pub struct Generation {
     lines: Vec<Line>,
     templates: Vec<Template>,
     has_nodes: bool,
-    strangers: Option<Arc<Strangers>>,
 }
 
 impl Generation {
@@ -89,7 +47,7 @@ impl Generation {
         let denied = match policy.unknown {
             // They are refused as all others are.
             Unknown::Ignore => &[],
-            Unknown::Default | Unknown::Lookup(_) => table.denied(),
+            Unknown::Default | Unknown::Lookup => table.denied(),
         };
         let entries = || {
             let local = local.iter().map(|&address| (address, Target::HOST));
@@ -97,10 +55,10 @@ impl Generation {
             let denied = denied.iter().map(|&address| (address, Target::DENIED));
             local.chain(nodes).chain(denied)
         };
-        let (unknown, strangers) = match &policy.unknown {
-            Unknown::Ignore => (None, None),
-            Unknown::Default => (Some(node(0)), None),
-            Unknown::Lookup(strangers) => (Some(Target::ASK), Some(Arc::clone(strangers))),
+        let unknown = match policy.unknown {
+            Unknown::Ignore => None,
+            Unknown::Default => Some(node(0)),
+            Unknown::Lookup => Some(Target::ASK),
         };
         let mut buckets = (entries().count() * 2 / SLOTS).next_power_of_two();
         let lines = loop {
@@ -116,7 +74,6 @@ impl Generation {
             lines,
             templates,
             has_nodes: table.nodes().len() > 0,
-            strangers,
         })
     }
 
@@ -133,11 +90,6 @@ impl Generation {
     /// Whether there is any node.
     pub(crate) fn has_nodes(&self) -> bool {
         self.has_nodes
-    }
-
-    /// Who notes the clients to be looked up, where that is the policy.
-    pub(crate) fn strangers(&self) -> Option<&Strangers> {
-        self.strangers.as_deref()
     }
 
     /// The bank that the templates belong in.
@@ -261,11 +213,10 @@ mod tests {
     #[test]
     fn who_is_to_be_looked_up_or_denied_is_no_node() {
         let table = table(&[("bad", ".."), ("a", "")], "10.0.0.2 a\n10.0.0.3 bad");
-        let lookup = Unknown::Lookup(Arc::new(Strangers::new().0));
         for (unknown, stranger, looked_up) in [
             (Unknown::Ignore, None, false),
             (Unknown::Default, Some(Target::node(0, 1)), false),
-            (lookup, None, true),
+            (Unknown::Lookup, None, true),
         ] {
             let policy = Policy {
                 unknown,
@@ -279,7 +230,6 @@ mod tests {
             let is_looked_up = |last| nodes.client([10, 0, 0, last]).is_to_be_looked_up();
             assert_eq!([2, 3, 9].map(is_looked_up), [false, false, looked_up]);
             assert!(!is_local(first.lines(), [10, 0, 0, 3]));
-            assert_eq!(first.strangers().is_some(), looked_up);
         }
     }
 

@@ -6,7 +6,7 @@ use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::template::{BODY_AT, MAX_BODY, MIN_BODY, Template, UUID_LEN};
 use std::net::Ipv4Addr;
 
-use crate::tables::generation::{Policy, ReplyFormat};
+use crate::tables::policy::{Policy, ReplyFormat};
 use crate::winpe::path::WinPe;
 
 /// Option 252: the path of the BCD, for Windows' boot manager.
@@ -113,11 +113,10 @@ mod tests {
     use proxydhcp_common::template::{SERVER_ID_AT, UUID_AT};
     use std::path::Path;
 
-    use crate::winpe::loaders::Loaders;
+    use crate::winpe::path::Rules;
 
     fn winpe(path: &str) -> WinPe {
-        let loaders = Loaders::default();
-        WinPe::parse(path.as_bytes(), Path::new("/tftpboot"), &loaders).unwrap()
+        WinPe::parse(path.as_bytes(), Rules::within(Path::new("/tftpboot"))).unwrap()
     }
 
     fn at(template: &Template, offset: usize, len: usize) -> &[u8] {

@@ -4,7 +4,6 @@
 //! file, so all nodes that are set at a time must need the same.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::check::{BOOTMGR, Folder};
 use super::content::{self, Kind};
 use super::find::{Root, other_case, quoted};
-use crate::api::status::{SHOWN, and_more};
-use crate::cli::ConfigArgs;
-use crate::nodes::cfg;
+use crate::sys::replace::{self, Lasting};
 use crate::winpe::path::{BCD, WinPe};
 
 /// A file to put in place.
@@ -26,12 +23,12 @@ pub(crate) struct Copy {
     bytes: Vec<u8>,
 }
 
-/// What is to be copied so that the nodes boot `folder`, found out without changing anything.
+/// The WinPE of `folder`, if it is one that can be activated.
 ///
 /// # Errors
 ///
-/// A node has another WinPE in `config`, or none; a file is missing or not sound.
-pub(crate) fn plan(folder: &Folder, nodes: &[String], config: &ConfigArgs) -> Result<Vec<Copy>> {
+/// Its folder cannot be served, or it is the default one.
+pub(crate) fn target(folder: &Folder) -> Result<&WinPe> {
     let winpe = match &folder.winpe {
         Ok(winpe) => winpe,
         Err(problem) => bail!("{problem}"),
@@ -41,8 +38,16 @@ pub(crate) fn plan(folder: &Folder, nodes: &[String], config: &ConfigArgs) -> Re
             "the default WinPE is active unless another was: make its {BCD} again to go back to it"
         );
     }
-    agree(winpe, nodes, config)?;
-    let root = &config.root.tftp_root;
+    Ok(winpe)
+}
+
+/// What is to be copied below the TFTP root so that nodes boot the WinPE, found out without changing
+/// anything.
+///
+/// # Errors
+///
+/// A file is missing or not sound, or is there in another letter case.
+pub(crate) fn plan(winpe: &WinPe, root: &Path) -> Result<Vec<Copy>> {
     let mut copies = Vec::new();
     copies.extend(copy(root, &winpe.bcd(), BCD, Kind::Registry)?);
     if let Some(other) = other_case(root, BOOTMGR) {
@@ -73,15 +78,7 @@ fn write(copy: &Copy) -> Result<()> {
         fs::create_dir(folder)?;
         fs::set_permissions(folder, PermissionsExt::from_mode(0o755))?;
     }
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&copy.bytes)?;
-    let all_read = PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(all_read)?;
-    file.as_file().sync_all()?;
-    file.persist(&copy.to)?;
-    // So that the new name is there after a power cut.
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
+    Ok(replace::write(&copy.to, &copy.bytes, Lasting::Yes)?)
 }
 
 /// The copy from one path below the root to another, if it is not there already.
@@ -119,53 +116,4 @@ fn copy(root: &Path, from: &str, to: &str, kind: Kind) -> Result<Option<Copy>> {
         to,
         bytes,
     }))
-}
-
-/// Whether each node's record names this WinPE.
-fn agree(winpe: &WinPe, nodes: &[String], ConfigArgs { config, root }: &ConfigArgs) -> Result<()> {
-    let bytes = cfg::read(config)?;
-    let records = cfg::parse(&bytes, &root.tftp_root, &root.loaders);
-    let shown = config.display();
-    let mut faults = Vec::new();
-    for node in nodes {
-        let record = records
-            .position(node.as_bytes())
-            .and_then(|position| records.records.get(position as usize));
-        let refused = records
-            .refused
-            .iter()
-            .find(|refused| refused.name.eq_ignore_ascii_case(node));
-        let has = match (record, refused) {
-            (Some(record), _) => records.winpes.get(record.winpe).unwrap_or(winpe),
-            (None, Some(refused)) => {
-                faults.push(format!(
-                    "the record of {node} is refused: {}",
-                    refused.reason
-                ));
-                continue;
-            }
-            (None, None) => {
-                faults.push(format!("{node} has no record; run nodeset for it"));
-                continue;
-            }
-        };
-        if has != winpe {
-            let has = match has.path() {
-                "" => "the default WinPE",
-                path => path,
-            };
-            faults.push(format!("{node} boots {has}"));
-        }
-    }
-    if faults.is_empty() {
-        return Ok(());
-    }
-    let more = and_more(faults.len().saturating_sub(SHOWN));
-    faults.truncate(SHOWN);
-    bail!(
-        "nothing was changed, for by {shown} not all of these nodes boot {}: {}{more}. Firmware without \
-         proxyDHCP finds one BCD alone, so set nodes of one WinPE at a time",
-        winpe.path(),
-        faults.join("; ")
-    )
 }

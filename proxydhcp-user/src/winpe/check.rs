@@ -5,16 +5,14 @@
 //! the BCD, and the files that the BCD names.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use crate::winpe::loaders::Loaders;
-use crate::winpe::path::WinPe;
-
 use super::content::{self, Kind};
 use super::find::{self, Root};
+use super::finding::Finding;
+use crate::winpe::path::{Rules, WinPe};
 
 /// The folder of the WinPEs that have a name.
 const FOLDER: &str = "winboot";
@@ -30,17 +28,6 @@ pub struct Folder {
     pub name: String,
     /// Where it lies, if it can be served.
     pub winpe: Result<WinPe, String>,
-}
-
-/// Something wrong with a WinPE.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The file or folder, below the TFTP root.
-    pub file: String,
-    /// What is wrong.
-    pub problem: String,
-    /// What to do.
-    pub remedy: String,
 }
 
 /// What was found out about a WinPE.
@@ -70,14 +57,16 @@ pub struct Image {
 /// # Errors
 ///
 /// The TFTP root or its `winboot/` cannot be read.
-pub fn folders(root: &Path, loaders: &Loaders) -> Result<Vec<Folder>> {
+pub fn folders(rules: Rules<'_>) -> Result<Vec<Folder>> {
+    let root = rules.tftp_root;
     let shown = root.display();
     if !root.is_dir() {
         bail!("there is no folder {shown}; name what the TFTP server serves by --tftp-root");
     }
     let mut folders = Vec::new();
     let default = Root(root);
-    if loaders
+    if rules
+        .loaders
         .paths()
         .iter()
         .any(|path| default.has_any_case(path))
@@ -104,7 +93,7 @@ pub fn folders(root: &Path, loaders: &Loaders) -> Result<Vec<Folder>> {
         }
     }
     names.sort_unstable();
-    folders.extend(names.into_iter().map(|name| named(root, loaders, name)));
+    folders.extend(names.into_iter().map(|name| named(name, rules)));
     Ok(folders)
 }
 
@@ -113,25 +102,26 @@ pub fn folders(root: &Path, loaders: &Loaders) -> Result<Vec<Folder>> {
 /// # Errors
 ///
 /// There is no such folder.
-pub fn folder(root: &Path, loaders: &Loaders, name: &str) -> Result<Folder> {
+pub fn folder(name: &str, rules: Rules<'_>) -> Result<Folder> {
+    let root = rules.tftp_root;
     let folder = if name == DEFAULT {
         Folder {
             name: name.to_owned(),
             winpe: Ok(WinPe::default()),
         }
     } else if name.contains('/') {
-        let winpe = WinPe::parse(name.as_bytes(), root, loaders)?;
+        let winpe = WinPe::parse(name.as_bytes(), rules)?;
         Folder {
             name: name.to_owned(),
             winpe: Ok(winpe),
         }
     } else {
-        named(root, loaders, name.to_owned())
+        named(name.to_owned(), rules)
     };
     if let Ok(winpe) = &folder.winpe
         && !root.join(winpe.path()).is_dir()
     {
-        let known = folders(root, loaders)?.into_iter();
+        let known = folders(rules)?.into_iter();
         let known: Vec<_> = known.map(|known| known.name).collect();
         bail!(
             "there is no folder {}; there are: {}",
@@ -146,16 +136,16 @@ pub fn folder(root: &Path, loaders: &Loaders, name: &str) -> Result<Folder> {
     Ok(folder)
 }
 
-fn named(root: &Path, loaders: &Loaders, name: String) -> Folder {
-    let winpe = WinPe::parse(format!("{FOLDER}/{name}").as_bytes(), root, loaders);
+fn named(name: String, rules: Rules<'_>) -> Folder {
+    let winpe = WinPe::parse(format!("{FOLDER}/{name}").as_bytes(), rules);
     Folder {
         name,
         winpe: winpe.map_err(|error| error.to_string()),
     }
 }
 
-/// Checks the files of a WinPE, these loaders among them.
-pub fn check(root: &Path, loaders: &Loaders, folder: &Folder) -> Checked {
+/// Checks the files of a WinPE, its loaders among them.
+pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
     let mut checked = Checked {
         name: folder.name.clone(),
         path: format!("{FOLDER}/{}/", folder.name),
@@ -174,9 +164,9 @@ pub fn check(root: &Path, loaders: &Loaders, folder: &Folder) -> Checked {
         }
     };
     winpe.path().clone_into(&mut checked.path);
-    let root = Root(root);
+    let root = Root(rules.tftp_root);
     let findings = &mut checked.findings;
-    for (architecture, path) in loaders.each() {
+    for (architecture, path) in rules.loaders.each() {
         let kind = Kind::loader_of(architecture);
         check_file(root, &winpe.loader(path), kind, findings);
     }

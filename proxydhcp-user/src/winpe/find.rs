@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::check::Finding;
+use super::finding::Finding;
 use crate::winpe::path::WinPe;
 
 /// All may read.

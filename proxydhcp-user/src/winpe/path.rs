@@ -17,6 +17,15 @@ pub const FILE_FIELD_TEXT: usize = 127;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WinPe(Box<str>);
 
+/// What WinPE paths are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// The folder that the TFTP server serves.
+    pub tftp_root: &'a Path,
+    /// The loaders that each WinPE has.
+    pub loaders: &'a Loaders,
+}
+
 /// Why a path cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WinPeError {
@@ -62,7 +71,7 @@ impl WinPe {
     /// # Errors
     /// See [`WinPeError`]. A path that only some loaders' names would fit behind is refused too:
     /// which one a client needs is not known before it asks.
-    pub fn parse(path: &[u8], tftp_root: &Path, loaders: &Loaders) -> Result<Self, WinPeError> {
+    pub fn parse(path: &[u8], rules: Rules<'_>) -> Result<Self, WinPeError> {
         let path = str::from_utf8(path).map_err(|_| WinPeError::NotText)?;
         if path.chars().any(char::is_control) {
             return Err(WinPeError::Control);
@@ -72,9 +81,9 @@ impl WinPe {
             return Err(WinPeError::Parent(path.to_owned()));
         }
         let relative = if path.starts_with('/') {
-            below(path, tftp_root).ok_or_else(|| WinPeError::Outside {
+            below(path, rules.tftp_root).ok_or_else(|| WinPeError::Outside {
                 path: path.to_owned(),
-                root: tftp_root.display().to_string(),
+                root: rules.tftp_root.display().to_string(),
             })?
         } else {
             path
@@ -86,7 +95,7 @@ impl WinPe {
         };
         let path = format!("{relative}{slash}");
         // The BCD's path has a field of its own, of 255 bytes.
-        let loader = loaders.longest();
+        let loader = rules.loaders.longest();
         let length = path.len() + loader.len();
         if length > FILE_FIELD_TEXT {
             return Err(WinPeError::TooLong {
@@ -119,19 +128,17 @@ impl WinPe {
 #[derive(Debug)]
 pub(crate) struct WinPes<'a> {
     pub(crate) list: Vec<WinPe>,
-    tftp_root: &'a Path,
-    loaders: &'a Loaders,
+    rules: Rules<'a>,
     // A site has few WinPEs: most records repeat a text that was judged before.
     texts: HashMap<&'a [u8], usize>,
     indexes: HashMap<WinPe, usize>,
 }
 
 impl<'a> WinPes<'a> {
-    pub(crate) fn new(tftp_root: &'a Path, loaders: &'a Loaders) -> Self {
+    pub(crate) fn new(rules: Rules<'a>) -> Self {
         Self {
             list: vec![WinPe::default()],
-            tftp_root,
-            loaders,
+            rules,
             texts: HashMap::new(),
             indexes: HashMap::from([(WinPe::default(), 0)]),
         }
@@ -142,7 +149,7 @@ impl<'a> WinPes<'a> {
         if let Some(&index) = self.texts.get(path) {
             return Ok(index);
         }
-        let winpe = WinPe::parse(path, self.tftp_root, self.loaders)?;
+        let winpe = WinPe::parse(path, self.rules)?;
         let next = self.list.len();
         let index = *self.indexes.entry(winpe).or_insert_with_key(|winpe| {
             self.list.push(winpe.clone());
@@ -174,13 +181,26 @@ fn without_slashes(path: &str) -> &str {
 }
 
 #[cfg(test)]
+impl<'a> Rules<'a> {
+    /// Those of this root and the default loaders, for tests.
+    pub(crate) fn within(tftp_root: &'a Path) -> Self {
+        use std::sync::LazyLock;
+        static LOADERS: LazyLock<Loaders> = LazyLock::new(Loaders::default);
+        Self {
+            tftp_root,
+            loaders: &LOADERS,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     fn parse(path: &str) -> Result<WinPe, WinPeError> {
-        WinPe::parse(path.as_bytes(), Path::new("/tftpboot"), &Loaders::default())
+        WinPe::parse(path.as_bytes(), Rules::within(Path::new("/tftpboot")))
     }
 
     #[test]
@@ -219,15 +239,15 @@ mod tests {
     fn the_root_may_be_deep_or_the_file_system_itself() {
         let deep = Path::new("/srv/tftp/");
         assert_eq!(
-            WinPe::parse(b"/srv/tftp/w", deep, &Loaders::default())
+            WinPe::parse(b"/srv/tftp/w", Rules::within(deep))
                 .unwrap()
                 .path(),
             "w/"
         );
-        assert!(WinPe::parse(b"/srv", deep, &Loaders::default()).is_err());
-        assert!(WinPe::parse(b"/srv/w", deep, &Loaders::default()).is_err());
+        assert!(WinPe::parse(b"/srv", Rules::within(deep)).is_err());
+        assert!(WinPe::parse(b"/srv/w", Rules::within(deep)).is_err());
         assert_eq!(
-            WinPe::parse(b"/w", Path::new("/"), &Loaders::default())
+            WinPe::parse(b"/w", Rules::within(Path::new("/")))
                 .unwrap()
                 .path(),
             "w/"
@@ -272,7 +292,7 @@ mod tests {
         assert_eq!(parse("winboot/\nx"), Err(WinPeError::Control));
         assert_eq!(parse("winboot/\u{85}x"), Err(WinPeError::Control));
         assert_eq!(
-            WinPe::parse(b"winboot/\xff", Path::new("/tftpboot"), &Loaders::default()),
+            WinPe::parse(b"winboot/\xff", Rules::within(Path::new("/tftpboot"))),
             Err(WinPeError::NotText)
         );
         assert_eq!(parse("winboot/ä b").unwrap().path(), "winboot/ä b/");
@@ -301,8 +321,7 @@ mod tests {
         assert_eq!(
             WinPe::parse(
                 format!("{root}/x").as_bytes(),
-                Path::new(&root),
-                &Loaders::default()
+                Rules::within(Path::new(&root))
             )
             .unwrap()
             .path(),

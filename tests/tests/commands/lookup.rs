@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 
 use anyhow::Result;
+use proxydhcp_lab::architecture::{BIOS, UEFI_BC, UEFI_IA32, UEFI_X64};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, NODE_DEFAULT, STRANGER, Site};
 use proxydhcp_lab::{Ended, RequestFrame, SERVER_ADDRESS, binary};
 use serde_json::{Value, json};
@@ -52,13 +53,13 @@ fn what_lookup_tells_is_what_clients_get() -> Result<()> {
     {
         let mut site = Site::start(datapath, files()?, &[])?;
         let cases = [
-            (NODE_A, 7, Some(("winboot/a/", "bootmgfw.efi", 1))),
-            (NODE_B, 0, Some(("winboot/b/", "pxeboot.0", 2))),
-            (NODE_DEFAULT, 9, Some(("", "bootmgfw.efi", 3))),
-            (NODE_A, 6, None),
-            (BAD, 7, None),
-            (SERVER_ADDRESS, 7, None),
-            (STRANGER, 7, None),
+            (NODE_A, UEFI_X64, Some(("winboot/a/", "bootmgfw.efi", 1))),
+            (NODE_B, BIOS, Some(("winboot/b/", "pxeboot.0", 2))),
+            (NODE_DEFAULT, UEFI_BC, Some(("", "bootmgfw.efi", 3))),
+            (NODE_A, UEFI_IA32, None),
+            (BAD, UEFI_X64, None),
+            (SERVER_ADDRESS, UEFI_X64, None),
+            (STRANGER, UEFI_X64, None),
         ];
         for (client, arch, expected) in cases {
             let args = [&client.to_string(), "--arch", &arch.to_string(), "--json"];
@@ -222,7 +223,7 @@ fn a_policy_that_is_not_in_service_is_not_told() -> Result<()> {
     let files = Files::usual()?;
     files.write_raw_config(b"no record")?;
     let mut site = Site::start(Datapath::Raw, files, &["--unknown", "default"])?;
-    site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+    site.stays_silent_to(STRANGER)?;
     let ended = site.command(&["lookup", &STRANGER.to_string()])?;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let told = "Clients without a record get no answer (--unknown ignore).";

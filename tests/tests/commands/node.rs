@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, NODE_DEFAULT, STRANGER, Site};
 use proxydhcp_lab::{Ended, RequestFrame, binary};
 use serde_json::Value;
@@ -49,7 +50,7 @@ pub(crate) fn config(files: &Files) -> Result<Vec<u8>> {
 fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = Site::usual(datapath)?;
-        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+        site.ask_uefi(NODE_B, "winboot/b/")?;
 
         let set = ["set", "b,default", "winpepath=/tftpboot/winboot/new"];
         let would = "changed b: winboot/b → winboot/new/\n\
@@ -59,16 +60,16 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
         let dry = said(&site.files, &[&set[..], &["--dry-run"]].concat())?;
         assert_eq!(dry, format!("{would}; dry run, nothing is written\n"));
         assert_eq!(config(&site.files)?, before);
-        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+        site.ask_uefi(NODE_B, "winboot/b/")?;
 
         let done = said(&site.files, &set)?;
         assert_eq!(
             done,
             format!("{would}\nin service: generation 2, 3 addresses\n")
         );
-        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/new/", 7)?;
-        site.ask(&RequestFrame::ipxe(NODE_DEFAULT, 0), "winboot/new/", 0)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_B, "winboot/new/")?;
+        site.ask_bios(NODE_DEFAULT, "winboot/new/")?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
 
         // Whatever the spelling: it is so already, and nothing is written or reloaded.
         let again = said(&site.files, &["set", "B,a", "winpepath=winboot/new/"])?;
@@ -86,9 +87,9 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
             "removed b: winboot/new/\nnot there: 7, 8\n0 added, 0 changed, 1 removed, 0 unchanged\n\
              in service: generation 4, 2 addresses\n"
         );
-        site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+        site.stays_silent_to(NODE_B)?;
         said(&site.files, &["set", "b", "winpepath="])?;
-        site.ask(&RequestFrame::edk2(NODE_B, 7), "", 7)?;
+        site.ask_uefi(NODE_B, "")?;
     }
     Ok(())
 }
@@ -98,7 +99,7 @@ fn disabled_nodes_get_no_answer_whatever_others_get() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = Site::with(datapath, &["--unknown", "default"])?;
         let [a, b, stranger] =
-            [NODE_A, NODE_B, STRANGER].map(|address| RequestFrame::edk2(address, 7));
+            [NODE_A, NODE_B, STRANGER].map(|address| RequestFrame::edk2(address, UEFI_X64));
         let hosts = [
             ("10.77.1.1", "a"),
             ("10.77.1.2", "b"),
@@ -106,7 +107,7 @@ fn disabled_nodes_get_no_answer_whatever_others_get() -> Result<()> {
             ("10.77.9.9", "norecord"),
         ];
         site.files.write_hosts(&hosts)?;
-        site.ask(&stranger, "", 7)?;
+        site.ask(&stranger, "", UEFI_X64)?;
 
         let set = ["set", "a,norecord", "supportproxydhcp=no"];
         let disabled = "disabled a\ndisabled norecord\n\
@@ -115,7 +116,7 @@ fn disabled_nodes_get_no_answer_whatever_others_get() -> Result<()> {
         assert_eq!(said(&site.files, &set)?, disabled);
         site.stays_silent(&a.bytes())?;
         site.stays_silent(&stranger.bytes())?;
-        site.ask(&b, "winboot/b/", 7)?;
+        site.ask(&b, "winboot/b/", UEFI_X64)?;
         let list = said(&site.files, &["list"])?;
         assert_eq!(
             list,
@@ -133,22 +134,22 @@ fn disabled_nodes_get_no_answer_whatever_others_get() -> Result<()> {
             "{set}"
         );
         site.stays_silent(&a.bytes())?;
-        site.ask(&b, "winboot/c/", 7)?;
+        site.ask(&b, "winboot/c/", UEFI_X64)?;
         // It outlives every reload.
         assert_eq!(site.command(&["reload"])?.code, Some(0));
         site.stays_silent(&a.bytes())?;
 
         let yes = said(&site.files, &["set", "a", "supportproxydhcp=yes"])?;
         assert!(yes.starts_with("enabled a\n"), "{yes}");
-        site.ask(&a, "winboot/c/", 7)?;
+        site.ask(&a, "winboot/c/", UEFI_X64)?;
         // What is forgotten is a stranger.
         let rm = said(&site.files, &["rm", "norecord,b"])?;
         assert!(
             rm.starts_with("removed norecord (was disabled)\nremoved b: winboot/c/\n"),
             "{rm}"
         );
-        site.ask(&stranger, "", 7)?;
-        site.ask(&b, "", 7)?;
+        site.ask(&stranger, "", UEFI_X64)?;
+        site.ask(&b, "", UEFI_X64)?;
     }
     Ok(())
 }
@@ -164,8 +165,8 @@ fn the_list_of_disabled_nodes_may_be_written_by_hand() -> Result<()> {
         ensure!(started.elapsed() < PATIENCE, "{}", site.daemon.log());
         thread::sleep(Duration::from_millis(5));
     }
-    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+    site.stays_silent_to(NODE_A)?;
+    site.ask_uefi(NODE_B, "winboot/b/")?;
     let warning = site.status()?["warnings"][0].to_string();
     assert!(
         warning.contains("cfg.disabled, line 3: not a node name"),
@@ -185,11 +186,11 @@ fn the_last_node_may_go() -> Result<()> {
         rm.ends_with("3 removed, 0 unchanged\nin service: generation 2, 0 addresses\n"),
         "{rm}"
     );
-    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    site.stays_silent_to(NODE_A)?;
     said(&site.files, &["set", "a", "winpepath=winboot/a"])?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     said(&site.files, &["set", "a", "supportproxydhcp=no"])?;
-    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    site.stays_silent_to(NODE_A)?;
 
     // What the daemon has to say of these nodes, and of no others.
     let set = node(&site.files, &["set", "other", "winpepath=winboot/x"])?;

@@ -1,7 +1,6 @@
 //! `proxydhcp status`, for people and for programs.
 
 use anyhow::Result;
-use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::site::{Datapath, NODE_A, NODE_B, STRANGER, Site};
 use serde_json::{Value, json};
 
@@ -9,9 +8,9 @@ use serde_json::{Value, json};
 fn status_tells_programs_all_there_is() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = Site::usual(datapath)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-        site.ask(&RequestFrame::ipxe(NODE_B, 0), "winboot/b/", 0)?;
-        site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        site.ask_bios(NODE_B, "winboot/b/")?;
+        site.stays_silent_to(STRANGER)?;
         let status = site.status()?;
         assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(status["pid"], site.daemon.pid());
@@ -60,8 +59,8 @@ fn status_tells_programs_all_there_is() -> Result<()> {
 #[test]
 fn status_tells_people_the_same_in_a_few_lines() -> Result<()> {
     let mut site = Site::usual(Datapath::Generic)?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-    site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
+    site.stays_silent_to(STRANGER)?;
     let status = site.command(&["status"])?;
     assert_eq!(status.code, Some(0), "{status:?}");
     let lines: Vec<&str> = status.stdout.lines().collect();

@@ -5,12 +5,12 @@ use std::process::Command;
 
 use anyhow::Result;
 use proxydhcp_lab::site::{Datapath, NODE_B, STRANGER, Site};
-use proxydhcp_lab::{Ended, RequestFrame, binary};
+use proxydhcp_lab::{Ended, binary};
 
 #[test]
 fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
     let mut site = Site::usual(Datapath::Raw)?;
-    site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+    site.stays_silent_to(STRANGER)?;
     site.files
         .write_hosts(&[("10.77.1.2", "b"), ("10.77.9.9", "new")])?;
     fs::write(site.files.path("n.csv"), "new,winboot/new\nb,winboot/c\n")?;
@@ -27,8 +27,8 @@ fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
     );
     // It tells of all nodes, for the file is one.
     assert!(import.stderr.contains(" default"), "{}", import.stderr);
-    site.ask(&RequestFrame::edk2(STRANGER, 7), "winboot/new/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/c/", 7)?;
+    site.ask_uefi(STRANGER, "winboot/new/")?;
+    site.ask_uefi(NODE_B, "winboot/c/")?;
 
     // A daemon of other files is left alone.
     let other = site.files.path("other.cfg").display().to_string();
@@ -72,7 +72,7 @@ fn a_daemon_that_rejects_its_files_keeps_what_it_had() -> Result<()> {
         "{}",
         set.stdout
     );
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+    site.ask_uefi(NODE_B, "winboot/b/")?;
 
     // A daemon of other files has nothing to reject.
     let set = node(&site, "other.cfg")?;

@@ -11,6 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use proxydhcp::nodes::cfg;
 use proxydhcp::winpe::loaders::Loaders;
+use proxydhcp::winpe::path::Rules;
 use proxydhcp_lab::{binary, config, copy_program};
 use tempfile::TempDir;
 
@@ -62,7 +63,13 @@ fn twenty_writers_together_lose_no_update() -> Result<()> {
         Ok(())
     })?;
     let bytes = cfg::read(&config)?;
-    let parsed = cfg::parse(&bytes, Path::new("/tftpboot"), &Loaders::default());
+    let parsed = cfg::parse(
+        &bytes,
+        Rules {
+            tftp_root: Path::new("/tftpboot"),
+            loaders: &Loaders::default(),
+        },
+    );
     assert_eq!(bytes.len(), WRITERS * EACH * cfg::RECORD);
     assert_eq!(parsed.records.len(), WRITERS * EACH);
     for writer in 0..WRITERS {

@@ -1,23 +1,14 @@
 //! A site of many nodes that all boot the same WinPE.
 
-use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::Files;
-
-/// Requests a second of a steady load. An emulated machine, which is slow, sets `PROXYDHCP_RATE`.
-pub(crate) fn rate() -> Result<u32> {
-    const RATE: u32 = 50_000;
-    Ok(match env::var("PROXYDHCP_RATE") {
-        Ok(rate) => rate.parse()?,
-        Err(_) => RATE,
-    })
-}
 
 /// The nodes: `n0`, `n1` and so on.
 pub(crate) struct Cluster {
@@ -55,8 +46,8 @@ impl Cluster {
         let nodes = self.nodes.iter().enumerate();
         nodes
             .map(|(n, (_, address))| match n % 2 {
-                0 => (RequestFrame::edk2(*address, 7), 7),
-                _ => (RequestFrame::ipxe(*address, 0), 0),
+                0 => (RequestFrame::edk2(*address, UEFI_X64), UEFI_X64),
+                _ => (RequestFrame::ipxe(*address, BIOS), BIOS),
             })
             .collect()
     }

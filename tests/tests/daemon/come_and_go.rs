@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{
     Daemon, Expected, Lab, LinkOptions, Namespace, RequestFrame, SERVER_INTERFACE, Tap, binary,
@@ -69,7 +70,7 @@ fn one_that_is_deleted_is_let_go_of_and_served_again_when_it_is_back() -> Result
         for _ in 0..3 {
             link::delete(&site.lab.server, "px1")?;
             await_interfaces(&site, &["px0"])?;
-            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            site.ask_uefi(NODE_A, "winboot/a/")?;
             let mut wire = Wire::new(&site.lab)?;
             await_interfaces(&site, &["px0", "px1"])?;
             wire.is_answered()?;
@@ -117,7 +118,7 @@ fn one_that_leaves_a_bridge_is_served_on() -> Result<()> {
             let told = site.daemon.wait_for(&address.to_string(), PATIENCE)?;
             ensure!(told.contains("this host's addresses are now"), "{told}");
         }
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         let log = site.daemon.log();
         assert_eq!(log.matches("serving px0 by").count(), 1, "{log}");
     }
@@ -153,7 +154,7 @@ fn one_that_could_not_be_served_is_tried_again() -> Result<()> {
 fn one_that_goes_down_and_up_is_answered_again() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = start(Lab::new()?, datapath, &[])?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         link::set_down(&site.lab.server, SERVER_INTERFACE)?;
         thread::sleep(Duration::from_millis(100));
         link::set_up(&site.lab.server, SERVER_INTERFACE)?;
@@ -161,10 +162,10 @@ fn one_that_goes_down_and_up_is_answered_again() -> Result<()> {
         link::wait_until_up(&site.lab.client, "pc0")?;
         let started = Instant::now();
         // The raw datapath notices that its interface was down.
-        while site.tap.ask(&RequestFrame::edk2(NODE_A, 7)).is_err() {
+        while site.tap.ask(&RequestFrame::edk2(NODE_A, UEFI_X64)).is_err() {
             ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
         }
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         await_interfaces(&site, &["px0"])?;
     }
     Ok(())
@@ -177,16 +178,16 @@ fn a_name_that_changes_is_followed() -> Result<()> {
         let mut site = start(Lab::new()?, datapath, &[])?;
         link::rename(&site.lab.server, SERVER_INTERFACE, "lan0")?;
         await_interfaces(&site, &["lan0"])?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         // Another name was asked for, and then this one.
         let mut site = start(Lab::new()?, datapath, &["-i", "lan0"])?;
         await_interfaces(&site, &[])?;
         link::rename(&site.lab.server, SERVER_INTERFACE, "lan0")?;
         await_interfaces(&site, &["lan0"])?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         link::rename(&site.lab.server, "lan0", "px0")?;
         await_interfaces(&site, &[])?;
-        site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+        site.stays_silent_to(NODE_A)?;
     }
     Ok(())
 }
@@ -198,7 +199,7 @@ fn an_address_that_is_new_is_answered_without_a_reload() -> Result<()> {
         let mut site = start(Lab::new()?, datapath, &[])?;
         let request = RequestFrame {
             destination: NEW,
-            ..RequestFrame::edk2(NODE_A, 7)
+            ..RequestFrame::edk2(NODE_A, UEFI_X64)
         };
         site.stays_silent(&request.bytes())?;
         link::add_address(&site.lab.server, SERVER_INTERFACE, (NEW, 16))?;
@@ -207,7 +208,7 @@ fn an_address_that_is_new_is_answered_without_a_reload() -> Result<()> {
         let reply = site.tap.ask(&request)?;
         let expected = Expected {
             siaddr: NEW,
-            ..Expected::new("winboot/a/", 7)
+            ..Expected::new("winboot/a/", UEFI_X64)
         };
         check_reply(&request.bytes(), &reply, &expected)?;
     }
@@ -237,12 +238,12 @@ impl Wire {
         let request = RequestFrame {
             destination_mac: SECOND_MAC,
             destination: SECOND_ADDRESS,
-            ..RequestFrame::edk2(NODE_C, 7)
+            ..RequestFrame::edk2(NODE_C, UEFI_X64)
         };
         let reply = self.tap.ask(&request)?;
         let expected = Expected {
             siaddr: SECOND_ADDRESS,
-            ..Expected::new("winboot/c/", 7)
+            ..Expected::new("winboot/c/", UEFI_X64)
         };
         check_reply(&request.bytes(), &reply, &expected)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::link::{occupy_xdp, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{Daemon, Lab, Namespace, RequestFrame, SERVER_INTERFACE, binary};
+use proxydhcp_lab::{Daemon, Lab, Namespace, SERVER_INTERFACE, binary};
 
 #[test]
 fn a_second_daemon_gives_way_to_the_first() -> Result<()> {
@@ -22,7 +22,7 @@ fn a_second_daemon_gives_way_to_the_first() -> Result<()> {
             );
         }
         assert!(!others.path("control.sock").exists());
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         assert_eq!(site.status()?["pid"], site.daemon.pid());
         assert_eq!(site.status()?["interfaces"][0]["datapath"], datapath.name());
     }
@@ -40,7 +40,7 @@ fn a_second_daemon_elsewhere_needs_a_control_socket_of_its_own() -> Result<()> {
         "{error}"
     );
     assert_eq!(site.status()?["pid"], site.daemon.pid());
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     Ok(())
 }
 
@@ -95,7 +95,7 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
         let told = daemon.wait_for("serving px0 by raw", Duration::from_secs(5))?;
         ensure!(told.contains(&named), "{told}");
         let mut site = Site::of(lab, daemon, files)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         let server = &site.lab.server;
         assert_eq!(xdp_program(server, SERVER_INTERFACE)?, Some(id));
 
@@ -103,7 +103,7 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
         site.daemon.stop()?;
         drop(other);
         site.daemon = Daemon::start(server, &binary()?, &args_by(&site.files, &by_kernel))?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         assert_eq!(site.status()?["interfaces"][0]["datapath"], "kernel");
     }
     Ok(())

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::unistd::Group;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{Daemon, Ended, Lab, RequestFrame, binary, debian};
+use proxydhcp_lab::{Daemon, Ended, Lab, binary, debian};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 
 /// Far longer than any reply takes; less than the daemon's own patience with its clients, so that
@@ -176,7 +176,7 @@ fn a_reload_goes_on_when_who_asked_for_it_goes_away() -> Result<()> {
     while site.status()?["generation"] != 2 {
         assert!(started.elapsed() < GENEROUS, "{}", site.describe());
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/new/")?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -104,11 +105,11 @@ fn what_is_no_config_is_rejected_and_the_last_good_one_serves_on() -> Result<()>
         assert_eq!(status["nodes"], 3, "{status}");
         let winpe = if number == 0 { "a" } else { "mended" };
         site.ask(
-            &RequestFrame::edk2(NODE_A, 7),
+            &RequestFrame::edk2(NODE_A, UEFI_X64),
             &format!("winboot/{winpe}/"),
-            7,
+            UEFI_X64,
         )?;
-        site.ask(&RequestFrame::ipxe(NODE_B, 0), "winboot/b/", 0)?;
+        site.ask_bios(NODE_B, "winboot/b/")?;
 
         remove(&path)?;
         site.files
@@ -116,7 +117,7 @@ fn what_is_no_config_is_rejected_and_the_last_good_one_serves_on() -> Result<()>
         let mended = site.command(&["reload"])?;
         assert_eq!(mended.code, Some(0), "{mended:?}");
         assert_is_clear(&site.status()?);
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/mended/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/mended/")?;
     }
     Ok(())
 }
@@ -131,7 +132,7 @@ fn the_last_node_can_be_removed_on_purpose() -> Result<()> {
         reload.stdout.contains("removed: a, b, default"),
         "{reload:?}"
     );
-    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    site.stays_silent_to(NODE_A)?;
     assert_eq!(site.counters()?["refused"], json!({"unknown-client": 1}));
     assert_is_clear(&site.status()?);
 
@@ -141,7 +142,7 @@ fn the_last_node_can_be_removed_on_purpose() -> Result<()> {
     site.files.write_config(&[("a", "winboot/back")])?;
     let back = site.command(&["reload"])?;
     assert!(back.stdout.contains("added: a\n"), "{back:?}");
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/back/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/back/")?;
     Ok(())
 }
 
@@ -164,14 +165,14 @@ fn a_daemon_that_starts_with_a_bad_file_waits_for_a_good_one() -> Result<()> {
             let status = site.status()?;
             let rejected = status["rejected"].as_str();
             assert!(rejected.is_some_and(|why| why.contains(reason)), "{status}");
-            site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+            site.stays_silent_to(NODE_A)?;
 
             site.files.write_config(&[("a", "winboot/a")])?;
             let reload = site.command(&["reload"])?;
             assert_eq!(reload.code, Some(0), "{reload:?}");
             assert!(reload.stdout.contains("added: a\n"), "{reload:?}");
             assert_is_clear(&site.status()?);
-            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            site.ask_uefi(NODE_A, "winboot/a/")?;
         }
     }
     Ok(())

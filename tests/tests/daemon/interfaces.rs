@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site};
 use proxydhcp_lab::{Daemon, Expected, Lab, RequestFrame, Tap, binary, check_reply, link};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ fn by_default_all_but_the_loopback_are_served() -> Result<()> {
         site.daemon.ready_line(),
         "ready: px0 by raw, px1 by raw; 2 nodes"
     );
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     Ok(())
 }
 
@@ -39,22 +40,22 @@ fn each_interface_answers_on_its_own_wire() -> Result<()> {
         let mut second_tap = Tap::open(&lab.client, "pc1")?;
         let mut site = site(lab, &[&["-i", "px1", "-i", "px0"], path].concat())?;
 
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         assert!(second_tap.reply(Duration::ZERO)?.is_none());
 
         let request = RequestFrame {
             destination_mac: SECOND_MAC,
             destination: SECOND_ADDRESS,
-            ..RequestFrame::edk2(NODE_C, 7)
+            ..RequestFrame::edk2(NODE_C, UEFI_X64)
         };
         let reply = second_tap.ask(&request)?;
         let expected = Expected {
             siaddr: SECOND_ADDRESS,
-            ..Expected::new("winboot/c/", 7)
+            ..Expected::new("winboot/c/", UEFI_X64)
         };
         check_reply(&request.bytes(), &reply, &expected)?;
-        site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+        site.stays_silent_to(NODE_B)?;
 
         let status = site.status()?;
         let told = |interface: &Value| {
@@ -90,16 +91,16 @@ fn a_request_that_comes_by_two_interfaces_has_one_reply() -> Result<()> {
                 destination: UPPER,
                 // The XDP program leaves it to the daemon.
                 ip_options: vec![0x94, 4, 0, 0],
-                ..RequestFrame::edk2(NODE_A, 7)
+                ..RequestFrame::edk2(NODE_A, UEFI_X64)
             };
             let reply = site.tap.ask(&request)?;
             let expected = Expected {
                 siaddr: UPPER,
-                ..Expected::new("winboot/a/", 7)
+                ..Expected::new("winboot/a/", UEFI_X64)
             };
             check_reply(&request.bytes(), &reply, &expected)?;
             // The other reply would be on its way before this one.
-            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            site.ask_uefi(NODE_A, "winboot/a/")?;
             assert_eq!(site.counters()?["answered"], 2, "{path}");
             assert_eq!(site.status()?["interfaces"][0]["name"], "px0");
             assert_eq!(site.status()?["interfaces"][1], Value::Null);
@@ -112,14 +113,14 @@ fn a_request_that_comes_by_two_interfaces_has_one_reply() -> Result<()> {
 fn unknown_clients_get_the_default_winpe_on_request() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = Site::with(datapath, &["--unknown", "default"])?;
-        site.ask(&RequestFrame::edk2(STRANGER, 7), "", 7)?;
-        site.ask(&RequestFrame::ipxe(STRANGER, 0), "", 0)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(STRANGER, "")?;
+        site.ask_bios(STRANGER, "")?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         assert_eq!(site.counters()?["refused"], json!({}));
         // Also when it was a node before.
         site.files.write_config(&[("b", "winboot/b")])?;
         site.command(&["reload"])?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "", 7)?;
+        site.ask_uefi(NODE_A, "")?;
     }
     Ok(())
 }

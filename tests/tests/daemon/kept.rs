@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::link::add_address;
 use proxydhcp_lab::resolver::{DeadNameServer, NameServer, Resolver};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, STRANGER, Site};
@@ -68,22 +69,22 @@ fn a_restart_while_the_dns_is_down_takes_no_node_out_of_service() -> Result<()> 
             restart(&mut site, &resolver, datapath, &DEFAULT)?;
             let ready = site.daemon.ready_line();
             assert!(ready.ends_with("; 2 nodes"), "{ready}");
-            site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
-            site.ask(&RequestFrame::edk2(E, 7), "winboot/e/", 7)?;
+            site.ask_uefi(D, "winboot/d/")?;
+            site.ask_uefi(E, "winboot/e/")?;
             assert_eq!(site.status()?["looking_up"], json!(["d", "e"]));
             // Whoever else asks is none of them.
-            site.ask(&RequestFrame::edk2(STRANGER, 7), "", 7)?;
+            site.ask_uefi(STRANGER, "")?;
         }
 
         // They are as good as those that this daemon was told itself: a reload keeps them.
         assert_eq!(site.command(&["reload"])?.code, Some(0));
-        site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+        site.ask_uefi(D, "winboot/d/")?;
         drop(dead);
         let _server = NameServer::start(&site.lab.server, &[(F, "d")])?;
         assert_eq!(site.command(&["reload"])?.code, Some(0));
         await_kept(&site, ".\n10.77.4.3 d\n")?;
-        site.ask(&RequestFrame::edk2(F, 7), "winboot/d/", 7)?;
-        site.ask(&RequestFrame::edk2(D, 7), "", 7)?;
+        site.ask_uefi(F, "winboot/d/")?;
+        site.ask_uefi(D, "")?;
     }
     Ok(())
 }
@@ -109,7 +110,7 @@ fn a_file_that_is_rejected_at_the_start_costs_no_answers() -> Result<()> {
     site.files.write_raw_config(&good)?;
     assert_eq!(site.command(&["reload"])?.code, Some(0));
     assert_eq!(site.status()?["nodes"], 2);
-    site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+    site.ask_uefi(D, "winboot/d/")?;
     Ok(())
 }
 
@@ -124,7 +125,7 @@ fn a_file_that_cannot_be_kept_keeps_nobody_from_being_served() -> Result<()> {
         .wait_for("resolved.hosts: not a regular file", PATIENCE)?;
     let warning = "a restart while the resolver is down will lose its answers";
     site.daemon.wait_for(warning, PATIENCE)?;
-    site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+    site.ask_uefi(D, "winboot/d/")?;
     for _ in 0..3 {
         assert_eq!(site.command(&["reload"])?.code, Some(0));
         wait_until(&site, |status| count(status, "looking_up") == 0)?;
@@ -147,8 +148,8 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
         // Long enough to look at it, before the name has failed.
         let resolver = Resolver::new("timeout:3 attempts:1")?;
         let mut site = start(lab, &resolver, datapath, files, &DEFAULT)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-        site.stays_silent(&RequestFrame::edk2(D, 7).bytes())?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        site.stays_silent_to(D)?;
         assert_eq!(site.status()?["waited_for"], 1);
         let text = site.command(&["status"])?.stdout;
         ensure!(
@@ -161,23 +162,23 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
 
         // It has failed: who is unknown now, is so as far as can be known.
         wait_until(&site, |status| count(status, "failed") == 1)?;
-        let stranger = RequestFrame::edk2(STRANGER, 7);
+        let stranger = RequestFrame::edk2(STRANGER, UEFI_X64);
         let started = Instant::now();
-        while site.ask(&stranger, "", 7).is_err() {
+        while site.ask(&stranger, "", UEFI_X64).is_err() {
             ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
         }
         let text = site.command(&["status"])?.stdout;
         ensure!(!text.contains(WAITS), "{text}");
         // A reload asks again, and has none wait for it but those whose name is new.
         assert_eq!(site.command(&["reload"])?.code, Some(0));
-        site.ask(&stranger, "", 7)?;
+        site.ask(&stranger, "", UEFI_X64)?;
 
         // With a DNS that answers, it gets its own from the first reply on.
         drop(dead);
         let _server = NameServer::start(&site.lab.server, &KNOWN)?;
         site.daemon.stop()?;
         restart(&mut site, &resolver, datapath, &DEFAULT)?;
-        let request = RequestFrame::edk2(D, 7);
+        let request = RequestFrame::edk2(D, UEFI_X64);
         let started = Instant::now();
         let reply = loop {
             site.tap.send(&request.bytes())?;
@@ -186,7 +187,11 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
             }
             ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
         };
-        check_reply(&request.bytes(), &reply, &Expected::new("winboot/d/", 7))?;
+        check_reply(
+            &request.bytes(),
+            &reply,
+            &Expected::new("winboot/d/", UEFI_X64),
+        )?;
         println!(
             "{datapath:?}: answered {:?} after it was ready",
             started.elapsed()
@@ -236,12 +241,12 @@ fn a_dns_that_denies_every_name_is_not_believed_and_asked_again() -> Result<()> 
         .wait_for("this host's addresses are now", PATIENCE)?;
     let request = RequestFrame {
         destination: NEW,
-        ..RequestFrame::edk2(D, 7)
+        ..RequestFrame::edk2(D, UEFI_X64)
     };
     let reply = site.tap.ask(&request)?;
     let expected = Expected {
         siaddr: NEW,
-        ..Expected::new("winboot/d/", 7)
+        ..Expected::new("winboot/d/", UEFI_X64)
     };
     check_reply(&request.bytes(), &reply, &expected)?;
 
@@ -250,8 +255,8 @@ fn a_dns_that_denies_every_name_is_not_believed_and_asked_again() -> Result<()> 
     let patience = Duration::from_mins(1);
     wait_for(&site, patience, |status| count(status, "failed") == 0)?;
     let started = Instant::now();
-    let request = RequestFrame::edk2(F, 7);
-    while site.ask(&request, "winboot/d/", 7).is_err() {
+    let request = RequestFrame::edk2(F, UEFI_X64);
+    while site.ask(&request, "winboot/d/", UEFI_X64).is_err() {
         ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
     }
 

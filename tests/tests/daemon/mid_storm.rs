@@ -5,25 +5,30 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use proxydhcp_bench::{Load, LoadReport, steady};
+use anyhow::{Context, Result, ensure};
+use proxydhcp_bench::Reply;
 use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::link::{self, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, Site, serve_args};
 use proxydhcp_lab::{
-    CLIENT_INTERFACE, Daemon, RequestFrame, SERVER_INTERFACE, Tap, alone, binary, copy_program,
+    CLIENT_INTERFACE, Daemon, Expected, RequestFrame, SERVER_INTERFACE, Tap, alone, binary,
+    check_reply, copy_program,
 };
 
-use crate::cluster::{Cluster, rate};
+use crate::amid_load::{Amid, amid_load};
+use crate::cluster::Cluster;
 
 const NODES: u16 = 1000;
 const RELOADS: usize = 100;
-/// Before and after what is done: the load is under way, and goes on.
-const CALM: Duration = Duration::from_millis(200);
-/// Nothing must hang.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the kernel answers alone before the next daemon starts.
+const ALONE: Duration = Duration::from_millis(200);
+/// What all nodes boot, and what they are moved to and fro from.
+const WINPE: &str = "winboot/x/";
+const OTHER: &str = "winboot/y/";
+/// Where nothing may be lost, so many requests at least are answered while it is done.
+const LEAST: u32 = 100;
 
 #[test]
 fn what_is_lost_by_native_xdp() -> Result<()> {
@@ -37,125 +42,131 @@ fn what_is_lost_by_generic_xdp() -> Result<()> {
 
 fn in_turn(datapath: Datapath) -> Result<()> {
     let _alone = alone();
+    let mut storm = Storm::new(datapath)?;
+    storm.loses_nothing("kill -9, 0.2 s, and the next start", &[WINPE], |site| {
+        site.daemon.crash()?;
+        thread::sleep(ALONE);
+        restart(site, datapath, &binary()?)
+    })?;
+
+    let upgrade = Upgrade::new(&storm.site.files)?;
+    let before = tag(&storm.site)?;
+    let what = "kill -9, and the start of another version";
+    storm.loses_nothing(what, &[WINPE], |site| {
+        site.daemon.crash()?;
+        restart(site, datapath, &upgrade.binary)
+    })?;
+    assert_ne!(tag(&storm.site)?, before, "the same program");
+
     let cluster = Cluster::new(NODES);
-    let files = Files::new()?;
-    cluster.write_hosts(&files)?;
-    cluster.write_config(&files, "winboot/x/")?;
-    let mut site = Site::start(datapath, files, &[])?;
-    // The tap would take a copy of each frame from now on.
-    site.tap = Tap::open(&site.lab.client, "lo")?;
-    let frames: Vec<RequestFrame> = cluster
-        .requests()
-        .into_iter()
-        .map(|(frame, _)| frame)
-        .collect();
-    let lost = |site: &mut Site, what: &str, work: &mut dyn FnMut(&mut Site) -> Result<()>| {
-        let report = under_load(site, &frames, work)?;
-        println!(
-            "{datapath:?}, {what}: {} of {} requests lost at {:.0} a second, {:.1} ms of them",
-            report.missing(),
-            report.sent,
-            report.rate(),
-            f64::from(report.missing()) / report.rate() * 1e3,
-        );
-        ensure!(report.duplicates + report.strays == 0, "{what}: {report:?}");
-        Ok(report.missing())
-    };
-
-    let nothing = lost(
-        &mut site,
-        "kill -9, 0.2 s, and the next start",
-        &mut |site| {
-            site.daemon.crash()?;
-            thread::sleep(CALM);
-            restart(site, datapath, &binary()?)
-        },
-    )?;
-    assert_eq!(nothing, 0);
-
-    let upgrade = Upgrade::new(&site.files)?;
-    let before = tag(&site)?;
-    let nothing = lost(
-        &mut site,
-        "kill -9, and the start of another version",
-        &mut |site| {
-            site.daemon.crash()?;
-            restart(site, datapath, &upgrade.binary)
-        },
-    )?;
-    assert_eq!(nothing, 0);
-    assert_ne!(tag(&site)?, before, "the same program");
-
-    let nothing = lost(&mut site, "100 reloads", &mut |site| {
-        for winpe in ["winboot/y/", "winboot/x/"].iter().cycle().take(RELOADS) {
+    storm.loses_nothing("100 reloads", &[WINPE, OTHER], |site| {
+        for winpe in [OTHER, WINPE].iter().cycle().take(RELOADS) {
             cluster.write_config(&site.files, winpe)?;
             let output = site.command(&["reload"])?;
             ensure!(output.code == Some(0), "{output:?}");
         }
         Ok(())
     })?;
-    assert_eq!(nothing, 0);
 
     // These two make a gap, whose length the system says.
-    lost(
-        &mut site,
-        "SIGTERM, the end awaited, and a start",
-        &mut |site| {
-            site.daemon.stop()?;
-            restart(site, datapath, &binary()?)
-        },
-    )?;
-    lost(&mut site, "the interface down and up", &mut |site| {
+    storm.amid("SIGTERM, the end awaited, and a start", &[WINPE], |site| {
+        site.daemon.stop()?;
+        restart(site, datapath, &binary()?)
+    })?;
+    storm.amid("the interface down and up", &[WINPE], |site| {
         link::set_down(&site.lab.server, SERVER_INTERFACE)?;
         link::set_up(&site.lab.server, SERVER_INTERFACE)?;
         link::wait_until_up(&site.lab.server, SERVER_INTERFACE)?;
         link::wait_until_up(&site.lab.client, CLIENT_INTERFACE)
     })?;
     // After all that, nothing is amiss.
-    let nothing = lost(&mut site, "nothing at all", &mut |_| {
-        thread::sleep(CALM);
+    storm.loses_nothing("nothing at all", &[WINPE], |_| {
+        thread::sleep(ALONE);
         Ok(())
     })?;
-    assert_eq!(nothing, 0);
+    let mut site = storm.site;
     site.daemon.stop()?;
     assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
     Ok(())
 }
 
-/// Does `work` in the midst of a steady load.
-fn under_load(
-    site: &mut Site,
-    frames: &[RequestFrame],
-    work: &mut dyn FnMut(&mut Site) -> Result<()>,
-) -> Result<LoadReport> {
-    let client = site.lab.client.try_clone()?;
-    let rate = rate()?;
-    let over = std::sync::atomic::AtomicBool::new(false);
-    let relaxed = std::sync::atomic::Ordering::Relaxed;
-    let (report, worked) = thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let load = Load {
-                rate,
-                requests: frames,
+/// A site whose nodes ask all the time.
+struct Storm {
+    site: Site,
+    datapath: Datapath,
+    /// What each node sends, and its architecture.
+    requests: Vec<(RequestFrame, u16)>,
+}
+
+impl Storm {
+    fn new(datapath: Datapath) -> Result<Self> {
+        let cluster = Cluster::new(NODES);
+        let files = Files::new()?;
+        cluster.write_hosts(&files)?;
+        cluster.write_config(&files, WINPE)?;
+        let mut site = Site::start(datapath, files, &[])?;
+        // The tap would take a copy of each frame from now on.
+        site.tap = Tap::open(&site.lab.client, "lo")?;
+        Ok(Self {
+            site,
+            datapath,
+            requests: cluster.requests(),
+        })
+    }
+
+    /// Does `work` while all nodes ask, and prints what is lost meanwhile. No answer may be wrong:
+    /// each sends its node to one of these WinPEs.
+    fn amid(
+        &mut self,
+        what: &str,
+        winpes: &[&str],
+        work: impl FnOnce(&mut Site) -> Result<()>,
+    ) -> Result<Amid<()>> {
+        let frames: Vec<RequestFrame> = self.requests.iter().map(|(r, _)| r.clone()).collect();
+        let requests = &self.requests;
+        let mut check = |reply: &Reply| {
+            let (_, architecture) = requests.get(reply.request_index).context("no request")?;
+            let judge = |winpe: &&str| {
+                let expected = Expected::new(winpe, *architecture);
+                check_reply(reply.request, reply.frame, &expected)
             };
-            let go_on = |elapsed| !over.load(relaxed) && elapsed < PATIENCE;
-            steady(&client, CLIENT_INTERFACE, &load, &go_on, &mut |_| Ok(()))
-        });
-        thread::sleep(CALM);
-        let started = Instant::now();
-        let worked = work(site);
-        let worked = worked.and_then(|()| {
-            ensure!(started.elapsed() < PATIENCE, "it took too long");
-            Ok(())
-        });
-        thread::sleep(CALM);
-        over.store(true, relaxed);
-        (load.join(), worked)
-    });
-    worked?;
-    match report {
-        Ok(report) => report,
-        Err(_) => bail!("the load failed"),
+            let (first, others) = winpes.split_first().context("no WinPE")?;
+            judge(first).or_else(|fault| {
+                let is_another = others.iter().any(|winpe| judge(winpe).is_ok());
+                is_another.then_some(()).ok_or(fault)
+            })
+        };
+        let amid = amid_load(&mut self.site, &frames, &mut check, work)
+            .with_context(|| what.to_owned())?;
+        let load = &amid.load;
+        println!(
+            "{:?}, {what}: {} of {} requests lost at {:.0} a second, {:.1} ms of them; {} answered \
+             meanwhile",
+            self.datapath,
+            load.missing(),
+            load.sent,
+            load.rate(),
+            f64::from(load.missing()) / load.rate() * 1e3,
+            amid.meanwhile,
+        );
+        ensure!(
+            load.duplicates + load.strays + load.wrong == 0,
+            "{what}: {load:?}"
+        );
+        Ok(amid)
+    }
+
+    /// Does `work` while all nodes ask, and each request is answered.
+    fn loses_nothing(
+        &mut self,
+        what: &str,
+        winpes: &[&str],
+        work: impl FnOnce(&mut Site) -> Result<()>,
+    ) -> Result<()> {
+        let amid = self.amid(what, winpes, work)?;
+        ensure!(amid.load.missing() == 0, "{what}: {:?}", amid.load);
+        ensure!(amid.meanwhile >= LEAST, "{what}: {} only", amid.meanwhile);
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::resolver::{DeadNameServer, FORWARDED, FORWARDED_PORT, NameServer, Resolver};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
@@ -76,7 +77,7 @@ fn a_thousand_names_that_only_the_dns_has_join_the_others() -> Result<()> {
     let ready = started.elapsed();
     // The others do not wait.
     assert!(site.daemon.ready_line().ends_with("; 1 nodes"));
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     wait_until(&site, |status| {
         count(status, "looking_up") == 0 && status["nodes"] == 1001
     })?;
@@ -89,7 +90,7 @@ fn a_thousand_names_that_only_the_dns_has_join_the_others() -> Result<()> {
     assert_eq!(status["failed"], json!([]));
     for n in [0, 500, 999] {
         let address = Ipv4Addr::from(first + n);
-        site.ask(&RequestFrame::edk2(address, 7), "winboot/n/", 7)?;
+        site.ask_uefi(address, "winboot/n/")?;
     }
     let text = site.command(&["status"])?.stdout;
     let unknown = "no address for nobody; add them to the hosts file or the DNS\n";
@@ -149,7 +150,7 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
     let server = NameServer::start(&site.lab.server, &[(D, "d"), (E, "e")])?;
     let patience = Duration::from_mins(1);
     wait_for(&site, patience, |status| status["nodes"] == 3)?;
-    site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+    site.ask_uefi(D, "winboot/d/")?;
     assert_eq!(site.status()?["failed"], json!([]));
 
     // It goes away: first it refuses to answer, then it is silent.
@@ -170,7 +171,7 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
             text.contains("the last known addresses stay for d, e\n"),
             "{text}"
         );
-        site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+        site.ask_uefi(D, "winboot/d/")?;
     }
 
     // It comes back, and denies one of them.
@@ -178,19 +179,16 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
     assert_eq!(site.command(&["reload"])?.code, Some(0));
     wait_until(&site, |status| status["nodes"] == 2)?;
     assert_eq!(site.status()?["unresolved"], json!(["d"]));
-    site.stays_silent(&RequestFrame::edk2(D, 7).bytes())?;
-    site.ask(&RequestFrame::edk2(E, 7), "winboot/e/", 7)?;
+    site.stays_silent_to(D)?;
+    site.ask_uefi(E, "winboot/e/")?;
     // One that has moved.
     server.tell(&[(D, "e")])?;
     let started = Instant::now();
-    while site
-        .ask(&RequestFrame::edk2(D, 7), "winboot/e/", 7)
-        .is_err()
-    {
+    while site.ask_uefi(D, "winboot/e/").is_err() {
         site.command(&["reload"])?;
         ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
     }
-    site.stays_silent(&RequestFrame::edk2(E, 7).bytes())
+    site.stays_silent_to(E)
 }
 
 #[test]
@@ -218,7 +216,7 @@ fn a_name_is_not_denied_by_its_form_in_the_search_list() -> Result<()> {
     let status = site.status()?;
     assert_eq!(status["failed"][0]["kept"], json!([D]), "{status}");
     assert_eq!(status["nodes"], 2, "{status}");
-    site.ask(&RequestFrame::edk2(D, 7), "winboot/d/", 7)?;
+    site.ask_uefi(D, "winboot/d/")?;
     Ok(())
 }
 
@@ -242,7 +240,11 @@ fn names_that_the_hosts_file_gets_are_asked_for_no_more() -> Result<()> {
     for list in ["unresolved", "looking_up", "failed"] {
         assert_eq!(status[list], json!([]));
     }
-    site.ask(&RequestFrame::edk2([10, 77, 1, 3].into(), 7), "", 7)?;
+    site.ask(
+        &RequestFrame::edk2([10, 77, 1, 3].into(), UEFI_X64),
+        "",
+        UEFI_X64,
+    )?;
     Ok(())
 }
 
@@ -253,7 +255,7 @@ fn a_dead_name_server_holds_up_neither_start_nor_reload_nor_stop() -> Result<()>
     let (mut site, server) = with_dead_server(300, "")?;
     println!("with a dead name server: ready in {:?}", started.elapsed());
     assert!(site.daemon.ready_line().ends_with("; 1 nodes"));
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     server.wait_for_question()?;
     let status = site.status()?;
     assert_eq!(
@@ -293,7 +295,7 @@ fn a_reload_that_would_leave_no_node_asks_first_and_can_be_stopped() -> Result<(
     assert_eq!(reload.code, Some(1), "{reload:?}");
     let fault = "not one of the 2 records";
     assert!(reload.stderr.contains(fault), "{reload:?}");
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
 
     let (stopped, reload) = thread::scope(|scope| {
         let reload = scope.spawn(|| site.command(&["reload"]));

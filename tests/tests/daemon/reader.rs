@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::packet::FrameSender;
 use proxydhcp_lab::site::{Datapath, NODE_A, NODE_B, Site};
 use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame};
@@ -22,7 +23,7 @@ fn what_comes_while_the_daemon_is_held_up_is_answered_later() -> Result<()> {
     for datapath in [Datapath::AfXdp, Datapath::Raw] {
         let site = Site::usual(datapath)?;
         let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
-        let request = RequestFrame::edk2(NODE_A, 7).bytes();
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64).bytes();
         site.daemon.signal(Signal::STOP)?;
         for _ in 0..REQUESTS {
             sender.send(&request)?;
@@ -42,7 +43,7 @@ fn what_comes_while_the_daemon_is_held_up_is_answered_later() -> Result<()> {
 #[test]
 fn what_no_reader_takes_is_answered_by_raw() -> Result<()> {
     let mut site = Site::usual(Datapath::AfXdp)?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     let pid = site.daemon.pid();
     let reader = task(pid, "xdp-px0-0")?.context("no such thread")?;
     fail_its_call(reader)?;
@@ -53,8 +54,8 @@ fn what_no_reader_takes_is_answered_by_raw() -> Result<()> {
         thread::sleep(Duration::from_millis(1));
     }
 
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 0), "winboot/b/", 0)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
+    site.ask_bios(NODE_B, "winboot/b/")?;
     let status = site.status()?;
     let answered = |by| {
         status

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Datapath, Files, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, RequestFrame, alone, binary};
 
@@ -66,7 +67,7 @@ fn the_service_manager_is_told_too() -> Result<()> {
     let text = String::from_utf8_lossy(&message[..length]);
     assert!(text.lines().any(|line| line == "READY=1"), "{text}");
     // It was true by then.
-    let request = RequestFrame::edk2([10, 77, 1, 1].into(), 7);
+    let request = RequestFrame::edk2([10, 77, 1, 1].into(), UEFI_X64);
     lab.tap()?.ask(&request)?;
     drop(daemon);
     Ok(())
@@ -82,6 +83,6 @@ fn a_service_manager_that_is_gone_is_no_reason_to_fail() -> Result<()> {
     let mut daemon = Daemon::start_command(&lab.server, command)?;
     daemon.wait_for("cannot tell the service manager", Duration::from_secs(10))?;
     lab.tap()?
-        .ask(&RequestFrame::edk2([10, 77, 1, 1].into(), 7))?;
+        .ask(&RequestFrame::edk2([10, 77, 1, 1].into(), UEFI_X64))?;
     Ok(())
 }

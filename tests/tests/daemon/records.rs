@@ -4,7 +4,6 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::{Datapath, NODE_A, NODE_B, NODE_DEFAULT, Site};
 use serde_json::{Value, json};
@@ -120,9 +119,9 @@ fn a_bad_record_is_named_and_hides_no_other() -> Result<()> {
         assert!(text.contains(line), "{text}");
 
         // Those before and behind it are served.
-        site.ask(&RequestFrame::edk2(NODE_A, 7), &winpe, 7)?;
-        site.ask(&RequestFrame::ipxe(NODE_DEFAULT, 0), &winpe, 0)?;
-        site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+        site.ask_uefi(NODE_A, &winpe)?;
+        site.ask_bios(NODE_DEFAULT, &winpe)?;
+        site.stays_silent_to(NODE_B)?;
     }
 
     site.files
@@ -130,7 +129,7 @@ fn a_bad_record_is_named_and_hides_no_other() -> Result<()> {
     let reload = site.command(&["reload"])?;
     assert_eq!(reload.code, Some(0), "{reload:?}");
     assert_eq!(site.status()?["refused"], json!([]));
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "", 7)?;
+    site.ask_uefi(NODE_B, "")?;
     Ok(())
 }
 
@@ -146,8 +145,8 @@ fn an_absolute_path_within_the_tftp_root_is_as_good_as_a_relative_one() -> Resul
             .write_config(&[("a", path), ("b", "winboot/x")])?;
         let reload = site.command(&["reload"])?;
         assert_eq!(reload.code, Some(0), "{reload:?}");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/x/", 7)?;
-        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/x/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/x/")?;
+        site.ask_uefi(NODE_B, "winboot/x/")?;
     }
     let site = Site::with(Datapath::Native, &["--tftp-root", "/srv/tftp"])?;
     site.files
@@ -169,8 +168,8 @@ fn the_last_of_several_records_of_a_node_is_served() -> Result<()> {
     ])?;
     let reload = site.command(&["reload"])?;
     assert_eq!(reload.code, Some(0), "{reload:?}");
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/second/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/second/")?;
+    site.ask_uefi(NODE_B, "winboot/b/")?;
     let status = site.status()?;
     let warning = status["warnings"][0].as_str().unwrap_or_default();
     assert!(warning.contains("records 1 and 3"), "{status}");
@@ -201,7 +200,7 @@ fn a_record_of_many_bad_ones_is_not_lost_in_them() -> Result<()> {
         site.status()?["refused"].as_array().map(Vec::len),
         Some(500)
     );
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/last/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/last/")?;
     Ok(())
 }
 
@@ -215,9 +214,9 @@ fn a_hosts_file_that_is_missing_or_half_wrong_is_told_of() -> Result<()> {
     let warning = "malformed lines are left out: 2, the first is line 1";
     assert!(reload.stdout.contains(warning), "{reload:?}");
     assert_eq!(site.status()?["unresolved"], json!(["b"]));
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_DEFAULT, 7), "", 7)?;
-    site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
+    site.ask_uefi(NODE_DEFAULT, "")?;
+    site.stays_silent_to(NODE_B)?;
 
     // As if all nodes were gone: rather what was in service before.
     fs::remove_file(site.files.path("hosts"))?;
@@ -230,11 +229,11 @@ fn a_hosts_file_that_is_missing_or_half_wrong_is_told_of() -> Result<()> {
     ] {
         assert!(reload.stderr.contains(part), "{part}: {reload:?}");
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     let reload = site.command(&["reload", "--allow-empty"])?;
     assert_eq!(reload.code, Some(0), "{reload:?}");
     assert!(reload.stdout.contains("hosts: no such file"), "{reload:?}");
     assert_eq!(site.status()?["unresolved"], json!(["a", "b", "default"]));
-    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    site.stays_silent_to(NODE_A)?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, NODE_DEFAULT, Site, serve_args};
 use proxydhcp_lab::{Daemon, Ended, Lab, RequestFrame, binary};
 use rustix::process::Signal;
@@ -16,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn a_signal_reloads() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = Site::usual(datapath)?;
-        let request = RequestFrame::edk2(NODE_A, 7);
-        site.ask(&request, "winboot/a/", 7)?;
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64);
+        site.ask(&request, "winboot/a/", UEFI_X64)?;
         // The second comes with log rotation, and from a terminal that goes away.
         for (generation, signal, winpe) in [
             (2, Signal::USR1, "winboot/other/"),
@@ -29,7 +30,7 @@ fn a_signal_reloads() -> Result<()> {
             while site.status()?["generation"] != generation {
                 ensure!(asked.elapsed() < PATIENCE, "{}", site.describe());
             }
-            site.ask(&request, winpe, 7)?;
+            site.ask(&request, winpe, UEFI_X64)?;
         }
     }
     Ok(())
@@ -49,10 +50,10 @@ fn a_log_that_cannot_be_written_is_no_reason_to_end() -> Result<()> {
     site.files.write_config(&[("a", "winboot/other")])?;
     site.daemon.signal(Signal::HUP)?;
     let asked = Instant::now();
-    while site.tap.ask(&RequestFrame::edk2(NODE_B, 7)).is_ok() {
+    while site.tap.ask(&RequestFrame::edk2(NODE_B, UEFI_X64)).is_ok() {
         ensure!(asked.elapsed() < PATIENCE, "not reloaded");
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/other/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/other/")?;
     let (status, _) = site.daemon.stop()?;
     ensure!(status.success(), "{status}");
     Ok(())
@@ -77,9 +78,9 @@ fn it_tells_what_it_has_changed() -> Result<()> {
     assert!(lines[0].contains(" ms (read "), "{reload:?}");
     assert_eq!(lines[1..], ["added: new", "removed: default", "changed: b"]);
 
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/c/", 7)?;
-    site.ask(&RequestFrame::ipxe([10, 77, 1, 4].into(), 0), "", 0)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
+    site.ask_uefi(NODE_B, "winboot/c/")?;
+    site.ask(&RequestFrame::ipxe([10, 77, 1, 4].into(), BIOS), "", BIOS)?;
 
     let again = site.command(&["reload"])?;
     let summary = "generation 3: 3 nodes; 0 added, 0 removed, 0 changed; ";
@@ -92,8 +93,8 @@ fn it_tells_what_it_has_changed() -> Result<()> {
 fn a_node_that_was_removed_is_an_unknown_client() -> Result<()> {
     for datapath in Datapath::ALL {
         let mut site = Site::usual(datapath)?;
-        let request = RequestFrame::edk2(NODE_B, 7);
-        site.ask(&request, "winboot/b/", 7)?;
+        let request = RequestFrame::edk2(NODE_B, UEFI_X64);
+        site.ask(&request, "winboot/b/", UEFI_X64)?;
         site.files
             .write_config(&[("a", "winboot/a"), ("default", "")])?;
         let reload = site.command(&["reload"])?;
@@ -101,8 +102,8 @@ fn a_node_that_was_removed_is_an_unknown_client() -> Result<()> {
         site.stays_silent(&request.bytes())?;
         let counters = site.counters()?;
         assert_eq!(counters["refused"], json!({"unknown-client": 1}));
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-        site.ask(&RequestFrame::edk2(NODE_DEFAULT, 7), "", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        site.ask_uefi(NODE_DEFAULT, "")?;
     }
     Ok(())
 }
@@ -131,7 +132,7 @@ fn reloads_that_coincide_all_succeed() -> Result<()> {
     println!("{AT_ONCE} at once were {} reloads", newest - 1);
     assert!((2..=21).contains(&newest), "{newest}");
     assert_eq!(site.status()?["generation"], newest);
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/new/")?;
     Ok(())
 }
 
@@ -145,7 +146,7 @@ fn a_reload_that_waits_for_another_takes_what_is_there_by_then() -> Result<()> {
         site.files.write_config(&[("a", &winpe)])?;
         let reload = site.command(&["reload"])?;
         assert_eq!(reload.code, Some(0), "{reload:?}");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), &winpe, 7)?;
+        site.ask_uefi(NODE_A, &winpe)?;
     }
     Ok(())
 }

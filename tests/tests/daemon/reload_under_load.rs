@@ -1,24 +1,24 @@
 //! A hundred reloads under a steady load lose no request and mix no tables.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use proxydhcp_bench::{Load, LoadReport, Reply, steady};
+use anyhow::{Context, Result, ensure};
+use proxydhcp_bench::Reply;
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::site::{Datapath, Files, Site};
-use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame, Tap, alone};
+use proxydhcp_lab::{RequestFrame, Tap, alone};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, rate};
+use crate::amid_load::amid_load;
+use crate::cluster::Cluster;
 
 /// Where all nodes are moved to and fro.
 const WINPES: [&str; 2] = ["winboot/old/", "winboot/new/"];
 const NODES: u16 = 1000;
-/// Less than this share of the rate is no load.
-const LEAST: f64 = 0.4;
 const RELOADS: usize = 100;
+/// Fewer answers than this, a hundred to each reload, are no load.
+const LEAST: u32 = 10_000;
 /// Between two reloads: each table serves for a while.
 const PAUSE: Duration = Duration::from_millis(20);
 /// A hundred reloads take some seconds; they must not hang.
@@ -61,12 +61,6 @@ fn reload_under_load(datapath: Datapath) -> Result<()> {
     let before = answered(&site)?;
 
     let frames: Vec<RequestFrame> = requests.into_iter().map(|(frame, _)| frame).collect();
-    let rate = rate()?;
-    let load = Load {
-        rate,
-        requests: &frames,
-    };
-    let reloading = AtomicBool::new(true);
     let (mut by_old, mut by_new) = (0, 0);
     let mut check = |reply: &Reply| {
         let [old, new] = [&old, &new].map(|known| known.get(reply.request_index));
@@ -77,44 +71,22 @@ fn reload_under_load(datapath: Datapath) -> Result<()> {
         } += 1;
         Ok(())
     };
-    let (report, reloads) = thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            let go_on = |elapsed| reloading.load(Ordering::Relaxed) && elapsed < PATIENCE;
-            steady(
-                &site.lab.client,
-                CLIENT_INTERFACE,
-                &load,
-                &go_on,
-                &mut check,
-            )
-        });
-        let reloads = reload_to_and_fro(&site, &cluster);
-        reloading.store(false, Ordering::Relaxed);
-        (load.join(), reloads)
-    });
-    let Ok(report) = report else {
-        bail!("the load failed")
-    };
-    let (report, reloads) = (report?, reloads?);
-
+    let amid = amid_load(&mut site, &frames, &mut check, |site| {
+        reload_to_and_fro(site, &cluster)
+    })?;
+    let (load, reloads) = (amid.load, amid.work);
     println!(
         "{datapath:?}: {} requests at {:.0} a second, {} missing; {} reloads, the longest {:.1} ms",
-        report.sent,
-        report.rate(),
-        report.missing(),
+        load.sent,
+        load.rate(),
+        load.missing(),
         reloads.len(),
         reloads.iter().copied().fold(0.0, f64::max),
     );
-    check_report(&report, rate, &site)?;
+    ensure!(load.is_flawless(), "{load:?}\n{}", site.describe());
+    ensure!(amid.meanwhile >= LEAST, "{} only", amid.meanwhile);
     assert!(by_old > 0 && by_new > 0, "{by_old} and {by_new}");
-    assert_eq!(answered(&site)? - before, u64::from(report.sent));
-    Ok(())
-}
-
-fn check_report(report: &LoadReport, rate: u32, site: &Site) -> Result<()> {
-    ensure!(report.is_flawless(), "{report:?}\n{}", site.describe());
-    let least = LEAST * f64::from(rate);
-    ensure!(report.rate() > least, "only {:.0}", report.rate());
+    assert_eq!(answered(&site)? - before, u64::from(load.sent));
     Ok(())
 }
 

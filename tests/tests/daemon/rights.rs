@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site, serve_args};
-use proxydhcp_lab::{Daemon, Ended, Lab, RequestFrame, binary, debian};
+use proxydhcp_lab::{Daemon, Ended, Lab, binary, debian};
 use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
 use serde_json::Value;
@@ -119,21 +119,21 @@ fn works(site: &mut Site, datapath: Datapath) -> Result<()> {
         Ok(site.status()?.get("generation").and_then(Value::as_u64))
     };
     let before = generation(site)?.context("no generation")?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     let reload = site.command(&["reload"])?;
     ensure!(reload.code == Some(0), "{reload:?}");
     site.files.write_config(&[("a", "winboot/new/")])?;
     let reload = site.command(&["reload"])?;
     ensure!(reload.code == Some(0), "{reload:?}");
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
-    site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+    site.ask_uefi(NODE_A, "winboot/new/")?;
+    site.stays_silent_to(NODE_B)?;
     site.files.write_config(&[("a", "winboot/a/"), ("b", "")])?;
     site.daemon.signal(Signal::HUP)?;
     let asked = Instant::now();
     while generation(site)? != Some(before + 3) {
         ensure!(asked.elapsed() < PATIENCE, "{}", site.describe());
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     let status = site.status()?;
     let served = status.pointer("/interfaces/0/datapath");
     ensure!(served.and_then(Value::as_str) == Some(datapath.name()));
@@ -226,7 +226,7 @@ fn another_user_with_the_same_rights_serves_as_well() -> Result<()> {
         reload.args(["reload", "--control", &socket]);
         let reload = Ended::from(site.lab.server.output(reload)?);
         assert_eq!(reload.code, Some(0), "{reload:?}");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         let (status, _) = site.daemon.stop()?;
         assert_eq!(status.code(), Some(0));
     }
@@ -248,6 +248,5 @@ fn a_file_that_another_user_keeps_to_himself_is_rejected_until_it_is_opened() ->
     fs::set_permissions(&config, Permissions::from_mode(0o644))?;
     let reload = site.command(&["reload"])?;
     assert_eq!(reload.code, Some(0), "{reload:?}");
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)
-        .map(drop)
+    site.ask_uefi(NODE_A, "winboot/a/").map(drop)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, STRANGER, Site};
 use proxydhcp_lab::{Daemon, Ended, Expected, Lab, RequestFrame, binary, check_reply};
 use serde_json::Value;
@@ -33,10 +34,10 @@ fn a_file_can_say_all_that_flags_can() -> Result<()> {
     );
     let mut tap = lab.tap()?;
     for (node, winpe) in [(NODE_A, "winboot/a/"), (STRANGER, "")] {
-        let request = RequestFrame::edk2(node, 7);
+        let request = RequestFrame::edk2(node, UEFI_X64);
         let expected = Expected {
             siaddr: [10, 77, 0, 5].into(),
-            ..Expected::new(winpe, 7)
+            ..Expected::new(winpe, UEFI_X64)
         };
         check_reply(&request.bytes(), &tap.ask(&request)?, &expected)?;
     }
@@ -55,7 +56,7 @@ fn a_file_can_say_all_that_flags_can() -> Result<()> {
     // What is written into the file meanwhile is for the next start.
     files.write_settings(&format!("control = {control:?}\nunknown = \"ignore\"\n"))?;
     assert_eq!(run(&["reload"])?.code, Some(0));
-    let request = RequestFrame::edk2(STRANGER, 7);
+    let request = RequestFrame::edk2(STRANGER, UEFI_X64);
     tap.ask(&request)?;
     Ok(())
 }
@@ -69,11 +70,11 @@ fn a_flag_wins_over_the_file() -> Result<()> {
     )?;
     let mut site = Site::start(Datapath::Raw, files, &["--unknown", "ignore"])?;
     assert_eq!(site.daemon.ready_line(), "ready: px0 by raw; 3 nodes");
-    site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
-    let request = RequestFrame::edk2(NODE_A, 7);
+    site.stays_silent_to(STRANGER)?;
+    let request = RequestFrame::edk2(NODE_A, UEFI_X64);
     let expected = Expected {
         siaddr: [10, 77, 0, 5].into(),
-        ..Expected::new("winboot/a/", 7)
+        ..Expected::new("winboot/a/", UEFI_X64)
     };
     check_reply(&request.bytes(), &site.tap.ask(&request)?, &expected)?;
     Ok(())

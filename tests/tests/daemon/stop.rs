@@ -4,15 +4,16 @@ use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::bpf::BpfObjects;
-use proxydhcp_lab::packet::{BATCH, FrameSender};
+use proxydhcp_lab::flood::Flood;
+use proxydhcp_lab::packet::BATCH;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site};
-use proxydhcp_lab::{CLIENT_INTERFACE, Lab, Namespace, RequestFrame, Tap, alone, link};
+use proxydhcp_lab::{Lab, Namespace, RequestFrame, Tap, alone, link};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -20,6 +21,8 @@ use serde_json::Value;
 const DEADLINE: Duration = Duration::from_secs(2);
 /// More than the daemon has.
 const FLOODING_THREADS: usize = 4;
+/// The flood is under way when it has sent so many requests.
+const UNDER_WAY: u64 = 50_000;
 /// When to give up looking.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,7 +33,7 @@ fn a_signal_stops_it_and_nothing_is_left() -> Result<()> {
         for signal in [Signal::INT, Signal::TERM] {
             stops_at_once(&format!("{datapath:?}, {signal:?}"), || {
                 let mut site = Site::usual(datapath)?;
-                site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+                site.ask_uefi(NODE_A, "winboot/a/")?;
                 site.daemon.check_accounts()?;
                 stop(&mut site, signal)
             })?;
@@ -65,7 +68,7 @@ fn many_interfaces_are_all_left() -> Result<()> {
         let more: Vec<String> = (1..8).map(|n| format!("-ipx{n}")).collect();
         let more: Vec<&str> = more.iter().map(String::as_str).collect();
         let mut site = Site::start_in(lab, datapath, Files::usual()?, &more)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         let times = stop(&mut site, Signal::TERM)?;
         // The kernel takes its time over each of them.
         println!("{datapath:?} on 8 interfaces: {times:?}");
@@ -98,22 +101,11 @@ fn a_flood_of_requests_does_not_hold_it_up() -> Result<()> {
         let mut site = Site::usual(datapath)?;
         // Else its socket would fill.
         site.tap = Tap::open(&site.lab.client, "lo")?;
-        let flood = vec![RequestFrame::edk2(NODE_A, 7).bytes(); BATCH];
-        let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
-        let over = AtomicBool::new(false);
-        let times = thread::scope(|scope| {
-            for _ in 0..FLOODING_THREADS {
-                scope.spawn(|| {
-                    while !over.load(Ordering::Relaxed) {
-                        // A wire that is full for the moment is just what is wanted.
-                        let _ = sender.send_batch(&flood);
-                    }
-                });
-            }
-            thread::sleep(Duration::from_millis(300));
-            let times = stop(&mut site, Signal::TERM);
-            over.store(true, Ordering::Relaxed);
-            times
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64).bytes();
+        let flood = Flood::new(&site.lab.client, vec![request; BATCH], FLOODING_THREADS)?;
+        let times = flood.during(|| {
+            flood.await_more(UNDER_WAY, PATIENCE)?;
+            stop(&mut site, Signal::TERM)
         })?;
         // Nothing is at once on a machine that has no time left.
         println!("{datapath:?} in a flood: {times:?}");

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::resolver::{DeadNameServer, NameServer, Resolver};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site};
 use proxydhcp_lab::{Lab, RequestFrame};
@@ -27,11 +28,11 @@ fn files() -> Result<Files> {
 
 /// Sends a request until it is answered, as firmware does.
 fn insist(site: &mut Site, client: Ipv4Addr, winpe: &str) -> Result<()> {
-    let request = RequestFrame::edk2(client, 7);
+    let request = RequestFrame::edk2(client, UEFI_X64);
     // The first is not answered: who asks is not known yet.
     site.stays_silent(&request.bytes())?;
     let started = Instant::now();
-    while site.ask(&request, winpe, 7).is_err() {
+    while site.ask(&request, winpe, UEFI_X64).is_err() {
         ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
     }
     Ok(())
@@ -50,14 +51,14 @@ fn a_client_is_served_by_the_name_of_its_address() -> Result<()> {
         let _server = NameServer::start(&lab.server, &known)?;
         let mut site = start(lab, &Resolver::new("")?, datapath, files()?, &LOOKUP)?;
         // A node that is known needs no look-up.
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         insist(&mut site, SHORT, "winboot/a/")?;
         insist(&mut site, IB0, "winboot/b/")?;
         // The bad record's address is known, from its name: nobody need ask.
         let strangers = [NO_RECORD, REFUSED, STRANGER];
         for _ in 0..2 {
             for client in strangers {
-                site.stays_silent(&RequestFrame::edk2(client, 7).bytes())?;
+                site.stays_silent_to(client)?;
             }
         }
         let lookups = site.status()?["lookups"].clone();
@@ -78,9 +79,9 @@ fn a_client_is_served_by_the_name_of_its_address() -> Result<()> {
         site.files
             .write_config(&[("a", "winboot/new"), ("visitor", "winboot/v")])?;
         assert_eq!(site.command(&["reload"])?.code, Some(0));
-        site.ask(&RequestFrame::edk2(SHORT, 7), "winboot/new/", 7)?;
-        site.ask(&RequestFrame::edk2(NO_RECORD, 7), "winboot/v/", 7)?;
-        site.stays_silent(&RequestFrame::edk2(IB0, 7).bytes())?;
+        site.ask_uefi(SHORT, "winboot/new/")?;
+        site.ask_uefi(NO_RECORD, "winboot/v/")?;
+        site.stays_silent_to(IB0)?;
     }
     Ok(())
 }
@@ -97,7 +98,7 @@ fn a_storm_of_strangers_is_bounded_and_holds_up_nobody() -> Result<()> {
         let first = u32::from(Ipv4Addr::new(10, 77, 128, 0));
         let started = Instant::now();
         for n in 0..STORM {
-            let request = RequestFrame::edk2((first + u32::from(n)).into(), 7);
+            let request = RequestFrame::edk2((first + u32::from(n)).into(), UEFI_X64);
             site.tap.send(&request.bytes())?;
         }
         println!("{STORM} strangers in {:?}", started.elapsed());
@@ -117,7 +118,7 @@ fn a_storm_of_strangers_is_bounded_and_holds_up_nobody() -> Result<()> {
         assert!(under_way <= 128, "{status}");
         assert!(number("dropped") > u64::from(STORM) / 2, "{status}");
 
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         assert_eq!(site.command(&["reload"])?.code, Some(2));
         let (status, took) = site.daemon.stop()?;
         println!("stopped in {took:?}");
@@ -140,12 +141,12 @@ fn the_dns_may_come_back() -> Result<()> {
         files()?,
         &LOOKUP,
     )?;
-    site.stays_silent(&RequestFrame::edk2(SHORT, 7).bytes())?;
+    site.stays_silent_to(SHORT)?;
     wait_until(&site, |status| status["lookups"]["failed"] == 1)?;
     let _server = NameServer::start(&site.lab.server, &[(SHORT, "a")])?;
-    let request = RequestFrame::edk2(SHORT, 7);
+    let request = RequestFrame::edk2(SHORT, UEFI_X64);
     let started = Instant::now();
-    while site.ask(&request, "winboot/a/", 7).is_err() {
+    while site.ask(&request, "winboot/a/", UEFI_X64).is_err() {
         ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
     }
     Ok(())
@@ -159,13 +160,13 @@ fn the_default_is_not_for_a_node_whose_record_is_refused() -> Result<()> {
             .write_config(&[("a", "winboot/a"), ("b", "winboot/../b")])?;
         let reload = site.command(&["reload"])?;
         assert_eq!(reload.code, Some(2), "{reload:?}");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-        site.ask(&RequestFrame::edk2(STRANGER, 7), "", 7)?;
-        site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        site.ask_uefi(STRANGER, "")?;
+        site.stays_silent_to(NODE_B)?;
         assert_eq!(site.counters()?["refused"], json!({"unknown-client": 1}));
         site.files.write_config(&[("a", "winboot/a")])?;
         assert_eq!(site.command(&["reload"])?.code, Some(0));
-        site.ask(&RequestFrame::edk2(NODE_B, 7), "", 7)?;
+        site.ask_uefi(NODE_B, "")?;
     }
     Ok(())
 }

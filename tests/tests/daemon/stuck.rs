@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary, debian};
+use proxydhcp_lab::{Daemon, Lab, binary, debian};
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 
@@ -94,7 +94,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() -> Result<()> {
         let reload = site.command(&["reload"])?;
         ensure!(reload.code == Some(0), "{reload:?}");
         assert_eq!(site.status()?["generation"], number + 2);
-        site.ask(&RequestFrame::edk2(NODE_A, 7), &winpe, 7)?;
+        site.ask_uefi(NODE_A, &winpe)?;
     }
     // Read late, it is all there.
     let told = stderr.read_until("generation=6")?;
@@ -177,7 +177,7 @@ fn a_watched_file_on_a_disk_that_hangs_holds_up_nothing_else() -> Result<()> {
     thread::sleep(Duration::from_secs(1));
     let asked = Instant::now();
     assert_eq!(site.status()?["generation"], 1);
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     site.daemon.check_accounts()?;
     site.daemon.signal(Signal::TERM)?;
     while site.files.path("control.sock").exists() {

@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
 use serde_json::json;
 
@@ -23,7 +22,7 @@ fn a_node_is_served_at_its_other_interfaces_too() -> Result<()> {
         // It has a record of its own.
         (B_IB0, "winboot/ib/"),
     ] {
-        site.ask(&RequestFrame::edk2(address, 7), winpe, 7)?;
+        site.ask_uefi(address, winpe)?;
     }
     let status = site.status()?;
     assert_eq!(
@@ -45,17 +44,17 @@ fn a_node_is_served_at_its_other_interfaces_too() -> Result<()> {
     assert_eq!(reload.code, Some(0), "{reload:?}");
     let warning = "10.77.2.1 is an address of both a (record 1) and b (record 2); a, which was";
     assert!(reload.stdout.contains(warning), "{reload:?}");
-    site.ask(&RequestFrame::edk2(A_IB0, 7), "winboot/a/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+    site.ask_uefi(A_IB0, "winboot/a/")?;
+    site.ask_uefi(NODE_B, "winboot/b/")?;
     Ok(())
 }
 
 #[test]
 fn without_a_rule_only_a_nodes_own_name_is_its_name() -> Result<()> {
     let mut site = Site::start(Datapath::Native, files()?, &[])?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-    site.ask(&RequestFrame::edk2(B_IB0, 7), "winboot/ib/", 7)?;
-    site.stays_silent(&RequestFrame::edk2(A_IB0, 7).bytes())
+    site.ask_uefi(NODE_A, "winboot/a/")?;
+    site.ask_uefi(B_IB0, "winboot/ib/")?;
+    site.stays_silent_to(A_IB0)
 }
 
 #[test]

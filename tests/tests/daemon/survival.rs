@@ -9,7 +9,7 @@ use proxydhcp::datapath::xdp::pins::LAYOUT;
 use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::link::{self, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, STRANGER, Site, serve_args};
-use proxydhcp_lab::{Daemon, Ended, Lab, Namespace, RequestFrame, SERVER_INTERFACE, binary};
+use proxydhcp_lab::{Daemon, Ended, Lab, Namespace, SERVER_INTERFACE, binary};
 use serde_json::json;
 
 mod failed_start;
@@ -23,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn the_kernel_goes_on_when_the_daemon_is_killed() -> Result<()> {
     for datapath in IN_KERNEL {
         let mut site = Site::usual(datapath)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         let program = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
         site.daemon.crash()?;
         assert!(site.files.path("control.sock").exists());
-        site.ask(&RequestFrame::edk2(NODE_B, 0), "winboot/b/", 0)?;
-        site.stays_silent(&RequestFrame::edk2(STRANGER, 7).bytes())?;
+        site.ask_bios(NODE_B, "winboot/b/")?;
+        site.stays_silent_to(STRANGER)?;
         let killed = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
         assert_eq!(killed, program);
         let status = site.command(&["status"])?;
@@ -43,8 +43,8 @@ fn the_kernel_goes_on_when_the_daemon_is_killed() -> Result<()> {
         // By the files as they are now, and nothing that was counted is lost.
         site.files.write_config(&[("a", "winboot/new/")])?;
         restart(&mut site, datapath, &[])?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
-        site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+        site.ask_uefi(NODE_A, "winboot/new/")?;
+        site.stays_silent_to(NODE_B)?;
         let counters = site.counters()?;
         assert_eq!(counters["answered"], 3, "{counters}");
         assert_eq!(counters["refused"], json!({"unknown-client": 2}));
@@ -69,15 +69,15 @@ fn what_needs_the_process_ends_with_it() -> Result<()> {
     for (datapath, more) in ways {
         let mut site = Site::with(datapath, more)?;
         assert_eq!(pinned(&site.lab.server)?, "");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         let held = BpfObjects::of(site.daemon.pid())?;
         site.daemon.crash()?;
-        site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+        site.stays_silent_to(NODE_A)?;
         assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
         await_none(&held)?;
 
         restart(&mut site, datapath, more)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
     }
     Ok(())
 }
@@ -89,14 +89,14 @@ fn the_next_daemon_may_answer_in_another_way() -> Result<()> {
             let mut site = Site::usual(before)?;
             site.daemon.crash()?;
             restart(&mut site, after, &[])?;
-            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            site.ask_uefi(NODE_A, "winboot/a/")?;
             let interface = &site.status()?["interfaces"][0];
             assert_eq!(interface["datapath"], after.name());
             let is_pinned = !pinned(&site.lab.server)?.is_empty();
             assert_eq!(is_pinned, after.name() == "kernel", "{before:?}, {after:?}");
 
             restart_killed(&mut site, before, &["--no-pin"])?;
-            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            site.ask_uefi(NODE_A, "winboot/a/")?;
             assert_eq!(pinned(&site.lab.server)?, "");
         }
     }
@@ -112,7 +112,7 @@ fn detach_ends_what_a_killed_daemon_left() -> Result<()> {
         refused.stderr.contains("a daemon runs; stop it"),
         "{refused:?}"
     );
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
 
     site.daemon.crash()?;
     let detached = detach(&site)?;
@@ -120,7 +120,7 @@ fn detach_ends_what_a_killed_daemon_left() -> Result<()> {
         (detached.code, detached.stdout.as_str()),
         (Some(0), "px0: what a killed daemon left: removed\n")
     );
-    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    site.stays_silent_to(NODE_A)?;
     assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
     let again = detach(&site)?;
     assert_eq!(
@@ -146,7 +146,7 @@ fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
     ] {
         site.daemon.wait_for(told, PATIENCE)?;
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     assert_eq!(xdp_program(&site.lab.server, "px2")?, None);
     assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
     Ok(())
@@ -157,14 +157,14 @@ fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
 fn the_pins_of_another_layout_are_taken_over_but_for_their_maps() -> Result<()> {
     for datapath in IN_KERNEL {
         let mut site = Site::usual(datapath)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         site.daemon.crash()?;
         let rename = format!("cd /sys/fs/bpf/proxydhcp; mv {LAYOUT} 0");
         shell(&site.lab.server, &rename)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
 
         restart(&mut site, datapath, &[])?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         assert_eq!(site.counters()?["answered"], 1);
         assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
     }
@@ -198,7 +198,7 @@ fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
                 thread::sleep(Duration::from_millis(1));
             }
             restart(&mut site, datapath, &["-i", "px1"])?;
-            site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+            site.ask_uefi(NODE_A, "winboot/a/")?;
             assert!(xdp_program(&site.lab.server, SERVER_INTERFACE)?.is_some());
             assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
             if half.starts_with("find") {
@@ -223,7 +223,7 @@ fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<
         restart(&mut site, datapath, &["--unknown", "default"])?;
         site.daemon
             .wait_for("by the tables of a daemon that was killed", PATIENCE)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         // By name, and by an address that comes: nobody is sent to the default meanwhile.
         link::add_address(
             &site.lab.server,
@@ -234,13 +234,13 @@ fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<
             .wait_for("this host's addresses are now", PATIENCE)?;
         let looked = site.command(&["lookup", "10.77.9.9"])?;
         assert!(looked.stdout.contains("NOT answered"), "{looked:?}");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
 
         site.files.write_raw_config(&good)?;
         let reloaded = site.command(&["reload"])?;
         assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
-        site.ask(&RequestFrame::edk2(STRANGER, 7), "", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        site.ask_uefi(STRANGER, "")?;
         let status = site.status()?;
         assert_eq!(status["interfaces"][0]["datapath"], "kernel", "{status}");
         assert_eq!(
@@ -264,7 +264,7 @@ fn without_a_bpf_file_system_it_serves_and_says_what_is_lacking() -> Result<()> 
     let mut daemon = Daemon::start_command(&lab.server, command)?;
     daemon.wait_for("/sys/fs/bpf is no BPF file system", PATIENCE)?;
     let mut site = Site::of(lab, daemon, files)?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary, debian};
+use proxydhcp_lab::{Daemon, Lab, binary, debian};
 use tempfile::TempDir;
 
 /// What `systemd-analyze security` may find, from 0 (safe) to 10.
@@ -112,7 +112,7 @@ fn the_rights_that_it_leaves_are_enough() -> Result<()> {
             .args(serve_args(datapath, &files, &[]));
         let daemon = Daemon::start_command(&lab.server, command)?;
         let mut site = Site::of(lab, daemon, files)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
 use proxydhcp_lab::{Daemon, Lab, RequestFrame, binary};
@@ -32,7 +33,7 @@ fn generation(site: &Site) -> Result<u64> {
 fn wait_for_winpe(site: &mut Site, before: u64, winpe: &str) -> Result<()> {
     let took = wait_until(site, |status| status["generation"].as_u64() > Some(before))?;
     println!("{winpe} in service {took:?} after it was written");
-    site.ask(&RequestFrame::edk2(NODE_A, 7), winpe, 7)?;
+    site.ask_uefi(NODE_A, winpe)?;
     assert_eq!(site.status()?.get("rejected"), Some(&Value::Null));
     Ok(())
 }
@@ -54,7 +55,7 @@ fn files_are_reloaded_however_they_are_written() -> Result<()> {
 
     fs::remove_file(&config)?;
     wait_until(&site, |status| status["rejected"].is_string())?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/made-anew/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/made-anew/")?;
     site.files
         .write_config(&[("a", "winboot/late"), ("b", "winboot/b")])?;
     wait_for_winpe(&mut site, 4, "winboot/late/")?;
@@ -62,8 +63,8 @@ fn files_are_reloaded_however_they_are_written() -> Result<()> {
     site.files
         .write_hosts(&[("10.77.1.1", "b"), ("10.77.1.2", "a")])?;
     wait_until(&site, |status| status["generation"] == 6)?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/b/", 7)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/late/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/b/")?;
+    site.ask_uefi(NODE_B, "winboot/late/")?;
     // Other files in the folder are no concern.
     fs::write(&next, "")?;
     thread::sleep(WHILE);
@@ -85,7 +86,7 @@ fn a_slow_writer_is_waited_for() -> Result<()> {
         file.write_all(record)?;
         thread::sleep(WHILE);
         assert_eq!(generation(&site)?, 1);
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
     }
     drop(file);
     wait_for_winpe(&mut site, 1, "winboot/last/")?;
@@ -121,7 +122,7 @@ fn half_a_file_is_waited_for_and_then_rejected() -> Result<()> {
     let reason = "300 bytes is not a multiple of the 200-byte record";
     assert!(rejected.contains(reason), "{status}");
     assert_eq!(status["generation"], 2);
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/whole/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/whole/")?;
     rest()?;
     wait_for_winpe(&mut site, 2, "winboot/whole/")
 }
@@ -138,7 +139,7 @@ fn many_changes_are_few_reloads() -> Result<()> {
     }
     let last = format!("winboot/{}/", CHANGES - 1);
     let wrote = started.elapsed();
-    while site.ask(&RequestFrame::edk2(NODE_A, 7), &last, 7).is_err() {
+    while site.ask_uefi(NODE_A, &last).is_err() {
         anyhow::ensure!(
             started.elapsed() < Duration::from_secs(30),
             "{}",
@@ -149,7 +150,7 @@ fn many_changes_are_few_reloads() -> Result<()> {
     println!("{CHANGES} changes in {wrote:?}: {reloads} reloads");
     assert!((1..CHANGES / 3).contains(&reloads), "{reloads}");
     thread::sleep(WHILE);
-    site.ask(&RequestFrame::edk2(NODE_A, 7), &last, 7)?;
+    site.ask_uefi(NODE_A, &last)?;
     Ok(())
 }
 
@@ -163,12 +164,12 @@ fn files_behind_links_and_files_that_come_later_are_noticed() -> Result<()> {
     fs::write(site.files.path("real/hosts"), "10.77.1.1 a\n")?;
     site.files.write_config(&[("a", "winboot/a"), ("b", "")])?;
     wait_until(&site, |status| status["nodes"] == 1)?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
 
     fs::write(site.files.path("real/next"), "10.77.1.1 a\n10.77.1.2 b\n")?;
     fs::rename(site.files.path("real/next"), site.files.path("real/hosts"))?;
     wait_until(&site, |status| status["nodes"] == 2)?;
-    site.ask(&RequestFrame::edk2(NODE_B, 7), "", 7)?;
+    site.ask_uefi(NODE_B, "")?;
     assert_eq!(site.status()?["rejected"], json!(null));
     Ok(())
 }
@@ -209,7 +210,11 @@ fn a_folder_that_cannot_be_read_for_a_while_is_watched_again() -> Result<()> {
         );
         site.daemon.wait_for(&told, Duration::from_secs(5))?;
         thread::sleep(pause);
-        site.ask(&RequestFrame::edk2(NODE_A, 7), &last_winpe(change), 7)?;
+        site.ask(
+            &RequestFrame::edk2(NODE_A, UEFI_X64),
+            &last_winpe(change),
+            UEFI_X64,
+        )?;
         // Files of others change at the same time.
         site.files
             .write_config(&[("a", &format!("winboot/{change}"))])?;

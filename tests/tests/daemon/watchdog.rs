@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,9 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use proxydhcp_lab::packet::{BATCH, FrameSender};
+use proxydhcp_lab::architecture::UEFI_X64;
+use proxydhcp_lab::flood::Flood;
+use proxydhcp_lab::packet::BATCH;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Lab, RequestFrame, Tap, binary};
+use proxydhcp_lab::{Daemon, Lab, RequestFrame, Tap, binary};
 
 /// What the daemon is told by `WatchdogSec=`.
 const LIMIT: Duration = Duration::from_millis(200);
@@ -24,6 +25,12 @@ const LIMIT: Duration = Duration::from_millis(200);
 const A_WHILE: Duration = Duration::from_secs(1);
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A flood lasts for at least as many signs of life, and as many requests; of these, at least so
+/// many are answered.
+const SIGNS: u32 = 10;
+const LEAST_SENT: u64 = 50_000;
+const LEAST_ANSWERED: u64 = 5_000;
 
 pub(crate) const ALIVE: &str = "WATCHDOG=1";
 
@@ -144,7 +151,7 @@ fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
         for _ in 0..5 {
             manager.hears(ALIVE)?;
         }
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
     }
     Ok(())
 }
@@ -155,20 +162,24 @@ fn a_daemon_that_serves_a_flood_lives() -> Result<()> {
         let (mut site, manager) = start(datapath, true)?;
         // Else its socket would fill.
         site.tap = Tap::open(&site.lab.client, "lo")?;
-        let flood = vec![RequestFrame::edk2(NODE_A, 7).bytes(); BATCH];
-        let sender = FrameSender::open(&site.lab.client, CLIENT_INTERFACE)?;
-        let over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    // A wire that is full for the moment is just what is wanted.
-                    let _ = sender.send_batch(&flood);
-                }
-            });
-            let heard = (0..10).try_for_each(|_| manager.hears(ALIVE).map(drop));
-            over.store(true, Ordering::Relaxed);
-            heard
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64).bytes();
+        let flood = Flood::new(&site.lab.client, vec![request; BATCH], 1)?;
+        flood.during(|| {
+            let mut signs = 0;
+            while signs < SIGNS || flood.sent() < LEAST_SENT {
+                manager.hears(ALIVE)?;
+                signs += 1;
+            }
+            Ok(())
         })?;
+        let answered = site.counters()?["answered"].as_u64();
+        println!(
+            "{datapath:?}: {answered:?} requests answered of {}",
+            flood.sent()
+        );
+        assert!(answered >= Some(LEAST_ANSWERED), "{}", site.describe());
+        site.tap = site.lab.tap()?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
     }
     Ok(())
 }

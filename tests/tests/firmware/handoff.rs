@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
+use proxydhcp_lab::architecture::{BIOS, HTTP_X64, UEFI_ARM64, UEFI_BC, UEFI_X64};
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::{Lab, RequestFrame, Tap};
 
@@ -61,7 +62,7 @@ fn hand_off(server: DhcpServer, arguments: &[&str]) -> Result<()> {
         offer(&mut tap, client, architecture, class)
             .with_context(|| format!("architecture {architecture}; {}", running.log()))
     };
-    for architecture in [0, 7, 9] {
+    for architecture in [BIOS, UEFI_X64, UEFI_BC] {
         let handed_off = offer(NODE, architecture, b"PXEClient")?;
         ensure!(
             handed_off.vendor_class.as_deref() == Some(b"PXEClient") && handed_off.file.is_empty(),
@@ -73,14 +74,14 @@ fn hand_off(server: DhcpServer, arguments: &[&str]) -> Result<()> {
     }
     // UEFI on ARM, HTTP boot, and Windows once it runs.
     let mut others = vec![
-        (NODE, 11, b"PXEClient".as_slice()),
-        (NODE, 16, b"HTTPClient"),
-        (NODE, 7, b"MSFT 5.0"),
+        (NODE, UEFI_ARM64, b"PXEClient".as_slice()),
+        (NODE, HTTP_X64, b"HTTPClient"),
+        (NODE, UEFI_X64, b"MSFT 5.0"),
     ];
     if by_name {
         others.extend([
-            (OTHER, 0, b"PXEClient".as_slice()),
-            (OTHER, 7, b"PXEClient"),
+            (OTHER, BIOS, b"PXEClient".as_slice()),
+            (OTHER, UEFI_X64, b"PXEClient"),
         ]);
     }
     for (client, architecture, class) in others {

@@ -1,6 +1,7 @@
 //! Requests that look odd and are right: they are answered like any other.
 
 use anyhow::Result;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{NODE_A, NODE_B, Site};
 use proxydhcp_lab::{Checksum, RequestFrame};
 
@@ -19,9 +20,9 @@ fn odd_requests_are_answered() -> Result<()> {
 
 /// A UEFI client's request, changed.
 fn but(name: &str, change: impl FnOnce(&mut RequestFrame)) -> Case {
-    let mut request = RequestFrame::edk2(NODE_A, 7);
+    let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
     change(&mut request);
-    Case::new(name, request, "winboot/a/", 7)
+    Case::new(name, request, "winboot/a/", UEFI_X64)
 }
 
 fn cases() -> Vec<Case> {
@@ -58,10 +59,10 @@ fn fields() -> Vec<Case> {
             "the same of another client",
             RequestFrame {
                 xid: 0,
-                ..RequestFrame::edk2(NODE_B, 7)
+                ..RequestFrame::edk2(NODE_B, UEFI_X64)
             },
             "winboot/b/",
-            7,
+            UEFI_X64,
         ),
         but("the broadcast flag", |r| r.flags = 0x8000),
         // ROMs leave there what they have received before: none of it may come back.

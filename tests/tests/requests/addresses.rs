@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::link::add_address;
 use proxydhcp_lab::site::{Files, NODE_A, STRANGER, Site};
@@ -17,7 +18,7 @@ fn ask(site: &mut Site, request: &RequestFrame, siaddr: Ipv4Addr) -> Result<Name
     let reply = site.tap.ask(request).with_context(|| name.clone())?;
     let expected = Expected {
         siaddr,
-        ..Expected::new("winboot/a/", 7)
+        ..Expected::new("winboot/a/", UEFI_X64)
     };
     check_reply(&request.bytes(), &reply, &expected).with_context(|| name.clone())?;
     Ok((name, reply))
@@ -26,7 +27,7 @@ fn ask(site: &mut Site, request: &RequestFrame, siaddr: Ipv4Addr) -> Result<Name
 fn to(server: Ipv4Addr) -> RequestFrame {
     RequestFrame {
         destination: server,
-        ..RequestFrame::edk2(NODE_A, 7)
+        ..RequestFrame::edk2(NODE_A, UEFI_X64)
     }
 }
 
@@ -93,7 +94,7 @@ fn a_client_behind_a_router_is_answered_through_it() -> Result<()> {
         let request = RequestFrame {
             source_mac: [0x02, 0, 0, 0, 0xff, 0xfe],
             ttl: 61,
-            ..RequestFrame::edk2(ROUTED, 7)
+            ..RequestFrame::edk2(ROUTED, UEFI_X64)
         };
         Ok(vec![ask(&mut site, &request, SERVER_ADDRESS)?])
     })
@@ -105,10 +106,10 @@ fn a_client_behind_a_router_is_answered_through_it() -> Result<()> {
 fn the_server_never_answers_itself() -> Result<()> {
     on_every_datapath(|datapath| {
         let mut silence = Silence::new(Site::with(datapath, &["--unknown", "default"])?);
-        let forged = RequestFrame::edk2(SERVER_ADDRESS, 7);
+        let forged = RequestFrame::edk2(SERVER_ADDRESS, UEFI_X64);
         silence.refuses(&forged.bytes(), "unknown-client")?;
-        let stranger = RequestFrame::edk2(STRANGER, 7);
-        let reply = silence.site.ask(&stranger, "", 7)?;
+        let stranger = RequestFrame::edk2(STRANGER, UEFI_X64);
+        let reply = silence.site.ask(&stranger, "", UEFI_X64)?;
         Ok(vec![("a stranger".to_owned(), reply)])
     })
 }

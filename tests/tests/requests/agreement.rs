@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp::datapath::xdp::{Duty, KernelTables, Program};
-use proxydhcp::names::reverse::Strangers;
-use proxydhcp::tables::generation::{Generation, Policy, Unknown};
+use proxydhcp::tables::generation::Generation;
+use proxydhcp::tables::policy::{Policy, Unknown};
 use proxydhcp::tables::table::{Files, Sources, Table};
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp_common::counters::{
@@ -139,8 +139,7 @@ fn setting(name: &str, default: u64) -> Result<u64> {
 
 #[test]
 fn on_what_firmware_sends() -> Result<()> {
-    let lookup = Unknown::Lookup(Arc::new(Strangers::new().0));
-    for unknown in [Unknown::Ignore, Unknown::Default, lookup] {
+    for unknown in [Unknown::Ignore, Unknown::Default, Unknown::Lookup] {
         let mut pair = Pair::new(unknown)?;
         for name in ["edk2-uefi.pcap", "ipxe-bios.pcap"] {
             for frame in capture::frames(name)? {

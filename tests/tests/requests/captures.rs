@@ -1,6 +1,7 @@
 //! What real firmware sent is answered with what it needs.
 
 use anyhow::{Context, Result};
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::capture::frames;
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::site::{Files, Site};
@@ -26,7 +27,7 @@ fn real_firmware_is_served() -> Result<()> {
         files.write_hosts(&[("10.77.1.1", "node")])?;
         let mut site = Site::start(datapath, files, &[])?;
         let mut replies = Vec::new();
-        for (name, arch) in [("edk2-uefi.pcap", 7), ("ipxe-bios.pcap", 0)] {
+        for (name, arch) in [("edk2-uefi.pcap", UEFI_X64), ("ipxe-bios.pcap", BIOS)] {
             let request = captured(name, |d| {
                 d.destination_port == 4011 && d.payload[0] == BOOT_REQUEST
             })?;

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::{UEFI_ARM64, UEFI_BC, UEFI_X64};
 use proxydhcp_lab::capture::{Golden, data_path, golden};
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::site::{Datapath, Files, Site};
@@ -14,10 +15,6 @@ use serde_json::json;
 use crate::exchange::{Named, counts, left_to_daemon, on_every_datapath};
 use crate::silence::Silence;
 
-/// An architecture without a loader, that the original sent to the BIOS one.
-const UEFI_ARM: u16 = 11;
-/// One that it sent there too, though it is UEFI x64.
-const UEFI_X64_BY_ERRATUM: u16 = 9;
 /// Nodes without peculiarities.
 const CN000: Ipv4Addr = Ipv4Addr::new(10, 77, 16, 0);
 const CN001: Ipv4Addr = Ipv4Addr::new(10, 77, 16, 1);
@@ -56,12 +53,13 @@ fn is_unknown(exchange: &Golden) -> bool {
     exchange.client.octets()[3] >= 40
 }
 
-/// What the original told the client, less its faults.
+/// What the original told the client, less its faults: it sent [`UEFI_BC`] and [`UEFI_ARM64`] to the
+/// loader for a BIOS.
 fn expected(exchange: &Golden) -> Result<Expected> {
     let file = exchange.reply.get(108..236).context("a short reply")?;
     let mut loader = text(file);
     let mut bcd = option(&exchange.reply, 252).context("a reply without option 252")?;
-    if exchange.architecture == UEFI_X64_BY_ERRATUM {
+    if exchange.architecture == UEFI_BC {
         ensure!(loader.ends_with("pxeboot.0"), "{loader}");
         loader = loader.replace("pxeboot.0", "bootmgfw.efi");
     }
@@ -114,7 +112,7 @@ fn nodes_are_sent_to_the_same_files() -> Result<()> {
     let exchanges = golden()?;
     let served: Vec<&Golden> = exchanges
         .iter()
-        .filter(|exchange| !is_unknown(exchange) && exchange.architecture != UEFI_ARM)
+        .filter(|exchange| !is_unknown(exchange) && exchange.architecture != UEFI_ARM64)
         .collect();
     assert_eq!(served.len(), 91);
     assert!(served.iter().any(|exchange| exchange.client == CN002));
@@ -136,8 +134,8 @@ fn nodes_are_sent_to_the_same_files() -> Result<()> {
 /// What the original told the client, byte for byte, or `None` where this project differs on
 /// purpose: the tests beside this one have those.
 fn same_bytes(exchange: &Golden) -> Option<&[u8]> {
-    let differs = exchange.architecture == UEFI_ARM
-        || exchange.architecture == UEFI_X64_BY_ERRATUM
+    let differs = exchange.architecture == UEFI_ARM64
+        || exchange.architecture == UEFI_BC
         || [CN002, CN003].contains(&exchange.client);
     (!differs).then_some(&exchange.reply)
 }
@@ -182,7 +180,7 @@ fn in_xcats_format_only_the_paths_differ_on_purpose() -> Result<()> {
     let mended: Vec<&Golden> = exchanges
         .iter()
         .filter(|exchange| same_bytes(exchange).is_none())
-        .filter(|exchange| exchange.architecture != UEFI_ARM && exchange.client != CN003)
+        .filter(|exchange| exchange.architecture != UEFI_ARM64 && exchange.client != CN003)
         .collect();
     assert_eq!(mended.len(), 21);
     on_every_datapath(|datapath| {
@@ -228,7 +226,9 @@ fn loaders_are_those_of_the_settings() -> Result<()> {
         for exchange in golden()?.iter().filter(|exchange| exchange.client == CN000) {
             let Expected { bcd, siaddr, .. } = expected(exchange)?;
             let folder = bcd.strip_suffix("Boot/BCD").context("another BCD")?;
-            for (architecture, loader) in [(7, "EFI/own.efi"), (11, "Boot/bootaa64.efi")] {
+            for (architecture, loader) in
+                [(UEFI_X64, "EFI/own.efi"), (UEFI_ARM64, "Boot/bootaa64.efi")]
+            {
                 let request = RequestFrame::edk2(CN000, architecture);
                 let reply = silence.site.tap.ask(&request)?;
                 let expected = Expected {
@@ -239,7 +239,7 @@ fn loaders_are_those_of_the_settings() -> Result<()> {
                 check_reply(&request.bytes(), &reply, &expected)?;
             }
         }
-        silence.refuses(&RequestFrame::edk2(CN000, 9).bytes(), "architecture")?;
+        silence.refuses(&RequestFrame::edk2(CN000, UEFI_BC).bytes(), "architecture")?;
     }
     Ok(())
 }
@@ -270,7 +270,7 @@ fn what_the_original_should_not_have_answered_is_refused() -> Result<()> {
             let reason = match exchange {
                 unknown if is_unknown(unknown) => "unknown-client",
                 Golden {
-                    architecture: UEFI_ARM,
+                    architecture: UEFI_ARM64,
                     ..
                 } => "architecture",
                 _ => continue,
@@ -283,7 +283,10 @@ fn what_the_original_should_not_have_answered_is_refused() -> Result<()> {
         assert_eq!(refused.as_array().map(Vec::len), Some(1), "{refused}");
         assert_eq!(refused[0]["number"], 4, "{refused}");
         assert_eq!(refused[0]["name"], "cn003", "{refused}");
-        silence.refuses(&RequestFrame::edk2(CN003, 7).bytes(), "unknown-client")?;
+        silence.refuses(
+            &RequestFrame::edk2(CN003, UEFI_X64).bytes(),
+            "unknown-client",
+        )?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
 
 /// Far over the limit.
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Sends so many requests of this client and waits until each is answered or limited; how many were
 /// answered.
 fn answered(site: &mut Site, client: Ipv4Addr, count: u64) -> Result<u64> {
-    let frame = RequestFrame::edk2(client, 7).bytes();
+    let frame = RequestFrame::edk2(client, UEFI_X64).bytes();
     let told = |site: &Site| -> Result<[u64; 2]> {
         let counters = site.counters()?;
         let count = |name: &str| counters[name].as_u64().context("no such counter");
@@ -60,7 +61,7 @@ fn a_source_that_asks_too_often_is_limited_alone() -> Result<()> {
             (BURST..=BURST + gained).contains(&first),
             "{datapath:?}: {first}"
         );
-        site.ask(&RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+        site.ask_uefi(NODE_B, "winboot/b/")?;
 
         // A reload does not fill its bucket.
         let started = Instant::now();
@@ -101,7 +102,10 @@ fn the_clocks_of_all_firmware_twice_over_are_not_limited() -> Result<()> {
         thread::sleep(time.saturating_sub(started.elapsed()));
         for (datapath, site) in &mut sites {
             let Ok(site) = site else { continue };
-            for request in [RequestFrame::edk2(NODE_A, 7), RequestFrame::ipxe(NODE_A, 0)] {
+            for request in [
+                RequestFrame::edk2(NODE_A, UEFI_X64),
+                RequestFrame::ipxe(NODE_A, BIOS),
+            ] {
                 let asked = site.tap.ask(&request);
                 asked.with_context(|| format!("{datapath:?} at {time:?}: {}", site.describe()))?;
             }

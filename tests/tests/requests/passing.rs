@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 
 use anyhow::{Context, Result};
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site};
 use proxydhcp_lab::{
     CLIENT_ADDRESS, CLIENT_MAC, RequestFrame, SERVER_ADDRESS, SERVER_INTERFACE, SERVER_MAC, Tap,
@@ -63,9 +64,9 @@ const TO_ANOTHER_HOST: [&str; 3] = [
 ];
 
 fn frames() -> Vec<(&'static str, Vec<u8>)> {
-    let cut = |length| RequestFrame::edk2(NODE_A, 7).bytes()[..length].to_vec();
+    let cut = |length| RequestFrame::edk2(NODE_A, UEFI_X64).bytes()[..length].to_vec();
     let but = |change: &dyn Fn(&mut RequestFrame)| {
-        let mut request = RequestFrame::edk2(NODE_A, 7);
+        let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
         change(&mut request);
         request.bytes()
     };
@@ -136,7 +137,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
 
 /// A request as UDP over IPv6.
 fn ipv6() -> Vec<u8> {
-    let request = RequestFrame::edk2(NODE_A, 7);
+    let request = RequestFrame::edk2(NODE_A, UEFI_X64);
     let whole = request.bytes();
     let udp = &whole[request.udp_offset()..];
     let mut frame = [&SERVER_MAC[..], &client_mac(NODE_A), &[0x86, 0xdd]].concat();
@@ -172,7 +173,7 @@ fn other_services_of_the_host_go_on() -> Result<()> {
         socket.set_read_timeout(Some(PATIENCE))?;
         let request = RequestFrame {
             destination_port: 67,
-            ..RequestFrame::ipxe(NODE_A, 0)
+            ..RequestFrame::ipxe(NODE_A, BIOS)
         };
         site.tap.send(&request.bytes())?;
         let mut buffer = [0; 600];
@@ -201,7 +202,7 @@ fn nobody_is_told_that_the_port_is_closed() -> Result<()> {
         let mut site = Site::start(datapath, files, &[])?;
         let plain = RequestFrame {
             source_mac: CLIENT_MAC,
-            ..RequestFrame::edk2(CLIENT_ADDRESS, 7)
+            ..RequestFrame::edk2(CLIENT_ADDRESS, UEFI_X64)
         };
         let handed_up = [
             RequestFrame {
@@ -215,7 +216,7 @@ fn nobody_is_told_that_the_port_is_closed() -> Result<()> {
             },
             RequestFrame {
                 source_mac: CLIENT_MAC,
-                ..RequestFrame::edk2_discovery(CLIENT_ADDRESS, 7, 0, 0)
+                ..RequestFrame::edk2_discovery(CLIENT_ADDRESS, UEFI_X64, 0, 0)
             },
         ];
         for request in &handed_up {

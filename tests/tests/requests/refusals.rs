@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
+use proxydhcp_lab::architecture::{HTTP_X64, UEFI_ARM64, UEFI_IA32, UEFI_X64};
 use proxydhcp_lab::site::{Datapath, NODE_A, STRANGER, Site};
 use proxydhcp_lab::{Checksum, RequestFrame, SERVER_ADDRESS};
 
@@ -27,13 +28,13 @@ fn each_rule_has_its_reason() -> Result<()> {
 
 /// A right request, changed.
 fn but(name: &str, reason: &'static str, change: impl FnOnce(&mut RequestFrame)) -> Row {
-    let mut request = RequestFrame::edk2(NODE_A, 7);
+    let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
     change(&mut request);
     (name.to_owned(), request.bytes(), reason)
 }
 
 fn bootp() -> Vec<Row> {
-    let cut = RequestFrame::edk2(NODE_A, 7).bootp()[..240].to_vec();
+    let cut = RequestFrame::edk2(NODE_A, UEFI_X64).bootp()[..240].to_vec();
     // A datagram of 27 bytes that once brought a responder down.
     let stray = b"default send string".to_vec();
     vec![
@@ -85,7 +86,7 @@ fn addresses() -> Vec<Row> {
         let request = RequestFrame {
             source: octets.into(),
             ciaddr: octets.into(),
-            ..RequestFrame::edk2(NODE_A, 7)
+            ..RequestFrame::edk2(NODE_A, UEFI_X64)
         };
         (
             format!("from {}", request.source),
@@ -111,12 +112,12 @@ fn addresses() -> Vec<Row> {
         }),
         (
             "from no node".to_owned(),
-            RequestFrame::edk2(STRANGER, 7).bytes(),
+            RequestFrame::edk2(STRANGER, UEFI_X64).bytes(),
             "unknown-client",
         ),
         (
             "from the server itself".to_owned(),
-            RequestFrame::edk2(SERVER_ADDRESS, 7).bytes(),
+            RequestFrame::edk2(SERVER_ADDRESS, UEFI_X64).bytes(),
             "unknown-client",
         ),
     ]);
@@ -169,7 +170,7 @@ fn options() -> Vec<Row> {
             |r| r.tail = vec![12, 255],
         ),
     ];
-    rows.extend([6, 11, 16].map(|architecture| {
+    rows.extend([UEFI_IA32, UEFI_ARM64, HTTP_X64].map(|architecture| {
         but(
             &format!("architecture {architecture}"),
             "architecture",
@@ -183,19 +184,19 @@ fn options() -> Vec<Row> {
     rows.push(but(
         "architecture 6 that calls itself 7",
         "architecture",
-        |r| r.set_option(93, [0, 6]),
+        |r| r.set_option(93, UEFI_IA32.to_be_bytes()),
     ));
     rows
 }
 
 fn wire() -> Vec<Row> {
     let cut = |length: usize| {
-        let mut frame = RequestFrame::edk2(NODE_A, 7).bytes();
+        let mut frame = RequestFrame::edk2(NODE_A, UEFI_X64).bytes();
         frame.truncate(length);
         (format!("a frame cut to {length} bytes"), frame, "length")
     };
     let length = |change: i32| {
-        let bootp = RequestFrame::edk2(NODE_A, 7).bootp().len();
+        let bootp = RequestFrame::edk2(NODE_A, UEFI_X64).bootp().len();
         u16::try_from(i32::try_from(bootp).unwrap() + change).unwrap()
     };
     vec![

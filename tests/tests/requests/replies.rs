@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::architecture::{BIOS, UEFI_BC, UEFI_X64};
 use proxydhcp_lab::site::{NODE_A, NODE_B, NODE_DEFAULT, Site};
 use serde_json::json;
 
@@ -17,7 +18,7 @@ fn every_firmware_gets_its_node_s_winpe() -> Result<()> {
             (NODE_B, "winboot/b/"),
             (NODE_DEFAULT, ""),
         ] {
-            for arch in [0, 7, 9] {
+            for arch in [BIOS, UEFI_X64, UEFI_BC] {
                 for (shape, request) in [
                     ("edk2", RequestFrame::edk2(node, arch)),
                     ("ipxe", RequestFrame::ipxe(node, arch)),

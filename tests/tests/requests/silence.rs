@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::site::{NODE_B, NODE_DEFAULT, Site};
 use serde_json::Value;
 
@@ -39,8 +40,8 @@ impl Silence {
     /// go: a plain one and one that the fast path leaves to the slow one. The replies to these two
     /// must be all that comes.
     pub(crate) fn keeps(&mut self, frame: &[u8]) -> Result<()> {
-        let mut plain = RequestFrame::legacy(self.nodes[0], 0);
-        let mut unusual = RequestFrame::edk2_discovery(self.nodes[1], 7, 0, 0);
+        let mut plain = RequestFrame::legacy(self.nodes[0], BIOS);
+        let mut unusual = RequestFrame::edk2_discovery(self.nodes[1], UEFI_X64, 0, 0);
         plain.xid = 0x1111_0000 + self.marks;
         unusual.xid = 0x2222_0000 + self.marks;
         self.marks += 1;

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
 use proxydhcp_lab::RequestFrame;
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::site::{Files, NODE_A, Site};
 
 use crate::exchange::{Case, Named, handed_up, left_to_daemon, on_every_datapath};
@@ -17,15 +18,15 @@ const LONGEST_PATH: u8 = 109;
 
 #[test]
 fn requests_of_every_length_are_answered_at_once() -> Result<()> {
-    let shortest = RequestFrame::edk2(NODE_A, 7).bootp().len();
+    let shortest = RequestFrame::edk2(NODE_A, UEFI_X64).bootp().len();
     on_every_datapath(|datapath| {
         let mut site = Site::usual(datapath)?;
         let mut replies: Vec<Named> = Vec::new();
         for length in shortest..=LONGEST_PLAIN {
-            let mut request = RequestFrame::edk2(NODE_A, 7);
+            let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
             // Not zeros, which a sum may leave out.
             request.tail.resize(1 + length - shortest, 0xa5);
-            let case = Case::new(format!("{length} bytes"), request, "winboot/a/", 7);
+            let case = Case::new(format!("{length} bytes"), request, "winboot/a/", UEFI_X64);
             replies.push(case.ask(&mut site)?);
         }
         let left = left_to_daemon(datapath, u64::try_from(replies.len())?, 0);
@@ -59,17 +60,17 @@ fn replies_of_every_length_are_right() -> Result<()> {
         for length in 1..=LONGEST_PATH {
             let node = address(length);
             let winpe = format!("{}/", path(length));
-            let mut nameless = RequestFrame::wdsmgfw(node, 7);
+            let mut nameless = RequestFrame::wdsmgfw(node, UEFI_X64);
             nameless.remove_option(97);
             for (name, request, arch) in [
-                ("short", RequestFrame::wdsmgfw(node, 7), 7),
-                ("without UUID", nameless, 7),
+                ("short", RequestFrame::wdsmgfw(node, UEFI_X64), UEFI_X64),
+                ("without UUID", nameless, UEFI_X64),
                 (
                     "with a boot item",
-                    RequestFrame::edk2_discovery(node, 0, 1, 0),
-                    0,
+                    RequestFrame::edk2_discovery(node, BIOS, 1, 0),
+                    BIOS,
                 ),
-                ("long", RequestFrame::legacy(node, 0), 0),
+                ("long", RequestFrame::legacy(node, BIOS), BIOS),
             ] {
                 let reply = site.ask(&request, &winpe, arch)?;
                 replies.push((format!("path of {length} bytes, {name}"), reply));

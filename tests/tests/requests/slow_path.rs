@@ -1,6 +1,7 @@
 //! Requests that the fast path leaves to the slow one are answered as if there were one path.
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::site::{NODE_A, Site};
 use proxydhcp_lab::{Checksum, Expected, RequestFrame, SERVER_MAC, VlanTag, check_reply};
@@ -42,9 +43,9 @@ fn unusual_requests_are_answered_by_whoever_understands_them() -> Result<()> {
 
 /// A UEFI client's request, changed.
 fn but(name: impl Into<String>, change: impl FnOnce(&mut RequestFrame)) -> Case {
-    let mut request = RequestFrame::edk2(NODE_A, 7);
+    let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
     change(&mut request);
-    Case::new(name, request, "winboot/a/", 7)
+    Case::new(name, request, "winboot/a/", UEFI_X64)
 }
 
 fn ip() -> Vec<Case> {
@@ -149,12 +150,12 @@ fn parts() -> Vec<Case> {
         Case::new(
             "three architectures, the second with another loader",
             {
-                let mut request = RequestFrame::edk2(NODE_A, 7);
+                let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
                 request.set_option(ARCHITECTURE, [0, 6, 0, 0, 0, 7]);
                 request
             },
             "winboot/a/",
-            0,
+            BIOS,
         ),
     ]
 }
@@ -213,12 +214,12 @@ fn vendor_options() -> Vec<Case> {
     let vendor =
         |name: &str, value: &[u8]| but(name, |r| r.options.insert(0, (VENDOR, value.to_vec())));
     let discovery = |item, layer| {
-        let request = RequestFrame::edk2_discovery(NODE_A, 7, item, layer);
+        let request = RequestFrame::edk2_discovery(NODE_A, UEFI_X64, item, layer);
         Case::new(
             format!("boot item {item}, layer {layer}"),
             request,
             "winboot/a/",
-            7,
+            UEFI_X64,
         )
     };
     vec![
@@ -247,13 +248,13 @@ fn vendor_options() -> Vec<Case> {
 
 #[test]
 fn a_checksum_left_to_hardware_is_no_fault() -> Result<()> {
-    let plain = RequestFrame::edk2(NODE_A, 7);
+    let plain = RequestFrame::edk2(NODE_A, UEFI_X64);
     let requests = [
         ("plain", plain.clone()),
-        ("long", RequestFrame::legacy(NODE_A, 7)),
+        ("long", RequestFrame::legacy(NODE_A, UEFI_X64)),
         (
             "with a boot item",
-            RequestFrame::edk2_discovery(NODE_A, 7, 1, 0),
+            RequestFrame::edk2_discovery(NODE_A, UEFI_X64, 1, 0),
         ),
         (
             "with IP options",
@@ -280,8 +281,12 @@ fn a_checksum_left_to_hardware_is_no_fault() -> Result<()> {
             site.tap.send_offloaded(request)?;
             let reply = site.tap.reply(PATIENCE)?;
             let reply = reply.with_context(|| format!("{name}: no reply"))?;
-            check_reply(&request.bytes(), &reply, &Expected::new("winboot/a/", 7))
-                .context(*name)?;
+            check_reply(
+                &request.bytes(),
+                &reply,
+                &Expected::new("winboot/a/", UEFI_X64),
+            )
+            .context(*name)?;
             replies.push(((*name).to_owned(), reply));
         }
         Ok(replies)

@@ -1,6 +1,7 @@
 //! The slow path refuses by the same rules, in what only it can read.
 
 use anyhow::{Context, Result};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Datapath, NODE_A, STRANGER, Site};
 use proxydhcp_lab::{Checksum, RequestFrame, VlanTag};
 
@@ -24,7 +25,7 @@ fn unusual_requests_keep_the_rules_too() -> Result<()> {
 
 /// A right request, changed.
 fn but(name: &'static str, reason: &'static str, change: impl FnOnce(&mut RequestFrame)) -> Row {
-    let mut request = RequestFrame::edk2(NODE_A, 7);
+    let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
     change(&mut request);
     (name, request.bytes(), reason)
 }
@@ -37,7 +38,7 @@ fn to_slow_path(request: &mut RequestFrame) {
 fn headers() -> Vec<Row> {
     let stranger = RequestFrame {
         ip_options: vec![1; 4],
-        ..RequestFrame::edk2(STRANGER, 7)
+        ..RequestFrame::edk2(STRANGER, UEFI_X64)
     };
     let tag = VlanTag {
         protocol: 0x8100,

@@ -1,6 +1,7 @@
 //! Requests with VLAN tags are answered into the same VLAN, at the same priority.
 
 use anyhow::{Context, Result};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{NODE_A, Site};
 use proxydhcp_lab::{RequestFrame, VlanTag};
 
@@ -15,13 +16,13 @@ fn tagged(tags: &[(u16, u16)]) -> Case {
         .map(|&(protocol, control)| VlanTag { protocol, control });
     let request = RequestFrame {
         vlan_tags: tags.collect(),
-        ..RequestFrame::edk2(NODE_A, 7)
+        ..RequestFrame::edk2(NODE_A, UEFI_X64)
     };
     Case::new(
         format!("{:04x?}", request.vlan_tags),
         request,
         "winboot/a/",
-        7,
+        UEFI_X64,
     )
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_bench::{Client, Firmware, storm};
+use proxydhcp_lab::architecture::{BIOS, UEFI_BC, UEFI_X64};
 use proxydhcp_lab::config::{cfg_bytes, hosts_text};
 use proxydhcp_lab::site::{NODE_A, NODE_B};
 use proxydhcp_lab::{CLIENT_INTERFACE, Expected, RequestFrame, Tap, check_reply};
@@ -64,18 +65,23 @@ fn a_thousand_nodes_that_ask_together_are_all_answered_at_once() -> Result<()> {
 #[test]
 fn every_client_of_the_site_is_served() -> Result<()> {
     let (_node, mut tap) = served(&[("a", "winboot/a/")])?;
-    ask(&mut tap, &RequestFrame::edk2(NODE_A, 9), "winboot/a/", 9)?;
-    let short = RequestFrame::wdsmgfw(NODE_A, 7);
+    ask(
+        &mut tap,
+        &RequestFrame::edk2(NODE_A, UEFI_BC),
+        "winboot/a/",
+        9,
+    )?;
+    let short = RequestFrame::wdsmgfw(NODE_A, UEFI_X64);
     assert_eq!(short.bootp().len(), 306);
     ask(&mut tap, &short, "winboot/a/", 7)?;
     let routed = RequestFrame {
         source_mac: [0x02, 0, 0, 0, 0xff, 0xfe],
         ttl: 61,
-        ..RequestFrame::edk2([172, 16, 5, 5].into(), 7)
+        ..RequestFrame::edk2([172, 16, 5, 5].into(), UEFI_X64)
     };
     ask(&mut tap, &routed, "", 7)?;
     // It lost its way in an option walk that begins with pads.
-    let mut padded = RequestFrame::ipxe(NODE_A, 0);
+    let mut padded = RequestFrame::ipxe(NODE_A, BIOS);
     for _ in 0..3 {
         padded.options.insert(0, (0, Vec::new()));
     }
@@ -95,7 +101,7 @@ fn what_is_no_request_is_not_answered() -> Result<()> {
         }),
     ];
     for (reason, change) in changes {
-        let mut request = RequestFrame::edk2(NODE_A, 7);
+        let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
         change(&mut request);
         tap.send(&request.bytes())?;
         ensure!(tap.reply(SILENCE)?.is_none(), "{reason}: answered");
@@ -103,7 +109,12 @@ fn what_is_no_request_is_not_answered() -> Result<()> {
         let counted = status.pointer(&format!("/interfaces/0/counters/refused/{reason}"));
         ensure!(counted == Some(&1.into()), "{reason}: {status}");
     }
-    ask(&mut tap, &RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)
+    ask(
+        &mut tap,
+        &RequestFrame::edk2(NODE_A, UEFI_X64),
+        "winboot/a/",
+        7,
+    )
 }
 
 /// It kept nodes that were removed, took an empty name for the file's end, and sent out a path of
@@ -111,17 +122,32 @@ fn what_is_no_request_is_not_answered() -> Result<()> {
 #[test]
 fn the_records_are_those_of_the_file() -> Result<()> {
     let (node, mut tap) = served(&[("a", "winboot/a/"), ("b", "winboot/b/")])?;
-    ask(&mut tap, &RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)?;
+    ask(
+        &mut tap,
+        &RequestFrame::edk2(NODE_B, UEFI_X64),
+        "winboot/b/",
+        7,
+    )?;
     let long = "x".repeat(149);
     node.nodeset(&[("", "winboot/x/"), ("b", &long), ("a", "winboot/c/")])?;
     node.await_generation(2)?;
-    ask(&mut tap, &RequestFrame::edk2(NODE_A, 7), "winboot/c/", 7)?;
+    ask(
+        &mut tap,
+        &RequestFrame::edk2(NODE_A, UEFI_X64),
+        "winboot/c/",
+        7,
+    )?;
     // Its record says something else than the default, which would boot the wrong WinPE.
-    assert!(tap.ask(&RequestFrame::edk2(NODE_B, 7)).is_err());
+    assert!(tap.ask(&RequestFrame::edk2(NODE_B, UEFI_X64)).is_err());
     node.nodeset(&[("b", "winboot/b/")])?;
     node.await_generation(3)?;
-    ask(&mut tap, &RequestFrame::edk2(NODE_A, 7), "", 7)?;
-    ask(&mut tap, &RequestFrame::edk2(NODE_B, 7), "winboot/b/", 7)
+    ask(&mut tap, &RequestFrame::edk2(NODE_A, UEFI_X64), "", 7)?;
+    ask(
+        &mut tap,
+        &RequestFrame::edk2(NODE_B, UEFI_X64),
+        "winboot/b/",
+        7,
+    )
 }
 
 /// `nodeset` truncates the file and then writes it: whoever reads it may see any part of it.
@@ -147,14 +173,14 @@ fn half_a_file_changes_nothing() -> Result<()> {
             })
         })?;
         for (client, winpe) in [(NODE_A, "winboot/a/"), (NODE_B, "winboot/b/")] {
-            ask(&mut tap, &RequestFrame::edk2(client, 7), winpe, 7)?;
+            ask(&mut tap, &RequestFrame::edk2(client, UEFI_X64), winpe, 7)?;
         }
     }
     file.write_all(&next[written..])?;
     node.kill(10)?;
     node.await_generation(2)?;
     for (client, winpe) in [(NODE_A, "winboot/c/"), (NODE_B, "winboot/d/")] {
-        ask(&mut tap, &RequestFrame::edk2(client, 7), winpe, 7)?;
+        ask(&mut tap, &RequestFrame::edk2(client, UEFI_X64), winpe, 7)?;
     }
     Ok(())
 }

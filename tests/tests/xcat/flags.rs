@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::binary;
 use proxydhcp_lab::site::{NODE_A, STRANGER};
 use proxydhcp_lab::{Expected, RequestFrame, check_reply};
@@ -32,9 +33,9 @@ fn flags_come_alone_or_bundled_and_unknown_ones_are_ignored() -> Result<()> {
         node.pid().with_context(|| format!("{flags:?}"))?;
         let mut tap = node.lab.tap()?;
         for (client, winpe) in [(NODE_A, "winboot/a/"), (STRANGER, "")] {
-            let request = RequestFrame::edk2(client, 7);
+            let request = RequestFrame::edk2(client, UEFI_X64);
             let reply = tap.ask(&request)?;
-            check_reply(&request.bytes(), &reply, &Expected::new(winpe, 7))?;
+            check_reply(&request.bytes(), &reply, &Expected::new(winpe, UEFI_X64))?;
         }
     }
     Ok(())
@@ -125,9 +126,9 @@ fn both_of_xcats_reload_signal_and_that_of_log_rotation_reload() -> Result<()> {
         fs::write(node.config(), records)?;
         node.kill(signal)?;
         node.await_generation(generation)?;
-        let request = RequestFrame::ipxe(NODE_A, 0);
+        let request = RequestFrame::ipxe(NODE_A, BIOS);
         let reply = tap.ask(&request)?;
-        check_reply(&request.bytes(), &reply, &Expected::new(winpe, 0))?;
+        check_reply(&request.bytes(), &reply, &Expected::new(winpe, BIOS))?;
     }
     assert_eq!(node.pid()?, pid);
     Ok(())

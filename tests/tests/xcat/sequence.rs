@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::config::hosts_text;
 use proxydhcp_lab::link::xdp_program;
 use proxydhcp_lab::site::NODE_A;
@@ -112,9 +113,13 @@ fn a_killed_one_leaves_the_kernel_answering_and_nobody_on_its_socket() -> Result
         while !node.port_is_free()? {}
         let control = UnixStream::connect(node.path("run/proxydhcp/control.sock"));
         ensure!(control.is_err(), "somebody listens");
-        let request = RequestFrame::edk2(NODE_A, 7);
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64);
         let reply = tap.ask(&request)?;
-        check_reply(&request.bytes(), &reply, &Expected::new("winboot/a/", 7))?;
+        check_reply(
+            &request.bytes(),
+            &reply,
+            &Expected::new("winboot/a/", UEFI_X64),
+        )?;
     }
     Ok(())
 }

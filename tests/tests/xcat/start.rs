@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::NODE_A;
 use proxydhcp_lab::{Expected, RequestFrame, check_reply};
 
@@ -170,9 +171,9 @@ fn without_a_config_all_get_the_default_until_it_is_written() -> Result<()> {
     );
     let mut tap = node.lab.tap()?;
     let mut told = |winpe: &str| {
-        let request = RequestFrame::edk2(NODE_A, 7);
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64);
         let reply = tap.ask(&request)?;
-        check_reply(&request.bytes(), &reply, &Expected::new(winpe, 7))
+        check_reply(&request.bytes(), &reply, &Expected::new(winpe, UEFI_X64))
     };
     told("")?;
 

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::packet::{FrameReceiver, FrameSender};
 use proxydhcp_lab::{CLIENT_INTERFACE, Lab, RequestFrame, udp_from_port};
@@ -81,7 +82,7 @@ fn ask(account: &Account, sender: &FrameSender, addresses: &[Ipv4Addr]) -> Resul
         if account.over.load(Ordering::Relaxed) {
             break;
         }
-        let mut request = RequestFrame::edk2(*address, 7);
+        let mut request = RequestFrame::edk2(*address, UEFI_X64);
         request.xid = number;
         let frame = request.bytes();
         let before = Instant::now();

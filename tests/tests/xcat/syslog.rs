@@ -6,6 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::debian;
 use proxydhcp_lab::site::NODE_A;
 use proxydhcp_lab::{Expected, RequestFrame, check_reply};
@@ -180,9 +181,9 @@ fn a_syslog_that_hangs_holds_up_nothing() -> Result<()> {
         node.nodeset(&records(winpe))?;
         node.await_generation(generation)?;
         let mut tap = node.lab.tap()?;
-        let request = RequestFrame::edk2(NODE_A, 7);
+        let request = RequestFrame::edk2(NODE_A, UEFI_X64);
         let reply = tap.ask(&request)?;
-        check_reply(&request.bytes(), &reply, &Expected::new(winpe, 7))?;
+        check_reply(&request.bytes(), &reply, &Expected::new(winpe, UEFI_X64))?;
     }
     node.kill(2)?;
     wait_until("the port", || node.port_is_free())?;

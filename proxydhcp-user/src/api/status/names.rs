@@ -5,10 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::problems::Few;
 use crate::names::forward::{Failed, Names};
-use crate::names::reverse::LookupStatus;
 use crate::tables::table::Table;
+use crate::text::Few;
 
 /// The names that are not as they should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,30 +137,6 @@ impl fmt::Display for NamesTold {
                 f,
                 "no address for {}; add them to the hosts file or the DNS",
                 self.unresolved
-            )?;
-        }
-        Ok(())
-    }
-}
-
-/// Who waits for how many names.
-pub(crate) fn waiting(names: usize) -> String {
-    format!("clients without a record wait until the resolver has been heard; names to go: {names}")
-}
-
-impl fmt::Display for LookupStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "clients without a record: {} looked up, {} with a name, {} without, {} failed; {} \
-             remembered",
-            self.asked, self.found, self.unknown, self.failed, self.remembered
-        )?;
-        if self.dropped > 0 {
-            write!(
-                f,
-                "; {} requests NOT looked up, too many waited",
-                self.dropped
             )?;
         }
         Ok(())

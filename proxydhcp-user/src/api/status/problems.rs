@@ -8,67 +8,7 @@ use super::names::{NamesStatus, NamesTold};
 use crate::names::forward::Names;
 use crate::nodes::cfg::Refused;
 use crate::tables::table::Table;
-
-/// People are told so many of a list; `--json` has all of it.
-pub(crate) const SHOWN: usize = 20;
-
-/// The first of a list, and how many it has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Few<T> {
-    /// The first.
-    pub first: Vec<T>,
-    /// How many there are, these included.
-    pub count: usize,
-}
-
-impl<T> Few<T> {
-    /// Those that come first.
-    pub(super) fn of(mut list: impl Iterator<Item = T>) -> Self {
-        let first: Vec<_> = list.by_ref().take(SHOWN).collect();
-        let count = first.len().saturating_add(list.count());
-        Self { first, count }
-    }
-
-    /// Those that would come first if they were in order.
-    pub(super) fn least(mut list: Vec<T>) -> Self
-    where
-        T: Ord,
-    {
-        let count = list.len();
-        if count > SHOWN {
-            list.select_nth_unstable(SHOWN);
-            list.truncate(SHOWN);
-        }
-        list.sort_unstable();
-        Self { first: list, count }
-    }
-
-    pub(super) fn map<U>(self, to: impl FnMut(T) -> U) -> Few<U> {
-        Few {
-            first: self.first.into_iter().map(to).collect(),
-            count: self.count,
-        }
-    }
-
-    /// How many there are beyond the first.
-    fn more(&self) -> usize {
-        self.count.saturating_sub(self.first.len())
-    }
-}
-
-/// In a line: the first, and how many more there are.
-impl fmt::Display for Few<String> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.first.join(", "), and_more(self.more()))
-    }
-}
-
-pub(crate) fn and_more(count: usize) -> String {
-    match count {
-        0 => String::new(),
-        count => format!(" and {count} more"),
-    }
-}
+use crate::text::Few;
 
 /// All that is wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -153,21 +93,5 @@ impl fmt::Display for Problems {
             0 => Ok(()),
             more => writeln!(f, "warning: {more} warnings more"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_a_list_are_told_and_how_many_more_there_are() {
-        let many = (0..50).map(|n| format!("n{n:02}"));
-        let told = Few::of(many.clone());
-        assert!(told.to_string().starts_with("n00, n01, "));
-        assert!(told.to_string().ends_with(", n19 and 30 more"));
-        assert_eq!(Few::least(many.clone().rev().collect()), told);
-        let few = Few::least(many.take(2).collect());
-        assert_eq!(few.to_string(), "n00, n01");
     }
 }

@@ -5,24 +5,42 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context, Result};
-use futures_util::StreamExt;
+use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
-use tokio::runtime::Builder;
-use tokio::time::timeout;
 
-use super::{count, note, read};
-use crate::cli::CheckArgs;
-use crate::cli::output::print;
+use crate::cli::Context;
+use crate::cli::args::{ConfigArgs, NamesArgs, SettingsArgs};
+use crate::cli::output::{note, print};
+use crate::cli::runtime::block_on;
+use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
-use crate::names::resolver;
 use crate::names::reverse::LookedUp;
-use crate::nodes::cfg::RECORD;
 use crate::nodes::cfg::salvage::salvage;
+use crate::nodes::cfg::{RECORD, read_damaged};
 use crate::tables::table::{Files, LoadError, Table};
+use crate::text::count;
+use crate::winpe::path::Rules;
 
 /// How long the resolver may take for all names together.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Arguments of `cfg check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: NamesArgs,
+    /// Print the findings as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,13 +77,13 @@ struct Report {
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn check(args: &CheckArgs) -> Result<ExitCode> {
+pub(super) fn check(args: &CheckArgs, context: &Context) -> Result<ExitCode> {
     let config = &args.config.config;
-    let bytes = read(config)?;
+    let bytes = read_damaged(config)?;
     let mut findings = if bytes.len().is_multiple_of(RECORD) {
-        records(&bytes, args)?
+        records(&bytes, args, context)?
     } else {
-        pieces(&bytes, args)
+        pieces(&bytes, context.rules(&args.config.root))
     };
     // What concerns no record comes last.
     findings.sort_by_key(|finding| finding.byte.unwrap_or(usize::MAX));
@@ -104,8 +122,8 @@ pub fn check(args: &CheckArgs) -> Result<ExitCode> {
 }
 
 /// The findings in a file of whole records.
-fn records(bytes: &[u8], args: &CheckArgs) -> Result<Vec<Finding>> {
-    let sources = args.names.sources(&args.config);
+fn records(bytes: &[u8], args: &CheckArgs, context: &Context) -> Result<Vec<Finding>> {
+    let sources = args.names.sources(&args.config, context);
     let files = match Files::with_config(bytes, &sources) {
         Ok(files) => Arc::new(files),
         Err(error @ LoadError::NotOneSound { .. }) => {
@@ -169,28 +187,15 @@ fn records(bytes: &[u8], args: &CheckArgs) -> Result<Vec<Finding>> {
 /// What the resolver has for the names that the hosts file lacks.
 fn ask(files: &Files) -> Result<Names> {
     let mut names = Names::default().of(files.wanted(), Instant::now());
-    let asked = names.asked();
-    if asked.is_empty() {
+    if names.asked().is_empty() {
         return Ok(names);
     }
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let answers = async {
-        let mut answers = std::pin::pin!(resolver::addresses(asked));
-        while let Some((name, answer)) = answers.next().await {
-            names.answer(&name, answer);
-        }
-    };
-    // Who is late is still among the names asked for.
-    let _ = runtime.block_on(async { timeout(PATIENCE, answers).await });
-    runtime.shutdown_background();
+    block_on(ask_for_all(&mut names, PATIENCE))?;
     Ok(names)
 }
 
 /// The findings in a file whose records may be out of step. Names are of no use before it is mended.
-fn pieces(bytes: &[u8], args: &CheckArgs) -> Vec<Finding> {
+fn pieces(bytes: &[u8], rules: Rules<'_>) -> Vec<Finding> {
     let error = |byte, message| Finding {
         severity: Severity::Error,
         record: None,
@@ -198,11 +203,7 @@ fn pieces(bytes: &[u8], args: &CheckArgs) -> Vec<Finding> {
         node: None,
         message,
     };
-    let salvage = salvage(
-        bytes,
-        &args.config.root.tftp_root,
-        &args.config.root.loaders,
-    );
+    let salvage = salvage(bytes, rules);
     let size = format!(
         "{} bytes is not a multiple of the {RECORD}-byte record, and the daemon rejects the file; \
          `proxydhcp cfg repair` keeps {}",

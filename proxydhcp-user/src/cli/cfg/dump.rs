@@ -3,15 +3,35 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::{Deserialize, Serialize};
 
-use super::{count, note, read};
-use crate::cli::output::{page, print};
-use crate::cli::{DumpArgs, RootArgs};
+use crate::cli::Context;
+use crate::cli::args::{ConfigArgs, SettingsArgs};
+use crate::cli::output::{note, page, print};
 use crate::nodes::cfg::edit::{RawRecord, raw_records};
-use crate::nodes::cfg::printable;
+use crate::nodes::cfg::{printable, read_damaged};
+use crate::text::count;
+use crate::winpe::path::Rules;
+
+/// Arguments of `cfg dump`.
+#[derive(Clone, Debug, Args)]
+pub struct DumpArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    /// Print them as JSON, for programs and for `cfg import`
+    #[arg(long)]
+    pub json: bool,
+    /// Print the first N records only
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settings: SettingsArgs,
+}
 
 /// A record as JSON has it, in `cfg dump` and in `cfg import`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,16 +48,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn new(number: usize, record: &RawRecord, root: &RootArgs) -> Self {
+    fn new(number: usize, record: &RawRecord, rules: Rules<'_>) -> Self {
         let text = |bytes| str::from_utf8(bytes).map_or_else(|_| printable(bytes), str::to_owned);
         Self {
             record: Some(number),
             node: text(record.name()),
             winpepath: text(record.path()),
-            refused: record
-                .check(&root.tftp_root, &root.loaders)
-                .err()
-                .map(|fault| fault.to_string()),
+            refused: record.check(rules).err().map(|fault| fault.to_string()),
         }
     }
 }
@@ -46,16 +63,16 @@ impl Entry {
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn dump(args: &DumpArgs) -> Result<ExitCode> {
+pub(super) fn dump(args: &DumpArgs, context: &Context) -> Result<ExitCode> {
     let config = &args.config.config;
-    let bytes = read(config)?;
+    let bytes = read_damaged(config)?;
     let (records, rest) = raw_records(&bytes);
     let shown = records
         .get(..args.limit.unwrap_or(usize::MAX))
         .unwrap_or(records);
     let numbered = (1..).zip(shown);
     if args.json {
-        print(&json(shown, &args.config.root)?);
+        print(&json(shown, context.rules(&args.config.root))?);
     } else {
         let mut table = Table::new();
         table
@@ -92,8 +109,8 @@ pub fn dump(args: &DumpArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// None that is known of.
-pub fn json(records: &[RawRecord], root: &RootArgs) -> serde_json::Result<String> {
+pub fn json(records: &[RawRecord], rules: Rules<'_>) -> serde_json::Result<String> {
     let numbered = (1..).zip(records);
-    let entries = numbered.map(|(number, record)| Entry::new(number, record, root));
+    let entries = numbered.map(|(number, record)| Entry::new(number, record, rules));
     serde_json::to_string_pretty(&entries.collect::<Vec<_>>())
 }

@@ -3,37 +3,69 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
 
-use super::{count, note};
-use crate::cli::output::print;
-use crate::cli::take_up::{Of, tell};
-use crate::cli::{Format, ImportArgs};
+use crate::cli::Context;
+use crate::cli::args::{ConfigArgs, ControlArgs};
+use crate::cli::output::{note, print};
+use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::edit::{RawRecord, edit, put, raw_records};
-use crate::nodes::cfg::{CfgError, printable};
-use crate::sys::file::{self, FileError, LIMIT};
+use crate::nodes::cfg::{printable, read_if_there};
+use crate::sys::file::{self, LIMIT};
+use crate::text::{SHOWN, count};
 
 pub mod parse;
 
 use parse::Line;
 
-/// How many bad lines are told of.
-const SHOWN: usize = 20;
+/// Arguments of `cfg import`.
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    /// The nodes; - is the standard input
+    #[arg(value_name = "FILE")]
+    pub nodes: PathBuf,
+    /// What the file is [default: by its name's end, .csv or .json]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Have these nodes only: all other records go
+    #[arg(long)]
+    pub replace: bool,
+    /// Print what would change, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A node and its WinPE path a line
+    Csv,
+    /// What `cfg dump --json` prints
+    Json,
+}
 
 /// Puts the nodes of a file in.
 ///
 /// # Errors
 /// A line is bad; a file cannot be read or written. Nothing is written then.
-pub fn import(args: &ImportArgs) -> Result<ExitCode> {
+pub(super) fn import(args: &ImportArgs, context: &Context) -> Result<ExitCode> {
     let config = &args.config.config;
     let (text, name) = read(&args.nodes)?;
     let format = format(args)?;
+    let rules = context.rules(&args.config.root);
     let lines = match format {
-        Format::Csv => parse::csv(&text, &args.config.root),
-        Format::Json => parse::json(&text, &args.config.root)
+        Format::Csv => parse::csv(&text, rules),
+        Format::Json => parse::json(&text, rules)
             .with_context(|| format!("{name}: not what `proxydhcp cfg dump --json` prints"))?,
     };
     let records = sound(&lines, &name)?;
@@ -50,10 +82,7 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
         Changes::new(&before, now)
     };
     let changes = if args.dry_run {
-        let bytes = match crate::nodes::cfg::read(config) {
-            Err(CfgError::File(FileError::Missing(_))) => Vec::new(),
-            read => read?,
-        };
+        let bytes = read_if_there(config)?;
         change(&mut raw_records(&bytes).0.to_vec())
     } else {
         edit(config, |now| Ok(change(now)))?
@@ -67,7 +96,7 @@ pub fn import(args: &ImportArgs) -> Result<ExitCode> {
     if args.dry_run {
         note("nothing was written");
     } else {
-        tell(&args.control.socket, config, false, Of::All)?;
+        take_up(&args.control.socket, config, false, Of::All)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -89,7 +118,7 @@ fn format(args: &ImportArgs) -> Result<Format> {
 /// The file's bytes and how it is called in messages.
 fn read(path: &Path) -> Result<(Vec<u8>, String)> {
     if path != Path::new("-") {
-        return Ok((file::read(path, |_| true)?, path.display().to_string()));
+        return Ok((file::read(path)?, path.display().to_string()));
     }
     let mut text = Vec::new();
     io::stdin()

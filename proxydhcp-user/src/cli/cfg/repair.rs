@@ -3,31 +3,46 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use clap::Args;
 use jiff::Timestamp;
 use zerocopy::IntoBytes;
 
-use super::{count, read};
-use crate::cli::RepairArgs;
+use crate::cli::Context;
+use crate::cli::args::{ConfigArgs, ControlArgs};
 use crate::cli::output::print;
-use crate::cli::take_up::{Of, tell};
+use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::edit::RawRecord;
 use crate::nodes::cfg::salvage::{Salvage, salvage};
-use crate::nodes::cfg::{RECORD, printable};
+use crate::nodes::cfg::{RECORD, printable, read_damaged};
 use crate::sys::replace::Replacement;
+use crate::text::count;
+
+/// Arguments of `cfg repair`.
+#[derive(Clone, Debug, Args)]
+pub struct RepairArgs {
+    /// Print what would be kept and what not, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
 
 /// Keeps what is sound, and writes the rest aside.
 ///
 /// # Errors
 /// The file cannot be read or written, or has no sound record at all. It is then as it was.
-pub fn repair(args: &RepairArgs) -> Result<ExitCode> {
+pub(super) fn repair(args: &RepairArgs, context: &Context) -> Result<ExitCode> {
     let config = &args.config.config;
     // A dry run needs no rights.
     let replacement = (!args.dry_run)
         .then(|| Replacement::begin(config))
         .transpose()?;
-    let bytes = read(config)?;
-    let root = &args.config.root;
-    let salvage = salvage(&bytes, &root.tftp_root, &root.loaders);
+    let bytes = read_damaged(config)?;
+    let salvage = salvage(&bytes, context.rules(&args.config.root));
     let shown = config.display();
     if salvage.rejected.is_empty() {
         print(&format!(
@@ -58,7 +73,7 @@ pub fn repair(args: &RepairArgs) -> Result<ExitCode> {
     let aside = replacement.set_aside(&end.to_string(), &rejected)?;
     print(&format!("the bytes not kept are in {}", aside.display()));
     replacement.replace(salvage.kept.as_bytes())?;
-    tell(&args.control.socket, config, false, Of::All)?;
+    take_up(&args.control.socket, config, false, Of::All)?;
     Ok(ExitCode::SUCCESS)
 }
 

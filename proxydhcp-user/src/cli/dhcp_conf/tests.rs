@@ -11,7 +11,7 @@ fn run(args: &[&str]) -> Result<String> {
     let Command::DhcpConf(args) = Cli::try_parse_from(all)?.command else {
         unreachable!("no other command was given")
     };
-    configuration(&args)
+    configuration(&args, &Loaders::default())
 }
 
 /// The same with a file of hardware addresses.

@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand};
 
-use crate::cli::{ConfigArgs, ControlArgs, GroupsArgs, NamesArgs, RootArgs, range};
+use crate::cli::args::{ConfigArgs, ControlArgs, GroupsArgs, NamesArgs, range};
 
 /// What follows the options in `proxydhcp node --help`.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 A RANGE is a list of node names:
   n1,n5                  these
   n[01-10]  n[1,3,5-7]   numbers; n01-n10, n01:n10 and n01+9 are the same as the first
@@ -164,25 +164,11 @@ impl NodeCommand {
             Self::Prune(args) => &args.change.files,
         }
     }
-
-    fn files_mut(&mut self) -> &mut FileArgs {
-        match self {
-            Self::Set(args) => &mut args.change.files,
-            Self::Rm(args) => &mut args.change.files,
-            Self::List(args) => &mut args.files,
-            Self::Prune(args) => &mut args.change.files,
-        }
-    }
 }
 
 impl NodeArgs {
     /// Where the daemon is reached.
     pub fn control(&self) -> &ControlArgs {
         &self.command.files().control
-    }
-
-    /// What is to be told of the settings.
-    pub(crate) fn root_mut(&mut self) -> &mut RootArgs {
-        &mut self.command.files_mut().config.root
     }
 }

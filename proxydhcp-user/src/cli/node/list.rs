@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use super::args::ListArgs;
 use super::report::Path;
-use crate::api::status::{SHOWN, and_more};
-use crate::cli::RootArgs;
-use crate::cli::output::{page, print};
+use crate::cli::Context;
+use crate::cli::output::{note, page, print};
 use crate::nodes::cfg::edit::RawRecord;
 use crate::nodes::cfg::{self, Refused, printable};
 use crate::nodes::selection::Nodes;
+use crate::text::listed;
+use crate::winpe::path::Rules;
 
 /// A node, as it is listed.
 #[derive(Debug, Serialize)]
@@ -27,14 +28,14 @@ struct Row {
     refused: Option<String>,
 }
 
-pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
+pub(super) fn run(args: &ListArgs, context: &Context) -> Result<ExitCode> {
     let files = &args.files;
     let nodes = Nodes::read(&files.config.config)?;
     let names = match &args.range {
-        Some(range) => Some(nodes.of_range(range, &files.groups)?),
+        Some(range) => Some(nodes.of_range(range, files.groups.file())?),
         None => None,
     };
-    let (mut rows, absent) = rows(&nodes, names, &files.config.root);
+    let (mut rows, absent) = rows(&nodes, names, context.rules(&files.config.root));
     let total = rows.len();
     rows.truncate(args.limit.unwrap_or(total));
     if args.json {
@@ -43,20 +44,18 @@ pub(super) fn run(args: &ListArgs) -> Result<ExitCode> {
         page(&table(&rows));
     }
     if rows.len() < total {
-        eprintln!("proxydhcp: shown: {} of {total}", rows.len());
+        note(&format!("proxydhcp: shown: {} of {total}", rows.len()));
     }
     if absent.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let first = absent.get(..SHOWN).unwrap_or(&absent);
-    let more = and_more(absent.len() - first.len());
-    eprintln!("proxydhcp: not there: {}{more}", first.join(", "));
+    note(&format!("proxydhcp: not there: {}", listed(&absent)));
     Ok(ExitCode::FAILURE)
 }
 
 /// The nodes of these names, or all; and the names that there is nothing of.
-fn rows(nodes: &Nodes, names: Option<Vec<String>>, root: &RootArgs) -> (Vec<Row>, Vec<String>) {
-    let refused = refused(nodes, root);
+fn rows(nodes: &Nodes, names: Option<Vec<String>>, rules: Rules<'_>) -> (Vec<Row>, Vec<String>) {
+    let refused = refused(nodes, rules);
     let row = |name: &str, record: Option<(usize, &RawRecord)>| Row {
         node: name.to_owned(),
         winpepath: record.map(|(_, record)| printable(record.path())),
@@ -97,9 +96,9 @@ fn rows(nodes: &Nodes, names: Option<Vec<String>>, root: &RootArgs) -> (Vec<Row>
 }
 
 /// Why records cannot be served, by their positions.
-fn refused(nodes: &Nodes, root: &RootArgs) -> HashMap<usize, String> {
+fn refused(nodes: &Nodes, rules: Rules<'_>) -> HashMap<usize, String> {
     let bytes = nodes.bytes();
-    let parsed = cfg::parse(bytes, &root.tftp_root, &root.loaders);
+    let parsed = cfg::parse(bytes, rules);
     let at = |refused: Refused| (refused.number as usize - 1, refused.reason);
     parsed.refused.into_iter().map(at).collect()
 }

@@ -5,10 +5,9 @@ use std::collections::HashSet;
 use anyhow::{Result, bail};
 
 use super::report::{Path as Shown, Report};
-use crate::cli::RootArgs;
 use crate::nodes::cfg::edit::{RawRecord, put};
 use crate::nodes::selection::Nodes;
-use crate::winpe::path::WinPe;
+use crate::winpe::path::{Rules, WinPe};
 
 /// What `node set` sets.
 #[derive(Debug, Default)]
@@ -20,12 +19,12 @@ pub(super) struct Attributes {
 
 impl Attributes {
     /// Takes `winpepath=PATH` and `supportproxydhcp=yes|no`.
-    pub(super) fn parse(arguments: &[String], root: &RootArgs) -> Result<Self> {
+    pub(super) fn parse(arguments: &[String], rules: Rules<'_>) -> Result<Self> {
         let mut attributes = Self::default();
         for argument in arguments {
             let is_new = match argument.split_once('=') {
                 Some(("winpepath", path)) => {
-                    let winpe = WinPe::parse(path.as_bytes(), &root.tftp_root, &root.loaders)?;
+                    let winpe = WinPe::parse(path.as_bytes(), rules)?;
                     attributes.winpe.replace(winpe).is_none()
                 }
                 Some(("supportproxydhcp", value)) => {
@@ -53,7 +52,7 @@ impl Attributes {
         &self,
         nodes: &mut Nodes,
         names: &[String],
-        root: &RootArgs,
+        rules: Rules<'_>,
     ) -> Result<Report> {
         let mut report = Report::default();
         let mut touched = HashSet::new();
@@ -62,22 +61,15 @@ impl Attributes {
             let mut new = Vec::new();
             for name in names {
                 let before = records.get(&name.to_ascii_lowercase());
-                let is_same = before.is_some_and(|record| {
-                    WinPe::parse(record.path(), &root.tftp_root, &root.loaders).as_ref()
-                        == Ok(winpe)
-                });
+                let is_same = before
+                    .is_some_and(|record| WinPe::parse(record.path(), rules).as_ref() == Ok(winpe));
                 if is_same {
                     continue;
                 }
                 // A node keeps the spelling of its name.
                 let spelled = before.and_then(|record| str::from_utf8(record.name()).ok());
                 let spelled = spelled.unwrap_or(name);
-                new.push(RawRecord::new(
-                    spelled,
-                    winpe.path(),
-                    &root.tftp_root,
-                    &root.loaders,
-                )?);
+                new.push(RawRecord::new(spelled, winpe.path(), rules)?);
                 touched.insert(name.as_str());
                 match before {
                     Some(before) => {

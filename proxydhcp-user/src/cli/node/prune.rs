@@ -1,37 +1,36 @@
 //! `proxydhcp node prune`: which nodes nobody knows any more.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
-use tokio::time::timeout;
+use anyhow::{Result, bail};
 
 use super::args::PruneArgs;
-use crate::api::status::{SHOWN, and_more};
-use crate::cli::ConfigArgs;
-use crate::names::resolver::{self, Addresses, Lookup};
+use crate::cli::Context;
+use crate::cli::args::ConfigArgs;
+use crate::cli::output::note;
+use crate::cli::runtime::block_on;
+use crate::names::ask::ask_for_all;
+use crate::names::forward::Names;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::{self, Denied};
 use crate::sys::file::{self, FileError};
 use crate::tables::table::mentioned;
+use crate::text::listed;
 
 /// How long the resolver may take for all names together.
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// The names that neither the hosts file nor the resolver knows. Tells on stderr of those that the
 /// resolver could not be asked for.
-pub(super) fn names(args: &PruneArgs) -> Result<Vec<String>> {
-    let (unmentioned, total) = unmentioned(args)?;
+pub(super) fn names(args: &PruneArgs, context: &Context) -> Result<Vec<String>> {
+    let (unmentioned, total) = unmentioned(args, context)?;
     let (gone, failed) = ask(unmentioned)?;
     if !failed.is_empty() {
-        let first = failed.get(..SHOWN).unwrap_or(&failed);
-        let more = and_more(failed.len() - first.len());
-        eprintln!(
-            "proxydhcp: the resolver could not be asked for these nodes, which stay: {}{more}",
-            first.join(", ")
-        );
+        note(&format!(
+            "proxydhcp: the resolver could not be asked for these nodes, which stay: {}",
+            listed(&failed)
+        ));
     }
     if gone.len() == total && total > 0 {
         bail!(
@@ -44,11 +43,11 @@ pub(super) fn names(args: &PruneArgs) -> Result<Vec<String>> {
 }
 
 /// The nodes that the hosts file does not have, and how many there are altogether.
-fn unmentioned(args: &PruneArgs) -> Result<(Vec<String>, usize)> {
+fn unmentioned(args: &PruneArgs, context: &Context) -> Result<(Vec<String>, usize)> {
     let ConfigArgs { config, root } = &args.change.files.config;
     let bytes = cfg::read(config)?;
     let disabled = Disabled::read(config)?;
-    let mut nodes = cfg::parse(&bytes, &root.tftp_root, &root.loaders);
+    let mut nodes = cfg::parse(&bytes, context.rules(root));
     nodes.deny(disabled.names().map(|name| Denied { number: None, name }));
     let hosts = hosts(&args.names.hosts)?;
     let mentioned = mentioned(&nodes, &args.names.suffixes, &hosts);
@@ -63,7 +62,7 @@ fn unmentioned(args: &PruneArgs) -> Result<(Vec<String>, usize)> {
 }
 
 fn hosts(path: &Path) -> Result<Vec<u8>> {
-    match file::read(path, |_| true) {
+    match file::read(path) {
         // All nodes could be in the DNS. But more likely it is a slip, and a costly one.
         Err(FileError::Missing(path)) => bail!(
             "{}: no such file; name the hosts file by --hosts, if only an empty one",
@@ -75,31 +74,13 @@ fn hosts(path: &Path) -> Result<Vec<u8>> {
 
 /// Those of the names that the resolver denies, in the order given, and those that it could not be
 /// asked for.
-fn ask(names: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .context("cannot start the runtime")?;
-    let mut answers: HashMap<String, Addresses> = HashMap::new();
-    runtime.block_on(async {
-        let mut stream = resolver::addresses(names.clone()).boxed();
-        let answered = async {
-            while let Some((name, answer)) = stream.next().await {
-                answers.insert(name, answer);
-            }
-        };
-        // What is not answered by then is not known to be gone.
-        let _ = timeout(LIMIT, answered).await;
-    });
-    // A question that the resolver has not answered is not waited for.
-    runtime.shutdown_background();
-    let (mut gone, mut failed) = (Vec::new(), Vec::new());
-    for name in names {
-        match answers.get(&name) {
-            Some(Lookup::Found(_)) => {}
-            Some(Lookup::Unknown) => gone.push(name),
-            Some(Lookup::Failed(_)) | None => failed.push(name),
-        }
-    }
-    Ok((gone, failed))
+fn ask(wanted: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
+    let mut names = Names::default().of(wanted.iter().map(String::as_str), Instant::now());
+    block_on(ask_for_all(&mut names, LIMIT))?;
+    let has_no_address = |name: &String| names.addresses(name).is_empty();
+    // What is not answered by now is not known to be gone.
+    Ok(wanted
+        .into_iter()
+        .filter(has_no_address)
+        .partition(|name| !names.is_open(name)))
 }

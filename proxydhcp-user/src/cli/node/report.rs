@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::api::status::{SHOWN, and_more};
 use crate::nodes::cfg::printable;
+use crate::text::{SHOWN, listed};
 
 /// What has changed, or would.
 #[derive(Debug, Default)]
@@ -106,9 +106,7 @@ impl fmt::Display for Report {
             ("still disabled (supportproxydhcp=no)", &self.still_disabled),
         ] {
             if !names.is_empty() {
-                let first = names.get(..SHOWN).unwrap_or(names);
-                let more = and_more(names.len() - first.len());
-                writeln!(f, "{what}: {}{more}", first.join(", "))?;
+                writeln!(f, "{what}: {}", listed(names))?;
             }
         }
         // The first three always, so that programs find them.

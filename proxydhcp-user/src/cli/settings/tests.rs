@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::*;
-use crate::cli::{self, Cli, ServeArgs};
+use crate::cli::serve::ServeArgs;
+use crate::cli::{self, Cli, Context};
+use crate::tables::policy::Unknown;
 use proxydhcp_common::nodes::ARCHITECTURES;
 
 const EXAMPLE: &str = include_str!("../../../../docs/proxydhcp.toml.example");
@@ -26,13 +28,17 @@ fn write(text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
 
 /// What `serve` is told by a file that says `text`, these flags and these defaults.
 fn serve(text: &str, flags: &[&str], defaults: &[(&str, &str)]) -> ServeArgs {
-    let (_folder, path) = write(text);
-    let command = ["proxydhcp", "serve", "--settings", path.to_str().unwrap()];
-    let read = Cli::read([&command, flags].concat(), defaults).unwrap();
-    let cli::Command::Serve(args) = read.command else {
-        panic!("{read:?}");
+    let (cli::Command::Serve(args), _) = read(text, flags, defaults) else {
+        panic!("no other command was given");
     };
     *args
+}
+
+/// What `serve` with these flags and defaults is read as, where a file says `text`.
+fn read(text: &str, flags: &[&str], defaults: &[(&str, &str)]) -> (cli::Command, Context) {
+    let (_folder, path) = write(text);
+    let command = ["proxydhcp", "serve", "--settings", path.to_str().unwrap()];
+    Cli::read([&command, flags].concat(), defaults).unwrap()
 }
 
 /// What is wrong with a file, and where.
@@ -207,24 +213,24 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_callers_defaults() {
     let file = "unknown = \"ignore\"\ninterface = [\"a\", \"b\"]\nhosts = \"/file\"";
 
     let args = serve("", &[], &[]);
-    assert_eq!(args.unknown, cli::Unknown::Ignore);
+    assert_eq!(args.unknown, Unknown::Ignore);
     assert_eq!(
         args.control.socket,
         Path::new("/run/proxydhcp/control.sock")
     );
 
     let args = serve("", &[], &defaults);
-    assert_eq!(args.unknown, cli::Unknown::Default);
+    assert_eq!(args.unknown, Unknown::Default);
     assert_eq!(args.control.socket, Path::new("/run/other.sock"));
 
     let args = serve(file, &[], &defaults);
-    assert_eq!(args.unknown, cli::Unknown::Ignore);
+    assert_eq!(args.unknown, Unknown::Ignore);
     assert_eq!(args.control.socket, Path::new("/run/other.sock"));
     assert_eq!(args.interfaces, ["a", "b"]);
     assert_eq!(args.names.hosts, Path::new("/file"));
 
     let args = serve(file, &["--unknown", "default", "-i", "c"], &defaults);
-    assert_eq!(args.unknown, cli::Unknown::Default);
+    assert_eq!(args.unknown, Unknown::Default);
     assert_eq!(args.names.hosts, Path::new("/file"));
     // A list takes the place of the other.
     assert_eq!(args.interfaces, ["c"]);
@@ -233,12 +239,12 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_callers_defaults() {
 
 #[test]
 fn loaders_are_for_the_file_alone() {
-    let args = serve("[loaders]\n11 = \"Boot/bootaa64.efi\"\n0 = \"\"", &[], &[]);
+    let loaders = |text| read(text, &[], &[]).1.loaders;
     assert_eq!(
-        args.config.root.loaders.paths(),
+        loaders("[loaders]\n11 = \"Boot/bootaa64.efi\"\n0 = \"\"").paths(),
         ["Boot/bootmgfw.efi", "Boot/bootaa64.efi"]
     );
-    assert_eq!(serve("", &[], &[]).config.root.loaders, Loaders::default());
+    assert_eq!(loaders(""), Loaders::default());
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! Replies as they are sent. Those that may be long to make are made beside the daemon's own work,
 //! few at a time, and one is for all who wait for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context, Result};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use super::slots::{Place, Room};
+use super::slots::{Slot, Slots};
 use crate::api::control::Reply;
-use crate::api::status::{Lists, Problems};
-use crate::daemon::service::{Done, Service};
+use crate::api::status::{Lists, Problems, Reloaded};
+use crate::daemon::service::{Outcome, Service};
 use crate::sys::heap;
 use crate::winpe::architecture::Architecture;
 
@@ -22,23 +23,23 @@ const AT_A_TIME: usize = 2;
 /// What is so long, in bytes, is given back to the system at once.
 const LARGE: usize = 1 << 20;
 
-/// A reply as it is sent. It has a place until it is taken.
-pub(crate) struct MadeReply {
+/// A reply as it is sent. It has a slot until it is taken.
+pub(super) struct MadeReply {
     pub(super) line: Vec<u8>,
-    pub(super) place: Place,
+    pub(super) slot: Slot,
 }
 
 impl MadeReply {
-    async fn new(room: &Room, reply: impl FnOnce() -> Reply + Send + 'static) -> Result<Self> {
-        let place = room.enter().await?;
-        // It has its place there, even if nobody waits for it any more.
+    async fn new(slots: &Slots, reply: impl FnOnce() -> Reply + Send + 'static) -> Result<Self> {
+        let slot = slots.take().await?;
+        // It has its slot there, even if nobody waits for it any more.
         spawn_blocking(move || {
             let line = line(&reply())?;
             if line.len() >= LARGE {
                 // The lists it was made from.
                 heap::give_back();
             }
-            Ok(Self { line, place })
+            Ok(Self { line, slot })
         })
         .await?
     }
@@ -66,9 +67,10 @@ type Awaited = Shared<BoxFuture<'static, Option<Arc<MadeReply>>>>;
 /// What replies are made with.
 pub(super) struct Replies {
     service: Arc<Service>,
-    short: Room,
-    long: Room,
-    lookups: Room,
+    short: Slots,
+    long: Slots,
+    lookups: Slots,
+    reloads: Reloads,
     next_short: Mutex<Option<Awaited>>,
     next_long: Mutex<Option<Awaited>>,
 }
@@ -77,9 +79,10 @@ impl Replies {
     pub(super) fn new(service: Arc<Service>) -> Self {
         Self {
             service,
-            short: Room::new(AT_A_TIME),
-            long: Room::new(AT_A_TIME),
-            lookups: Room::new(AT_A_TIME),
+            short: Slots::new(AT_A_TIME),
+            long: Slots::new(AT_A_TIME),
+            lookups: Slots::new(AT_A_TIME),
+            reloads: Reloads::default(),
             next_short: Mutex::default(),
             next_long: Mutex::default(),
         }
@@ -109,9 +112,9 @@ impl Replies {
         let replies = Arc::clone(self);
         // Whoever has asked first may go away.
         let made = tokio::spawn(async move {
-            let room = if whole { &replies.long } else { &replies.short };
+            let slots = if whole { &replies.long } else { &replies.short };
             let replies = Arc::clone(&replies);
-            MadeReply::new(room, move || {
+            MadeReply::new(slots, move || {
                 // Those who ask from here on are told of later.
                 let next = replies.next(whole).lock();
                 drop(next.unwrap_or_else(PoisonError::into_inner).take());
@@ -137,20 +140,54 @@ impl Replies {
         Ok(Arc::new(made.await?))
     }
 
-    /// What has come of a reload.
+    /// What has come of a reload. All who have asked for the same one get the same reply.
     pub(super) async fn reload(&self, allow_empty: bool) -> Result<Arc<MadeReply>> {
-        let done = self.service.reload(allow_empty).await;
-        let told = Arc::clone(&done);
-        let reply = done.reply.get_or_try_init(|| async {
-            let made = MadeReply::new(&self.long, move || reloaded(&told));
+        let outcome = self.service.reload(allow_empty).await;
+        let once = self.reloads.of(&outcome);
+        let made = once.get_or_try_init(|| async {
+            let outcome = Arc::clone(&outcome);
+            let made = MadeReply::new(&self.long, move || reloaded(&outcome));
             anyhow::Ok(Arc::new(made.await?))
         });
-        Ok(Arc::clone(reply.await?))
+        Ok(Arc::clone(made.await?))
     }
 }
 
-fn reloaded(done: &Done) -> Reply {
-    match &done.result {
+/// A reply that is made once.
+type Once = OnceCell<Arc<MadeReply>>;
+
+/// The reply to the reload with this outcome.
+struct ReloadReply {
+    outcome: Weak<Result<Arc<Reloaded>>>,
+    reply: Weak<Once>,
+}
+
+/// The replies to reloads, as long as clients wait for one or take it.
+#[derive(Default)]
+struct Reloads(Mutex<Vec<ReloadReply>>);
+
+impl Reloads {
+    /// The reply to the reload with this outcome.
+    fn of(&self, outcome: &Outcome) -> Arc<Once> {
+        let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        replies.retain(|reply| reply.reply.strong_count() > 0);
+        let found = replies
+            .iter()
+            .find(|reply| reply.outcome.as_ptr() == Arc::as_ptr(outcome));
+        if let Some(reply) = found.and_then(|found| found.reply.upgrade()) {
+            return reply;
+        }
+        let reply = Arc::default();
+        replies.push(ReloadReply {
+            outcome: Arc::downgrade(outcome),
+            reply: Arc::downgrade(&reply),
+        });
+        reply
+    }
+}
+
+fn reloaded(outcome: &Result<Arc<Reloaded>>) -> Reply {
+    match outcome {
         Ok(reloaded) => Reply::Reloaded(Arc::clone(reloaded)),
         Err(error) => Reply::Rejected(format!("{error:#}")),
     }

@@ -1,7 +1,7 @@
 //! The daemon's end of the control socket: each client's request and its reply.
 //!
 //! A client has little time to say what it wants and to take its reply, and less where others wait
-//! for its place. So those that are stuck, however many, do not keep others from being answered.
+//! for its slot. So those that are stuck, however many, do not keep others from being answered.
 //! What may take long is waited for elsewhere, and by nobody who has hung up.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tracing::{debug, info};
 
 use super::replies::{MadeReply, Replies, line};
-use super::slots::{Place, Room};
+use super::slots::{Slot, Slots};
 use super::socket::Server;
 use crate::api::control::Reply;
 use crate::api::control::Request;
@@ -25,10 +25,10 @@ use crate::daemon::service::Service;
 const MAX_REQUEST: u64 = 4096;
 
 /// Clients at once that say what they want, or take what is made at once.
-const PLACES: usize = 64;
+const SLOTS: usize = 64;
 
 /// Clients at once that wait for what may take long, or take it.
-const PLACES_TO_WAIT: usize = 256;
+const SLOTS_TO_WAIT: usize = 256;
 
 /// A client has its time for each piece of a reply, in bytes.
 const PIECE: usize = 1 << 20;
@@ -37,24 +37,24 @@ const PIECE: usize = 1 << 20;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// All that clients are served with.
-struct Desk {
+struct Sessions {
     replies: Arc<Replies>,
-    places: Room,
-    places_to_wait: Room,
+    slots: Slots,
+    slots_to_wait: Slots,
 }
 
 impl Server {
     /// Serves requests, each on its own.
-    pub async fn run(&self, service: &Arc<Service>) {
-        let desk = Arc::new(Desk {
+    pub(crate) async fn run(&self, service: &Arc<Service>) {
+        let sessions = Arc::new(Sessions {
             replies: Arc::new(Replies::new(Arc::clone(service))),
-            places: Room::new(PLACES),
-            places_to_wait: Room::new(PLACES_TO_WAIT),
+            slots: Slots::new(SLOTS),
+            slots_to_wait: Slots::new(SLOTS_TO_WAIT),
         });
-        while let Ok((connection, place)) = accept(self.listener(), &desk.places).await {
-            let desk = Arc::clone(&desk);
+        while let Ok((connection, slot)) = accept(self.listener(), &sessions.slots).await {
+            let sessions = Arc::clone(&sessions);
             tokio::spawn(async move {
-                if let Err(error) = desk.serve(connection, place).await {
+                if let Err(error) = sessions.serve(connection, slot).await {
                     debug!("control socket: {error:#}");
                 }
             });
@@ -62,10 +62,10 @@ impl Server {
     }
 }
 
-async fn accept(listener: &UnixListener, places: &Room) -> Result<(UnixStream, Place)> {
+async fn accept(listener: &UnixListener, slots: &Slots) -> Result<(UnixStream, Slot)> {
     loop {
         match listener.accept().await {
-            Ok((connection, _)) => return Ok((connection, places.enter().await?)),
+            Ok((connection, _)) => return Ok((connection, slots.take().await?)),
             Err(error) => {
                 debug!("control socket: {error}");
                 // Out of descriptors, most likely: others will be closed.
@@ -75,36 +75,36 @@ async fn accept(listener: &UnixListener, places: &Room) -> Result<(UnixStream, P
     }
 }
 
-impl Desk {
-    async fn serve(&self, mut connection: UnixStream, place: Place) -> Result<()> {
+impl Sessions {
+    async fn serve(&self, mut connection: UnixStream, slot: Slot) -> Result<()> {
         let mut said = Vec::new();
         let mut reader = BufReader::new((&mut connection).take(MAX_REQUEST));
-        place.in_time(reader.read_until(b'\n', &mut said)).await?;
+        slot.in_time(reader.read_until(b'\n', &mut said)).await?;
         let request = match serde_json::from_slice(&said) {
             Ok(request) => request,
             Err(_) if said.len() as u64 == MAX_REQUEST => {
                 let why = format!("not a request: longer than {MAX_REQUEST} bytes");
-                return refuse(connection, &place, why).await;
+                return refuse(connection, &slot, why).await;
             }
             Err(error) => {
-                return refuse(connection, &place, format!("not a request: {error}")).await;
+                return refuse(connection, &slot, format!("not a request: {error}")).await;
             }
         };
         if matches!(request, Request::Status { whole: false }) {
             let reply = self.replies.status(false).await?;
-            return send(connection, &place, &reply.line).await;
+            return send(connection, &slot, &reply.line).await;
         }
-        let Some(_waits) = self.places_to_wait.try_enter() else {
-            let why = format!("{PLACES_TO_WAIT} others wait already; try again later");
-            return refuse(connection, &place, why).await;
+        let Some(_waits) = self.slots_to_wait.try_take() else {
+            let why = format!("{SLOTS_TO_WAIT} others wait already; try again later");
+            return refuse(connection, &slot, why).await;
         };
         // Others may come in.
-        drop(place);
+        drop(slot);
         let reply = tokio::select! {
             reply = self.reply(request, &connection) => reply?,
             () = hung_up(&connection) => bail!("a client has not waited for its reply"),
         };
-        send(connection, &reply.place, &reply.line).await
+        send(connection, &reply.slot, &reply.line).await
     }
 
     async fn reply(&self, request: Request, client: &UnixStream) -> Result<Arc<MadeReply>> {
@@ -121,14 +121,14 @@ impl Desk {
     }
 }
 
-async fn refuse(client: UnixStream, place: &Place, why: String) -> Result<()> {
-    send(client, place, &line(&Reply::Rejected(why))?).await
+async fn refuse(client: UnixStream, slot: &Slot, why: String) -> Result<()> {
+    send(client, slot, &line(&Reply::Rejected(why))?).await
 }
 
 /// Each piece in its time: a client is not to pay for the length of its reply.
-async fn send(mut client: UnixStream, place: &Place, line: &[u8]) -> Result<()> {
+async fn send(mut client: UnixStream, slot: &Slot, line: &[u8]) -> Result<()> {
     for piece in line.chunks(PIECE) {
-        place.in_time(client.write_all(piece)).await?;
+        slot.in_time(client.write_all(piece)).await?;
     }
     Ok(())
 }

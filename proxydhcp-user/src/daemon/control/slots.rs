@@ -10,58 +10,58 @@ use tokio::time::sleep;
 
 use crate::api::control::PATIENCE;
 
-/// How long a client may keep the daemon waiting while others wait for its place.
+/// How long a client may keep the daemon waiting while others wait for its slot.
 const HASTE: Duration = Duration::from_secs(1);
 
-/// The places, and how many wait for one.
-pub(super) struct Room {
-    places: Arc<Semaphore>,
+/// The slots, and how many wait for one.
+pub(super) struct Slots {
+    slots: Arc<Semaphore>,
     waiting: watch::Sender<usize>,
 }
 
-/// A place, until it is dropped.
-pub(super) struct Place {
+/// A slot, until it is dropped.
+pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
     waiting: watch::Receiver<usize>,
 }
 
-impl Room {
-    pub(super) fn new(places: usize) -> Self {
+impl Slots {
+    pub(super) fn new(slots: usize) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(places)),
+            slots: Arc::new(Semaphore::new(slots)),
             waiting: watch::Sender::new(0),
         }
     }
 
-    /// A place, if one is free.
-    pub(super) fn try_enter(&self) -> Option<Place> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(self.place(permit))
+    /// A slot, if one is free.
+    pub(super) fn try_take(&self) -> Option<Slot> {
+        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        Some(self.slot(permit))
     }
 
-    /// Waits for a place.
+    /// Waits for a slot.
     ///
     /// # Errors
     ///
     /// The daemon ends.
-    pub(super) async fn enter(&self) -> Result<Place> {
-        if let Some(place) = self.try_enter() {
-            return Ok(place);
+    pub(super) async fn take(&self) -> Result<Slot> {
+        if let Some(slot) = self.try_take() {
+            return Ok(slot);
         }
         let _waits = Waits::new(&self.waiting);
-        let permit = Arc::clone(&self.places).acquire_owned().await?;
-        Ok(self.place(permit))
+        let permit = Arc::clone(&self.slots).acquire_owned().await?;
+        Ok(self.slot(permit))
     }
 
-    fn place(&self, permit: OwnedSemaphorePermit) -> Place {
-        Place {
+    fn slot(&self, permit: OwnedSemaphorePermit) -> Slot {
+        Slot {
             _permit: permit,
             waiting: self.waiting.subscribe(),
         }
     }
 }
 
-impl Place {
+impl Slot {
     /// What depends on a client alone, for as long as it may take.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tokio::net::UnixListener;
 
 /// The daemon's end. Dropping it removes the socket.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     listener: UnixListener,
     path: PathBuf,
 }
@@ -25,7 +25,7 @@ impl Server {
     /// # Errors
     ///
     /// Another daemon listens there; the group is not this user's; the system's.
-    pub fn bind(path: &Path, group: Option<Gid>) -> Result<Self> {
+    pub(crate) fn bind(path: &Path, group: Option<Gid>) -> Result<Self> {
         let shown = path.display();
         if let Some(folder) = path.parent() {
             make(folder)

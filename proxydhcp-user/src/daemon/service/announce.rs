@@ -8,7 +8,7 @@ use crate::winpe::loaders::Loaders;
 /// Logs the loaders and the BCD of each node that is new in `new`, or served otherwise than by
 /// `old`, in the words of xCAT's daemon. That one tells them at each request; here the kernel
 /// answers, and which of its loaders a node asks for is not known before.
-pub(crate) fn announce(old: &Table, new: &Table, loaders: &Loaders) {
+pub(super) fn announce(old: &Table, new: &Table, loaders: &Loaders) {
     for (name, winpe) in news(old, new) {
         for loader in loaders.paths() {
             let loader = winpe.loader(loader);

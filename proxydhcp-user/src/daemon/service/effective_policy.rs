@@ -1,18 +1,18 @@
 //! What clients are told, and when nobody is sent to the default WinPE though that is the policy:
 //! while it cannot be known that a client has no record.
 
-use super::State;
+use super::catalogue::Catalogue;
 use crate::names::forward::Names;
-use crate::tables::generation::{Policy, Unknown};
+use crate::tables::policy::{Policy, Unknown};
 
 /// What clients are told by tables with these names. Those without a record get no answer while the
 /// files have not passed, and while the resolver has not been heard of a name: it may be theirs. They ask
 /// again within seconds.
 pub(super) fn of(policy: &Policy, awaits_tables: bool, names: &Names) -> Policy {
-    let unknown = match &policy.unknown {
-        Unknown::Default | Unknown::Lookup(_) if awaits_tables => Unknown::Ignore,
+    let unknown = match policy.unknown {
+        Unknown::Default | Unknown::Lookup if awaits_tables => Unknown::Ignore,
         Unknown::Default if names.unheard() > 0 => Unknown::Ignore,
-        unknown => unknown.clone(),
+        unknown => unknown,
     };
     Policy {
         unknown,
@@ -20,7 +20,7 @@ pub(super) fn of(policy: &Policy, awaits_tables: bool, names: &Names) -> Policy 
     }
 }
 
-impl State {
+impl Catalogue {
     /// How many names clients without a record wait for.
     pub(super) fn waited_for(&self, policy: &Policy) -> usize {
         match (&policy.unknown, &self.policy.unknown) {

@@ -1,121 +1,164 @@
-//! The interfaces that are served: at the start, and as they come and go.
+//! Who serves: the interfaces, with the datapaths that answer there. They come and go.
 
-use std::future;
 use std::mem;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
-use tokio::task;
-use tokio::time::sleep_until;
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
-use super::{Service, State};
-use crate::api::status::Unserved;
-use crate::datapath::served_interface::{self, Path, Served, Xdp};
+use crate::api::status::{InterfaceStatus, Unserved};
+use crate::daemon::Settings;
+use crate::datapath::Shared;
+use crate::datapath::served_interface::{self, DatapathPlan, Served, Xdp};
 use crate::datapath::xdp::KernelTables;
-use crate::datapath::xdp::pins::Remainder;
+use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::sys::interface::{self, Interface};
 
-impl Service {
-    /// Serves the interfaces out of `all` that are to be served, in the place of a daemon that was
-    /// killed where there was one.
-    pub(super) fn start_interfaces(&self, all: &[Interface]) -> Result<()> {
-        let mut state = self.lock();
-        self.serve(&mut state, all, &[]);
-        if let Some(failed) = state.failures.first() {
-            return Err(anyhow!(failed.unserved.why.clone()));
+/// The interfaces that are served, and those that are to be.
+pub(super) struct Interfaces {
+    /// The names of those to serve; none: all that are up with an IPv4 address.
+    names: Vec<String>,
+    plan: DatapathPlan,
+    /// Programs are to be pinned.
+    pub(super) is_to_pin: bool,
+    shared: Arc<Shared>,
+    pub(super) served: Vec<Served>,
+    /// The interfaces that are to be served, and are not there.
+    missing: Vec<Unserved>,
+    /// Those that are there, and could not be served.
+    pub(super) failures: Vec<Failure>,
+    /// Where programs are pinned, if that is possible and asked for, or something is left.
+    pub(super) pins: Option<Pins>,
+    /// The tables in the kernel, to fall back on.
+    kernel_tables: Option<KernelTables>,
+}
+
+impl Interfaces {
+    pub(super) fn new(settings: &Settings, shared: Arc<Shared>, pins: Option<Pins>) -> Self {
+        Self {
+            names: settings.interfaces.clone(),
+            plan: settings.plan,
+            is_to_pin: settings.pins,
+            shared,
+            served: Vec::new(),
+            missing: Vec::new(),
+            failures: Vec::new(),
+            pins,
+            kernel_tables: None,
         }
-        state.served.iter_mut().for_each(Served::stays);
-        self.remove_remainders(&mut state, all);
-        Ok(())
     }
 
-    /// Looks at the interfaces again: serves those that have come, lets go of those that have gone,
-    /// and answers to the addresses that this host has now. Those that were `deleted` are others
-    /// now, also where they look the same.
+    /// Serves the interfaces out of `all` that are to be served, in the place of a daemon that was
+    /// killed where there was one; if the first tables are still awaited, that one's go on answering.
     ///
     /// # Errors
     ///
-    /// Netlink's; the tables for the addresses cannot be installed, and those in service stay.
-    pub(crate) async fn interfaces_changed(&self, deleted: &[u32]) -> Result<()> {
-        let _one_at_a_time = self.installing.lock().await;
-        let all = interface::list().await?;
-        let changed = task::block_in_place(|| {
-            let readdressed = self.readdress(interface::local_addresses(&all));
-            let mut state = self.lock();
-            let before = state.unserved();
-            self.serve(&mut state, &all, deleted);
-            state.served.iter_mut().for_each(Served::stays);
-            for unserved in state.unserved() {
-                if !before.contains(&unserved) {
-                    error!("{unserved}");
-                }
-            }
-            readdressed
-        });
-        self.reloading.send_replace(None);
-        changed
+    /// One of them cannot be served.
+    pub(super) fn start(&mut self, all: &[Interface], awaits_tables: bool) -> Result<()> {
+        self.serve(all, &[], awaits_tables);
+        if let Some(failed) = self.failures.first() {
+            return Err(anyhow!(failed.unserved.why.clone()));
+        }
+        self.served.iter_mut().for_each(Served::stays);
+        self.remove_leftovers(all, awaits_tables);
+        Ok(())
     }
 
-    /// Waits until an interface that could not be served is to be tried again.
-    pub(crate) async fn retry_is_due(&self) {
-        loop {
-            let due = self.lock().failures.iter().map(|failure| failure.due).min();
-            let retry = async {
-                match due {
-                    Some(due) => sleep_until(due.into()).await,
-                    None => future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = retry => return,
-                () = self.failures_changed.notified() => {}
+    /// Serves those that have come, and lets go of those that have gone. Those that were `deleted` are
+    /// others now, also where they look the same.
+    pub(super) fn follow(&mut self, all: &[Interface], deleted: &[u32], awaits_tables: bool) {
+        let before = self.unserved();
+        self.serve(all, deleted, awaits_tables);
+        self.served.iter_mut().for_each(Served::stays);
+        for unserved in self.unserved() {
+            if !before.contains(&unserved) {
+                error!("{unserved}");
             }
         }
+    }
+
+    /// Installs the tables on all interfaces, if any has a program.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not take them. What was in service stays.
+    pub(super) fn install(&mut self, tables: Option<KernelTables>) -> Result<()> {
+        if let Some(tables) = &tables {
+            served_interface::install(&mut self.served, tables, self.kernel_tables.as_ref())?;
+        }
+        self.kernel_tables = tables;
+        Ok(())
+    }
+
+    /// Stops all datapaths, in the kernel too.
+    pub(super) fn stop(&mut self) {
+        let served = mem::take(&mut self.served);
+        let all: Vec<_> = served.iter().map(|it| it.interface().clone()).collect();
+        served_interface::stop(served);
+        self.remove_leftovers(&all, false);
+        self.pins = None;
+    }
+
+    /// When an interface that could not be served is to be tried again.
+    pub(super) fn retry_due(&self) -> Option<Instant> {
+        self.failures.iter().map(|failure| failure.due).min()
     }
 
     /// Those that could not be served are tried again as soon as can be.
-    pub(super) fn retry_now(&self) {
+    pub(super) fn retry_now(&mut self) {
         let now = Instant::now();
-        for failure in &mut self.lock().failures {
+        for failure in &mut self.failures {
             failure.due = now;
         }
-        self.failures_changed.notify_one();
+    }
+
+    pub(super) fn have_programs(&self) -> bool {
+        self.served.iter().any(Served::has_program)
+    }
+
+    pub(super) fn status(&self) -> Vec<InterfaceStatus> {
+        self.served.iter().map(Served::status).collect()
+    }
+
+    pub(super) fn unserved(&self) -> Vec<Unserved> {
+        let failed = self.failures.iter().map(|failure| &failure.unserved);
+        self.missing.iter().chain(failed).cloned().collect()
+    }
+
+    /// What serves on each, in words.
+    pub(super) fn describe(&self) -> Vec<String> {
+        self.served.iter().map(Served::describe).collect()
+    }
+
+    /// Passes what the XDP programs have logged on to the daemon's log.
+    pub(super) fn forward_logs(&mut self) {
+        self.served.iter_mut().for_each(Served::forward_log);
+    }
+
+    /// The packet threads that have not shown that they live since this was last called.
+    pub(super) fn silent_threads(&self) -> Vec<String> {
+        let threads = self.served.iter().flat_map(Served::threads);
+        threads
+            .filter(|thread| !thread.is_alive())
+            .map(|thread| thread.name().to_owned())
+            .collect()
     }
 
     /// Starts and stops datapaths, so that those interfaces are served that are to be.
-    fn serve(&self, state: &mut State, all: &[Interface], deleted: &[u32]) {
-        let names = &self.settings.interfaces;
-        let wanted = self.wanted(state, all);
-        let is_wanted = |served: &Served| {
-            // Threads know the hardware address that they were started with. Without its program,
-            // it is another one by the same number, or the program was taken away.
-            let is_same = |it: &&Interface| {
-                let served_as = served.interface();
-                let program = served.program();
-                (it.index, it.mac) == (served_as.index, served_as.mac)
-                    && !deleted.contains(&it.index)
-                    && (program.is_none() || program == it.xdp.map(|xdp| xdp.program))
-            };
-            wanted.iter().any(|wanted| is_same(&wanted))
-        };
-        let (kept, gone): (Vec<_>, Vec<_>) = mem::take(&mut state.served)
-            .into_iter()
-            .partition(is_wanted);
-        for gone in &gone {
-            info!("{} is not served any more", gone.interface().name);
-        }
-        served_interface::stop(gone);
-        state.served = kept;
-        state.missing = names
+    fn serve(&mut self, all: &[Interface], deleted: &[u32], awaits_tables: bool) {
+        let wanted = self.wanted(all);
+        self.let_go(&wanted, deleted);
+        self.missing = self
+            .names
             .iter()
             .filter(|name| !all.iter().any(|interface| interface.name == **name))
             .map(|name| Unserved::missing(name))
             .collect();
-        let mut failures = mem::take(&mut state.failures);
+        let mut failures = mem::take(&mut self.failures);
         for interface in &wanted {
-            let mut kept = state.served.iter_mut();
+            let mut kept = self.served.iter_mut();
             if let Some(kept) = kept.find(|kept| kept.interface().index == interface.index) {
                 kept.rename(&interface.name);
                 continue;
@@ -123,34 +166,55 @@ impl Service {
             let before = failures.iter().position(|failed| failed.is_of(interface));
             let mut before = before.map(|at| failures.swap_remove(at));
             if let Some(stands) = before.take_if(|it| it.stands(interface, Instant::now())) {
-                state.failures.push(stands);
+                self.failures.push(stands);
                 continue;
             }
-            match self.start_one(state, interface) {
+            match self.start_one(interface, awaits_tables) {
                 Ok(started) => {
                     info!("serving {}", started.describe());
-                    state.served.push(started);
+                    self.served.push(started);
                 }
                 Err(error) if interface.is_there() => {
                     let now = Instant::now();
                     let failure = Failure::new(interface, &error, before.as_ref(), now);
-                    state.failures.push(failure);
+                    self.failures.push(failure);
                 }
-                Err(_) => state.missing.push(Unserved::missing(&interface.name)),
+                Err(_) => self.missing.push(Unserved::missing(&interface.name)),
             }
         }
     }
 
+    /// Stops the datapaths of interfaces that are not `wanted` any more, or that have become others.
+    fn let_go(&mut self, wanted: &[Interface], deleted: &[u32]) {
+        let is_wanted = |served: &Served| {
+            // Threads know the hardware address that they were started with. Without its program,
+            // it is another one by the same number, or the program was taken away.
+            let is_same = |it: &Interface| {
+                let served_as = served.interface();
+                let program = served.program();
+                (it.index, it.mac) == (served_as.index, served_as.mac)
+                    && !deleted.contains(&it.index)
+                    && (program.is_none() || program == it.xdp.map(|xdp| xdp.program))
+            };
+            wanted.iter().any(is_same)
+        };
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            mem::take(&mut self.served).into_iter().partition(is_wanted);
+        for gone in &gone {
+            info!("{} is not served any more", gone.interface().name);
+        }
+        served_interface::stop(gone);
+        self.served = kept;
+    }
+
     /// The interfaces to serve. One that goes down, or loses its address, is still served: it comes
     /// back.
-    fn wanted(&self, state: &State, all: &[Interface]) -> Vec<Interface> {
-        let names = &self.settings.interfaces;
-        let mut wanted = interface::choose(all, names);
-        if names.is_empty() {
+    fn wanted(&self, all: &[Interface]) -> Vec<Interface> {
+        let mut wanted = interface::choose(all, &self.names);
+        if self.names.is_empty() {
             let indexes: Vec<_> = wanted.iter().map(|wanted| wanted.index).collect();
             let is_served = |index| {
-                state
-                    .served
+                self.served
                     .iter()
                     .any(|served| served.interface().index == index)
             };
@@ -162,58 +226,52 @@ impl Service {
         wanted
     }
 
-    fn start_one(&self, state: &mut State, interface: &Interface) -> Result<Served> {
+    fn start_one(&mut self, interface: &Interface, awaits_tables: bool) -> Result<Served> {
         ensure!(
             interface.is_ethernet,
             "{} is not Ethernet, and nothing else can be served; leave it out",
             interface.name
         );
-        let before = state.left_on(interface)?;
+        let before = self.left_on(interface)?;
         // First: from the first frame on, somebody takes what the program lets pass.
-        let mut served = Served::start(interface, &self.tables, &self.limits)?;
-        if before.is_some() && state.awaits_tables {
+        let mut served = Served::start(interface, &self.shared)?;
+        if before.is_some() && awaits_tables {
             warn!(
                 "{}: the kernel goes on answering by the tables of a daemon that was killed, until \
                  the files are mended and reloaded",
                 interface.name
             );
         } else {
-            self.attach(state, &mut served, before)?;
+            self.attach(&mut served, before)?;
         }
         Ok(served)
     }
 
     /// Serves by XDP from now on, if that is asked for and can be, in the place of what a killed
     /// daemon has left there.
-    pub(super) fn attach(
-        &self,
-        state: &mut State,
-        served: &mut Served,
-        before: Option<Remainder>,
-    ) -> Result<()> {
-        let Path::Xdp(wish) = self.settings.path else {
+    ///
+    /// # Errors
+    ///
+    /// XDP is asked for, and cannot be.
+    pub(super) fn attach(&mut self, served: &mut Served, before: Option<Leftover>) -> Result<()> {
+        let DatapathPlan::Xdp(options) = self.plan else {
             return Ok(());
         };
-        let State {
-            pins,
-            kernel_tables,
-            ..
-        } = state;
         let attach = || {
-            let tables = match kernel_tables.take() {
+            let tables = match self.kernel_tables.take() {
                 Some(tables) => tables,
-                None => KernelTables::new(&self.tables.load())?,
+                None => KernelTables::new(&self.shared.tables.load())?,
             };
             let xdp = Xdp {
-                wish,
-                tables: kernel_tables.insert(tables),
-                pins: pins.as_ref().filter(|_| self.settings.pins),
+                options,
+                tables: self.kernel_tables.insert(tables),
+                pins: self.pins.as_ref().filter(|_| self.is_to_pin),
                 before,
             };
-            served.attach(xdp, &self.tables)
+            served.attach(xdp, &self.shared)
         };
         match attach() {
-            Err(error) if wish.or_raw => {
+            Err(error) if options.or_raw => {
                 warn!("serving {} by raw: {error:#}", served.interface().name);
                 Ok(())
             }

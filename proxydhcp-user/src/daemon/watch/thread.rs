@@ -27,7 +27,7 @@ pub(super) struct Told {
 
 /// Who hears of changed files.
 #[derive(Clone, Debug)]
-pub struct Watching {
+pub(crate) struct Watching {
     told: watch::Receiver<Told>,
     /// The changes that were heard of.
     heard: u64,

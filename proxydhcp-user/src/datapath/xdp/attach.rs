@@ -6,9 +6,9 @@ use aya::programs::{ProgramError, XdpMode};
 use aya::sys::SyscallError;
 use nix::errno::Errno;
 
-use super::{Mode, Program};
-use crate::datapath::xdp::pins::{self, Remainder};
-use crate::sys::interface::{AttachedXdp, Interface};
+use super::Program;
+use crate::datapath::xdp::pins::{self, Leftover};
+use crate::sys::interface::{AttachMode, AttachedXdp, Interface};
 
 impl Program {
     /// Attaches the program to `interface` in the first of `modes` that works; or, in one step, in
@@ -21,8 +21,8 @@ impl Program {
     pub fn attach(
         &mut self,
         interface: &Interface,
-        modes: &[Mode],
-        before: Option<Remainder>,
+        modes: &[AttachMode],
+        before: Option<Leftover>,
     ) -> Result<()> {
         let mut ended = String::new();
         if let Some(before) = before {
@@ -35,8 +35,8 @@ impl Program {
         let mut refusals = Vec::new();
         for &mode in modes {
             let xdp_mode = match mode {
-                Mode::Native => XdpMode::Driver,
-                Mode::Generic => XdpMode::Skb,
+                AttachMode::Native => XdpMode::Driver,
+                AttachMode::Generic => XdpMode::Skb,
             };
             match program.attach_to_if_index(interface.index, xdp_mode) {
                 Ok(id) => {
@@ -59,8 +59,8 @@ impl Program {
     fn take_over(
         &mut self,
         interface: &Interface,
-        modes: &[Mode],
-        before: Remainder,
+        modes: &[AttachMode],
+        before: Leftover,
     ) -> Result<bool> {
         let folder = before.folder().to_owned();
         let mode = interface.xdp.and_then(|xdp| xdp.mode);

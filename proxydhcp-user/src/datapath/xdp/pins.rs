@@ -27,7 +27,7 @@ use crate::sys::interface::Interface;
 mod detach;
 mod leftover;
 
-pub use leftover::Remainder;
+pub use leftover::Leftover;
 
 /// Where programs are pinned.
 const FOLDER: &str = "/sys/fs/bpf/proxydhcp";
@@ -114,22 +114,19 @@ impl Pins {
     /// # Errors
     ///
     /// The folder cannot be read.
-    pub fn remainders(&self, own: &[u32]) -> io::Result<Vec<Remainder>> {
-        let mut found: Vec<Remainder> = Vec::new();
+    pub fn leftovers(&self, own: &[u32]) -> io::Result<Vec<Leftover>> {
+        let mut found: Vec<Leftover> = Vec::new();
         for layout in folders_in(&self.folder)? {
             for interface in folders_in(&layout)? {
-                let remainder = Remainder::open(interface);
-                if remainder.program().is_some_and(|it| own.contains(&it)) {
+                let leftover = Leftover::open(interface);
+                if leftover.program().is_some_and(|it| own.contains(&it)) {
                     continue;
                 }
                 // A daemon that was killed in the midst of moving a link has left it twice.
-                if found
-                    .iter()
-                    .any(|other| other.is_of_the_link_of(&remainder))
-                {
-                    forget(remainder.folder())?;
+                if found.iter().any(|other| other.is_of_the_link_of(&leftover)) {
+                    forget(leftover.folder())?;
                 } else {
-                    found.push(remainder);
+                    found.push(leftover);
                 }
             }
         }
@@ -165,8 +162,8 @@ pub async fn clear(all: &[Interface], mut tell: impl FnMut(&str)) -> Result<(), 
         Err(PinsError::NoBpfFs) => return Ok(()),
         taken => taken?,
     };
-    for remainder in pins.remainders(&[])? {
-        tell(&remainder.remove(all)?);
+    for leftover in pins.leftovers(&[])? {
+        tell(&leftover.remove(all)?);
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use proxydhcp_common::nodes::Line;
 use proxydhcp_common::template::Template;
 use zerocopy::IntoBytes;
 
+use super::refusal;
 use crate::tables::generation::Generation;
 
 pub(super) type Nodes = Array<MapData, [u8; Line::SIZE]>;
@@ -32,10 +33,10 @@ impl KernelTables {
         // As the program's own definition has it: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
         const TABLE: u32 = 0x400 | 0x1000;
         let nodes = Nodes::create(u32::try_from(generation.lines().len())?, TABLE)
-            .context("cannot make the map of nodes (it takes root, or CAP_BPF)")?;
+            .map_err(|error| refusal::of_map("the map of nodes", error))?;
         write(nodes.map(), generation.lines().as_bytes())?;
         let templates = Templates::create(u32::try_from(generation.templates().len())?, TABLE)
-            .context("cannot make the map of templates")?;
+            .map_err(|error| refusal::of_map("the map of templates", error))?;
         write(templates.map(), generation.templates().as_bytes())?;
         Ok(Self {
             nodes,

@@ -43,11 +43,8 @@ impl Disabled {
     /// # Errors
     /// It is there, but cannot be read.
     pub fn read(config: &Path) -> Result<Self, FileError> {
-        match file::read(&path(config), |_| true) {
-            Ok(bytes) => Ok(Self::parse(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(FileError::Missing(_)) => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
+        let bytes = file::read_if_there(&path(config))?.unwrap_or_default();
+        Ok(Self::parse(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     fn parse(text: String) -> Self {

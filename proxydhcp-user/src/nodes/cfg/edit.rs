@@ -7,11 +7,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{CfgError, Fault, NAME, Name, RECORD, name_of, printable, split};
-use crate::sys::file::{FileError, LIMIT};
+use super::{Fault, NAME, Name, RECORD, name_of, printable, split};
+use crate::sys::file::LIMIT;
 use crate::sys::replace::Replacement;
-use crate::winpe::loaders::Loaders;
-use crate::winpe::path::WinPe;
+use crate::winpe::path::{Rules, WinPe};
 
 /// A record as it lies in the file, sound or not.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
@@ -24,8 +23,8 @@ impl RawRecord {
     ///
     /// # Errors
     /// What the daemon would refuse the record for, or a text that is longer than its field.
-    pub fn new(name: &str, path: &str, tftp_root: &Path, loaders: &Loaders) -> Result<Self, Fault> {
-        judge(name.as_bytes(), path.as_bytes(), tftp_root, loaders)?;
+    pub fn new(name: &str, path: &str, rules: Rules<'_>) -> Result<Self, Fault> {
+        judge(name.as_bytes(), path.as_bytes(), rules)?;
         let mut bytes = [0; RECORD];
         let (name_field, path_field) = bytes.split_at_mut(NAME);
         match name_field.get_mut(..name.len()) {
@@ -43,8 +42,8 @@ impl RawRecord {
     ///
     /// # Errors
     /// What it refuses it for.
-    pub fn check(&self, tftp_root: &Path, loaders: &Loaders) -> Result<(), Fault> {
-        judge(self.name(), self.path(), tftp_root, loaders)
+    pub fn check(&self, rules: Rules<'_>) -> Result<(), Fault> {
+        judge(self.name(), self.path(), rules)
     }
 
     /// Whether all that follows its texts is NUL, as every writer leaves it.
@@ -70,9 +69,9 @@ impl RawRecord {
     }
 }
 
-fn judge(name: &[u8], path: &[u8], tftp_root: &Path, loaders: &Loaders) -> Result<(), Fault> {
+fn judge(name: &[u8], path: &[u8], rules: Rules<'_>) -> Result<(), Fault> {
     name_of(name)?;
-    WinPe::parse(path, tftp_root, loaders)?;
+    WinPe::parse(path, rules)?;
     Ok(())
 }
 
@@ -96,11 +95,7 @@ impl fmt::Debug for RawRecord {
 /// The file is then as it was, and no temporary file is left behind.
 pub fn edit<T>(path: &Path, change: impl FnOnce(&mut Vec<RawRecord>) -> Result<T>) -> Result<T> {
     let replacement = Replacement::begin(path)?;
-    let bytes = match super::read(path) {
-        Ok(bytes) => bytes,
-        Err(CfgError::File(FileError::Missing(_))) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let bytes = super::read_if_there(path)?;
     let mut records = raw_records(&bytes).0.to_vec();
     let outcome = change(&mut records)?;
     let changed = records.as_bytes();

@@ -14,11 +14,10 @@
 //!   than it should be. Its text may be what grew, so it is not kept either.
 
 use std::ops::Range;
-use std::path::Path;
 
 use super::RECORD;
 use super::edit::{RawRecord, raw_records};
-use crate::winpe::loaders::Loaders;
+use crate::winpe::path::Rules;
 
 /// What is kept of a file, and what is not. Together they are all its bytes.
 #[derive(Debug, Default)]
@@ -39,17 +38,17 @@ pub struct Rejected {
 }
 
 /// Parts a file's bytes.
-pub fn salvage(bytes: &[u8], tftp_root: &Path, loaders: &Loaders) -> Salvage {
+pub fn salvage(bytes: &[u8], rules: Rules<'_>) -> Salvage {
     match raw_records(bytes) {
-        (records, []) => part(records, tftp_root, loaders),
-        _ => resynchronize(bytes, tftp_root, loaders),
+        (records, []) => part(records, rules),
+        _ => resynchronize(bytes, rules),
     }
 }
 
-fn part(records: &[RawRecord], tftp_root: &Path, loaders: &Loaders) -> Salvage {
+fn part(records: &[RawRecord], rules: Rules<'_>) -> Salvage {
     let mut salvage = Salvage::default();
     for (number, record) in records.iter().enumerate() {
-        match record.check(tftp_root, loaders) {
+        match record.check(rules) {
             Ok(()) => salvage.kept.push(*record),
             Err(fault) => {
                 let start = number * RECORD;
@@ -63,10 +62,10 @@ fn part(records: &[RawRecord], tftp_root: &Path, loaders: &Loaders) -> Salvage {
     salvage
 }
 
-fn resynchronize(bytes: &[u8], tftp_root: &Path, loaders: &Loaders) -> Salvage {
+fn resynchronize(bytes: &[u8], rules: Rules<'_>) -> Salvage {
     let at = |start: usize| -> Option<&RawRecord> {
         let record = raw_records(bytes.get(start..start + RECORD)?).0.first()?;
-        (record.is_padded() && record.check(tftp_root, loaders).is_ok()).then_some(record)
+        (record.is_padded() && record.check(rules).is_ok()).then_some(record)
     };
     let is_start = |after: usize, start: usize| {
         let next = start + RECORD;
@@ -119,30 +118,26 @@ mod tests {
     use proptest::prelude::*;
     use zerocopy::IntoBytes;
 
+    use std::path::Path;
+
     use super::*;
 
-    fn root() -> &'static Path {
-        Path::new("/tftpboot")
+    fn rules() -> Rules<'static> {
+        Rules::within(Path::new("/tftpboot"))
     }
 
     fn records(count: usize) -> Vec<RawRecord> {
         let paths = ["winboot/winpe-a/", "", "/tftpboot/winboot/b", "x"];
         (0..count)
             .map(|number| {
-                RawRecord::new(
-                    &format!("cn{number:04}"),
-                    paths[number % 4],
-                    root(),
-                    &Loaders::default(),
-                )
-                .unwrap()
+                RawRecord::new(&format!("cn{number:04}"), paths[number % 4], rules()).unwrap()
             })
             .collect()
     }
 
     /// Salvages, and checks that no byte is lost or doubled.
     fn salvaged(bytes: &[u8]) -> Salvage {
-        let salvage = salvage(bytes, root(), &Loaders::default());
+        let salvage = salvage(bytes, rules());
         let rejected: usize = salvage.rejected.iter().map(|r| r.bytes.len()).sum();
         assert_eq!(salvage.kept.len() * RECORD + rejected, bytes.len());
         let ordered = salvage.rejected.is_sorted_by_key(|r| r.bytes.start);

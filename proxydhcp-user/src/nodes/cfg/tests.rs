@@ -15,7 +15,7 @@ fn record(name: impl AsRef<[u8]>, path: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 fn parsed(bytes: &[u8]) -> Records<'_> {
-    parse(bytes, Path::new("/tftpboot"), &Loaders::default())
+    parse(bytes, Rules::within(Path::new("/tftpboot")))
 }
 
 fn write(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{Groups, LIMIT};
-use crate::api::status::and_more;
 use crate::nodes::cfg::NAME;
+use crate::text::first_of;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,11 +89,9 @@ impl Fault {
     pub(super) fn unknown_group(name: &str, groups: &Groups) -> Self {
         const SHOWN: usize = 10;
         let names = groups.names();
-        let shown = names.get(..SHOWN).unwrap_or(&names);
-        let more = and_more(names.len() - shown.len());
-        let known = match shown {
+        let known = match names.as_slice() {
             [] => String::new(),
-            shown => format!("; it has {}{more}", shown.join(", ")),
+            names => format!("; it has {}", first_of(names, SHOWN, ", ")),
         };
         Self::UnknownGroup {
             name: name.to_owned(),

@@ -12,7 +12,7 @@ use crate::nodes::cfg::disabled::{self, Disabled};
 use crate::nodes::cfg::{self, CfgError, Denied, Refused, Warning};
 use crate::sys::file::FileError;
 use crate::winpe::loaders::Loaders;
-use crate::winpe::path::WinPe;
+use crate::winpe::path::{Rules, WinPe};
 
 /// Where a table comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,16 @@ pub struct Sources {
     pub loaders: Loaders,
     /// What the names of a node's other interfaces have after the node's own, such as `-ib0`.
     pub suffixes: Vec<String>,
+}
+
+impl Sources {
+    /// What WinPE paths are judged by.
+    pub fn rules(&self) -> Rules<'_> {
+        Rules {
+            tftp_root: &self.tftp_root,
+            loaders: &self.loaders,
+        }
+    }
 }
 
 /// Why there is no table. Whatever is served so far is better.
@@ -63,7 +73,7 @@ pub enum LoadError {
 impl LoadError {
     /// Whether `proxydhcp.cfg` is just not there.
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Config(CfgError::File(FileError::Missing(_))))
+        matches!(self, Self::Config(CfgError::Missing(_)))
     }
 }
 
@@ -143,7 +153,7 @@ impl Files {
     /// As [`Self::read`].
     pub fn with_config(config: &[u8], sources: &Sources) -> Result<Self, LoadError> {
         let disabled = Disabled::read(&sources.config).map_err(LoadError::Disabled)?;
-        let mut parsed = cfg::parse(config, &sources.tftp_root, &sources.loaders);
+        let mut parsed = cfg::parse(config, sources.rules());
         let records_read = config.len() / cfg::RECORD;
         if let Some(first) = parsed.refused.first()
             && !parsed.padded

@@ -142,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::nodes::cfg::{self, NAME, RECORD};
+    use crate::winpe::path::Rules;
 
     fn config(names: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -166,11 +167,7 @@ mod tests {
     ) -> (Vec<(u8, String)>, Vec<String>, usize) {
         let suffixes: Vec<_> = suffixes.iter().map(ToString::to_string).collect();
         let config = config(names);
-        let records = cfg::parse(
-            &config,
-            Path::new("/tftpboot"),
-            &crate::winpe::loaders::Loaders::default(),
-        );
+        let records = cfg::parse(&config, Rules::within(Path::new("/tftpboot")));
         let Joined { mut claims, named } =
             join(&records, &suffixes, &mut Hosts::new(hosts.as_bytes()));
         let conflicts = settle(&mut claims);

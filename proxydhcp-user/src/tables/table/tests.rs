@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::*;
-use crate::names::resolver::Lookup;
+use crate::names::resolver::Resolution;
 use crate::nodes::cfg::{CfgError, NAME, RECORD};
 use crate::sys::file::FileError;
 use crate::winpe::loaders::Loaders;
@@ -214,11 +214,11 @@ fn the_resolver_adds_to_the_hosts_file() {
     let mut names = Names::default().of(table.files().wanted(), Instant::now());
     let found = |addresses: &[u8]| {
         let addresses = addresses.iter().map(|&last| [10, 0, 0, last].into());
-        Lookup::Found(addresses.collect())
+        Resolution::Found(addresses.collect())
     };
     names.answer("c", found(&[3, 4]));
     names.answer("d", found(&[1]));
-    names.answer("e", Lookup::Unknown);
+    names.answer("e", Resolution::Unknown);
     let table = Table::new(Arc::clone(table.files()), &names, &LookedUp::default());
     let c = |last| (last, "c");
     assert_eq!(served(&table), [(1, "a"), c(2), c(3), c(4), (5, "b")]);
@@ -253,7 +253,7 @@ fn a_client_that_was_looked_up_is_the_node_of_its_name() {
         (7, "bad.cluster"),
         (8, "stranger"),
     ] {
-        let name = Lookup::Found(name.to_owned());
+        let name = Resolution::Found(name.to_owned());
         looked_up.answer([10, 0, 0, last].into(), name, Instant::now());
     }
     let table = Table::new(Arc::clone(files.files()), &Names::default(), &looked_up);

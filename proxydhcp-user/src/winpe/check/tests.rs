@@ -1,17 +1,13 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::winpe::loaders::Change;
+use crate::winpe::loaders::{Change, Loaders};
 
 mod activating;
-
-fn loaders() -> Loaders {
-    Loaders::default()
-}
 
 /// A TFTP root with one sound WinPE, `winboot/a`.
 struct Tree(TempDir);
@@ -27,6 +23,10 @@ impl Tree {
 
     fn root(&self) -> &Path {
         self.0.path()
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules::within(self.root())
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -58,11 +58,7 @@ impl Tree {
 
     /// The findings of `a`, a line each.
     fn findings(&self) -> Vec<String> {
-        let checked = check(
-            self.root(),
-            &loaders(),
-            &folder(self.root(), &loaders(), "a").unwrap(),
-        );
+        let checked = check(&folder("a", self.rules()).unwrap(), self.rules());
         let line =
             |found: &Finding| format!("{}: {} | {}", found.file, found.problem, found.remedy);
         checked.findings.iter().map(line).collect()
@@ -107,24 +103,15 @@ fn hive(texts: &[String]) -> Vec<u8> {
 fn a_sound_winpe_has_no_finding() {
     let tree = Tree::new();
     assert_eq!(tree.findings(), [""; 0]);
-    let checked = check(
-        tree.root(),
-        &loaders(),
-        &folder(tree.root(), &loaders(), "a").unwrap(),
-    );
+    let checked = check(&folder("a", tree.rules()).unwrap(), tree.rules());
     assert_eq!(checked.path, "winboot/a/");
     assert_eq!(checked.images[0].file, "winboot/a/Boot/WinPE_64.wim");
     // By its path, too.
     for name in ["winboot/a", &tree.path("winboot/a").display().to_string()] {
-        let folder = folder(tree.root(), &loaders(), name).unwrap();
-        assert!(
-            check(tree.root(), &loaders(), &folder).findings.is_empty(),
-            "{name}"
-        );
+        let folder = folder(name, tree.rules()).unwrap();
+        assert!(check(&folder, tree.rules()).findings.is_empty(), "{name}");
     }
-    let error = folder(tree.root(), &loaders(), "b")
-        .unwrap_err()
-        .to_string();
+    let error = folder("b", tree.rules()).unwrap_err().to_string();
     assert!(
         error.contains("winboot/b") && error.ends_with("there are: a"),
         "{error}"
@@ -135,7 +122,7 @@ fn a_sound_winpe_has_no_finding() {
 fn the_default_winpe_comes_first_if_it_has_a_loader() {
     let tree = Tree::new();
     let names = || -> Vec<String> {
-        let folders = folders(tree.root(), &loaders()).unwrap();
+        let folders = folders(tree.rules()).unwrap();
         folders.into_iter().map(|folder| folder.name).collect()
     };
     // As `activate` leaves it.
@@ -145,11 +132,11 @@ fn the_default_winpe_comes_first_if_it_has_a_loader() {
     assert_eq!(names(), ["a"]);
     tree.winpe("");
     assert_eq!(names(), ["Boot", "a"]);
-    let default = &folders(tree.root(), &loaders()).unwrap()[0];
-    assert!(check(tree.root(), &loaders(), default).findings.is_empty());
+    let default = &folders(tree.rules()).unwrap()[0];
+    assert!(check(default, tree.rules()).findings.is_empty());
     fs::rename(tree.path("Boot"), tree.path("boot")).unwrap();
     assert_eq!(names(), ["Boot", "a"]);
-    let error = folders(Path::new("/nowhere"), &loaders())
+    let error = folders(Rules::within(Path::new("/nowhere")))
         .unwrap_err()
         .to_string();
     assert!(error.contains("--tftp-root"), "{error}");
@@ -312,21 +299,26 @@ fn the_loaders_of_the_settings_are_looked_for() {
     let loaders = loaders.unwrap();
     tree.write("winboot/a/efi/arm.efi", &program(0x20b, 0xaa64, 10));
     fs::remove_file(tree.path("winboot/a/Boot/pxeboot.0")).unwrap();
-    let checked = || {
-        let folder = folder(tree.root(), &loaders, "a").unwrap();
-        check(tree.root(), &loaders, &folder)
+    let rules = Rules {
+        loaders: &loaders,
+        ..tree.rules()
     };
+    let checked = || check(&folder("a", rules).unwrap(), rules);
     let missing = &checked().findings;
     assert_eq!(missing.len(), 1, "{missing:?}");
     assert_eq!(missing[0].file, "winboot/a/efi/x64.efi");
     tree.write("winboot/a/efi/x64.efi", &program(0x20b, 0x8664, 10));
     assert_eq!(checked().findings, []);
     tree.write("efi/arm.efi", b"x");
-    assert_eq!(folders(tree.root(), &loaders).unwrap()[0].name, "Boot");
+    assert_eq!(folders(rules).unwrap()[0].name, "Boot");
 
     // A longer loader leaves less room for the path.
     let long = Loaders::with(&[change("7", &"x".repeat(118))]).unwrap();
-    let folder = folder(tree.root(), &long, "a").unwrap();
+    let rules = Rules {
+        loaders: &long,
+        ..tree.rules()
+    };
+    let folder = folder("a", rules).unwrap();
     assert!(folder.winpe.is_err());
 }
 
@@ -335,8 +327,8 @@ fn a_folder_that_no_record_can_name_is_told() {
     let tree = Tree::new();
     let name = "x".repeat(120);
     fs::create_dir(tree.path("winboot").join(&name)).unwrap();
-    let folders = folders(tree.root(), &loaders()).unwrap();
-    let checked = check(tree.root(), &loaders(), &folders[1]);
+    let folders = folders(tree.rules()).unwrap();
+    let checked = check(&folders[1], tree.rules());
     assert!(
         checked.findings[0].problem.contains("a reply holds 127"),
         "{checked:?}"

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, bail, ensure};
 use proxydhcp_lab::link::occupy_xdp;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{Daemon, Lab, LinkOptions, RequestFrame, binary};
+use proxydhcp_lab::{Daemon, Lab, LinkOptions, binary};
 use rustix::process::Signal;
 
 use super::{PATIENCE, pinned, shell};
@@ -23,11 +23,11 @@ fn a_start_that_fails_leaves_the_kernel_answering() -> Result<()> {
         bail!("it started");
     };
     ensure!(error.to_string().contains("another XDP program"), "{error}");
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
 
     drop(other);
     site.daemon = Daemon::start(&site.lab.server, &binary()?, &args)?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     site.daemon.stop()?;
     assert_eq!(pinned(&site.lab.server)?, "");
     Ok(())
@@ -43,7 +43,7 @@ fn a_mode_that_does_not_work_is_said_to_have_ended_the_other() -> Result<()> {
     })?;
     let mut site = Site::start_in(lab, Datapath::Generic, Files::usual()?, &[])?;
     site.daemon.crash()?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     let args = serve_args(Datapath::Native, &site.files, &[]);
     let Err(error) = Daemon::start(&site.lab.server, &binary()?, &args) else {
         bail!("it started");
@@ -55,7 +55,7 @@ fn a_mode_that_does_not_work_is_said_to_have_ended_the_other() -> Result<()> {
     ] {
         ensure!(error.to_string().contains(told), "{error}");
     }
-    site.stays_silent(&RequestFrame::edk2(NODE_A, 7).bytes())?;
+    site.stays_silent_to(NODE_A)?;
     Ok(())
 }
 

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use proxydhcp_lab::resolver::{DeadNameServer, Resolver};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
-use proxydhcp_lab::{Daemon, Lab, RequestFrame, SERVER_INTERFACE, alone, binary};
+use proxydhcp_lab::{Daemon, Lab, SERVER_INTERFACE, alone, binary};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{IN_KERNEL, PATIENCE, link_of, pinned, restart, restart_killed};
 
-/// What a rejected start tells.
+/// What the daemon logs at a start whose files are rejected.
 const GOES_ON: &str = "the kernel goes on answering by the tables of a daemon that was killed";
 
 #[test]
@@ -22,41 +22,38 @@ fn the_kernel_goes_on_until_it_is_said_that_none_is_meant() -> Result<()> {
     for datapath in IN_KERNEL {
         let more = ["--unknown", "default"];
         let mut site = Site::with(datapath, &more)?;
-        let (node, reload) = (
-            RequestFrame::edk2(NODE_A, 7),
-            "proxydhcp reload --allow-empty",
-        );
+        let reload = "proxydhcp reload --allow-empty";
         site.daemon.crash()?;
         site.files.write_config(&[])?;
         restart(&mut site, datapath, &more)?;
         for told in [GOES_ON, "has no records", reload] {
             site.daemon.wait_for(told, PATIENCE)?;
         }
-        site.ask(&node, "winboot/a/", 7)?;
-        let rejected = site.status()?["rejected"].to_string();
-        assert!(rejected.contains(reload), "{rejected}");
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        let status = site.status()?;
+        assert!(status["rejected"].to_string().contains(reload), "{status}");
+        // That was the kernel: the daemon itself has no tables yet.
+        let by_daemon = &status["interfaces"][0]["raw"]["answered"];
+        assert_eq!(*by_daemon, 0, "{status}");
 
-        // By a reload and by a signal, as before.
+        // A reload changes nothing, nor does a signal.
         let refused = site.command(&["reload"])?;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stderr.contains(reload), "{refused:?}");
         site.daemon.signal(Signal::USR1)?;
         site.daemon.wait_for("not reloaded", PATIENCE)?;
-        site.ask(&node, "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
 
         let meant = site.command(&["reload", "--allow-empty"])?;
         assert_eq!(meant.code, Some(0), "{meant:?}");
-        site.ask(&node, "", 7)?;
-        let status = site.status()?;
-        assert_eq!(status["interfaces"][0]["datapath"], "kernel", "{status}");
-        assert_eq!(status["rejected"], Value::Null, "{status}");
+        site.ask_uefi(NODE_A, "")?;
+        serves(&site.status()?, 0, Datapath::Native, 3);
 
         // There is nothing to lose any more.
         restart_killed(&mut site, datapath, &more)?;
-        let status = site.status()?;
-        assert_eq!(status["interfaces"][0]["datapath"], "kernel", "{status}");
-        assert_eq!(status["rejected"], Value::Null, "{status}");
-        site.ask(&node, "", 7)?;
+        serves(&site.status()?, 0, Datapath::Native, 3);
+        site.ask_uefi(NODE_A, "")?;
+        serves(&site.status()?, 0, Datapath::Native, 4);
         site.daemon.stop()?;
         assert_eq!(pinned(&site.lab.server)?, "");
     }
@@ -86,7 +83,7 @@ fn it_goes_on_until_the_names_have_addresses() -> Result<()> {
     for told in [GOES_ON, "not one of the 1 records"] {
         site.daemon.wait_for(told, PATIENCE)?;
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/a/")?;
 
     let serving = format!("serving {SERVER_INTERFACE} by kernel");
     let started = Instant::now();
@@ -95,13 +92,14 @@ fn it_goes_on_until_the_names_have_addresses() -> Result<()> {
         silent.answer(NODE_A)?;
         thread::sleep(Duration::from_millis(5));
     }
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
+    site.ask_uefi(NODE_A, "winboot/new/")?;
     let mut status = Command::new(binary()?);
     status.args(["status", "--json", "--control"]);
     status.arg(site.files.path("control.sock"));
     let status = site.lab.server.output(status)?;
     let status: Value = serde_json::from_slice(&status.stdout)?;
-    assert_eq!(status["rejected"], Value::Null, "{status}");
+    // By the tables of before, and by those of now.
+    serves(&status, 1, Datapath::Native, 2);
     assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
     Ok(())
 }
@@ -115,13 +113,23 @@ fn what_goes_on_ends_when_there_are_tables() -> Result<()> {
         site.files.write_config(&[])?;
         restart(&mut site, datapath, more)?;
         site.daemon.wait_for(GOES_ON, PATIENCE)?;
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
         site.files.write_config(&[("a", "winboot/new")])?;
         let reloaded = site.command(&["reload"])?;
         assert_eq!(reloaded.code, Some(0), "{reloaded:?}");
         assert_eq!(pinned(&site.lab.server)?, "");
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/new/", 7)?;
-        assert_eq!(site.status()?["interfaces"][0]["datapath"], datapath.name());
+        site.ask_uefi(NODE_A, "winboot/new/")?;
+        serves(&site.status()?, 1, datapath, 1);
     }
     Ok(())
+}
+
+/// Asserts that nothing is amiss: so many nodes are served by this datapath, and so many requests
+/// have been answered, those included that its program answered for the daemon before.
+fn serves(status: &Value, nodes: u64, datapath: Datapath, answered: u64) {
+    let interface = &status["interfaces"][0];
+    assert_eq!(interface["datapath"], datapath.name(), "{status}");
+    assert_eq!(interface["counters"]["answered"], answered, "{status}");
+    assert_eq!(status["nodes"], nodes, "{status}");
+    assert_eq!(status["rejected"], Value::Null, "{status}");
 }

@@ -4,9 +4,9 @@ use anyhow::Result;
 use csv::{ReaderBuilder, StringRecord, Trim};
 use serde_json::value::RawValue;
 
-use crate::cli::RootArgs;
 use crate::cli::cfg::dump::Entry;
 use crate::nodes::cfg::edit::RawRecord;
+use crate::winpe::path::Rules;
 
 /// A node's line, or the line that its entry begins on.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl<'a> Place<'a> {
 }
 
 /// The lines of a CSV file. A header, comments and empty lines are passed over.
-pub fn csv(text: &[u8], root: &RootArgs) -> Vec<Line> {
+pub fn csv(text: &[u8], rules: Rules<'_>) -> Vec<Line> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -76,8 +76,7 @@ pub fn csv(text: &[u8], root: &RootArgs) -> Vec<Line> {
         }
         let record = match fields.iter().collect::<Vec<_>>().as_slice() {
             [node, path] if lines.is_empty() && is_header(node, path) => continue,
-            [node, path] => RawRecord::new(node, path, &root.tftp_root, &root.loaders)
-                .map_err(|fault| fault.to_string()),
+            [node, path] => RawRecord::new(node, path, rules).map_err(|fault| fault.to_string()),
             other => Err(format!(
                 "a line is a node and its WinPE path, with a comma between; this has {} fields",
                 other.len()
@@ -102,7 +101,7 @@ fn is_header(node: &str, path: &str) -> bool {
 ///
 /// # Errors
 /// It is no list.
-pub fn json(text: &[u8], root: &RootArgs) -> Result<Vec<Line>> {
+pub fn json(text: &[u8], rules: Rules<'_>) -> Result<Vec<Line>> {
     let text = str::from_utf8(text)?;
     let entries: Vec<&RawValue> = serde_json::from_str(text)?;
     let mut lines = Vec::with_capacity(entries.len());
@@ -111,13 +110,13 @@ pub fn json(text: &[u8], root: &RootArgs) -> Result<Vec<Line>> {
         // Entries are borrowed from the text.
         let start = entry.get().as_ptr().addr();
         let number = place.line(start.saturating_sub(text.as_ptr().addr()));
-        let record = record(entry.get(), root);
+        let record = record(entry.get(), rules);
         lines.push(Line { number, record });
     }
     Ok(lines)
 }
 
-fn record(entry: &str, root: &RootArgs) -> Result<RawRecord, String> {
+fn record(entry: &str, rules: Rules<'_>) -> Result<RawRecord, String> {
     let entry: Entry = serde_json::from_str(entry).map_err(|error| {
         // Its own line and column are within the entry.
         let text = error.to_string();
@@ -128,26 +127,20 @@ fn record(entry: &str, root: &RootArgs) -> Result<RawRecord, String> {
     })?;
     match entry.refused {
         Some(reason) => Err(format!("({}) {reason}, or take the entry out", entry.node)),
-        None => RawRecord::new(
-            &entry.node,
-            &entry.winpepath,
-            &root.tftp_root,
-            &root.loaders,
-        )
-        .map_err(|fault| fault.to_string()),
+        None => {
+            RawRecord::new(&entry.node, &entry.winpepath, rules).map_err(|fault| fault.to_string())
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::winpe::loaders::Loaders;
+    use std::path::Path;
 
-    fn root() -> RootArgs {
-        RootArgs {
-            tftp_root: "/tftpboot".into(),
-            loaders: Loaders::default(),
-        }
+    use super::*;
+
+    fn rules() -> Rules<'static> {
+        Rules::within(Path::new("/tftpboot"))
     }
 
     /// The line, and the record's name or what is wrong.
@@ -170,10 +163,10 @@ mod tests {
     fn lines_are_numbered_as_an_editor_does() {
         let text = "# nodes\nNode,WinPEpath\n\ncn1, winboot/a \n#\n\ncn2,\n\"cn3\",\"a,b\"";
         let lines = expected(&[(4, "cn1"), (7, "cn2"), (8, "cn3")]);
-        assert_eq!(told(&csv(text.as_bytes(), &root())), lines);
+        assert_eq!(told(&csv(text.as_bytes(), rules())), lines);
         let text = text.replace('\n', "\r\n");
-        assert_eq!(told(&csv(text.as_bytes(), &root())), lines);
-        let parsed = csv(text.as_bytes(), &root());
+        assert_eq!(told(&csv(text.as_bytes(), rules())), lines);
+        let parsed = csv(text.as_bytes(), rules());
         assert_eq!(parsed[2].record.as_ref().unwrap().path(), b"a,b");
         assert_eq!(parsed[0].record.as_ref().unwrap().path(), b"winboot/a");
     }
@@ -181,7 +174,7 @@ mod tests {
     #[test]
     fn each_bad_line_is_told() {
         let text = b"cn1,..\ncn2\ncn3,\xff\n,a\nnode,winpepath,x\ncn4,a\n";
-        let lines = told(&csv(text, &root()));
+        let lines = told(&csv(text, rules()));
         let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
         let said = [
@@ -201,7 +194,7 @@ mod tests {
     fn entries_of_json_are_numbered_by_their_lines() {
         let text = "[\n{\"node\": \"cn1\",\n \"winpepath\": \"\"},\n\n{\"node\": 5}, \
             {\"node\": \"cn2\", \"winpepath\": \"\", \"refused\": \"no\"}]";
-        let lines = told(&json(text.as_bytes(), &root()).unwrap());
+        let lines = told(&json(text.as_bytes(), rules()).unwrap());
         let numbers: Vec<_> = lines.iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [2, 5, 5]);
         assert!(
@@ -212,6 +205,6 @@ mod tests {
             lines[2].1.starts_with("(cn2) no, or take the entry out"),
             "{lines:?}"
         );
-        assert!(json(b"{}", &root()).is_err());
+        assert!(json(b"{}", rules()).is_err());
     }
 }

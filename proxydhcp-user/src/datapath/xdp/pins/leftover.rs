@@ -9,7 +9,7 @@ use super::{LINK, WITHOUT_NODES, remove};
 use crate::sys::interface::{AttachedXdp, Interface};
 
 /// What a daemon that was killed has left for one interface.
-pub struct Remainder {
+pub struct Leftover {
     folder: PathBuf,
     /// The kernel's number of the interface.
     index: Option<u32>,
@@ -24,7 +24,7 @@ struct Link {
     program: u32,
 }
 
-impl Remainder {
+impl Leftover {
     pub(super) fn open(folder: PathBuf) -> Self {
         let name = folder.file_name().and_then(|name| name.to_str());
         Self {

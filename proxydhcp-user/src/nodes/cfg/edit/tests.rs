@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn root() -> &'static Path {
-    Path::new("/tftpboot")
+fn rules() -> Rules<'static> {
+    Rules::within(Path::new("/tftpboot"))
 }
 
 fn record(name: &str, path: &str) -> RawRecord {
-    RawRecord::new(name, path, root(), &Loaders::default()).unwrap()
+    RawRecord::new(name, path, rules()).unwrap()
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -41,7 +41,7 @@ fn add(path: &Path, name: &str) -> Result<()> {
 fn a_record_has_the_bytes_that_the_daemon_reads() {
     let full = record(&"n".repeat(50), &format!("/tftpboot/{}", "p".repeat(100)));
     let bytes = [record("cn1", ""), full].as_bytes().to_vec();
-    let parsed = super::super::parse(&bytes, root(), &Loaders::default());
+    let parsed = super::super::parse(&bytes, rules());
     assert_eq!(parsed.records.len(), 2);
     assert!(parsed.padded);
     assert_eq!(full.name(), "n".repeat(50).as_bytes());
@@ -72,7 +72,7 @@ fn a_record_that_would_not_be_served_is_not_made() {
             "a record holds 150",
         ),
     ] {
-        let error = RawRecord::new(name, path, Path::new(root), &Loaders::default()).unwrap_err();
+        let error = RawRecord::new(name, path, Rules::within(Path::new(root))).unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
     }
 }
@@ -256,12 +256,7 @@ fn threads_lose_no_change() {
         }
     });
     let bytes = fs::read(&path).unwrap();
-    assert_eq!(
-        super::super::parse(&bytes, root(), &Loaders::default())
-            .records
-            .len(),
-        100
-    );
+    assert_eq!(super::super::parse(&bytes, rules()).records.len(), 100);
 }
 
 proptest! {

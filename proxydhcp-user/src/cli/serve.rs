@@ -1,0 +1,177 @@
+//! `proxydhcp serve`.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::builder::RangedI64ValueParser;
+use clap::{Args, ValueEnum, value_parser};
+use proxydhcp_common::limit::Limit;
+
+use crate::cli::Context;
+use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs};
+use crate::daemon::run::{Manner, serve};
+use crate::daemon::{Settings, logging};
+use crate::datapath::served_interface::{AttachOptions, DatapathPlan};
+use crate::datapath::xdp::Duty;
+use crate::names::saved;
+use crate::sys::interface::AttachMode;
+use crate::sys::privileges::{self, Needs, Privileges};
+use crate::tables::policy::{Policy, ReplyFormat, Unknown};
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Serve this interface, once it is there; may be repeated [default: all that are up with an
+    /// IPv4 address]
+    #[arg(short, long = "interface", value_name = "IF")]
+    pub interfaces: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: NamesArgs,
+    /// Reload when the config or the hosts file has changed
+    #[arg(long)]
+    pub watch: bool,
+    /// Who answers: the XDP program in the kernel, or this process
+    #[arg(long, value_enum, default_value_t = DatapathChoice::Auto)]
+    pub path: DatapathChoice,
+    /// How the XDP program is attached
+    #[arg(long, value_enum, default_value_t = XdpMode::Auto)]
+    pub xdp_mode: XdpMode,
+    /// Stop answering when this process is killed
+    ///
+    /// Otherwise the kernel goes on answering, by the tables it has, until the next start or
+    /// `proxydhcp detach`.
+    #[arg(long)]
+    pub no_pin: bool,
+    /// What clients get whose address belongs to no node
+    #[arg(long, value_enum, default_value_t = Unknown::Ignore)]
+    pub unknown: Unknown,
+    /// The TFTP server that clients are sent to [default: the address they asked]
+    #[arg(long, value_name = "IP")]
+    pub next_server: Option<Ipv4Addr>,
+    /// How replies are laid out
+    #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
+    pub reply_format: ReplyFormat,
+    /// Requests of one source address that are answered in a second; 0: all of them
+    ///
+    /// No client comes near the default. It keeps whoever forges a node's address from having any
+    /// number of replies sent.
+    #[arg(long, value_name = "N", default_value_t = Limit::RATE, value_parser = at_least(0))]
+    pub rate_limit: u16,
+    /// Requests of one source address that are answered at once, before the rate limit holds
+    #[arg(long, value_name = "N", default_value_t = Limit::BURST, value_parser = at_least(1))]
+    pub burst: u16,
+    /// The group whose members may use the control socket, beside root [default: none]
+    #[arg(long, value_name = "GROUP")]
+    pub control_group: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
+
+/// A number for the limit, at least this one.
+fn at_least(least: i64) -> RangedI64ValueParser<u16> {
+    value_parser!(u16).range(least..=Limit::MOST.into())
+}
+
+/// `--path`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DatapathChoice {
+    /// kernel where XDP attaches, else raw
+    Auto,
+    /// The XDP program answers inside the kernel
+    Kernel,
+    /// This process answers, over AF_XDP sockets
+    AfXdp,
+    /// This process answers, over an AF_PACKET ring: works with any kernel and interface
+    Raw,
+}
+
+/// `--xdp-mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum XdpMode {
+    /// native, else generic; on veth pairs generic
+    Auto,
+    /// By the driver, or not at all
+    Native,
+    /// By the network core, on any interface
+    Generic,
+}
+
+/// Serves until the daemon is stopped.
+///
+/// # Errors
+///
+/// Privileges cannot be given up, or there is no log.
+pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
+    // Before the log, which has a thread of its own.
+    let privileges = args.keep_privileges()?;
+    let log = logging::start()?;
+    let ended = serve(args.settings(context), &privileges, Manner::default());
+    drop(log);
+    Ok(ended.map_or_else(
+        |error| {
+            logging::last_words(&format!("proxydhcp: {error:#}"));
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    ))
+}
+
+impl ServeArgs {
+    /// Gives up the privileges that are not needed to serve like this. To be called before any thread
+    /// is started.
+    ///
+    /// # Errors
+    ///
+    /// There is no such group for the control socket, or it cannot be joined; the system refuses.
+    pub fn keep_privileges(&self) -> Result<Privileges> {
+        let needs = match self.path {
+            DatapathChoice::Raw => Needs::PacketSockets,
+            DatapathChoice::Auto | DatapathChoice::Kernel => Needs::XdpProgram,
+            DatapathChoice::AfXdp => Needs::AfXdpSockets,
+        };
+        privileges::keep(needs, self.control_group.as_deref())
+    }
+
+    /// What the daemon is to do.
+    pub fn settings(&self, context: &Context) -> Settings {
+        Settings {
+            sources: self.names.sources(&self.config, context),
+            saved: saved::beside(&self.control.socket),
+            policy: Policy {
+                unknown: self.unknown,
+                next_server: self.next_server,
+                reply_format: self.reply_format,
+                loaders: context.loaders.clone(),
+                limit: Limit::new(self.rate_limit, self.burst),
+            },
+            interfaces: self.interfaces.clone(),
+            plan: self.plan(),
+            pins: !self.no_pin,
+            may_lack_config: false,
+            announces: false,
+            watch: self.watch,
+            socket: self.control.socket.clone(),
+        }
+    }
+
+    fn plan(&self) -> DatapathPlan {
+        let mode = match self.xdp_mode {
+            XdpMode::Auto => None,
+            XdpMode::Native => Some(AttachMode::Native),
+            XdpMode::Generic => Some(AttachMode::Generic),
+        };
+        let xdp = |duty, or_raw| DatapathPlan::Xdp(AttachOptions { duty, mode, or_raw });
+        match self.path {
+            DatapathChoice::Auto => xdp(Duty::Answer, true),
+            DatapathChoice::Kernel => xdp(Duty::Answer, false),
+            DatapathChoice::AfXdp => xdp(Duty::Redirect, false),
+            DatapathChoice::Raw => DatapathPlan::Raw,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `proxydhcp status`.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+
+use crate::api::client::{self, NoDaemon};
+use crate::cli::args::ControlArgs;
+use crate::cli::output::print;
+use crate::datapath::xdp::pins;
+
+/// Arguments of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    /// Print it as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
+
+/// Prints what the daemon serves, and what has become of the requests.
+///
+/// # Errors
+///
+/// No daemon was reached.
+pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
+    let socket = &args.control.socket;
+    let text = if args.json {
+        client::status(socket).and_then(|status| Ok(serde_json::to_string_pretty(&status)?))
+    } else {
+        client::brief_status(socket).map(|status| status.to_string())
+    };
+    print(&text.map_err(with_what_is_left)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where no daemon runs, the kernel may answer all the same.
+fn with_what_is_left(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<NoDaemon>() && pins::are_there() {
+        return anyhow!(
+            "{error}; the kernel goes on answering for a daemon that was killed, until the next one \
+             starts or `proxydhcp detach`"
+        );
+    }
+    error
+}

@@ -1,0 +1,158 @@
+//! What is served: the table and the names that it is made with, and what clients are told by it.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::task;
+use tracing::{error, info, warn};
+
+use super::effective_policy;
+use crate::daemon::Settings;
+use crate::names::ask::ask_for_all;
+use crate::names::forward::Names;
+use crate::names::reverse::LookedUp;
+use crate::names::saved;
+use crate::sys::interface::{self, Interface};
+use crate::tables::generation::Generation;
+use crate::tables::policy::Policy;
+use crate::tables::table::{Files, LoadError, Sources, Table};
+
+/// How long the resolver is waited for where no node would be served otherwise.
+const EMPTY_LIMIT: Duration = Duration::from_secs(3);
+
+/// What is served.
+pub(super) struct Catalogue {
+    pub(super) table: Arc<Table>,
+    /// What the resolver has said of names that the hosts file lacks.
+    pub(super) names: Arc<Names>,
+    /// What it has said of clients without a record.
+    pub(super) looked_up: Arc<LookedUp>,
+    /// What clients are told by the tables in service.
+    pub(super) policy: Policy,
+    /// This host's own addresses.
+    pub(super) local: Vec<Ipv4Addr>,
+    /// Why the newest files are not in service, if they are not.
+    pub(super) rejected: Option<String>,
+    /// No node need be served: so it was said.
+    pub(super) allow_empty: bool,
+    /// The files have not passed yet: what daemons that were killed have left goes on answering.
+    pub(super) awaits_tables: bool,
+}
+
+impl Catalogue {
+    /// What is to be served at the start, as a catalogue and as tables. Where that is no node, though
+    /// what a killed daemon has left `answers_nodes`, the files are rejected.
+    pub(super) async fn begin(
+        settings: &Settings,
+        answers_nodes: impl Fn() -> io::Result<bool>,
+        all: &[Interface],
+    ) -> Result<(Self, Generation)> {
+        let (files, mut rejected) = match read(&settings.sources).await {
+            Ok(files) => (files, None),
+            Err(error) if settings.may_lack_config && error.is_missing() => {
+                (Files::not_there_yet(&settings.sources.config), None)
+            }
+            Err(error) => {
+                error!("no node is served until this is mended and reloaded: {error}");
+                (Files::none(), Some(error.to_string()))
+            }
+        };
+        let looked_up = LookedUp::default();
+        let mut names = Names::default().of(files.wanted(), Instant::now());
+        restore(&settings.saved, &mut names);
+        let mut table = Table::new(Arc::new(files), &names, &looked_up);
+        if rejected.is_none() && is_empty(&table) && answers_nodes()? {
+            // As at a reload: what is in service is not given up for this.
+            ask_for_all(&mut names, EMPTY_LIMIT).await;
+            table = Table::new(Arc::clone(table.files()), &names, &looked_up);
+            if is_empty(&table) {
+                let why = why_empty(&settings.sources, &table);
+                error!("{why}");
+                rejected = Some(why);
+            }
+        }
+        let local = interface::local_addresses(all);
+        table.warn_of_own(&local);
+        report(&table, &names);
+        let awaits_tables = rejected.is_some();
+        let policy = effective_policy::of(&settings.policy, awaits_tables, &names);
+        let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
+        let catalogue = Self {
+            table: Arc::new(table),
+            names: Arc::new(names),
+            looked_up: Arc::new(looked_up),
+            policy,
+            local,
+            rejected,
+            allow_empty: false,
+            awaits_tables,
+        };
+        Ok((catalogue, generation))
+    }
+}
+
+/// Reads the files, which blocks, on a thread where it may.
+///
+/// # Errors
+///
+/// The files are rejected, see [`LoadError`].
+pub(super) async fn read(sources: &Sources) -> Result<Files, LoadError> {
+    let sources = sources.clone();
+    task::spawn_blocking(move || Files::read(&sources)).await?
+}
+
+/// Has the names that nothing is known of keep the addresses of the file `saved`.
+pub(super) fn restore(saved: &Path, names: &mut Names) {
+    task::block_in_place(|| saved::restore(saved, names));
+}
+
+/// Asks the resolver for all names, for as long as whoever waits for a table can wait.
+pub(super) async fn ask_before_empty(names: &mut Names) {
+    ask_for_all(names, EMPTY_LIMIT).await;
+}
+
+pub(super) fn is_empty(table: &Table) -> bool {
+    table.nodes().len() == 0
+}
+
+/// Why these tables, which are without a node, do not take the place of others.
+pub(super) fn why_empty(sources: &Sources, table: &Table) -> String {
+    let Sources { config, hosts, .. } = sources;
+    let config = config.display();
+    let fault = match table.records() {
+        0 => format!("{config} has no records, as if its writer had just begun"),
+        records => format!(
+            "not one of the {records} records of {config} has an address; check {} and the DNS",
+            hosts.display()
+        ),
+    };
+    format!(
+        "{fault}; if no node is to be served any more, say so by `proxydhcp reload --allow-empty`"
+    )
+}
+
+/// Logs what of the files is not in service.
+pub(super) fn report(table: &Table, names: &Names) {
+    const SHOWN: usize = 20;
+    for record in table.refused().iter().take(SHOWN) {
+        warn!(
+            "record {} ({}) is refused: {}",
+            record.number, record.name, record.reason
+        );
+    }
+    for warning in table.warnings().iter().take(SHOWN) {
+        warn!("{warning}");
+    }
+    let asked = names.asked();
+    if !asked.is_empty() {
+        info!(
+            "the hosts file lacks {} names, {} among them; asking the system resolver",
+            asked.len(),
+            asked.get(..SHOWN).unwrap_or(&asked).join(", ")
+        );
+    }
+}

@@ -1,0 +1,215 @@
+//! New tables with the files as they were last read: after the resolver has answered, and when this
+//! host has other addresses. And what all new tables have in common: they are built, and installed.
+
+use std::mem;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tokio::task;
+use tracing::{error, info};
+
+use super::catalogue::{Catalogue, is_empty};
+use super::{Service, effective_policy};
+use crate::datapath::xdp::KernelTables;
+use crate::names::forward::Names;
+use crate::sys::heap;
+use crate::tables::generation::Generation;
+use crate::tables::policy::Policy;
+use crate::tables::table::{Files, Table};
+
+/// Why the resolver is not believed.
+const NONE_LEFT: &str = "the resolver denies every name, so that no node would be left; check the DNS, \
+    or, if no node is to be served any more, say so by `proxydhcp reload --allow-empty`";
+
+/// What the resolver was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Some names.
+    Some,
+    /// All names: what it denies is gone, unless that would leave no node at all. Then the resolver
+    /// is not believed, and asked again.
+    All,
+}
+
+/// A table to be installed, with what it was made with.
+pub(super) struct Next {
+    pub(super) table: Arc<Table>,
+    pub(super) policy: Policy,
+    pub(super) local: Vec<Ipv4Addr>,
+    /// After a reload: the names of the new files, and whether these may be without a node.
+    pub(super) reloaded: Option<(Arc<Names>, bool)>,
+    /// What daemons that were killed have left need not answer any more.
+    pub(super) is_final: bool,
+}
+
+/// How long the parts of an installation took.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Filling {
+    pub(super) fill: Duration,
+    pub(super) swap: Duration,
+}
+
+impl Service {
+    /// Puts into service what the resolver has said since the last tables were made.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be installed. What was in service stays.
+    pub(crate) async fn refresh(&self, asked: Asked) -> Result<()> {
+        let _one_at_a_time = self.installing.lock().await;
+        if asked == Asked::All {
+            self.settle_names();
+        }
+        let local = self.catalogue().local.clone();
+        let result = self.rebuild(local);
+        self.reloading.send_replace(None);
+        self.answered.notify_one();
+        if let Err(error) = &result {
+            error!("the tables in service stay: {error:#}");
+            self.catalogue().rejected = Some(format!("{error:#}"));
+        }
+        result
+    }
+
+    /// Answers to these addresses of this host from now on.
+    ///
+    /// # Errors
+    ///
+    /// The tables cannot be installed. What was in service stays.
+    pub(super) fn readdress(&self, local: Vec<Ipv4Addr>) -> Result<()> {
+        if self.catalogue().local == local {
+            return Ok(());
+        }
+        self.rebuild(local)
+    }
+
+    /// Takes to heart, or doubts, what the resolver denies.
+    fn settle_names(&self) {
+        let (old, mut names, allow_empty) = {
+            let catalogue = self.catalogue();
+            let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
+            (table, names, catalogue.allow_empty)
+        };
+        if !names.has_denied() {
+            return;
+        }
+        Arc::make_mut(&mut names).settle();
+        let table = self.build(Arc::clone(old.files()), &names);
+        let mut catalogue = self.catalogue();
+        let names = Arc::make_mut(&mut catalogue.names);
+        if is_empty(&table) && !is_empty(&old) && !allow_empty {
+            names.doubt(NONE_LEFT);
+        } else {
+            names.settle();
+        }
+    }
+
+    /// Builds and installs tables from the files as they were last read, if clients see a difference.
+    fn rebuild(&self, local: Vec<Ipv4Addr>) -> Result<()> {
+        let (old, names, allow_empty, awaits_tables) = {
+            let catalogue = self.catalogue();
+            let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
+            (table, names, catalogue.allow_empty, catalogue.awaits_tables)
+        };
+        let mut table = self.build(Arc::clone(old.files()), &names);
+        if is_empty(&table) && !is_empty(&old) && !allow_empty {
+            // All were clients that were looked up, and whose names are too old by now.
+            table = table.with_nodes_of(&old);
+        }
+        table.warn_of_own(&local);
+        let nodes = table.nodes().len();
+        // At the start no name had an address, and now one has.
+        let is_final = nodes > 0 || !awaits_tables;
+        let policy = effective_policy::of(&self.settings.policy, !is_final, &names);
+        let (is_readdressed, is_wait_over) = {
+            let catalogue = self.catalogue();
+            (catalogue.local != local, catalogue.is_wait_over(&policy))
+        };
+        if table.serves_as(&old) && !is_readdressed && !is_wait_over {
+            self.catalogue().table = Arc::new(table);
+            return Ok(());
+        }
+        self.install(Next {
+            table: Arc::new(table),
+            policy,
+            local,
+            reloaded: None,
+            is_final,
+        })?;
+        heap::give_back();
+        let generation = self.shared.tables.load().number;
+        if is_readdressed {
+            let local = self.catalogue().local.clone();
+            info!(generation, nodes, "this host's addresses are now {local:?}");
+        } else {
+            info!(generation, nodes, "the resolver's answers are in service");
+        }
+        Ok(())
+    }
+
+    /// A table from these files and names. A large one is not made under a lock.
+    pub(super) fn build(&self, files: Arc<Files>, names: &Names) -> Table {
+        let looked_up = Arc::clone(&self.catalogue().looked_up);
+        task::block_in_place(|| Table::new(files, names, &looked_up))
+    }
+
+    /// Puts a table into service, in one step. Copying tables and swapping maps blocks for some
+    /// milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// A reply cannot be encoded, or the kernel does not take the tables. What was in service stays.
+    pub(super) fn install(&self, next: Next) -> Result<Filling> {
+        task::block_in_place(|| {
+            let filling = Instant::now();
+            let before = self.shared.tables.load();
+            let generation = Generation::next(&before, &next.table, &next.local, &next.policy)?;
+            drop(before);
+            let in_kernel = self.interfaces().have_programs();
+            let kernel_tables = in_kernel
+                .then(|| KernelTables::new(&generation))
+                .transpose()?;
+            let swapping = Instant::now();
+            let new = Arc::clone(&next.table);
+            let mut interfaces = self.interfaces();
+            interfaces.install(kernel_tables)?;
+            let (old, begins) = {
+                let mut catalogue = self.catalogue();
+                self.shared.tables.store(Arc::new(generation));
+                catalogue.take(next)
+            };
+            let swap = swapping.elapsed();
+            if begins {
+                interfaces.take_over_leftovers();
+                self.failures_changed.notify_one();
+            }
+            drop(interfaces);
+            self.announce(&old, &new);
+            Ok(Filling {
+                fill: swapping - filling,
+                swap,
+            })
+        })
+    }
+}
+
+impl Catalogue {
+    /// Takes what is in service now, and returns the table from before; and whether these are the
+    /// tables that were awaited since the start.
+    fn take(&mut self, next: Next) -> (Arc<Table>, bool) {
+        let old = mem::replace(&mut self.table, next.table);
+        self.policy = next.policy;
+        self.local = next.local;
+        if let Some((names, allow_empty)) = next.reloaded {
+            self.names = names;
+            self.allow_empty = allow_empty;
+        }
+        let begins = next.is_final && mem::take(&mut self.awaits_tables);
+        if begins {
+            self.rejected = None;
+        }
+        (old, begins)
+    }
+}

@@ -1,0 +1,154 @@
+//! Why the kernel refuses a map or the program, in words that name the remedy.
+//!
+//! `bpf(2)` answers "operation not permitted" to whoever lacks a right, and, before Linux 5.11, to
+//! whoever may not lock so much memory. "Permission denied", with a log, is what the verifier says
+//! of a program that it cannot follow, whoever loads it.
+
+use std::io;
+
+use anyhow::anyhow;
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use aya::sys::SyscallError;
+use nix::errno::Errno;
+use nix::sys::utsname::uname;
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
+use tracing::debug;
+
+use super::coarse_clock;
+
+/// What the XDP datapaths take, as it is written in units and manuals.
+const RIGHTS: [(CapabilitySet, &str); 3] = [
+    (CapabilitySet::BPF, "CAP_BPF"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON"),
+];
+
+/// Why the program's maps cannot be made.
+pub(super) fn of_object(error: EbpfError) -> anyhow::Error {
+    match error {
+        EbpfError::MapError(error) => of_map("the XDP program's maps", error),
+        error => anyhow::Error::new(error).context("cannot read the XDP program"),
+    }
+}
+
+/// Why `map` cannot be made.
+pub(super) fn of_map(map: &str, error: MapError) -> anyhow::Error {
+    let tried = format!("cannot make {map}");
+    match error {
+        MapError::CreateError { io_error, .. }
+        | MapError::SyscallError(SyscallError { io_error, .. }) => {
+            anyhow!(Process::this().explain(&tried, &io_error, ""))
+        }
+        error => anyhow::Error::new(error).context(tried),
+    }
+}
+
+/// Why the program cannot be loaded.
+pub(super) fn of_program(error: ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return anyhow::Error::new(error).context("the XDP program cannot be loaded");
+    };
+    let log = verifier_log.to_string();
+    debug!("the verifier says: {log}");
+    anyhow!(Process::this().explain("cannot load the XDP program", &io_error, &log))
+}
+
+/// What the kernel's answer depends on besides the program.
+struct Process {
+    /// As `uname -r` has it.
+    release: String,
+    /// Of [`RIGHTS`], those that this thread lacks.
+    missing: Vec<&'static str>,
+    /// How many bytes may be locked, where there is a limit.
+    limit: Option<u64>,
+    /// Whether the kernel takes maps and programs for locked memory; not known where it does not
+    /// load a program at all.
+    charges: Option<bool>,
+}
+
+impl Process {
+    fn this() -> Self {
+        // CAP_SYS_ADMIN is all of them (Linux 5.8).
+        let held = capabilities(None).map_or(CapabilitySet::empty(), |held| held.effective);
+        let missing = RIGHTS
+            .into_iter()
+            .filter(|(right, _)| !held.intersects(*right | CapabilitySet::SYS_ADMIN))
+            .map(|(_, name)| name)
+            .collect();
+        Self {
+            release: uname().map_or_else(
+                |_| "of an unknown version".to_owned(),
+                |name| name.release().to_string_lossy().into_owned(),
+            ),
+            missing,
+            limit: getrlimit(Resource::Memlock).current,
+            // Linux 5.11 brought the one and ended the other.
+            charges: coarse_clock().ok().map(|has_clock| !has_clock),
+        }
+    }
+
+    /// Says why the kernel answers `error`, with the verifier's `log`, to what was tried.
+    fn explain(&self, tried: &str, error: &io::Error, log: &str) -> String {
+        let release = &self.release;
+        let verdict = last_lines(log);
+        let missing = self.missing.join(" and ");
+        let forbidden = matches!(errno(error), Some(Errno::EPERM | Errno::EACCES));
+        if forbidden && !missing.is_empty() {
+            return format!("{tried}: {error}; it takes root, or the missing {missing}");
+        }
+        if !verdict.is_empty() {
+            return format!(
+                "{tried}: the verifier of Linux {release} refuses it: {verdict} ({error}). That \
+                 is a fault of proxydhcp: please report it, with what `uname -a` and \
+                 RUST_LOG=debug show; --path raw serves meanwhile"
+            );
+        }
+        if !forbidden {
+            return format!("{tried}: {error} (Linux {release})");
+        }
+        match (self.limit, self.charges) {
+            (Some(limit), Some(true)) => format!(
+                "{tried}: {error}; Linux {release} takes it for locked memory, of which there may \
+                 be {} KiB: say LimitMEMLOCK=infinity in the systemd unit, or `ulimit -l \
+                 unlimited`",
+                limit / 1024
+            ),
+            (Some(limit), None) => format!(
+                "{tried}: {error}; bpf(2) is forbidden here by a seccomp filter, a security \
+                 module, or a container's user namespace, or, before Linux 5.11, by the limit of \
+                 {} KiB of locked memory (`ulimit -l unlimited`)",
+                limit / 1024
+            ),
+            _ => format!(
+                "{tried}: {error}, though no capability is missing; bpf(2) is forbidden here by a \
+                 seccomp filter, a security module, or a container's user namespace"
+            ),
+        }
+    }
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}
+
+/// What the verifier says last, without its statistics: a log is many pages of instructions, and
+/// ends with what it does not like.
+fn last_lines(log: &str) -> String {
+    const LINES: usize = 3;
+    const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    let lines: Vec<&str> = log
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .filter(|line| !STATISTICS.iter().any(|start| line.starts_with(start)))
+        .collect();
+    let last = lines.len().saturating_sub(LINES);
+    lines.get(last..).unwrap_or_default().join(" | ")
+}

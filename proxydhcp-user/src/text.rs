@@ -1,0 +1,113 @@
+//! Lists and numbers in messages.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How many entries of a list people are shown; `--json` has all of them.
+pub(crate) const SHOWN: usize = 20;
+
+/// The first of a list, and how many it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Few<T> {
+    /// The first.
+    pub first: Vec<T>,
+    /// How many there are, these included.
+    pub count: usize,
+}
+
+impl<T> Few<T> {
+    /// The first entries of a list.
+    pub(crate) fn of(mut list: impl Iterator<Item = T>) -> Self {
+        let first: Vec<_> = list.by_ref().take(SHOWN).collect();
+        let count = first.len().saturating_add(list.count());
+        Self { first, count }
+    }
+
+    /// The entries that would come first if the list were in order.
+    pub(crate) fn least(mut list: Vec<T>) -> Self
+    where
+        T: Ord,
+    {
+        let count = list.len();
+        if count > SHOWN {
+            list.select_nth_unstable(SHOWN);
+            list.truncate(SHOWN);
+        }
+        list.sort_unstable();
+        Self { first: list, count }
+    }
+
+    /// The entries made into others.
+    pub(crate) fn map<U>(self, to: impl FnMut(T) -> U) -> Few<U> {
+        Few {
+            first: self.first.into_iter().map(to).collect(),
+            count: self.count,
+        }
+    }
+
+    /// How many there are beyond the first.
+    pub(crate) fn more(&self) -> usize {
+        self.count.saturating_sub(self.first.len())
+    }
+}
+
+/// The first entries in a line, and how many more there are.
+impl fmt::Display for Few<String> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.first.join(", "), and_more(self.more()))
+    }
+}
+
+/// Says how many entries a list has beyond those that are shown; nothing where there are none.
+pub(crate) fn and_more(count: usize) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    }
+}
+
+/// The entries of a list in a line: the first of them, and how many more there are.
+pub(crate) fn listed<S: AsRef<str>>(list: &[S]) -> String {
+    first_of(list, SHOWN, ", ")
+}
+
+/// The first `limit` entries of a list, with `separator` between them, and how many more there are.
+pub(crate) fn first_of<S: AsRef<str>>(list: &[S], limit: usize, separator: &str) -> String {
+    let first = list.get(..limit).unwrap_or(list);
+    let more = and_more(list.len() - first.len());
+    let first: Vec<_> = first.iter().map(AsRef::as_ref).collect();
+    format!("{}{more}", first.join(separator))
+}
+
+/// The number and the noun, which has an s in the plural.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_list_are_told_and_how_many_more_there_are() {
+        let many = (0..50).map(|n| format!("n{n:02}"));
+        let told = Few::of(many.clone());
+        assert!(told.to_string().starts_with("n00, n01, "));
+        assert!(told.to_string().ends_with(", n19 and 30 more"));
+        assert_eq!(Few::least(many.clone().rev().collect()), told);
+        let few = Few::least(many.clone().take(2).collect());
+        assert_eq!(few.to_string(), "n00, n01");
+        let many: Vec<_> = many.collect();
+        assert_eq!(listed(&many), told.to_string());
+        assert_eq!(first_of(&many, 2, "; "), "n00; n01 and 48 more");
+        assert_eq!(listed(&["n00"]), "n00");
+    }
+
+    #[test]
+    fn plurals_agree_with_their_number() {
+        let counted = [0, 1, 2].map(|number| count(number, "record"));
+        assert_eq!(counted, ["0 records", "1 record", "2 records"]);
+    }
+}
