@@ -7,8 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow};
 use clap::builder::PossibleValuesParser;
 use proxydhcp_lab::{Namespace, require_rights};
 use tempfile::TempDir;
@@ -22,11 +23,10 @@ mod modules;
 mod nic;
 mod report;
 mod suites;
-mod verifier;
 mod version;
 
 use fetch::Kernel;
-use guest::{Accelerator, Guest, Machine};
+use guest::{Accelerator, Machine};
 use nic::{Outside, WAYS};
 use report::{Report, Row};
 use suites::{Extent, Tests};
@@ -82,11 +82,13 @@ fn on_kernels(chosen: &[&'static Version], extent: Extent, may_lack: bool) -> Re
                 continue;
             }
             Err(error) => {
-                report.fails(version.name, &error);
+                let mut row = Row::new(version.name);
+                row.fails(&error);
+                report.add(row);
                 continue;
             }
         };
-        let mut row = Row::new(&kernel);
+        let mut row = Row::new(&kernel.release);
         if let Err(error) = on_kernel(&kernel, &mut accelerator, &daemon, &tests, &mut row) {
             row.fails(&error);
         }
@@ -124,25 +126,28 @@ fn on_kernel(
         namespace: &outside,
         devices: nic::device(),
     };
+    row.tests = tests.iter().map(Tests::count).sum();
     let mut guest = machine.boot(accelerator)?;
-    println!("{} is up, {accelerator}, in {:.1?}", kernel.release, guest.boot);
+    println!("{} is up in {:.1?}", kernel.release, guest.boot);
     row.boot = Some(guest.boot);
-    row.counts = verifier::counts(&mut guest, tests)?;
     for tests in tests {
+        let started = Instant::now();
         let outcome = tests.run(&mut guest, daemon)?;
-        println!("{}: {} passed", tests.program(), outcome.passed.len());
+        let (passed, took) = (outcome.passed.len(), started.elapsed());
+        println!("{}: {passed} of {} passed in {took:.1?}", tests.name(), tests.count());
         row.passed.extend(outcome.passed);
-        if let Some(words) = outcome.failure {
-            row.fails(&anyhow::anyhow!(words));
+        row.verified.extend(outcome.verified);
+        if let Some(failure) = outcome.failure {
+            row.fails(&anyhow!(failure));
         }
     }
     let cluster = Outside::new(&outside, &mut guest, files)?;
     for way in WAYS {
-        let figures = cluster.storm(&mut guest, daemon, way);
-        let figures = figures.with_context(|| format!("{}, a storm from outside", way.name))?;
-        println!("{}", figures.describe(way));
+        let what = || format!("{}, a storm from outside", way.name);
+        let figures = cluster.storm(&mut guest, daemon, way).with_context(what)?;
+        println!("{}: {}", what(), figures.cells("", "").join(" "));
         if let Err(error) = way.judge(&figures) {
-            row.fails(&error.context(format!("{}, a storm from outside", way.name)));
+            row.fails(&error.context(what()));
         }
         row.storms.push((way.name, figures));
     }

@@ -14,7 +14,8 @@ use results::Results;
 mod results;
 
 /// Runs all tests: of units and properties, against golden exchanges, and of the whole system in
-/// private network namespaces. The latter need root, and none is skipped, so all of it does.
+/// private network namespaces. The latter need root, and none is skipped, so all of it does. Last,
+/// unless there is a filter, come a few of them on other kernels.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   sudo cargo xtask test
@@ -57,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     require_rights().context("the system tests cannot run")?;
     let binary = binary::build()?;
     let mut results = Results::new(count(arguments)?);
-    let mut tests = cargo_test()
+    let mut tests = binary::cargo_test()
         // A failure in one crate must not hide what the others have to say.
         .args(["--no-fail-fast", "--"])
         // The system tests load the machine and measure time: more at once would disturb another.
@@ -75,21 +76,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let status = tests.wait()?;
     results.name_failures(io::stderr())?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// `cargo test` of all crates that have tests of their own.
-fn cargo_test() -> Command {
-    let mut cargo = binary::cargo();
-    cargo.args(["test", "--workspace", "--exclude", "proxydhcp-ebpf"]);
-    // Its checks are tests of proxydhcp-user too.
-    cargo.args(["--exclude", "proxydhcp-fuzz"]);
-    cargo
+    let code = code.map_or(ExitCode::FAILURE, ExitCode::from);
+    if !arguments.filters.is_empty() {
+        return Ok(code);
+    }
+    let on_kernels = kernels::run_few()?;
+    Ok(if code == ExitCode::SUCCESS {
+        on_kernels
+    } else {
+        code
+    })
 }
 
 /// Builds the tests, and counts those that are to run.
 fn count(arguments: &Arguments) -> Result<usize> {
-    let runners = binary::test_runners(cargo_test().arg("--no-run"))?;
+    let runners = binary::test_runners(binary::cargo_test().arg("--no-run"))?;
     let mut count = 0;
     for runner in runners {
         let list = Command::new(runner)

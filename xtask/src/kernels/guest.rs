@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::debian::ensure_installed;
 use proxydhcp_lab::{Daemon, Namespace};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::fetch::Kernel;
 
@@ -62,6 +62,79 @@ impl fmt::Display for Accelerator {
     }
 }
 
+/// What a guest is made of.
+pub(crate) struct Machine<'a> {
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) initramfs: NamedTempFile,
+    /// Where the other ends of its network cards are.
+    pub(crate) namespace: &'a Namespace,
+    /// More arguments for the emulator.
+    pub(crate) devices: Vec<String>,
+}
+
+impl Machine<'_> {
+    /// Switches it on. Where the processor's own virtualization does not work, which shows by a
+    /// guest that does not boot, it is emulated, and so are all after it.
+    ///
+    /// # Errors
+    /// When it does not come up: with its console.
+    pub(crate) fn boot(&self, accelerator: &mut Accelerator) -> Result<Guest> {
+        ensure_installed("qemu-system-x86_64", "qemu-system-x86")?;
+        if *accelerator == Accelerator::Kvm {
+            if Path::new("/dev/kvm").exists()
+                && let Ok(guest) = self.boot_by(Accelerator::Kvm)
+            {
+                return Ok(guest);
+            }
+            println!("KVM does not work here: guests are emulated");
+            *accelerator = Accelerator::Tcg;
+        }
+        self.boot_by(*accelerator)
+    }
+
+    fn boot_by(&self, accelerator: Accelerator) -> Result<Guest> {
+        let started = Instant::now();
+        let folder = TempDir::new()?;
+        let socket = folder.path().join("port");
+        let mut emulator = Daemon::spawn(self.namespace, self.command(accelerator, &socket))?;
+        let commands = connect(&socket, &mut emulator)?;
+        let mut guest = Guest {
+            emulator,
+            replies: BufReader::new(commands.try_clone()?),
+            commands,
+            boot: Duration::ZERO,
+            scripts: 0,
+            _folder: folder,
+        };
+        guest
+            .read_until(UP, accelerator.patience())
+            .context("the guest does not boot")?;
+        guest.boot = started.elapsed();
+        Ok(guest)
+    }
+
+    fn command(&self, accelerator: Accelerator, socket: &Path) -> Command {
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-machine", "q35,graphics=off", "-smp", "2", "-m", "3072"]);
+        command.args(accelerator.arguments());
+        command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
+        command.args(["-display", "none", "-serial", "stdio"]);
+        command.arg("-kernel").arg(self.kernel.image());
+        command.arg("-initrd").arg(self.initramfs.path());
+        command.args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]);
+        command.args([
+            "-virtfs",
+            "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
+        ]);
+        let socket = socket.display();
+        command.args(["-device", "virtio-serial-pci", "-chardev"]);
+        command.arg(format!("socket,id=port,server=on,wait=off,path={socket}"));
+        command.args(["-device", "virtserialport,chardev=port,name=port"]);
+        command.args(&self.devices);
+        command
+    }
+}
+
 /// A running guest. Dropping it switches it off; it does not outlive this process.
 pub(crate) struct Guest {
     /// What it prints is the guest's serial console.
@@ -82,40 +155,6 @@ pub(crate) struct Ended {
 }
 
 impl Guest {
-    /// Boots a kernel in `namespace`; `devices` are more arguments for the emulator.
-    ///
-    /// # Errors
-    /// When it does not come up: with its console.
-    pub(crate) fn boot(
-        kernel: &Kernel,
-        initramfs: &Path,
-        accelerator: Accelerator,
-        namespace: &Namespace,
-        devices: &[String],
-    ) -> Result<Self> {
-        ensure_installed("qemu-system-x86_64", "qemu-system-x86")?;
-        let started = Instant::now();
-        let folder = TempDir::new()?;
-        let socket = folder.path().join("port");
-        let mut command = command(kernel, initramfs, accelerator, &socket);
-        command.args(devices);
-        let mut emulator = Daemon::spawn(namespace, command)?;
-        let commands = connect(&socket, &mut emulator)?;
-        let mut guest = Self {
-            emulator,
-            replies: BufReader::new(commands.try_clone()?),
-            commands,
-            boot: Duration::ZERO,
-            scripts: 0,
-            _folder: folder,
-        };
-        guest
-            .read_until(UP, accelerator.patience())
-            .with_context(|| format!("Linux {} does not boot, {accelerator}", kernel.release))?;
-        guest.boot = started.elapsed();
-        Ok(guest)
-    }
-
     /// Runs a shell script as root, in the same folder as this process.
     ///
     /// # Errors
@@ -182,34 +221,6 @@ impl Guest {
         let last = lines.split_at(lines.len().saturating_sub(LAST_LINES)).1;
         format!("the guest's console:\n{}", last.join("\n"))
     }
-}
-
-fn command(
-    kernel: &Kernel,
-    initramfs: &Path,
-    accelerator: Accelerator,
-    socket: &Path,
-) -> Command {
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-machine", "q35,graphics=off", "-smp", "2", "-m", "3072"]);
-    command.args(accelerator.arguments());
-    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
-    command.args(["-display", "none", "-serial", "stdio"]);
-    command.arg("-kernel").arg(kernel.image());
-    command.arg("-initrd").arg(initramfs);
-    command.args(["-append", "console=ttyS0 quiet panic=-1 mitigations=off"]);
-    command.args([
-        "-virtfs",
-        "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap",
-    ]);
-    command.args(["-device", "virtio-serial-pci"]);
-    command.arg("-chardev");
-    command.arg(format!(
-        "socket,id=port,server=on,wait=off,path={}",
-        socket.display()
-    ));
-    command.args(["-device", "virtserialport,chardev=port,name=port"]);
-    command
 }
 
 /// Connects to the port before the guest looks at it: it would take it for closed.

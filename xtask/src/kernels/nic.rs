@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_bench::{Client, Firmware, StormReport, storm};
+use proxydhcp_lab::debian::ensure_installed;
 use proxydhcp_lab::config::{cfg_bytes, hosts_text};
-use proxydhcp_lab::{CLIENT_INTERFACE, NETWORK_PREFIX, Namespace, SERVER_ADDRESS, link};
+use proxydhcp_lab::{CLIENT_INTERFACE, NETWORK_PREFIX, Namespace, SERVER_ADDRESS, SERVER_MAC, link};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::guest::Guest;
 
+const NODES: u16 = 10_000;
 const WINPE: &str = "winboot/new/";
 /// The card's name in a guest: there is no udev that would give it another.
 const CARD: &str = "eth0";
@@ -65,42 +67,56 @@ pub(crate) const WAYS: [Way; 5] = [
 
 /// What became of a storm.
 pub(crate) struct Figures {
-    pub(crate) report: StormReport,
+    report: StormReport,
     /// How the daemon says that it serves the card.
-    pub(crate) datapath: String,
+    datapath: String,
     /// Requests that came to the daemon's program or sockets.
-    pub(crate) received: u64,
+    received: u64,
     /// Replies that it has sent.
-    pub(crate) answered: u64,
+    answered: u64,
     /// Replies that the driver has dropped, by its own statistics.
-    pub(crate) dropped: u64,
+    dropped: u64,
 }
 
 impl Figures {
+    /// What stands in the table.
+    pub(crate) fn cells(&self, kernel: &str, way: &str) -> Vec<String> {
+        let summary = self.report.summary(None);
+        let text = [kernel, way, &self.datapath].map(str::to_owned);
+        let counts = [
+            self.report.asked,
+            summary.first_try,
+            summary.retried,
+            summary.never + summary.wrong,
+        ];
+        let counts = counts.map(|count| count.to_string());
+        let dropped = self.dropped.to_string();
+        text.into_iter().chain(counts).chain([dropped]).collect()
+    }
+
     /// Replies that came to the clients.
-    pub(crate) fn replies(&self) -> u64 {
+    fn replies(&self) -> u64 {
         let clients = self.report.outcomes.iter();
         let answered = clients.filter(|outcome| outcome.latency.is_some()).count();
         (answered + self.report.duplicates) as u64
     }
 }
 
-/// The arguments that give a guest a card with `queues` pairs of queues; `more` are the model's.
-/// Its other end is [`CLIENT_INTERFACE`] in the namespace that the guest is booted in.
-pub(crate) fn device(model: &str, queues: u8, more: &str) -> Vec<String> {
-    let several = if queues > 1 {
-        format!(",queues={queues}")
-    } else {
-        String::new()
-    };
-    [
-        "-netdev",
-        &format!("tap,id=card,ifname={CLIENT_INTERFACE},script=no,downscript=no{several}"),
-        "-device",
-        &format!("{model},netdev=card,mac=02:00:00:00:00:01,romfile={more}"),
-    ]
-    .map(str::to_owned)
-    .to_vec()
+/// The arguments that give a guest a card of virtio_net. Its other end is [`CLIENT_INTERFACE`] in
+/// the namespace that the guest is booted in.
+///
+/// The card has twice as many pairs of queues as the guest has processors: XDP takes one more each.
+/// Without `ctrl_vlan=off`, QEMU keeps tagged frames to itself.
+pub(crate) fn device() -> Vec<String> {
+    let wire = format!("tap,id=card,ifname={CLIENT_INTERFACE},script=no,downscript=no,queues=4");
+    let [a, b, c, d, e, f] = SERVER_MAC;
+    let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    let card = format!(
+        "virtio-net-pci,netdev=card,mac={mac},mq=on,vectors=10,ctrl_vlan=off,romfile="
+    );
+    ["-netdev", &wire, "-device", &card]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// A cluster on the wire of a guest's card.
@@ -111,19 +127,13 @@ pub(crate) struct Outside<'a> {
 }
 
 impl<'a> Outside<'a> {
-    /// Brings up both ends of the wire; `setup` is what an administrator does in the guest before.
+    /// Brings up both ends of the wire, and sets up the card as an administrator does.
     ///
     /// # Errors
     /// When an end does not come up.
-    pub(crate) fn new(
-        namespace: &'a Namespace,
-        guest: &mut Guest,
-        setup: &str,
-        files: TempDir,
-        nodes: u16,
-    ) -> Result<Self> {
+    pub(crate) fn new(namespace: &'a Namespace, guest: &mut Guest, files: TempDir) -> Result<Self> {
         let first = u32::from(Ipv4Addr::new(10, 77, 4, 0));
-        let addresses = (0..nodes).map(|n| Ipv4Addr::from(first + u32::from(n)));
+        let addresses = (0..NODES).map(|n| Ipv4Addr::from(first + u32::from(n)));
         let addresses: Vec<Ipv4Addr> = addresses.collect();
         let name = |n: usize| format!("n{n}");
         let records = (0..addresses.len()).map(|n| (name(n), WINPE));
@@ -136,7 +146,9 @@ impl<'a> Outside<'a> {
         link::set_up(namespace, CLIENT_INTERFACE)?;
         guest.must(
             &format!(
-                "set -e\n{setup}\n\
+                "set -e\n\
+                 modprobe virtio_net\n\
+                 ethtool -L {CARD} combined 2\n\
                  ip address add {SERVER_ADDRESS}/{NETWORK_PREFIX} dev {CARD}\n\
                  ip link set {CARD} up"
             ),
@@ -159,13 +171,15 @@ impl<'a> Outside<'a> {
     /// When the daemon does not start, or the storm's own socket fails.
     pub(crate) fn storm(&self, guest: &mut Guest, daemon: &Path, way: Way) -> Result<Figures> {
         let (daemon, files) = (daemon.display(), self.files.path().display());
+        let how = way.serve;
         let log = "/tmp/nic.log";
         let start = format!(
-            "'{daemon}' serve -i {CARD} {} --config {files}/proxydhcp.cfg --hosts {files}/hosts \
+            "'{daemon}' serve -i {CARD} {how} --config {files}/proxydhcp.cfg --hosts {files}/hosts \
              --settings {files}/proxydhcp.toml --control {CONTROL} >{log} 2>&1 &\n\
              echo $! >/run/nic.pid\n\
              until grep ready: {log}; do kill -0 $! || {{ cat {log}; exit 1; }}; sleep 0.1; done"
         );
+        ensure_installed("ethtool", "ethtool")?;
         guest.must(&start, PATIENCE)?;
         let before = drops(guest)?;
         let report = storm(
