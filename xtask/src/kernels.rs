@@ -134,7 +134,11 @@ fn on_kernel(
         let started = Instant::now();
         let outcome = tests.run(&mut guest, daemon)?;
         let (passed, took) = (outcome.passed.len(), started.elapsed());
-        println!("{}: {passed} of {} passed in {took:.1?}", tests.name(), tests.count());
+        println!(
+            "{}: {passed} of {} passed in {took:.1?}",
+            tests.name(),
+            tests.count()
+        );
         row.passed.extend(outcome.passed);
         row.verified.extend(outcome.verified);
         if let Some(failure) = outcome.failure {

@@ -227,8 +227,8 @@ fn agree(winpe: &WinPe, nodes: &[String], config: &Path, rules: Rules<'_>) -> Re
         return Ok(());
     }
     bail!(
-        "nothing was changed, for by {shown} not all of these nodes boot {}: {}. Firmware without \
-         proxyDHCP finds one BCD alone, so set nodes of one WinPE at a time",
+        "nothing was changed: in {shown}, not all of these nodes boot {}: {}. Firmware without \
+         proxyDHCP finds only one BCD, so activate one WinPE at a time",
         winpe.path(),
         first_of(&faults, SHOWN, "; ")
     )
@@ -270,7 +270,7 @@ fn describe(checked: &Checked) -> String {
     if checked.findings.is_empty() {
         return format!("{}: ok\n", checked.name);
     }
-    let mut told = format!("{}: {} to mend\n", checked.name, checked.findings.len());
+    let mut told = format!("{}: {} bad\n", checked.name, checked.findings.len());
     for finding in &checked.findings {
         let _ = writeln!(told, "  {}: {}", finding.file, finding.problem);
         let _ = writeln!(told, "    remedy: {}", finding.remedy);

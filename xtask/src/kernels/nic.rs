@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_bench::{Client, Firmware, StormReport, storm};
-use proxydhcp_lab::debian::ensure_installed;
 use proxydhcp_lab::config::{cfg_bytes, hosts_text};
-use proxydhcp_lab::{CLIENT_INTERFACE, NETWORK_PREFIX, Namespace, SERVER_ADDRESS, SERVER_MAC, link};
+use proxydhcp_lab::debian::ensure_installed;
+use proxydhcp_lab::{
+    CLIENT_INTERFACE, NETWORK_PREFIX, Namespace, SERVER_ADDRESS, SERVER_MAC, link,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -111,9 +113,8 @@ pub(crate) fn device() -> Vec<String> {
     let wire = format!("tap,id=card,ifname={CLIENT_INTERFACE},script=no,downscript=no,queues=4");
     let [a, b, c, d, e, f] = SERVER_MAC;
     let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
-    let card = format!(
-        "virtio-net-pci,netdev=card,mac={mac},mq=on,vectors=10,ctrl_vlan=off,romfile="
-    );
+    let card =
+        format!("virtio-net-pci,netdev=card,mac={mac},mq=on,vectors=10,ctrl_vlan=off,romfile=");
     ["-netdev", &wire, "-device", &card]
         .map(str::to_owned)
         .to_vec()
@@ -182,12 +183,9 @@ impl<'a> Outside<'a> {
         ensure_installed("ethtool", "ethtool")?;
         guest.must(&start, PATIENCE)?;
         let before = drops(guest)?;
-        let report = storm(
-            self.namespace,
-            CLIENT_INTERFACE,
-            &self.clients,
-            &mut |_| ControlFlow::Continue(()),
-        )
+        let report = storm(self.namespace, CLIENT_INTERFACE, &self.clients, &mut |_| {
+            ControlFlow::Continue(())
+        })
         .with_context(|| guest.console())?;
         let status = format!("'{daemon}' status --json --control {CONTROL}");
         let status: Value = serde_json::from_str(&guest.must(&status, PATIENCE)?)?;
@@ -239,7 +237,10 @@ impl Way {
             replies + dropped == *answered,
             "{answered} were answered, {replies} replies came, and the driver dropped {dropped}"
         );
-        ensure!(self.may_lose || *dropped == 0, "{dropped} replies were lost");
+        ensure!(
+            self.may_lose || *dropped == 0,
+            "{dropped} replies were lost"
+        );
         Ok(())
     }
 }
@@ -253,6 +254,8 @@ fn drops(guest: &mut Guest) -> Result<u64> {
         .filter_map(|(name, count)| Some((name.trim(), count.trim().parse().ok()?)))
         .collect();
     // One a queue, as virtio_net has it.
-    let drops = counts.iter().filter(|(name, _)| name.ends_with("xdp_tx_drops"));
+    let drops = counts
+        .iter()
+        .filter(|(name, _)| name.ends_with("xdp_tx_drops"));
     Ok(drops.map(|(_, count)| count).sum())
 }

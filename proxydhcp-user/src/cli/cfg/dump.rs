@@ -92,7 +92,7 @@ pub(super) fn dump(args: &DumpArgs, context: &Context) -> Result<ExitCode> {
     }
     let more = records.len() - shown.len();
     if more > 0 {
-        note(&format!("and {} more", count(more, "record")));
+        note(&format!("and {}", count(more, "more record")));
     }
     if !rest.is_empty() {
         note(&format!(

@@ -148,7 +148,7 @@ fn sound(lines: &[Line], name: &str) -> Result<Vec<RawRecord>> {
     let more = bad.len().saturating_sub(SHOWN);
     bad.truncate(SHOWN);
     if more > 0 {
-        bad.push(format!("and {} more", count(more, "bad line")));
+        bad.push(format!("and {}", count(more, "more bad line")));
     }
     bail!(
         "nothing was written, for not all lines are good:\n{}",
