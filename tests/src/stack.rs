@@ -39,7 +39,7 @@ impl Upper {
         match self {
             Self::Bridge => bridge::make(namespace, name)?,
             Self::Bond | Self::Team | Self::Vlan | Self::IpVlan => {
-                self.add(namespace, lower, name)?
+                self.add(namespace, lower, name)?;
             }
             Self::MacVlan => make_macvlan(namespace, lower, name, MAC)?,
         }
@@ -54,7 +54,11 @@ impl Upper {
             Self::Vlan | Self::MacVlan | Self::IpVlan => {}
         }
         set_up(namespace, name)?;
-        wait_until_up(namespace, name)
+        match self {
+            // They take their time to find that a member works.
+            Self::Bond | Self::Team => wait_until_up(namespace, name),
+            _ => Ok(()),
+        }
     }
 
     /// The hardware address of one that stands on an interface with this one.

@@ -122,7 +122,7 @@ impl State {
             return line;
         }
         let lost = std::mem::take(&mut self.lost);
-        format!("{lost} lines of the log are lost: they were not read in time\n").into_bytes()
+        format!("log lines lost, since nobody read them in time: {lost}\n").into_bytes()
     }
 }
 

@@ -216,7 +216,7 @@ fn pieces(bytes: &[u8], rules: Rules<'_>) -> Vec<Finding> {
         count(salvage.kept.len(), "record")
     );
     let parts = salvage.rejected.into_iter().map(|rejected| {
-        let message = format!("up to {}: {}", rejected.bytes.end, rejected.reason);
+        let message = format!("{}, up to byte {}", rejected.reason, rejected.bytes.end);
         error(Some(rejected.bytes.start), message)
     });
     parts.chain([error(None, size)]).collect()

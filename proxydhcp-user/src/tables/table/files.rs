@@ -11,6 +11,7 @@ use crate::names::hosts::{self, Hosts, Malformed};
 use crate::nodes::cfg::disabled::{self, Disabled};
 use crate::nodes::cfg::{self, CfgError, Denied, Refused, Warning};
 use crate::sys::file::FileError;
+use crate::text::count;
 use crate::winpe::loaders::Loaders;
 use crate::winpe::path::{Rules, WinPe};
 
@@ -53,9 +54,9 @@ pub enum LoadError {
     Disabled(FileError),
     /// Records, but none that can be served.
     #[error(
-        "{}: not one of its {records} records is sound; record {}: {} \
+        "{}: none of its records is sound ({} in all); record {}: {} \
          (if this is no proxydhcp.cfg at all, check the path)",
-        .path.display(), .first.number, .first.reason
+        .path.display(), count(*.records, "record"), .first.number, .first.reason
     )]
     NotOneSound {
         /// The file.
