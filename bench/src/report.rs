@@ -31,6 +31,8 @@ pub struct StormReport {
     pub strays: usize,
     /// The first answer that came.
     pub sample: Option<Vec<u8>>,
+    /// How many requests all of them have sent.
+    pub asked: usize,
     /// From the first request to the last answer, or to the end of all patience.
     pub took: Duration,
 }
@@ -147,6 +149,7 @@ mod tests {
             duplicates: 0,
             strays: 0,
             sample: None,
+            asked: 9,
             took: Duration::ZERO,
         };
         let all = report.summary(None);

@@ -139,9 +139,8 @@ fn stormed(
     if let Some(fault) = report.faults().next() {
         bail!("a wrong answer: {fault}; its log:\n{}", session.log());
     }
-    let asked = report.outcomes.iter().map(|outcome| outcome.tries).sum();
     Ok(Stormed {
-        hostile: Arrived::between(samples, asked)?,
+        hostile: Arrived::between(samples, report.asked)?,
         report,
     })
 }
@@ -151,6 +150,7 @@ fn together(storms: &[Stormed]) -> Result<StormReport> {
     let outcomes = storms.iter().flat_map(|storm| &storm.report.outcomes);
     Ok(StormReport {
         outcomes: outcomes.cloned().collect(),
+        asked: storms.iter().map(|storm| storm.report.asked).sum(),
         ..storms.first().context("no storm")?.report.clone()
     })
 }

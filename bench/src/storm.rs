@@ -90,6 +90,7 @@ pub fn storm(
         duplicates: heard.duplicates,
         strays: heard.strays,
         sample: heard.sample,
+        asked: seats.iter().map(Seat::asked).sum(),
         took,
     })
 }
@@ -100,6 +101,15 @@ struct Seat {
     /// When it asked, in nanoseconds since the epoch; zero when it has not.
     sent: [AtomicU64; 4],
     answered: AtomicBool,
+}
+
+impl Seat {
+    fn asked(&self) -> usize {
+        let stamps = self.sent.iter();
+        stamps
+            .filter(|stamp| stamp.load(Ordering::Relaxed) != 0)
+            .count()
+    }
 }
 
 struct Shared<'a> {

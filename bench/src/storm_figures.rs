@@ -67,6 +67,7 @@ mod tests {
             duplicates: 0,
             strays: 0,
             sample: None,
+            asked: 0,
             took: Duration::ZERO,
         };
         let storm = Storm::new("kernel", &report);

@@ -202,6 +202,19 @@ pub fn rename(namespace: &Namespace, interface: &str, name: &str) -> Result<()> 
     change(namespace, interface, |link| link.name(name)).context("cannot rename it")
 }
 
+/// Makes an interface hold back this many frames that its other end has not taken yet, instead of
+/// dropping them.
+///
+/// # Errors
+/// When there is no such interface, or the kernel refuses.
+pub fn set_queue_length(namespace: &Namespace, interface: &str, frames: u32) -> Result<()> {
+    let length = LinkAttribute::TxQueueLen(frames);
+    change(namespace, interface, |link| {
+        link.append_extra_attribute(length)
+    })
+    .context("cannot lengthen its queue")
+}
+
 fn change(
     namespace: &Namespace,
     interface: &str,

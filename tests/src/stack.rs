@@ -39,7 +39,7 @@ impl Upper {
         match self {
             Self::Bridge => bridge::make(namespace, name)?,
             Self::Bond | Self::Team | Self::Vlan | Self::IpVlan => {
-                self.add(namespace, lower, name)?
+                self.add(namespace, lower, name)?;
             }
             Self::MacVlan => make_macvlan(namespace, lower, name, MAC)?,
         }

@@ -15,6 +15,15 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// `cargo test` of all crates that have tests of their own.
+pub(crate) fn cargo_test() -> Command {
+    let mut cargo = cargo();
+    cargo.args(["test", "--workspace", "--exclude", "proxydhcp-ebpf"]);
+    // Its checks are tests of proxydhcp-user too.
+    cargo.args(["--exclude", "proxydhcp-fuzz"]);
+    cargo
+}
+
 /// What cargo says of one thing that it built.
 #[derive(Deserialize)]
 struct Artifact {

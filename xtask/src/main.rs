@@ -6,6 +6,7 @@ mod binary;
 mod build_ebpf;
 mod demo;
 mod fuzz;
+mod kernels;
 mod run;
 mod storm_table;
 mod test;

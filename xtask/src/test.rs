@@ -7,22 +7,31 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result};
 use proxydhcp_lab::require_rights;
 
-use crate::binary;
+use crate::{binary, kernels};
 
 use results::Results;
 
 mod results;
 
 /// Runs all tests: of units and properties, against golden exchanges, and of the whole system in
-/// private network namespaces. The latter need root, and none is skipped, so all of it does.
+/// private network namespaces. The latter need root, and none is skipped, so all of it does. Last,
+/// unless there is a filter, come a few of them on other kernels.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Examples:
   sudo cargo xtask test
   sudo cargo xtask test reload
   sudo cargo xtask test firmware
   sudo cargo xtask test reload -- --nocapture
-  sudo cargo xtask test --cases 1000000 --seed 7 random_frames")]
+  sudo cargo xtask test --cases 1000000 --seed 7 random_frames
+  sudo cargo xtask test kernels
+  sudo cargo xtask test kernels 6.1 newest",
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    others: Option<Others>,
+
     /// Runs only the tests whose names contain one of these.
     #[arg(value_name = "FILTER")]
     filters: Vec<OsString>,
@@ -40,11 +49,19 @@ pub(crate) struct Arguments {
     runner: Vec<OsString>,
 }
 
+#[derive(clap::Subcommand)]
+enum Others {
+    Kernels(kernels::Arguments),
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(Others::Kernels(arguments)) = &arguments.others {
+        return kernels::run(arguments);
+    }
     require_rights().context("the system tests cannot run")?;
     let binary = binary::build()?;
     let mut results = Results::new(count(arguments)?);
-    let mut tests = cargo_test()
+    let mut tests = binary::cargo_test()
         // A failure in one crate must not hide what the others have to say.
         .args(["--no-fail-fast", "--"])
         // The system tests load the machine and measure time: more at once would disturb another.
@@ -62,21 +79,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let status = tests.wait()?;
     results.name_failures(io::stderr())?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-/// `cargo test` of all crates that have tests of their own.
-fn cargo_test() -> Command {
-    let mut cargo = binary::cargo();
-    cargo.args(["test", "--workspace", "--exclude", "proxydhcp-ebpf"]);
-    // Its checks are tests of proxydhcp-user too.
-    cargo.args(["--exclude", "proxydhcp-fuzz"]);
-    cargo
+    let code = code.map_or(ExitCode::FAILURE, ExitCode::from);
+    if !arguments.filters.is_empty() {
+        return Ok(code);
+    }
+    let on_kernels = kernels::run_few()?;
+    Ok(if code == ExitCode::SUCCESS {
+        on_kernels
+    } else {
+        code
+    })
 }
 
 /// Builds the tests, and counts those that are to run.
 fn count(arguments: &Arguments) -> Result<usize> {
-    let runners = binary::test_runners(cargo_test().arg("--no-run"))?;
+    let runners = binary::test_runners(binary::cargo_test().arg("--no-run"))?;
     let mut count = 0;
     for runner in runners {
         let list = Command::new(runner)

@@ -13,7 +13,7 @@ use crate::names::reverse::LookupStatus;
 use crate::nodes::cfg::Refused;
 use crate::sys::interface::{AttachMode, Interface};
 use crate::tables::table::Changes;
-use crate::text::and_more;
+use crate::text::{and_more, count};
 
 mod names;
 mod problems;
@@ -248,13 +248,13 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "proxydhcp {}, pid {}, up {:.0} s, generation {}: {} nodes from {} records of {}",
+            "proxydhcp {}, pid {}, up {:.0} s, generation {}: {} from {} of {}",
             self.version,
             self.pid,
             self.uptime,
             self.generation,
-            self.nodes,
-            self.records,
+            count(self.nodes, "node"),
+            count(self.records, "record"),
             self.config.display()
         )?;
         for interface in &self.interfaces {
@@ -341,10 +341,10 @@ impl fmt::Display for Reloaded {
         } = self.took;
         writeln!(
             f,
-            "generation {}: {} nodes; {} added, {} removed, {} changed; {total:.1} ms \
+            "generation {}: {}; {} added, {} removed, {} changed; {total:.1} ms \
              (read {read:.1}, resolve {resolve:.1}, fill {fill:.1}, swap {swap:.1})",
             self.generation,
-            self.nodes,
+            count(self.nodes, "node"),
             changes.added.count,
             changes.removed.count,
             changes.changed.count,

@@ -18,7 +18,7 @@ use crate::sys::interface::{Interface, Kind};
 /// cards send as fast as they receive.
 const EMPTIED_BY_A_HOST: [&str; 2] = ["virtio_net", "vmxnet3"];
 
-/// A ring of so many frames was never seen to overflow in a storm of 10,000. Those of 256 (virtio_net),
+/// A ring of so many frames was never seen to overflow in a storm of 10,000. Those of 256 (`virtio_net`),
 /// 512 and 1024 (vmxnet3) were.
 const ROOMY: u32 = 4096;
 
@@ -151,7 +151,7 @@ fn sum(statistics: &[(String, u64)]) -> Option<u64> {
     counted.map(|&(_, value)| value).reduce(u64::saturating_add)
 }
 
-/// Drivers say `tx_queue_0_xdp_tx_drops` (virtio_net), `rx_queue_0_xdp_tx_errors` (veth), `rx_xdp_tx_full`
+/// Drivers say `tx_queue_0_xdp_tx_drops` (`virtio_net`), `rx_queue_0_xdp_tx_errors` (veth), `rx_xdp_tx_full`
 /// (mlx4, mlx5), `queue_4_xdp_tx_prepare_ctx_err` (ena), `rx_xdp_tx_errors[0]` (gve), `[drv] xdp tx errors`
 /// (dpaa2) and the like. What is redirected to them is `xdp_xmit`, and not of us.
 fn counts_dropped_replies(name: &str) -> bool {

@@ -54,7 +54,7 @@ impl RawDatapath {
     ///
     /// # Errors
     ///
-    /// The system's; mostly, lack of CAP_NET_RAW.
+    /// The ring cannot be opened; mostly, CAP_NET_RAW is lacking.
     pub fn start(interface: &Interface, shared: Arc<Shared>) -> Result<Self> {
         let name = &interface.name;
         let ring = Ring::open(interface.index, &filter::REQUESTS)

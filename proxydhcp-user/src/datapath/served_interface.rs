@@ -210,8 +210,8 @@ impl Served {
     pub(crate) fn describe(&self) -> String {
         let (name, datapath) = (&self.interface.name, self.datapath());
         match &self.program {
-            Some(program) => format!("{name} by {datapath} ({})", program.mode()),
-            None => format!("{name} by {datapath}"),
+            Some(program) => format!("{name} ({datapath}, {})", program.mode()),
+            None => format!("{name} ({datapath})"),
         }
     }
 

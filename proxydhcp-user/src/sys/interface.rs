@@ -94,7 +94,7 @@ impl fmt::Display for AttachMode {
 ///
 /// # Errors
 ///
-/// Netlink's.
+/// There is no netlink socket to be had, or the kernel does not list them.
 pub async fn list() -> Result<Vec<Interface>> {
     let (connection, handle, _) =
         rtnetlink::new_connection().context("cannot open a netlink socket")?;

@@ -22,7 +22,7 @@ fn without_a_daemon_the_files_are_written_all_the_same() -> Result<()> {
         "added n08: winboot/x/\nadded n10: winboot/x/\n2 added, 0 changed, 0 removed, 0 unchanged\n"
     );
     let socket = files.path("control.sock").display().to_string();
-    let told = format!("no daemon listens on {socket}; the next to start reads the file\n");
+    let told = format!("no daemon listens on {socket}; the file is read at its next start\n");
     assert_eq!(set.stderr, told);
     let expected = cfg_bytes([("n08", "winboot/x/"), ("n10", "winboot/x/")])?;
     assert_eq!(config(&files)?, expected);

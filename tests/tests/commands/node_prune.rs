@@ -111,7 +111,7 @@ fn no_slip_forgets_all_nodes() -> Result<()> {
     assert!(
         ended
             .stderr
-            .contains("not one of the 3 nodes is known any more; check "),
+            .contains("none of the 3 nodes is known any more; check "),
         "{ended:?}"
     );
     std::fs::remove_file(files.path("hosts"))?;

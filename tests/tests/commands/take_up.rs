@@ -37,7 +37,7 @@ fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
     assert!(
         import
             .stderr
-            .starts_with("the daemon was not told: it serves"),
+            .starts_with("the daemon was not reloaded: it serves"),
         "{}",
         import.stderr
     );
@@ -77,7 +77,7 @@ fn a_daemon_that_rejects_its_files_keeps_what_it_had() -> Result<()> {
     // A daemon that serves other files has nothing to reject.
     let set = node(&site, "other.cfg")?;
     assert_eq!(set.code, Some(0), "{}", set.stderr);
-    let told = format!("the daemon was not told: it serves {config}\n");
+    let told = format!("the daemon was not reloaded: it serves {config}\n");
     assert_eq!(set.stderr, told);
     Ok(())
 }

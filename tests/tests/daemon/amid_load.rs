@@ -1,5 +1,6 @@
 //! Work in the midst of a steady load of requests.
 
+use std::env;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -9,7 +10,8 @@ use proxydhcp_bench::{Load, LoadReport, Reply, steady};
 use proxydhcp_lab::site::Site;
 use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame};
 
-/// Requests a second, on a machine that has the time.
+/// Requests a second, on a machine that has the time; `PROXYDHCP_RATE` is for one that has not,
+/// because it is emulated.
 const RATE: u32 = 50_000;
 /// The load is well under way, and goes on, when so many requests have been answered before the
 /// work, and after it.
@@ -33,13 +35,14 @@ pub(crate) fn amid_load<T>(
     work: impl FnOnce(&mut Site) -> Result<T>,
 ) -> Result<Amid<T>> {
     let client = site.lab.client.try_clone()?;
+    let rate = match env::var("PROXYDHCP_RATE") {
+        Ok(rate) => rate.parse()?,
+        Err(_) => RATE,
+    };
     let (answered, over) = (AtomicU32::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         let load = scope.spawn(|| {
-            let load = Load {
-                rate: RATE,
-                requests,
-            };
+            let load = Load { rate, requests };
             let go_on = |elapsed| !over.load(Relaxed) && elapsed < PATIENCE;
             steady(&client, CLIENT_INTERFACE, &load, &go_on, &mut |reply| {
                 answered.fetch_add(1, Relaxed);

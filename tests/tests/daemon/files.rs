@@ -49,7 +49,7 @@ fn what_is_no_config_is_rejected_and_the_last_good_one_serves_on() -> Result<()>
         (
             &bytes(&noise[..cut]),
             &[
-                "not one of its 52428 records is sound",
+                "none of its records is sound (52428 records in all)",
                 "record 1:",
                 "check the path",
             ],

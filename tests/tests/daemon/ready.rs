@@ -16,19 +16,13 @@ fn a_thousand_nodes_are_served_once_the_daemon_is_ready() -> Result<()> {
     let _alone = alone();
     let cluster = Cluster::new(1000);
     for (datapath, line) in [
-        (
-            Datapath::Native,
-            "ready: px0 by kernel (native); 1000 nodes",
-        ),
+        (Datapath::Native, "ready: px0 (kernel, native); 1000 nodes"),
         (
             Datapath::Generic,
-            "ready: px0 by kernel (generic); 1000 nodes",
+            "ready: px0 (kernel, generic); 1000 nodes",
         ),
-        (
-            Datapath::AfXdp,
-            "ready: px0 by af-xdp (generic); 1000 nodes",
-        ),
-        (Datapath::Raw, "ready: px0 by raw; 1000 nodes"),
+        (Datapath::AfXdp, "ready: px0 (af-xdp, generic); 1000 nodes"),
+        (Datapath::Raw, "ready: px0 (raw); 1000 nodes"),
     ] {
         let (lab, files) = (Lab::new()?, Files::new()?);
         cluster.write_hosts(&files)?;

@@ -192,10 +192,7 @@ fn a_record_of_many_bad_ones_is_not_lost_in_them() -> Result<()> {
     site.files.write_config(&records)?;
     let reload = site.command(&["reload"])?;
     assert_eq!(reload.code, Some(2), "{reload:?}");
-    assert!(
-        reload.stdout.contains("refused: 480 records more"),
-        "{reload:?}"
-    );
+    assert!(reload.stdout.contains("refused: 480 more"), "{reload:?}");
     assert_eq!(
         site.status()?["refused"].as_array().map(Vec::len),
         Some(500)
@@ -222,11 +219,7 @@ fn a_hosts_file_that_is_missing_or_half_wrong_is_told_of() -> Result<()> {
     fs::remove_file(site.files.path("hosts"))?;
     let reload = site.command(&["reload"])?;
     assert_eq!(reload.code, Some(1), "{reload:?}");
-    for part in [
-        "not one of the 3 records",
-        "has an address",
-        "--allow-empty",
-    ] {
+    for part in ["(3 records in all)", "has an address", "--allow-empty"] {
         assert!(reload.stderr.contains(part), "{part}: {reload:?}");
     }
     site.ask_uefi(NODE_A, "winboot/a/")?;

@@ -28,10 +28,7 @@ fn a_file_can_say_all_that_flags_can() -> Result<()> {
     let lab = Lab::new()?;
     let serve = [&["serve"], &settings[..]].concat();
     let daemon = Daemon::start(&lab.server, &binary()?, &serve)?;
-    assert_eq!(
-        daemon.ready_line(),
-        "ready: px0 by kernel (generic); 1 nodes"
-    );
+    assert_eq!(daemon.ready_line(), "ready: px0 (kernel, generic); 1 node");
     let mut tap = lab.tap()?;
     for (node, winpe) in [(NODE_A, "winboot/a/"), (STRANGER, "")] {
         let request = RequestFrame::edk2(node, UEFI_X64);
@@ -69,7 +66,7 @@ fn a_flag_wins_over_the_file() -> Result<()> {
          control = \"/nowhere/control.sock\"\nnext-server = \"10.77.0.5\"\n",
     )?;
     let mut site = Site::start(Datapath::Raw, files, &["--unknown", "ignore"])?;
-    assert_eq!(site.daemon.ready_line(), "ready: px0 by raw; 3 nodes");
+    assert_eq!(site.daemon.ready_line(), "ready: px0 (raw); 3 nodes");
     site.stays_silent_to(STRANGER)?;
     let request = RequestFrame::edk2(NODE_A, UEFI_X64);
     let expected = Expected {

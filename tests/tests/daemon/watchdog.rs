@@ -188,10 +188,10 @@ fn a_daemon_that_serves_a_flood_lives() -> Result<()> {
 fn the_manager_is_told_what_is_served_and_of_reloads() -> Result<()> {
     let (mut site, manager) = start(Datapath::Raw, false)?;
     manager.hears("READY=1")?;
-    manager.hears("STATUS=3 nodes, generation 1; px0 by raw")?;
+    manager.hears("STATUS=3 nodes, generation 1; px0 (raw)")?;
     site.files.write_config(&[("a", "winboot/new")])?;
     ensure!(site.command(&["reload"])?.code == Some(0));
-    let reloaded = manager.hears("STATUS=1 nodes, generation 2; px0 by raw")?;
+    let reloaded = manager.hears("STATUS=1 node, generation 2; px0 (raw)")?;
     assert!(reloaded.starts_with("READY=1\n"), "{reloaded}");
     // It was not asked for signs of life.
     manager.hears_nothing()?;

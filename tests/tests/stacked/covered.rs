@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Files, NODE_A, Site};
 use proxydhcp_lab::stack::Upper;
 use proxydhcp_lab::{
@@ -30,13 +31,13 @@ fn has_one_reply(upper: Upper, serving: &str) -> Result<()> {
             destination: ADDRESS,
             // The XDP program leaves it to the daemon, whose packet rings see it on both.
             ip_options: vec![0x94, 4, 0, 0],
-            ..RequestFrame::edk2(NODE_A, 7)
+            ..RequestFrame::edk2(NODE_A, UEFI_X64)
         };
         for _ in 0..2 {
             let reply = site.tap.ask(&request)?;
             let expected = Expected {
                 siaddr: ADDRESS,
-                ..Expected::new("winboot/a/", 7)
+                ..Expected::new("winboot/a/", UEFI_X64)
             };
             // A second reply to the first request would come before that to the second.
             check_reply(&request.bytes(), &reply, &expected)?;

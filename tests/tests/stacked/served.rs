@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Files, NODE_A, NODE_B, Site};
 use proxydhcp_lab::stack::{Upper, VLAN};
 use proxydhcp_lab::{
@@ -46,7 +47,7 @@ fn request(upper: Upper, client: Ipv4Addr) -> RequestFrame {
         } else {
             Vec::new()
         },
-        ..RequestFrame::edk2(client, 7)
+        ..RequestFrame::edk2(client, UEFI_X64)
     }
 }
 
@@ -62,7 +63,7 @@ fn ask(site: &mut Site, upper: Upper) -> Result<()> {
         let reply = reply.with_context(|| format!("{upper:?}\n{}", site.describe()))?;
         let expected = Expected {
             siaddr: ADDRESS,
-            ..Expected::new(winpe, 7)
+            ..Expected::new(winpe, UEFI_X64)
         };
         check_reply(&request.bytes(), &reply, &expected)?;
     }

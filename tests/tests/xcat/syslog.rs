@@ -82,7 +82,7 @@ fn its_log_is_that_of_xcat() -> Result<()> {
     let node = Node::with(&[("a", "winboot/a/"), ("b", "winboot/b/")])?;
     let rsyslog = Rsyslog::start(&node)?;
     node.start(&["-dV"])?;
-    rsyslog.await_line("ready: px0 by kernel (generic); 2 nodes")?;
+    rsyslog.await_line("ready: px0 (kernel, generic); 2 nodes")?;
     for name in ["a", "b"] {
         for line in [
             format!("The boot loader path for node {name} is winboot/{name}/Boot/pxeboot.0"),

@@ -31,10 +31,10 @@ impl fmt::Display for Fallback {
         let Self { why, .. } = self;
         match self.instead_of {
             Better::Native => write!(f, "in generic mode, not native: {why}")?,
-            Better::Kernel => write!(f, "by raw, not by the kernel: {why}")?,
+            Better::Kernel => write!(f, "by the raw datapath instead of the kernel: {why}")?,
         }
         match &self.remedy {
-            Some(remedy) => write!(f, "; to mend it, for the next start: {remedy}"),
+            Some(remedy) => write!(f, "; remedy, for the next start: {remedy}"),
             None => Ok(()),
         }
     }

@@ -140,7 +140,7 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.remedy {
-            Some(remedy) => write!(f, "{}; to mend it: {remedy}", self.why),
+            Some(remedy) => write!(f, "{}; remedy: {remedy}", self.why),
             None => f.write_str(&self.why),
         }
     }

@@ -49,8 +49,8 @@ pub(super) fn in_the_kernels_words(
         LinkXdp::Fd(program),
         LinkXdp::Flags(mode | UPDATE_IF_NOEXIST),
     ];
-    let refusal = ask(interface, attach.to_vec())?;
-    if refusal.is_none() {
+    let answer = ask(interface, attach.to_vec())?;
+    if answer == Answer::Done {
         const NONE: RawFd = -1;
         let expected = u32::try_from(program).map_err(io::Error::other)?;
         let detach = [
@@ -60,12 +60,22 @@ pub(super) fn in_the_kernels_words(
         ];
         ask(interface, detach.to_vec())?;
     }
-    Ok(refusal.flatten())
+    Ok(match answer {
+        Answer::Done => None,
+        Answer::Refused(text) => text,
+    })
 }
 
-/// Asks for a change of an interface's XDP program. `None`: it is done. Else the text of the refusal,
-/// where there is one.
-fn ask(interface: u32, change: Vec<LinkXdp>) -> io::Result<Option<Option<String>>> {
+/// What becomes of a change that netlink is asked for.
+#[derive(PartialEq, Eq)]
+enum Answer {
+    Done,
+    /// With the kernel's text, where it has one.
+    Refused(Option<String>),
+}
+
+/// Asks for a change of an interface's XDP program.
+fn ask(interface: u32, change: Vec<LinkXdp>) -> io::Result<Answer> {
     let mut link = LinkMessage::default();
     link.header.index = interface;
     link.attributes.push(LinkAttribute::Xdp(change));
@@ -86,8 +96,10 @@ fn ask(interface: u32, change: Vec<LinkXdp>) -> io::Result<Option<Option<String>
     socket.recv(&mut answer, 0)?;
     let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer);
     match answer.map_err(io::Error::other)?.payload {
-        NetlinkPayload::Error(error) if error.code.is_some() => Ok(Some(text(&error.header))),
-        NetlinkPayload::Error(_) => Ok(None),
+        NetlinkPayload::Error(error) if error.code.is_some() => {
+            Ok(Answer::Refused(text(&error.header)))
+        }
+        NetlinkPayload::Error(_) => Ok(Answer::Done),
         _ => Err(io::Error::other("netlink gives no acknowledgement")),
     }
 }

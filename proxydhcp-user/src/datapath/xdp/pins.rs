@@ -69,7 +69,7 @@ pub enum PinsError {
     /// A daemon runs, in this network namespace or in another.
     #[error("another daemon that runs holds {FOLDER}")]
     Held,
-    /// The system's.
+    /// The folder cannot be made, locked or read.
     #[error("{FOLDER}: {0}")]
     Io(#[from] io::Error),
 }
@@ -186,7 +186,7 @@ pub fn are_there() -> bool {
 ///
 /// # Errors
 ///
-/// The system's.
+/// The folder cannot be made: there is no BPF file system, or no right to write there.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
@@ -199,7 +199,7 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// The system's.
+/// The folder cannot be removed.
 pub fn remove(folder: &Path) -> io::Result<()> {
     let link = folder.join(LINK);
     if link.exists()
@@ -215,7 +215,7 @@ pub fn remove(folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// The system's.
+/// The folder cannot be removed.
 pub fn forget(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -90,7 +90,7 @@ fn cpus() -> u32 {
     u32::try_from(cpus).unwrap_or(u32::MAX)
 }
 
-/// So many channels leave room for XDP's own: as many again (ena), and one for each CPU (virtio_net).
+/// So many channels leave room for XDP's own: as many again (ena), and one for each CPU (`virtio_net`).
 /// `None` where that many are in use already, or there is no room at all.
 fn fewer(channels: Setting, cpus: u32) -> Option<u32> {
     let fewer = (channels.most / 2).min(channels.most.saturating_sub(cpus));

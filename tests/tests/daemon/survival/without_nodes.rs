@@ -80,12 +80,12 @@ fn it_goes_on_until_the_names_have_addresses() -> Result<()> {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-euc", &(resolver.mounts() + &serve)]);
     site.daemon = Daemon::start_command(&site.lab.server, command)?;
-    for told in [GOES_ON, "not one of the 1 records"] {
+    for told in [GOES_ON, "(1 record in all)"] {
         site.daemon.wait_for(told, PATIENCE)?;
     }
     site.ask_uefi(NODE_A, "winboot/a/")?;
 
-    let serving = format!("serving {SERVER_INTERFACE} by kernel");
+    let serving = format!("serving {SERVER_INTERFACE} (kernel");
     let started = Instant::now();
     while !site.daemon.log().contains(&serving) {
         ensure!(started.elapsed() < PATIENCE, "{}", site.daemon.log());

@@ -1,0 +1,159 @@
+//! `cargo xtask test kernels`: the system tests on the kernels that sites run.
+//!
+//! Each kernel boots in a virtual machine that has this machine's files, and runs the programs that
+//! were just built. A network card of the machine leads to a namespace outside, from which a whole
+//! cluster boots at once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+use clap::builder::PossibleValuesParser;
+use proxydhcp_lab::{Namespace, require_rights};
+use tempfile::TempDir;
+
+use crate::binary;
+
+mod fetch;
+mod guest;
+mod initramfs;
+mod modules;
+mod nic;
+mod report;
+mod suites;
+mod version;
+
+use fetch::Kernel;
+use guest::{Accelerator, Machine};
+use nic::{Outside, WAYS};
+use report::{Report, Row};
+use suites::{Extent, Tests};
+use version::{NEWEST, VERSIONS, Version};
+
+/// Runs the system tests on other kernels: Debian's own, in virtual machines.
+///
+/// The kernels come from the mirror that this machine's apt uses, and stay in target/kernels/. They
+/// run on the processor's own virtualization where that works, else emulated: that takes some
+/// minutes each.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  sudo cargo xtask test kernels
+  sudo cargo xtask test kernels 6.1 newest")]
+pub(crate) struct Arguments {
+    /// The kernels; all if none is named.
+    #[arg(value_name = "VERSION", value_parser = PossibleValuesParser::new(VERSIONS.each_ref().map(|version| version.name)))]
+    versions: Vec<String>,
+}
+
+/// All tests, on the kernels that are named, or on all.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let is_chosen = |version: &&Version| {
+        arguments.versions.is_empty() || arguments.versions.iter().any(|name| name == version.name)
+    };
+    let chosen: Vec<_> = VERSIONS.iter().filter(is_chosen).collect();
+    // An old kernel that the archive has dropped is missed by whoever asks for it alone.
+    let may_lack = arguments.versions.is_empty();
+    on_kernels(&chosen, Extent::All, may_lack)
+}
+
+/// A few tests, on the oldest kernel that Debian supports and on the newest: minutes.
+pub(crate) fn run_few() -> Result<ExitCode> {
+    let is_chosen = |version: &&Version| ["6.1", NEWEST].contains(&version.name);
+    let chosen: Vec<_> = VERSIONS.iter().filter(is_chosen).collect();
+    on_kernels(&chosen, Extent::Few, false)
+}
+
+fn on_kernels(chosen: &[&'static Version], extent: Extent, may_lack: bool) -> Result<ExitCode> {
+    require_rights().context("guests cannot run")?;
+    let cache = cache()?;
+    let daemon = binary::build()?;
+    let tests = suites::build(extent)?;
+    let mut accelerator = Accelerator::Kvm;
+    let mut report = Report::default();
+    for &version in chosen {
+        println!("==> Linux {}", version.name);
+        let kernel = match fetch::fetch(version, &cache) {
+            Ok(kernel) => kernel,
+            Err(error) if may_lack && version.is_past_support => {
+                println!("NOT RUN, for it is not to be had any more: {error:#}");
+                report.lacks(version.name);
+                continue;
+            }
+            Err(error) => {
+                let mut row = Row::new(version.name);
+                row.fails(&error);
+                report.add(row);
+                continue;
+            }
+        };
+        let mut row = Row::new(&kernel.release);
+        if let Err(error) = on_kernel(&kernel, &mut accelerator, &daemon, &tests, &mut row) {
+            row.fails(&error);
+        }
+        report.add(row);
+    }
+    println!("{report}");
+    Ok(if report.is_good() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Where the kernels stay.
+fn cache() -> Result<PathBuf> {
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernels");
+    fs::create_dir_all(&cache)?;
+    Ok(cache.canonicalize()?)
+}
+
+/// Boots a kernel and runs everything there; the row has what was seen even if something fails.
+fn on_kernel(
+    kernel: &Kernel,
+    accelerator: &mut Accelerator,
+    daemon: &Path,
+    tests: &[Tests],
+    row: &mut Row,
+) -> Result<()> {
+    let outside = Namespace::new()?;
+    // The guest reads it from here, too.
+    let files = TempDir::new()?;
+    let machine = Machine {
+        kernel,
+        initramfs: initramfs::make(kernel)?,
+        namespace: &outside,
+        devices: nic::device(),
+    };
+    row.tests = tests.iter().map(Tests::count).sum();
+    let mut guest = machine.boot(accelerator)?;
+    println!("{} is up in {:.1?}", kernel.release, guest.boot);
+    row.boot = Some(guest.boot);
+    for tests in tests {
+        let started = Instant::now();
+        let outcome = tests.run(&mut guest, daemon)?;
+        let (passed, took) = (outcome.passed.len(), started.elapsed());
+        println!(
+            "{}: {passed} of {} passed in {took:.1?}",
+            tests.name(),
+            tests.count()
+        );
+        row.passed.extend(outcome.passed);
+        row.verified.extend(outcome.verified);
+        if let Some(failure) = outcome.failure {
+            row.fails(&anyhow!(failure));
+        }
+    }
+    let cluster = Outside::new(&outside, &mut guest, files)?;
+    for way in WAYS {
+        let what = || format!("{}, a storm from outside", way.name);
+        let figures = cluster.storm(&mut guest, daemon, way).with_context(what)?;
+        println!("{}: {}", what(), figures.cells("", "").join(" "));
+        if let Err(error) = way.judge(&figures) {
+            row.fails(&error.context(what()));
+        }
+        row.storms.push((way.name, figures));
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! What was seen, as tables.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+
+use super::nic::Figures;
+
+/// What each datapath's name is, and the test that only passes if that works.
+const DATAPATHS: [(&str, &str); 4] = [
+    ("native", "reload_under_load::native_xdp"),
+    ("generic", "reload_under_load::generic_xdp"),
+    ("af-xdp", "reload_under_load::af_xdp"),
+    ("raw", "reload_under_load::raw"),
+];
+const NOTHING: &str = "-";
+
+/// What was seen on one kernel.
+#[derive(Default)]
+pub(crate) struct Row {
+    /// What `uname -r` prints, or the name of a kernel that is not to be had.
+    pub(crate) kernel: String,
+    pub(crate) boot: Option<Duration>,
+    pub(crate) passed: BTreeSet<String>,
+    /// How many tests were to run.
+    pub(crate) tests: usize,
+    /// How many instructions the verifier has looked at, by program.
+    pub(crate) verified: Vec<(String, u32)>,
+    pub(crate) storms: Vec<(&'static str, Figures)>,
+    failures: Vec<String>,
+}
+
+impl Row {
+    pub(crate) fn new(kernel: &str) -> Self {
+        Self {
+            kernel: kernel.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Says what went wrong, and keeps it for the end.
+    pub(crate) fn fails(&mut self, error: &anyhow::Error) {
+        let failure = format!("Linux {}: {error:#}", self.kernel);
+        println!("{failure}");
+        self.failures.push(failure);
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let datapaths = DATAPATHS.iter();
+        let datapaths = datapaths.filter(|(_, test)| self.passed.contains(*test));
+        let datapaths: Vec<&str> = datapaths.map(|(name, _)| *name).collect();
+        let verified = |program: &str| {
+            let mut counts = self.verified.iter();
+            let count = counts.find(|(name, _)| name == program);
+            count.map_or(NOTHING.to_owned(), |(_, count)| count.to_string())
+        };
+        let boot = |boot: Duration| format!("{:.0}", boot.as_secs_f64());
+        [
+            self.kernel.clone(),
+            datapaths.join(", "),
+            format!("{} of {}", self.passed.len(), self.tests),
+            verified("answer"),
+            verified("redirect"),
+            self.boot.map_or(NOTHING.to_owned(), boot),
+        ]
+    }
+}
+
+/// All kernels.
+#[derive(Default)]
+pub(crate) struct Report {
+    rows: Vec<Row>,
+    lacking: Vec<&'static str>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    /// That a kernel is not to be had any more.
+    pub(crate) fn lacks(&mut self, version: &'static str) {
+        self.lacking.push(version);
+    }
+
+    /// Whether something ran, and nothing failed.
+    pub(crate) fn is_good(&self) -> bool {
+        let is_good = |row: &Row| row.failures.is_empty() && !row.passed.is_empty();
+        !self.rows.is_empty() && self.rows.iter().all(is_good)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = [
+            "Linux",
+            "datapaths",
+            "tests passed",
+            "verified: answer",
+            "redirect",
+            "boot, s",
+        ];
+        let rows = self.rows.iter().map(|row| row.cells().to_vec());
+        writeln!(f, "{}", table(&header, rows))?;
+        let header = [
+            "Linux",
+            "a storm by",
+            "served by",
+            "requests",
+            "answered at the first try",
+            "later",
+            "never",
+            "dropped by the driver",
+        ];
+        let storms = self.rows.iter().flat_map(|row| {
+            let kernel = row.kernel.as_str();
+            let cells = move |(way, figures): &(&str, Figures)| figures.cells(kernel, way);
+            row.storms.iter().map(cells)
+        });
+        writeln!(f, "{}", table(&header, storms))?;
+        for version in &self.lacking {
+            writeln!(f, "Linux {version}: NOT RUN, it is not to be had any more")?;
+        }
+        for failure in self.rows.iter().flat_map(|row| &row.failures) {
+            let first = failure.lines().next().unwrap_or_default();
+            writeln!(f, "FAILED: {first}")?;
+        }
+        Ok(())
+    }
+}
+
+fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
+    table.add_rows(rows);
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn row() -> Row {
+        Row {
+            passed: ["reload_under_load::raw", "reload_under_load::af_xdp", "a"]
+                .map(str::to_owned)
+                .into(),
+            tests: 5,
+            verified: vec![("answer".to_owned(), 41_234)],
+            boot: Some(Duration::from_millis(6600)),
+            ..Row::new("6.1.0-45-amd64")
+        }
+    }
+
+    #[test]
+    fn the_table_has_what_was_seen_and_nothing_else() {
+        assert_eq!(
+            row().cells(),
+            ["6.1.0-45-amd64", "af-xdp, raw", "3 of 5", "41234", "-", "7"]
+        );
+    }
+
+    #[test]
+    fn what_did_not_run_is_not_good() {
+        let mut report = Report::default();
+        assert!(!report.is_good(), "no kernel");
+        report.add(row());
+        assert!(report.is_good());
+        report.lacks("5.10");
+        assert!(report.is_good() && report.to_string().contains("5.10: NOT RUN"));
+        let mut failed = row();
+        failed.fails(&anyhow!("hangs\nin many words"));
+        report.add(failed);
+        let shown = report.to_string();
+        assert!(!report.is_good() && shown.contains("FAILED: Linux 6.1.0-45-amd64: hangs\n"));
+        let mut report = Report::default();
+        report.add(Row::new("6.12"));
+        assert!(!report.is_good(), "no test");
+    }
+}

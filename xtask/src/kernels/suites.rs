@@ -1,0 +1,232 @@
+//! The system tests that run in a guest: the programs that cargo builds for this machine, as they
+//! are.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::fetch::output;
+use super::guest::Guest;
+use crate::binary;
+
+/// How long the tests of one program may take, emulated on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(20);
+/// Requests a second of a steady load: what an emulated machine with two processors can both send
+/// and answer.
+const RATE: u32 = 2_000;
+/// Random frames on which the judgements of kernel and userspace are compared.
+const CASES: u32 = 2_000;
+
+/// How much is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Each datapath, and each of the subjects below, but not each with each.
+    Few,
+    All,
+}
+
+/// Some tests of one of the programs of `tests/tests/`.
+struct Suite {
+    program: &'static str,
+    /// What the names of its tests contain; all if there is none.
+    filters: &'static [&'static str],
+    /// The same for a few of them.
+    few: &'static [&'static str],
+}
+
+/// What the verifier says; and by each datapath: what requests become of, reloads under load, and
+/// `kill -9` and the next daemon. When each of their daemons ends, its accounts are checked.
+const SUITES: [Suite; 3] = [
+    Suite {
+        program: "verifier",
+        filters: &[],
+        few: &[],
+    },
+    Suite {
+        program: "requests",
+        filters: &[],
+        few: &["accepted::", "vlan::"],
+    },
+    Suite {
+        program: "daemon",
+        filters: &["reload_under_load::", "survival::", "mid_storm::"],
+        few: &[
+            "reload_under_load::",
+            "survival::the_kernel_goes_on_when_the_daemon_is_killed",
+        ],
+    },
+];
+
+/// Tests that are built, with the names of those that are to run.
+pub(crate) struct Tests {
+    name: &'static str,
+    program: PathBuf,
+    filters: String,
+    names: BTreeSet<String>,
+}
+
+/// How the tests of one guest ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) passed: BTreeSet<String>,
+    /// How many instructions the verifier has looked at, by program.
+    pub(crate) verified: Vec<(String, u32)>,
+    /// What did not pass, for whatever reason, and what it printed.
+    pub(crate) failure: Option<String>,
+}
+
+/// Builds the tests and finds out which there are.
+///
+/// # Errors
+/// When they do not build, or a suite has no tests.
+pub(crate) fn build(extent: Extent) -> Result<Vec<Tests>> {
+    let mut command = binary::cargo_test();
+    command.arg("--no-run");
+    for suite in &SUITES {
+        command.args(["--test", suite.program]);
+    }
+    let built = binary::test_runners(&mut command).context("the tests do not build")?;
+    SUITES
+        .iter()
+        .map(|suite| {
+            let prefix = format!("{}-", suite.program);
+            let is_it = |path: &&PathBuf| {
+                let name = path.file_name().unwrap_or_default();
+                name.as_encoded_bytes().starts_with(prefix.as_bytes())
+            };
+            let program = built.iter().find(is_it);
+            let program =
+                program.with_context(|| format!("cargo did not say where {} is", suite.program))?;
+            suite.list(program, extent)
+        })
+        .collect()
+}
+
+impl Suite {
+    fn list(&self, program: &Path, extent: Extent) -> Result<Tests> {
+        let filters = match extent {
+            Extent::Few => self.few,
+            Extent::All => self.filters,
+        };
+        let mut list = Command::new(program);
+        list.args(["--list", "--format", "terse"]).args(filters);
+        let list = output(&mut list)?;
+        let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+        let names: BTreeSet<String> = names.map(str::to_owned).collect();
+        // Each filter is there for something.
+        for filter in filters {
+            let is_used = names.iter().any(|name| name.contains(filter));
+            ensure!(is_used, "{} has no test {filter}", self.program);
+        }
+        ensure!(!names.is_empty(), "{} has no tests", self.program);
+        Ok(Tests {
+            name: self.program,
+            program: program.to_owned(),
+            filters: filters.join(" "),
+            names,
+        })
+    }
+}
+
+impl Tests {
+    /// What they are called.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Runs them in a guest.
+    ///
+    /// # Errors
+    /// When the guest ends, or they do not.
+    pub(crate) fn run(&self, guest: &mut Guest, daemon: &Path) -> Result<Outcome> {
+        let mut folders = self.program.ancestors();
+        let folder = folders.find(|folder| folder.join("Cargo.lock").is_file());
+        let folder = folder.context("the tests are not in the workspace")?;
+        let script = format!(
+            "cd '{}/tests'\n\
+             export PROXYDHCP_BIN='{}' PROXYDHCP_RATE={RATE} PROXYDHCP_CASES={CASES}\n\
+             exec '{}' --test-threads=2 --show-output {}",
+            folder.display(),
+            daemon.display(),
+            self.program.display(),
+            self.filters
+        );
+        let ended = guest
+            .run(&script, PATIENCE)
+            .with_context(|| format!("the tests of {}", self.name))?;
+        let mut outcome = judge(&self.names, &ended.output);
+        if ended.code != 0 && outcome.failure.is_none() {
+            outcome.failure = Some(format!("exit code {}", ended.code));
+        }
+        if let Some(failure) = &mut outcome.failure {
+            let console = guest.console();
+            *failure = format!("{}: {failure}\n{}\n{console}", self.name, ended.output);
+        }
+        Ok(outcome)
+    }
+}
+
+/// Which of the tests have passed, by what the test runner has printed. Those that it does not
+/// mention have not.
+fn judge(wanted: &BTreeSet<String>, output: &str) -> Outcome {
+    let passed = output.lines().filter_map(|line| {
+        let name = line.strip_prefix("test ")?.strip_suffix(" ... ok")?;
+        wanted.get(name).cloned()
+    });
+    let passed: BTreeSet<String> = passed.collect();
+    let verified = output.lines().filter_map(|line| {
+        let (program, count) = line.strip_prefix("verifier: ")?.split_once(' ')?;
+        Some((program.to_owned(), count.parse().ok()?))
+    });
+    let failed: Vec<&str> = wanted.difference(&passed).map(String::as_str).collect();
+    Outcome {
+        verified: verified.collect(),
+        failure: (!failed.is_empty()).then(|| format!("not passed: {}", failed.join(", "))),
+        passed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_has_not_passed_has_failed() {
+        let output = "\n\
+            running 4 tests\n\
+            test a::good ... ok\n\
+            test a::bad ... FAILED\n\
+            test a::never ... ignored\n\
+            test stray ... ok\n\
+            \n\
+            verifier: answer 41234\n\
+            test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out\n";
+        let wanted = set(&["a::good", "a::bad", "a::never", "a::unmentioned"]);
+        let outcome = judge(&wanted, output);
+        assert_eq!(outcome.passed, set(&["a::good"]));
+        assert_eq!(
+            outcome.failure.unwrap(),
+            "not passed: a::bad, a::never, a::unmentioned"
+        );
+        assert_eq!(outcome.verified, [("answer".to_owned(), 41234)]);
+    }
+
+    #[test]
+    fn a_program_that_ran_nothing_has_passed_nothing() {
+        let none = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed\n";
+        let outcome = judge(&set(&["a"]), none);
+        assert_eq!(outcome.failure.unwrap(), "not passed: a");
+    }
+}
