@@ -130,17 +130,6 @@ fn on_kernel(
     let mut guest = machine.boot(accelerator)?;
     println!("{} is up in {:.1?}", kernel.release, guest.boot);
     row.boot = Some(guest.boot);
-    for tests in tests {
-        let started = Instant::now();
-        let outcome = tests.run(&mut guest, daemon)?;
-        let (passed, took) = (outcome.passed.len(), started.elapsed());
-        println!("{}: {passed} of {} passed in {took:.1?}", tests.name(), tests.count());
-        row.passed.extend(outcome.passed);
-        row.verified.extend(outcome.verified);
-        if let Some(failure) = outcome.failure {
-            row.fails(&anyhow!(failure));
-        }
-    }
     let cluster = Outside::new(&outside, &mut guest, files)?;
     for way in WAYS {
         let what = || format!("{}, a storm from outside", way.name);
@@ -150,6 +139,21 @@ fn on_kernel(
             row.fails(&error.context(what()));
         }
         row.storms.push((way.name, figures));
+    }
+    for tests in tests {
+        let started = Instant::now();
+        let outcome = tests.run(&mut guest, daemon)?;
+        let (passed, took) = (outcome.passed.len(), started.elapsed());
+        println!(
+            "{}: {passed} of {} passed in {took:.1?}",
+            tests.name(),
+            tests.count()
+        );
+        row.passed.extend(outcome.passed);
+        row.verified.extend(outcome.verified);
+        if let Some(failure) = outcome.failure {
+            row.fails(&anyhow!(failure));
+        }
     }
     Ok(())
 }

@@ -17,14 +17,17 @@ mod results;
 /// private network namespaces. The latter need root, and none is skipped, so all of it does. Last,
 /// unless there is a filter, come a few of them on other kernels.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:
+#[command(
+    after_help = "Examples:
   sudo cargo xtask test
   sudo cargo xtask test reload
   sudo cargo xtask test firmware
   sudo cargo xtask test reload -- --nocapture
   sudo cargo xtask test --cases 1000000 --seed 7 random_frames
   sudo cargo xtask test kernels
-  sudo cargo xtask test kernels 6.1 newest", args_conflicts_with_subcommands = true)]
+  sudo cargo xtask test kernels 6.1 newest",
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     others: Option<Others>,

@@ -169,7 +169,10 @@ impl Guest {
         let (mut output, end) = self.read_until(&mark, patience)?;
         // The mark's own line break.
         output.pop();
-        let code = end.trim().parse().context("the guest's shell is confused")?;
+        let code = end
+            .trim()
+            .parse()
+            .context("the guest's shell is confused")?;
         Ok(Ended { code, output })
     }
 
@@ -179,7 +182,10 @@ impl Guest {
     /// As [`Guest::run`], and when it fails.
     pub(crate) fn must(&mut self, script: &str, patience: Duration) -> Result<String> {
         let Ended { code, output } = self.run(script, patience)?;
-        ensure!(code == 0, "in the guest, {script:?} ended with {code}:\n{output}");
+        ensure!(
+            code == 0,
+            "in the guest, {script:?} ended with {code}:\n{output}"
+        );
         Ok(output)
     }
 

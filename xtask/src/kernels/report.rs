@@ -113,7 +113,7 @@ impl fmt::Display for Report {
             "answered at the first try",
             "later",
             "never",
-            "dropped by the driver",
+            "replies dropped",
         ];
         let storms = self.rows.iter().flat_map(|row| {
             let kernel = row.kernel.as_str();
