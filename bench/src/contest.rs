@@ -7,8 +7,8 @@ use crate::cluster::{Files, Node};
 use crate::contender::{Contender, Start};
 use crate::flood::flood;
 use crate::pin::Cores;
+use crate::plan::{Figure, Observer, Plan, Progress, tell};
 use crate::results::{Results, Storm};
-use crate::run::{Figure, Observer, Plan, Progress, tell};
 use crate::session::Session;
 use crate::{Client, storm};
 

@@ -13,15 +13,15 @@ use proxydhcp_lab::{CLIENT_INTERFACE, SERVER_INTERFACE};
 use crate::cluster::{Files, Node};
 use crate::contender::{Contender, Start};
 use crate::pin::Cores;
+use crate::plan::{Observer, Plan, Progress, tell};
 use crate::received::{Interfaces, Received};
 use crate::report::StormReport;
 use crate::results::{Results, Siege};
-use crate::run::{Observer, Plan, Progress, tell};
 use crate::session::Session;
 use crate::storm_figures::milliseconds;
 use crate::{Client, storm};
 
-mod attack;
+pub(crate) mod attack;
 
 use attack::{Attack, Attacker};
 
@@ -29,20 +29,6 @@ use attack::{Attack, Attacker};
 const CLIENTS: u32 = 1000;
 /// Hostile packets come in for so long before the storm does.
 const BEFORE: Duration = Duration::from_millis(80);
-
-/// How thoroughly to measure.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort {
-    /// Storms of each siege.
-    pub(crate) storms: usize,
-    /// Each kind of hostile packets by itself too.
-    pub(crate) each_kind: bool,
-}
-
-/// How many steps all sieges have.
-pub(crate) fn steps(effort: Effort) -> usize {
-    Contender::as_installed().len() * Attack::all(effort.each_kind).len()
-}
 
 /// All sieges. One that fails is noted and left out.
 pub(crate) fn sieges(

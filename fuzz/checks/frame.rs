@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use proxydhcp::datapath::answer;
 use proxydhcp::tables::generation::Generation;
 use proxydhcp::tables::policy::{Policy, ReplyFormat, Unknown};
 use proxydhcp::tables::table::{Files, Sources, Table};
@@ -12,8 +11,9 @@ use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp::winpe::path::WinPe;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers::{self as packet, Packet};
-use proxydhcp_common::judge::{Reason, Stop, judge};
-use proxydhcp_common::{reply, unusual};
+use proxydhcp_common::judge::judge;
+use proxydhcp_common::verdict::{Reason, Stop};
+use proxydhcp_common::{answer, reply, slow_path};
 
 #[path = "frame/headers.rs"]
 mod headers;
@@ -187,13 +187,13 @@ fn check(request: &[u8], tables: &Tables, vouched: bool) {
         Ok(())
     });
     let (full, full_frame) = Buffer::new(request, 0x55).through(|slice| {
-        let answer = unusual::judge(slice, &found(slice)?, generation, MAC, vouched)?;
-        unusual::write(slice, &answer).expect("it has room");
+        let answer = slow_path::judge(slice, &found(slice)?, generation, MAC, vouched)?;
+        slow_path::write(slice, &answer).expect("it has room");
         Ok(())
     });
     // The last word is said there.
-    assert_ne!(full, Err(Stop::Unusual));
-    if fast == Err(Stop::Unusual) {
+    assert_ne!(full, Err(Stop::SlowPath));
+    if fast == Err(Stop::SlowPath) {
         assert_eq!(fast_frame.frame(), request);
     } else {
         // The fast path may leave a frame to the full judgement, but says nothing else than that.
@@ -237,7 +237,7 @@ fn check_threads(
     assert_eq!(answered.map(|_| ()), full);
     match answered {
         Ok(len) => assert_eq!(&buffer.bytes[..len], full_frame.frame()),
-        Err(_) if fast != Err(Stop::Unusual) => assert_eq!(buffer.frame(), request),
+        Err(_) if fast != Err(Stop::SlowPath) => assert_eq!(buffer.frame(), request),
         Err(_) => {}
     }
 

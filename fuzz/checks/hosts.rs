@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use proxydhcp::names::hosts::{Hosts, Malformed, is_client};
+use proxydhcp::names::hosts::{Hosts, Malformed};
+use proxydhcp_common::wire::is_client;
 
 /// Reads bytes as a hosts file, and again line by line as hosts(5) has it.
 ///
@@ -52,9 +53,9 @@ fn read(line: &[u8]) -> Line<'_, impl Iterator<Item = &[u8]>> {
     if first.contains(&b':') {
         return Line::Nothing;
     }
-    let address = str::from_utf8(first).map(str::parse);
+    let address = str::from_utf8(first).map(str::parse::<Ipv4Addr>);
     match (address, words.peek()) {
-        (Ok(Ok(address)), Some(_)) if is_client(address) => Line::Host(address, words),
+        (Ok(Ok(address)), Some(_)) if is_client(address.octets()) => Line::Host(address, words),
         (Ok(Ok(_)), Some(_)) => Line::Nothing,
         _ => Line::Malformed,
     }

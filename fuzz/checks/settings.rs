@@ -7,7 +7,7 @@ use clap::{Args, Command};
 use proxydhcp::cli::serve::ServeArgs;
 use proxydhcp::cli::settings::{SettingsError, SettingsFile};
 use proxydhcp::winpe::loaders::MAX_PATHS;
-use proxydhcp::winpe::path::FILE_FIELD_TEXT;
+use proxydhcp_common::wire::Bootp;
 
 static FLAGS: LazyLock<Command> = LazyLock::new(|| ServeArgs::augment_args(Command::new("serve")));
 
@@ -21,7 +21,7 @@ pub(crate) fn settings(data: &[u8]) {
         Ok(settings) => {
             let paths = settings.loaders.paths();
             assert!(paths.len() <= MAX_PATHS);
-            assert!(paths.iter().all(|path| path.len() <= FILE_FIELD_TEXT));
+            assert!(paths.iter().all(|path| path.len() <= Bootp::FILE_TEXT));
             // Nothing was let through that would end the daemon at its start.
             let matches = settings
                 .under(FLAGS.clone())

@@ -4,7 +4,7 @@
 //! under exactly one outcome later. So, once it is quiet, all outcomes of a datapath add up to what
 //! it has received; userspace counts one outcome more, replies that the interface did not take.
 
-use crate::judge::Reason;
+use crate::verdict::Reason;
 
 /// What has become of the packets a datapath has seen: [`RECEIVED`], [`ANSWERED`], [`HANDED_UP`],
 /// [`PASSED`], [`LIMITED`], then one count per [`Reason`].

@@ -7,8 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::PORT;
 use crate::checksum::Sum;
 use crate::frame::Frame;
-use crate::judge::{Reason, Stop};
-use crate::wire::{Address, Bootp, Ethernet, Ipv4, Tag, Udp, ethertype};
+use crate::verdict::{Reason, Stop};
+use crate::wire::{Address, Bootp, Ethernet, Ipv4, Tag, Udp, ethertype, is_client};
 
 /// Length of an IPv4 header without options.
 pub const IP_LEN: usize = size_of::<Ipv4>();
@@ -168,8 +168,7 @@ pub fn admit<F: Frame>(frame: &F, packet: &Packet) -> Result<Datagram, Stop> {
         return Err(Stop::Refuse(Reason::Checksum));
     }
     let client = ip.source;
-    // This network, loopback, multicast, reserved and broadcast (RFC 6890).
-    if is_group(from) || matches!(client[0], 0 | 127 | 224..) {
+    if is_group(from) || !is_client(client) {
         return Err(Stop::Refuse(Reason::SourceAddress));
     }
     let client_port = udp.source.get();

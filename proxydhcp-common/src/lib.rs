@@ -8,7 +8,7 @@
 //! ```text
 //! frame ──> headers::find ──> judge::judge ──Ok(Answer)──> reply::write ──> the same frame, now the reply
 //!               │                 │
-//!               │                 └─Err(Stop)── NotOurs: pass · Unusual: unusual::judge · Refuse, Limited: drop
+//!               │                 └─Err(Stop)── NotOurs: pass · SlowPath: slow_path::judge · Refuse, Limited: drop
 //!               └─None: not UDP to port 4011
 //! ```
 //!
@@ -21,17 +21,20 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod answer;
 pub mod checksum;
 pub mod counters;
 pub mod frame;
+pub mod hash;
 pub mod headers;
 pub mod judge;
 pub mod limit;
 pub mod nodes;
 pub mod options;
 pub mod reply;
+pub mod slow_path;
 pub mod template;
-pub mod unusual;
+pub mod verdict;
 pub mod wire;
 
 /// The UDP port of the proxyDHCP service (PXE 2.1, section 2.2.3).

@@ -16,7 +16,7 @@ use core::sync::atomic::AtomicU64;
 #[cfg(not(target_arch = "bpf"))]
 use core::sync::atomic::Ordering;
 
-use crate::nodes::hash;
+use crate::hash::hash;
 use crate::wire::Address;
 
 /// Sources in a line.

@@ -10,6 +10,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::hash::hash;
 use crate::limit::Limit;
 use crate::template::Loader;
 
@@ -49,8 +50,8 @@ impl Line {
         entry
     }
 
-    /// The same, by a search that ends where the key is found: the quicker one for the few keys
-    /// that are sought all the time.
+    /// The target of `key` as it is stored, or 0, by a search that ends where the key is found: quicker
+    /// than [`Line::entry`] for the few keys that are sought all the time.
     #[inline(always)]
     fn first(&self, key: u32) -> u32 {
         for (&at, &target) in self.keys.iter().zip(&self.targets) {
@@ -82,7 +83,7 @@ pub struct Header {
     pub echoes: u8,
     /// How often each source is answered: see [`Limit`].
     pub interval: u16,
-    /// As above.
+    /// How many answers a source gets at once: see [`Limit`].
     pub whole: u32,
 }
 
@@ -155,17 +156,6 @@ impl Lines for [Line] {
     fn line(&self, index: u32) -> Option<&Line> {
         self.get(usize::try_from(index).ok()?)
     }
-}
-
-/// The bucket that `address` (in memory order) belongs to, before the mask is applied.
-///
-/// Multiplication by 2^64 / golden ratio spreads neighbouring addresses, which clusters are full
-/// of, more evenly than chance would; the bits above 32 are those that all of the address reaches.
-#[inline(always)]
-#[must_use]
-pub const fn hash(address: [u8; 4]) -> u32 {
-    let product = (u32::from_be_bytes(address) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (product >> 32) as u32
 }
 
 /// A node table, open to be searched.

@@ -2,9 +2,9 @@
 
 use crate::frame::Frame;
 use crate::headers::Datagram;
-use crate::judge::{Reason, Stop};
 use crate::nodes::{Lines, Nodes};
 use crate::template::{Loader, UUID_LEN};
+use crate::verdict::{Reason, Stop};
 
 /// The options this project reads or writes.
 pub mod code {
@@ -58,7 +58,7 @@ struct Found {
 ///
 /// # Errors
 ///
-/// [`Stop::Refuse`] with the rule that is broken; [`Stop::Unusual`] for what needs the full walk.
+/// [`Stop::Refuse`] with the rule that is broken; [`Stop::SlowPath`] for what needs the full walk.
 #[inline(always)]
 pub fn walk<F: Frame, L: Lines + ?Sized>(
     frame: &F,
@@ -115,7 +115,7 @@ fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
             code::VENDOR_CLASS => &mut found.vendor_class,
             code::ARCHITECTURE => &mut found.architecture,
             code::UUID => &mut found.uuid,
-            code::VENDOR | code::OVERLOAD => return Err(Stop::Unusual),
+            code::VENDOR | code::OVERLOAD => return Err(Stop::SlowPath),
             code::PAD => {
                 next = at + 1;
                 continue;
@@ -125,7 +125,7 @@ fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
         };
         // An option sent twice is one option in two parts (RFC 3396).
         if *place != 0 {
-            return Err(Stop::Unusual);
+            return Err(Stop::SlowPath);
         }
         *place = at;
     }
@@ -135,7 +135,7 @@ fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
     if next > end {
         return Err(Stop::Refuse(Reason::Options));
     }
-    Err(Stop::Unusual)
+    Err(Stop::SlowPath)
 }
 
 /// The loader for the architecture that option 93 names, or else option 60.
@@ -151,7 +151,7 @@ fn loader<F: Frame, L: Lines + ?Sized>(
             match nodes.loader(u16::from_be_bytes([high, low])) {
                 Some(loader) => Ok(loader),
                 // The first of the list that has a loader counts: the full walk reads on.
-                None if len > 2 => Err(Stop::Unusual),
+                None if len > 2 => Err(Stop::SlowPath),
                 None => Err(NONE),
             }
         }

@@ -8,6 +8,14 @@ use crate::checksum::Sum;
 /// An IPv4 address, in network byte order.
 pub type Address = [u8; 4];
 
+/// Whether a client can have this address: it is none of this network, loopback, multicast, reserved
+/// and broadcast (RFC 6890).
+#[inline(always)]
+#[must_use]
+pub const fn is_client([first, ..]: Address) -> bool {
+    !matches!(first, 0 | 127 | 224..)
+}
+
 /// Ethernet's header, up to the first VLAN tag.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -150,6 +158,8 @@ impl Bootp {
     pub const REQUEST: u8 = 1;
     /// A reply.
     pub const REPLY: u8 = 2;
+    /// The longest text in [`file`](Self::file), in bytes: its length less the NUL.
+    pub const FILE_TEXT: usize = 127;
     /// [`cookie`](Self::cookie) (RFC 2131, section 3).
     pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];
 }

@@ -15,10 +15,11 @@ use proptest::sample::Index;
 use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers::{self, Packet};
-use proxydhcp_common::judge::{Reason, Stop, Tables, judge};
+use proxydhcp_common::judge::{Tables, judge};
 use proxydhcp_common::nodes::{Header, Line, Target};
 use proxydhcp_common::template::{MAX_BODY, Template};
-use proxydhcp_common::{reply, unusual};
+use proxydhcp_common::verdict::{Reason, Stop};
+use proxydhcp_common::{reply, slow_path};
 use proxydhcp_lab::corpus::{mend_checksums, requests};
 use proxydhcp_lab::{Checksum, RequestFrame, SERVER_ADDRESS};
 
@@ -126,18 +127,18 @@ fn full(frame: &[u8], tables: &Fixture, vouched: bool) -> Result<Vec<u8>, Stop> 
     buffer[..frame.len()].copy_from_slice(frame);
     let mut slice = Slice::new(&mut buffer, frame.len()).unwrap();
     let found = found(&slice)?;
-    let answer = unusual::judge(&mut slice, &found, tables, MAC, vouched)?;
-    unusual::write(&mut slice, &answer).unwrap();
+    let answer = slow_path::judge(&mut slice, &found, tables, MAC, vouched)?;
+    slow_path::write(&mut slice, &answer).unwrap();
     Ok(slice.all().to_vec())
 }
 
 /// What must hold for every frame there is.
 fn check(frame: &[u8], tables: &Fixture) -> Result<(), TestCaseError> {
     let full = full(frame, tables, false);
-    prop_assert_ne!(&full, &Err(Stop::Unusual));
+    prop_assert_ne!(&full, &Err(Stop::SlowPath));
     match fast(frame, tables) {
         // It may leave a frame to the full judgement, but never say anything else than that.
-        Err(Stop::Unusual) => {}
+        Err(Stop::SlowPath) => {}
         verdict => prop_assert_eq!(&verdict, &full),
     }
     if let Ok(reply) = full {
@@ -193,7 +194,7 @@ fn a_checksum_that_is_not_made_yet_is_the_kernel_s_to_vouch_for() {
     let right = fast(&request.bytes(), &tables).unwrap();
     request.udp_checksum = Checksum::Unfinished;
     let frame = request.bytes();
-    assert_eq!(fast(&frame, &tables), Err(Stop::Unusual));
+    assert_eq!(fast(&frame, &tables), Err(Stop::SlowPath));
     assert_eq!(
         full(&frame, &tables, false),
         Err(Stop::Refuse(Reason::Checksum))

@@ -18,8 +18,9 @@ use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
 use proxydhcp_common::counters::{ANSWERED, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
 use proxydhcp_common::headers;
-use proxydhcp_common::judge::{Reason, Stop, judge};
+use proxydhcp_common::judge::judge;
 use proxydhcp_common::reply::{self, Fault};
+use proxydhcp_common::verdict::{Reason, Stop};
 
 use crate::maps::{Maps, Tally, to_socket};
 use crate::packet::Packet;
@@ -74,7 +75,7 @@ fn receive(packet: &Packet) -> Option<(headers::Packet, Tally)> {
 fn refrain(stop: Stop, tally: &Tally) -> u32 {
     match stop {
         Stop::NotOurs => tally.act(PASSED, XDP_PASS),
-        Stop::Unusual => tally.act(HANDED_UP, XDP_PASS),
+        Stop::SlowPath => tally.act(HANDED_UP, XDP_PASS),
         Stop::Refuse(reason) => tally.act(refused(reason), XDP_DROP),
         Stop::Limited => tally.act(LIMITED, XDP_DROP),
     }

@@ -44,7 +44,7 @@ mod winpe;
 #[derive(Debug, Parser)]
 #[command(name = "proxydhcp", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -88,50 +88,51 @@ Examples:
 The settings file may have each of these options, say unknown = \"default\" or
 interface = [\"eth1\", \"eth2\"]. An option given here wins over it. It is read at the start only.")]
     Serve(Box<ServeArgs>),
-    /// Have the daemon read its files again, and tell what has changed.
+    /// Reload the daemon's files and show what has changed.
     ///
-    /// Exits with 1 when the file was rejected (what was in service stays), with 2 when some
-    /// records were refused (the others are in service).
+    /// Exits with 1 if the file was rejected (the tables in service stay), and with 2 if some records
+    /// were refused (the others are in service).
     #[command(after_help = "\
 Examples:
   proxydhcp reload
   proxydhcp reload --allow-empty       when the last node was really removed")]
     Reload(ReloadArgs),
-    /// Tell what the daemon serves, and what has become of the requests.
+    /// Show what the daemon serves and what became of the requests.
     #[command(after_help = "\
 Examples:
   proxydhcp status
   proxydhcp status --json | jq '.interfaces[].counters'")]
     Status(StatusArgs),
-    /// Tell what a client gets, and why, step by step.
+    /// Explain what a client gets, and why, step by step.
     ///
-    /// Asks the daemon, which answers from the tables that it serves by; with --config, reads the
-    /// files instead. Exits with 1 when a request would not be answered.
+    /// Asks the daemon, which explains its tables in service; with --config, reads the files instead.
+    /// Exits with 1 if a request would not be answered.
     #[command(after_help = "\
 Examples:
   proxydhcp lookup 10.0.3.7
   proxydhcp lookup node0001 --arch bios
   proxydhcp lookup 10.0.3.7 --config /var/lib/xcat/proxydhcp.cfg --hosts /etc/hosts")]
     Lookup(Box<LookupArgs>),
-    /// Take what a killed daemon has left out of the kernel.
+    /// Remove from the kernel what a killed daemon has left there.
     ///
-    /// A daemon that is killed leaves the kernel answering, for the next one to take over. This ends
-    /// it, where there is to be no next one. Refuses while a daemon runs: stop that instead.
+    /// A daemon that is killed leaves the kernel answering, for the next daemon to take over. This
+    /// command ends that where there will be no next daemon. It refuses while a daemon runs: stop
+    /// that instead.
     #[command(after_help = "\
 Examples:
   proxydhcp detach")]
     Detach,
-    /// Ask a daemon as a client would, and tell its reply: a health check.
+    /// Send a request as a client would and show the reply: a health check.
     ///
-    /// Sends a PXE request from this host to port 4011, so this host's address must be that of a
-    /// node, or the daemon serve unknown clients. Exits with 1 when there is no sound reply.
+    /// Sends a PXE request from this host to port 4011. The daemon answers if this host's address
+    /// belongs to a node, or if it serves unknown clients. Exits with 1 if no sound reply came.
     #[command(after_help = "\
 Examples:
   proxydhcp probe 10.0.0.1
   proxydhcp probe 10.0.0.1 --arch bios --from 10.0.3.7
   proxydhcp probe 10.0.0.1 --json | jq -r .loader")]
     Probe(ProbeArgs),
-    /// List and check the WinPEs that clients are sent to, and set one for old firmware.
+    /// List and check WinPEs, and activate one for firmware without proxyDHCP.
     #[command(
         subcommand,
         after_help = "\
@@ -141,20 +142,20 @@ Examples:
   proxydhcp winpe activate winpe-a n[01-36]"
     )]
     Winpe(WinPeCommand),
-    /// Print what makes a shell complete the command line.
+    /// Print the completion script for a shell.
     #[command(after_help = "\
 Examples:
   proxydhcp completions bash > /usr/share/bash-completion/completions/proxydhcp
   proxydhcp completions zsh > /usr/share/zsh/site-functions/_proxydhcp
   proxydhcp completions fish > /usr/share/fish/vendor_completions.d/proxydhcp.fish")]
     Completions(CompletionsArgs),
-    /// Print the man page, or write one for each command.
+    /// Print the man page, or write one page for each command.
     #[command(after_help = "\
 Examples:
   proxydhcp man | man -l -
   proxydhcp man --dir /usr/local/share/man/man1")]
     Man(ManArgs),
-    /// Check, print, fill and mend proxydhcp.cfg, the file that says which node boots which WinPE.
+    /// Check, print, fill and repair proxydhcp.cfg, the file that says which node boots which WinPE.
     #[command(
         subcommand,
         after_help = "\
@@ -164,10 +165,10 @@ Examples:
   proxydhcp cfg import nodes.json --dry-run"
     )]
     Cfg(CfgCommand),
-    /// Say which nodes boot which WinPE: set, rm, list, prune.
+    /// Choose which nodes boot which WinPE: set, rm, list, prune.
     #[command(after_help = crate::cli::node::HELP)]
     Node(NodeArgs),
-    /// Print configuration that has a DHCP server hand nodes off to proxydhcp.
+    /// Print the configuration that makes a DHCP server hand nodes off to proxydhcp.
     #[command(after_help = "\
 Examples:
   proxydhcp dhcp-conf isc > /etc/dhcp/proxydhcp.conf

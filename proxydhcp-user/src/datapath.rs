@@ -5,8 +5,10 @@ use arc_swap::ArcSwap;
 use crate::tables::generation::Generation;
 
 pub mod af_xdp;
-pub mod answer;
+mod answer;
 pub mod buckets;
+mod losses;
+mod modes;
 mod packet_thread;
 pub mod raw;
 pub mod served_interface;

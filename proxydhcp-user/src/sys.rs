@@ -1,5 +1,6 @@
 //! The operating system: files, interfaces, privileges, memory.
 
+pub mod ethtool;
 pub mod file;
 pub(crate) mod heap;
 pub mod interface;

@@ -80,10 +80,16 @@ pub(crate) fn first_of<S: AsRef<str>>(list: &[S], limit: usize, separator: &str)
     format!("{}{more}", first.join(separator))
 }
 
-/// The number and the noun, which has an s in the plural.
+/// A number of things: `1 node`, `2 nodes`, `2 replies`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
+    if number == 1 {
+        return format!("1 {noun}");
+    }
+    match noun.strip_suffix('y') {
+        Some(stem) => format!("{number} {stem}ies"),
+        None if noun.ends_with('s') => format!("{number} {noun}es"),
+        None => format!("{number} {noun}s"),
+    }
 }
 
 #[cfg(test)]
@@ -109,5 +115,7 @@ mod tests {
     fn plurals_agree_with_their_number() {
         let counted = [0, 1, 2].map(|number| count(number, "record"));
         assert_eq!(counted, ["0 records", "1 record", "2 records"]);
+        assert_eq!(count(2, "reply"), "2 replies");
+        assert_eq!(count(2, "address"), "2 addresses");
     }
 }

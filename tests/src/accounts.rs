@@ -16,8 +16,8 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// The datapaths of an interface, as `status --json` has them.
 const SHARES: [&str; 3] = ["program", "af_xdp", "raw"];
 
-/// Whether the daemon behind this control socket began to count anew, and all that it counts came to
-/// it alone: no XDP program of a predecessor was there, nor did packets come while it started.
+/// Whether the daemon behind this control socket began to count anew, and all that it counts came
+/// to it alone: no XDP program of a predecessor was there, nor did packets come while it started.
 pub fn begins_anew(binary: &Path, socket: &Path) -> bool {
     let programs = |status: &Value| -> Result<u64> {
         let interfaces = status.get("interfaces").and_then(Value::as_array);
@@ -31,8 +31,8 @@ pub fn begins_anew(binary: &Path, socket: &Path) -> bool {
 }
 
 /// Waits until every packet to port 4011 that the daemon behind the control socket `socket` has
-/// seen has exactly one outcome, on each datapath. Of one that began anew, what the XDP program left
-/// has come to the other datapaths, too.
+/// seen has exactly one outcome, on each datapath. Of one that began anew, what the XDP program
+/// left has come to the other datapaths, too.
 ///
 /// # Errors
 /// When it has not after ten seconds, or there is no status: with the status.

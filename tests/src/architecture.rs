@@ -7,8 +7,8 @@ pub const BIOS: u16 = 0;
 pub const UEFI_IA32: u16 = 6;
 /// x64 with UEFI.
 pub const UEFI_X64: u16 = 7;
-/// EFI byte code; x64 with UEFI to firmware that follows the RFC as first printed, and so served like
-/// it.
+/// EFI byte code. In the RFC as first printed this was x64, so the clients that send it are served
+/// as such.
 pub const UEFI_BC: u16 = 9;
 /// ARM of 64 bits with UEFI.
 pub const UEFI_ARM64: u16 = 11;

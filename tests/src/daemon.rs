@@ -62,7 +62,7 @@ pub struct Daemon {
     process: OwnedFd,
     log: Arc<Log>,
     ready_line: String,
-    /// Where it tells its counters.
+    /// The control socket that its counters are read from.
     control: Option<PathBuf>,
     began_anew: bool,
 }

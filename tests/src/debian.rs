@@ -78,7 +78,7 @@ impl Policy {
 impl Drop for Policy {
     fn drop(&mut self) {
         if self.is_ours {
-            // Who finds it reads in it what to do.
+            // It explains itself to whoever finds it.
             let _ = fs::remove_file(POLICY_FILE);
         }
     }

@@ -7,7 +7,7 @@ use dhcproto::v4::{MessageType, OptionCode};
 use crate::datagram::Datagram;
 use crate::reply::{hex, read_strictly, text};
 
-/// Tells what a reply frame says, one fact a line.
+/// Describes a reply frame, one fact a line.
 ///
 /// # Errors
 /// When the frame is not a BOOTP message in UDP over IPv4.

@@ -1,16 +1,16 @@
-//! Hostile packets, as a flood that is to keep the daemon from its nodes would have them.
+//! Hostile packets, of the kinds that a flood against the daemon might consist of.
 
 use std::net::Ipv4Addr;
 
 use crate::architecture::UEFI_X64;
 use crate::{Checksum, RequestFrame};
 
-/// A kind of hostile packets. All of them go to port 4011.
+/// A kind of hostile packet. All kinds go to port 4011.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hostile {
     /// Sound requests of forged sources, which are no nodes.
     Strangers,
-    /// What is no request, or none of a PXE client.
+    /// Packets that are not requests, or not requests of a PXE client.
     Refused,
     /// A node's requests with a wrong UDP checksum, which the XDP program leaves to the daemon.
     WrongChecksum,
@@ -34,7 +34,7 @@ impl Hostile {
         Self::Unusual,
     ];
 
-    /// What tables call it.
+    /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Strangers => "strangers",
@@ -46,12 +46,12 @@ impl Hostile {
         }
     }
 
-    /// `count` frames of this kind; those in a node's name are in the name of `node`.
+    /// `count` frames of this kind; those that forge a node's address forge that of `node`.
     pub fn frames(self, node: Ipv4Addr, count: u16) -> Vec<Vec<u8>> {
         (0..count).map(|n| self.frame(node, n)).collect()
     }
 
-    /// `count` frames of all kinds by turns.
+    /// `count` frames, of all kinds in turn.
     pub fn mixed(node: Ipv4Addr, count: u16) -> Vec<Vec<u8>> {
         let kinds = Self::ALL.into_iter().cycle();
         (0..count)
@@ -64,7 +64,7 @@ impl Hostile {
         let [high, low] = n.to_be_bytes();
         let stranger = RequestFrame::edk2(Ipv4Addr::new(10, 200, high, low), UEFI_X64);
         let node = RequestFrame::edk2(node, UEFI_X64);
-        // The kinds take turns by a smaller number.
+        // The kinds take turns with the lowest numbers.
         let variant = usize::from(n) / Self::ALL.len();
         match self {
             Self::Strangers => stranger.bytes(),

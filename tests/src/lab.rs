@@ -85,7 +85,7 @@ impl Lab {
         self.one_more_wire_with(number, &LinkOptions::default())
     }
 
-    /// The same, out of the ordinary.
+    /// Joins one more pair of interfaces that is out of the ordinary; see [`Lab::one_more_wire`].
     ///
     /// # Errors
     /// As [`Lab::one_more_wire`].

@@ -34,6 +34,7 @@ mod reply;
 pub mod resolver;
 mod shapes;
 pub mod site;
+pub mod stack;
 mod tap;
 pub mod xdp;
 

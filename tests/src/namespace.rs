@@ -21,7 +21,9 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::process::{Signal, chdir, getpid, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Resource, Rlimit, Signal, chdir, getpid, getppid, set_parent_process_death_signal, setrlimit,
+};
 use rustix::thread::{
     CapabilitySet, LinkNameSpaceType, UnshareFlags, capabilities, move_into_link_name_space,
     unshare_unsafe,
@@ -163,7 +165,8 @@ fn enter(handle: &OwnedFd) -> io::Result<()> {
     )?)
 }
 
-/// Checks that this process may make namespaces, links in them and packet sockets.
+/// Checks that this process may make namespaces, links in them and packet sockets, and lets it have
+/// as many BPF programs as it wants.
 ///
 /// # Errors
 /// Names the rights that are missing, and the remedy.
@@ -186,7 +189,18 @@ pub fn require_rights() -> Result<()> {
             missing.join(", ")
         );
     }
+    lift_memory_limit();
     Ok(())
+}
+
+/// Linux before 5.11 counts BPF's maps and programs as locked memory, all of one user's together.
+/// Others do not ask, so that a process that may not lift the limit goes on.
+fn lift_memory_limit() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _ = setrlimit(Resource::Memlock, unlimited);
 }
 
 struct SpawnRequest {

@@ -1,4 +1,4 @@
-//! What a network interface does for the network stack, as ethtool sets it.
+//! The work that a network interface takes over from the network stack, as ethtool sets it.
 
 use std::io;
 use std::os::fd::AsRawFd;

@@ -16,7 +16,7 @@ const SHORTEST_MESSAGE: usize = 300;
 const LONGEST_MESSAGE: usize = 548;
 const BOOT_ITEM: u8 = 71;
 
-/// What a client must be told.
+/// The contents that a right reply has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// The boot loader's path.
@@ -28,8 +28,8 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// What a node with this WinPE, `winboot/name/` or empty for the default, and this
-    /// architecture must be told by the lab's server.
+    /// The reply of the lab's server to a node with this WinPE, `winboot/name/` or empty for the
+    /// default, and this architecture.
     pub fn new(winpe: &str, architecture: u16) -> Self {
         let loader = if architecture == BIOS {
             "pxeboot.0"

@@ -1,5 +1,5 @@
-//! The resolver of a test's own: a private `/etc/resolv.conf` for the daemon, and name servers in the
-//! lab, real ones and dead ones.
+//! The resolver of a test's own: a private `/etc/resolv.conf` for the daemon, and name servers in
+//! the lab, real ones and dead ones.
 
 use std::ffi::CString;
 use std::fmt::Write;
@@ -101,7 +101,7 @@ impl Resolver {
     }
 }
 
-/// dnsmasq as a name server on the namespace's loopback. It knows the names it is told, in
+/// dnsmasq as a name server on the namespace's loopback. It knows the names it is given, in
 /// [`DOMAIN`], and denies all others. Dropping it ends it.
 #[derive(Debug)]
 pub struct NameServer {
@@ -234,13 +234,13 @@ impl DeadNameServer {
     /// Answers the questions that have come after all, with this address whatever the name is.
     ///
     /// # Errors
-    /// The system's.
+    /// When a reply cannot be sent.
     pub fn answer(&self, address: Ipv4Addr) -> Result<()> {
         let mut message = [0; 512];
         while let Ok((length, client)) = self.socket.recv_from(&mut message) {
             let mut answer = message.get(..length).context("too long")?.to_vec();
-            // Of the question (RFC 1035, section 4.1.1): a response, and one record that answers it.
-            // What else the question has comes after its name, and is cut off.
+            // Of the question (RFC 1035, section 4.1.1): a response, and one record that answers
+            // it. What else the question has comes after its name, and is cut off.
             let name = answer.iter().skip(12).position(|&byte| byte == 0);
             answer.truncate(12 + name.context("a question without a name")? + 5);
             let counts = [0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];

@@ -21,18 +21,18 @@ use tempfile::TempDir;
 /// How the daemon answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Datapath {
-    /// XDP by the driver.
+    /// XDP in the driver.
     Native,
-    /// XDP by the network core.
+    /// XDP in the network core.
     Generic,
-    /// Sockets that XDP redirects to.
+    /// AF_XDP sockets, which XDP redirects requests to.
     AfXdp,
-    /// The packet ring alone.
+    /// The ring of a packet socket, without XDP.
     Raw,
 }
 
 impl Datapath {
-    /// Each way that a request can go.
+    /// All datapaths.
     pub const ALL: [Self; 4] = [Self::Native, Self::Generic, Self::AfXdp, Self::Raw];
 
     fn args(self) -> &'static [&'static str] {
@@ -54,7 +54,7 @@ impl Datapath {
     }
 }
 
-/// A request that nobody answers is waited for this long; replies take microseconds.
+/// How long to wait for a reply that must not come; replies take microseconds.
 const SILENCE: Duration = Duration::from_millis(150);
 
 /// The lab, the files and the daemon.
@@ -75,13 +75,13 @@ impl Files {
         let files = Self {
             folder: TempDir::new()?,
         };
-        // What is set on this machine is for its own daemon. The few clients of a test ask more often
-        // than real ones do.
+        // The settings of this machine are for its own daemon. The few clients of a test ask more
+        // often than real ones do.
         files.write_settings("rate-limit = 0\n")?;
         Ok(files)
     }
 
-    /// Those of the usual site.
+    /// The files of the usual site.
     pub fn usual() -> Result<Self> {
         let files = Self::new()?;
         files.write_config(&[("a", "winboot/a/"), ("b", "winboot/b"), ("default", "")])?;

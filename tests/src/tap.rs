@@ -45,7 +45,7 @@ impl Tap {
     }
 
     /// Sends a request as a local stack with checksum offload does: the UDP checksum unfinished,
-    /// and the kernel told so.
+    /// and flagged as such for the kernel.
     ///
     /// # Errors
     /// When the kernel does not take it.

@@ -22,7 +22,7 @@ const ATTACH_TYPE_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 static LICENSE: &[u8; 4] = b"GPL\0";
 
-/// What an XDP program says of a frame.
+/// The verdicts of an XDP program.
 pub mod action {
     /// It goes no further.
     pub const DROP: i32 = 1;
@@ -107,7 +107,7 @@ pub fn load(instructions: &[u64]) -> Result<OwnedFd> {
     bpf_descriptor(PROG_LOAD, load).context("cannot load a small XDP program")
 }
 
-/// Attaches a program by the driver, until the returned link is dropped.
+/// Attaches a program in the driver, until the returned link is dropped.
 ///
 /// # Errors
 /// When there is no such interface, or another program holds it.

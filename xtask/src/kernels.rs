@@ -130,6 +130,24 @@ fn on_kernel(
     let mut guest = machine.boot(accelerator)?;
     println!("{} is up in {:.1?}", kernel.release, guest.boot);
     row.boot = Some(guest.boot);
+<<<<<<< HEAD
+=======
+    for tests in tests {
+        let started = Instant::now();
+        let outcome = tests.run(&mut guest, daemon)?;
+        let (passed, took) = (outcome.passed.len(), started.elapsed());
+        println!(
+            "{}: {passed} of {} passed in {took:.1?}",
+            tests.name(),
+            tests.count()
+        );
+        row.passed.extend(outcome.passed);
+        row.verified.extend(outcome.verified);
+        if let Some(failure) = outcome.failure {
+            row.fails(&anyhow!(failure));
+        }
+    }
+>>>>>>> 1286c3e87c472bee1c7106eb336045de1b1b3320
     let cluster = Outside::new(&outside, &mut guest, files)?;
     for way in WAYS {
         let what = || format!("{}, a storm from outside", way.name);

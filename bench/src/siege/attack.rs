@@ -24,7 +24,7 @@ const FIRST_STINT: u32 = 300_000;
 
 /// What comes in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attack {
+pub(crate) struct Attack {
     /// All kinds where there is none.
     kind: Option<Hostile>,
     /// Packets a second; as many as the generator can where there is none.
@@ -33,7 +33,7 @@ pub(super) struct Attack {
 
 impl Attack {
     /// Each kind by itself if wanted, and all kinds by turns, these at full speed too.
-    pub(super) fn all(each_kind: bool) -> Vec<Self> {
+    pub(crate) fn all(each_kind: bool) -> Vec<Self> {
         let kinds = Hostile::ALL.into_iter().filter(|_| each_kind).map(Some);
         let paced = kinds.chain([None]).map(|kind| Self {
             kind,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
-use proxydhcp_common::judge::Reason;
+use proxydhcp_common::verdict::Reason;
 use serde::{Deserialize, Serialize};
 
 use crate::names::forward::waiting;
@@ -13,13 +13,15 @@ use crate::names::reverse::LookupStatus;
 use crate::nodes::cfg::Refused;
 use crate::sys::interface::{AttachMode, Interface};
 use crate::tables::table::Changes;
-use crate::text::and_more;
+use crate::text::{and_more, count};
 
 mod names;
 mod problems;
+mod shortfall;
 
 pub use names::{NamesStatus, NamesTold};
 pub use problems::{Lists, Problems};
+pub use shortfall::{Better, Fallback, Lost};
 
 /// Who answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +137,12 @@ pub struct InterfaceStatus {
     /// any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub zero_copy: Option<bool>,
+    /// Why it is not served by what is best, where it is not.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fallback: Option<Fallback>,
+    /// What the driver has dropped of the XDP program's replies, where it says.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lost: Option<Lost>,
     /// What has become of the requests that came in there, on all datapaths together.
     pub counters: Counters,
     /// The XDP program's share, where there is one.
@@ -240,13 +248,13 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "proxydhcp {}, pid {}, up {:.0} s, generation {}: {} nodes from {} records of {}",
+            "proxydhcp {}, pid {}, up {:.0} s, generation {}: {} from {} of {}",
             self.version,
             self.pid,
             self.uptime,
             self.generation,
-            self.nodes,
-            self.records,
+            count(self.nodes, "node"),
+            count(self.records, "record"),
             self.config.display()
         )?;
         for interface in &self.interfaces {
@@ -260,6 +268,12 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
                 }
             }
             writeln!(f, ", {}", interface.counters)?;
+            if let Some(fallback) = &interface.fallback {
+                writeln!(f, "{} is served {fallback}", interface.name)?;
+            }
+            if let Some(lost) = interface.lost.as_ref().filter(|lost| lost.replies > 0) {
+                writeln!(f, "{}: {lost}", interface.name)?;
+            }
         }
         for unserved in &self.unserved {
             writeln!(f, "{unserved}")?;
@@ -327,10 +341,10 @@ impl fmt::Display for Reloaded {
         } = self.took;
         writeln!(
             f,
-            "generation {}: {} nodes; {} added, {} removed, {} changed; {total:.1} ms \
+            "generation {}: {}; {} added, {} removed, {} changed; {total:.1} ms \
              (read {read:.1}, resolve {resolve:.1}, fill {fill:.1}, swap {swap:.1})",
             self.generation,
-            self.nodes,
+            count(self.nodes, "node"),
             changes.added.count,
             changes.removed.count,
             changes.changed.count,

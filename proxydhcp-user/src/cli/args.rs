@@ -18,7 +18,7 @@ pub(super) const TFTP_ROOT: &str = "/tftpboot";
 /// Where the WinPEs are.
 #[derive(Clone, Debug, Args)]
 pub struct RootArgs {
-    /// The folder that the TFTP server serves: absolute WinPE paths must lie in it
+    /// The folder that the TFTP server serves; absolute WinPE paths must lie in it
     #[arg(long, value_name = "DIR", default_value = TFTP_ROOT)]
     pub tftp_root: PathBuf,
 }
@@ -37,7 +37,7 @@ pub struct ConfigArgs {
 /// Which address is which node.
 #[derive(Clone, Debug, Args)]
 pub struct NamesArgs {
-    /// The file that says which address is which node; names missing there go to the resolver
+    /// The hosts file, which gives nodes their addresses; names missing there go to the resolver
     #[arg(long, value_name = "FILE", default_value = HOSTS)]
     pub hosts: PathBuf,
     /// A suffix of the names of a node's other interfaces, such as -ib0; may be repeated
@@ -56,7 +56,7 @@ pub struct NamesArgs {
 /// What noderanges refer to.
 #[derive(Clone, Debug, Args)]
 pub struct GroupsArgs {
-    /// The groups of a RANGE [default: /etc/proxydhcp.groups, if there is one]
+    /// The groups file, for a RANGE with groups [default: /etc/proxydhcp.groups, if it exists]
     #[arg(long, value_name = "FILE")]
     pub groups: Option<PathBuf>,
 }
@@ -95,7 +95,7 @@ pub struct ControlArgs {
 /// Where defaults come from.
 #[derive(Clone, Debug, Args)]
 pub struct SettingsArgs {
-    /// Take what is not said here from this file [default: /etc/proxydhcp.toml, if there is one]
+    /// The settings file, for options not given here [default: /etc/proxydhcp.toml, if it exists]
     #[arg(long = "settings", value_name = "FILE")]
     pub file: Option<PathBuf>,
 }
@@ -107,7 +107,7 @@ impl ValueEnum for Unknown {
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(match self {
-            Self::Ignore => PossibleValue::new("ignore").help("No answer"),
+            Self::Ignore => PossibleValue::new("ignore").help("They get no answer"),
             Self::Default => PossibleValue::new("default").help("The default WinPE, from Boot/"),
             Self::Lookup => PossibleValue::new("lookup").help(
                 "No answer, but the resolver is asked for the address's name: if it leads to a \

@@ -21,36 +21,38 @@ mod repair;
 /// The commands on `proxydhcp.cfg`.
 #[derive(Debug, Subcommand)]
 pub enum CfgCommand {
-    /// Tell what is wrong with the file, by the daemon's own rules, and what to do.
+    /// Show what is wrong with the file, by the daemon's own rules, and how to correct it.
     ///
-    /// Exits with 0 when it is sound, with 1 when there are errors (what is not served), with 2 when
-    /// there are warnings only (nodes without an address, or not served as their records say).
+    /// Exits with 0 if the file is sound, with 1 if there are errors (records that are not served), and
+    /// with 2 if there are only warnings (nodes without an address, or served differently than their
+    /// records say).
     #[command(after_help = "\
 Examples:
   proxydhcp cfg check
   proxydhcp cfg check --config new.cfg --hosts /etc/hosts --json | jq '.findings[].message'")]
     Check(CheckArgs),
-    /// Print all records, bad ones too, with what is not printable escaped.
+    /// Print all records, including bad ones; unprintable bytes are escaped.
     #[command(after_help = "\
 Examples:
   proxydhcp cfg dump --limit 20
   proxydhcp cfg dump --json > nodes.json     what `cfg import` reads")]
     Dump(DumpArgs),
-    /// Put nodes from a CSV or JSON file into the config file, and have the daemon reload.
+    /// Import nodes from a CSV or JSON file into the configuration, and reload the daemon.
     ///
-    /// CSV has a node and its WinPE path a line; a first line `node,winpepath` and lines that begin
-    /// with # are passed over. JSON is what `cfg dump --json` prints. Each node's record is replaced,
-    /// or added at the end; all other records stay. One bad line, and nothing is written.
+    /// A line of CSV is a node and its WinPE path; a first line `node,winpepath` and lines that begin
+    /// with # are ignored. JSON is what `cfg dump --json` prints. Each node's record is replaced, or
+    /// added at the end; all other records stay. If any line is bad, nothing is written.
     #[command(after_help = "\
 Examples:
   proxydhcp cfg import nodes.csv --dry-run
   echo cn01,winboot/winpe-a | proxydhcp cfg import --format csv -
   proxydhcp cfg import --replace nodes.json  all other records go")]
     Import(ImportArgs),
-    /// Keep the sound records of a damaged file, and write the rest beside it.
+    /// Keep the sound records of a damaged file, and move the rest to a file beside it.
     ///
-    /// The rest goes to a file named like the config file with .rejected and the time after it.
-    /// Where bytes are missing or too many, records next to them may be in doubt, and are not kept.
+    /// The rest goes to a file whose name is that of the configuration followed by .rejected and the
+    /// time. Where bytes are missing or surplus, the records next to them are in doubt, and are not
+    /// kept.
     #[command(after_help = "\
 Examples:
   proxydhcp cfg repair --dry-run

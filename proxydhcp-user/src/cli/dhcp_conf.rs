@@ -33,11 +33,11 @@ pub struct DhcpConfArgs {
     /// The DHCP server that the configuration is for
     #[arg(value_enum)]
     pub dhcp_server: DhcpServer,
-    /// These nodes only, such as n[01-36],-n05 (see `proxydhcp node --help`) [default: all clients
+    /// Only these nodes, such as n[01-36],-n05 (see `proxydhcp node --help`) [default: all clients
     /// with a boot loader]
     #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
     pub range: Option<String>,
-    /// Where the nodes' hardware addresses are: lines such as "node1 52:54:00:12:34:56", or the
+    /// The file of the nodes' hardware addresses, with lines such as "node1 52:54:00:12:34:56" or the
     /// other way round
     #[arg(
         long,
@@ -48,11 +48,10 @@ pub struct DhcpConfArgs {
     pub mac: PathBuf,
     /// The host of proxydhcp [default: that of the DHCP server]
     ///
-    /// Only UEFI firmware can be sent to another host: iPXE asks the DHCP server, whatever that
-    /// says.
+    /// Only UEFI firmware can be sent to another host: iPXE always asks the DHCP server.
     #[arg(long, value_name = "IP")]
     pub server: Option<Ipv4Addr>,
-    /// The file that has the nodes that /REGEX of a RANGE means; it may be missing
+    /// The configuration that a /REGEX in a RANGE searches; it may be missing
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     pub config: PathBuf,
     #[command(flatten)]
@@ -66,9 +65,9 @@ pub struct DhcpConfArgs {
 /// The DHCP servers that there is configuration for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DhcpServer {
-    /// dhcpd of ISC
+    /// ISC dhcpd
     Isc,
-    /// kea-dhcp4 of ISC
+    /// Kea's kea-dhcp4
     Kea,
     /// dnsmasq
     Dnsmasq,

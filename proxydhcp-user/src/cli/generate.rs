@@ -23,7 +23,7 @@ pub struct CompletionsArgs {
 /// Arguments of `man`.
 #[derive(Clone, Debug, Args)]
 pub struct ManArgs {
-    /// Write a page for each command into this folder, which is made if need be
+    /// Write a page for each command into this folder, which is created if necessary
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }

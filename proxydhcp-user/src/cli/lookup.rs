@@ -40,10 +40,10 @@ pub struct LookupArgs {
     /// The client's firmware: bios, uefi, or an architecture's number
     #[arg(long, value_name = "ARCH", default_value = "uefi")]
     pub arch: Architecture,
-    /// Ask no daemon, but read this proxydhcp.cfg, as a daemon would do now
+    /// Read this proxydhcp.cfg, as a daemon would now, instead of asking the daemon
     #[arg(long = "config", value_name = "FILE")]
     pub offline: Option<PathBuf>,
-    /// With --config: which address is which node
+    /// With --config: the hosts file
     #[arg(
         long,
         value_name = "FILE",
@@ -68,16 +68,16 @@ pub struct LookupArgs {
         requires = "offline"
     )]
     pub suffixes: Vec<String>,
-    /// With --config: what clients get whose address belongs to no node
+    /// With --config: what to do about clients whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore, requires = "offline")]
     pub unknown: Unknown,
     /// With --config: the TFTP server that clients are sent to
     #[arg(long, value_name = "IP", requires = "offline")]
     pub next_server: Option<Ipv4Addr>,
-    /// With --config: how replies are laid out
+    /// With --config: the layout of replies
     #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe, requires = "offline")]
     pub reply_format: ReplyFormat,
-    /// Print it as JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

@@ -16,6 +16,7 @@ use crate::cli::output::print;
 use crate::cli::runtime::block_on;
 use crate::sys::interface::{self, Interface};
 use crate::tables::client_message::{self, Answer, Asked};
+use crate::text::count;
 use crate::winpe::architecture::Architecture;
 
 /// The port of firmware that asks with iPXE or by BIOS.
@@ -32,13 +33,13 @@ pub struct ProbeArgs {
     /// The daemon's address
     #[arg(value_name = "IP")]
     pub server: Ipv4Addr,
-    /// Ask as this firmware: bios, uefi, or an architecture's number
+    /// The firmware to ask as: bios, uefi, or an architecture's number
     #[arg(long, value_name = "ARCH", default_value = "uefi")]
     pub arch: Architecture,
-    /// Ask from this address of this host [default: the one that the kernel routes by]
+    /// The address of this host to ask from [default: the one that the route uses]
     #[arg(long, value_name = "IP")]
     pub from: Option<Ipv4Addr>,
-    /// Give up after this time; three requests are sent in its first half
+    /// How long to wait; three requests are sent in the first half of this time
     #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     pub timeout: Duration,
     /// Print the reply as JSON
@@ -148,9 +149,9 @@ fn route(server: Ipv4Addr) -> Result<Ipv4Addr> {
     match address() {
         Ok(SocketAddr::V4(address)) => Ok(*address.ip()),
         Ok(SocketAddr::V6(_)) => bail!("no IPv4 address leads to {server}"),
-        Err(error) => Err(error).with_context(|| {
-            format!("there is no way to {server}; look at `ip route get {server}`")
-        }),
+        Err(error) => {
+            Err(error).with_context(|| format!("no route to {server}; see `ip route get {server}`"))
+        }
     }
 }
 
@@ -166,7 +167,7 @@ fn open(client: Ipv4Addr, args: &ProbeArgs) -> Result<UdpSocket> {
             Ok(socket) => {
                 socket
                     .connect((args.server, PORT))
-                    .with_context(|| format!("there is no way to {} from {client}", args.server))?;
+                    .with_context(|| format!("no route to {} from {client}", args.server))?;
                 // Hosts and networks that are not reached are told, too.
                 setsockopt(&socket, Ipv4RecvErr, &true)?;
                 return Ok(socket);
@@ -229,7 +230,8 @@ fn exchange(socket: &UdpSocket, request: &[u8], asked: &Asked, args: &ProbeArgs)
     if strange > 0 {
         let _ = write!(
             error,
-            "; {strange} replies came with an xid that was not asked"
+            "; {} came with an xid that was not asked for",
+            count(strange, "reply")
         );
     }
     bail!(error)
@@ -271,7 +273,7 @@ fn unreachable(error: &io::Error, args: &ProbeArgs) -> anyhow::Error {
              a router knows no way to it; is the address right, and the machine up?"
         ),
         ErrorKind::NetworkUnreachable => {
-            anyhow::anyhow!("there is no way to {server}; look at `ip route get {server}`")
+            anyhow::anyhow!("no route to {server}; see `ip route get {server}`")
         }
         ErrorKind::PermissionDenied => anyhow::anyhow!(
             "a firewall of this host, or on the way, forbids requests to {server}, port {PORT}"

@@ -12,7 +12,7 @@ use crate::cli::output::print;
 /// Arguments of `reload`.
 #[derive(Clone, Debug, Args)]
 pub struct ReloadArgs {
-    /// Accept files by which no node is served any more
+    /// Accept the files even if they leave no node to serve
     #[arg(long)]
     pub allow_empty: bool,
     /// Print the report as JSON

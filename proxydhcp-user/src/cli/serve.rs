@@ -22,7 +22,7 @@ use crate::tables::policy::{Policy, ReplyFormat, Unknown};
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// Serve this interface, once it is there; may be repeated [default: all that are up with an
+    /// Serve this interface, as soon as it exists; may be repeated [default: all that are up with an
     /// IPv4 address]
     #[arg(short, long = "interface", value_name = "IF")]
     pub interfaces: Vec<String>,
@@ -32,10 +32,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub names: NamesArgs,
-    /// Reload when the config or the hosts file has changed
+    /// Reload when the configuration or the hosts file changes
     #[arg(long)]
     pub watch: bool,
-    /// Who answers: the XDP program in the kernel, or this process
+    /// The datapath: the XDP program in the kernel, or this process
     #[arg(long, value_enum, default_value_t = DatapathChoice::Auto)]
     pub path: DatapathChoice,
     /// How the XDP program is attached
@@ -47,25 +47,24 @@ pub struct ServeArgs {
     /// `proxydhcp detach`.
     #[arg(long)]
     pub no_pin: bool,
-    /// What clients get whose address belongs to no node
+    /// What to do about clients whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore)]
     pub unknown: Unknown,
     /// The TFTP server that clients are sent to [default: the address they asked]
     #[arg(long, value_name = "IP")]
     pub next_server: Option<Ipv4Addr>,
-    /// How replies are laid out
+    /// The layout of replies
     #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
     pub reply_format: ReplyFormat,
-    /// Requests of one source address that are answered in a second; 0: all of them
+    /// How many requests of one source address are answered in a second; 0: all of them
     ///
-    /// No client comes near the default. It keeps whoever forges a node's address from having any
-    /// number of replies sent.
+    /// No client comes near the default.
     #[arg(long, value_name = "N", default_value_t = Limit::RATE, value_parser = at_least(0))]
     pub rate_limit: u16,
-    /// Requests of one source address that are answered at once, before the rate limit holds
+    /// How many requests of one source address are answered before the rate limit applies
     #[arg(long, value_name = "N", default_value_t = Limit::BURST, value_parser = at_least(1))]
     pub burst: u16,
-    /// The group whose members may use the control socket, beside root [default: none]
+    /// The group whose members may use the control socket, besides root [default: none]
     #[arg(long, value_name = "GROUP")]
     pub control_group: Option<String>,
     #[command(flatten)]
@@ -96,9 +95,9 @@ pub enum DatapathChoice {
 pub enum XdpMode {
     /// native, else generic; on veth pairs generic
     Auto,
-    /// By the driver, or not at all
+    /// In the driver, or not at all
     Native,
-    /// By the network core, on any interface
+    /// In the network core, on any interface
     Generic,
 }
 

@@ -63,7 +63,7 @@ impl SettingsFile {
         Self::of_bytes(&bytes, file, flags)
     }
 
-    /// The same, where the file is these bytes; faults name it `file`.
+    /// Takes these bytes for a settings file, which faults name `file`.
     ///
     /// # Errors
     ///
@@ -198,8 +198,8 @@ fn judge(key: &str, value: &str, flags: &Command) -> Result<(), Fault> {
         (Some(ContextValue::Strings(valid)), _) if !valid.is_empty() => {
             format!("it is one of {}", valid.join(", "))
         }
-        (_, Some(source)) => format!("{source}; `proxydhcp serve --help` tells what --{key} takes"),
-        _ => format!("`proxydhcp serve --help` tells what --{key} takes"),
+        (_, Some(source)) => format!("{source}; `proxydhcp serve --help` shows what --{key} takes"),
+        _ => format!("`proxydhcp serve --help` shows what --{key} takes"),
     };
     Err(Fault::Value {
         key: key.to_owned(),

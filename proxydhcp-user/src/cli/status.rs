@@ -13,7 +13,7 @@ use crate::datapath::xdp::pins;
 /// Arguments of `status`.
 #[derive(Clone, Debug, Args)]
 pub struct StatusArgs {
-    /// Print it as JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

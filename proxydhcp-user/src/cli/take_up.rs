@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use crate::api::client::{NoDaemon, brief_status, reload};
 use crate::api::status::Reloaded;
 use crate::cli::output::{note, print};
+use crate::text::count;
 
 /// Whose problems are told of.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +20,9 @@ pub(crate) enum Of<'a> {
     These(&'a [String]),
 }
 
-/// Has a running daemon take up `config`, which a command has just written, and tells what came of
-/// it: on stdout what is in service now, on stderr what is wrong with it, or that no daemon runs, or
-/// that the one that runs serves another file. None of these is an error.
+/// Has a running daemon take up `config`, which a command has just written, and reports the outcome:
+/// on stdout what is in service now, on stderr what is wrong with it, or that no daemon runs, or
+/// that the daemon serves another file. None of these is an error.
 ///
 /// # Errors
 ///
@@ -32,12 +33,13 @@ pub(crate) fn take_up(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_
         Ok(Some(reloaded)) => {
             note(&problems(&reloaded, of));
             print(&format!(
-                "in service: generation {}, {} addresses",
-                reloaded.generation, reloaded.nodes
+                "in service: generation {}, {}",
+                reloaded.generation,
+                count(reloaded.nodes, "node")
             ));
         }
         Err(error) if error.is::<NoDaemon>() => note(&format!(
-            "no daemon listens on {}; the next to start reads the file",
+            "no daemon listens on {}; the file is read at its next start",
             socket.display()
         )),
         Err(error) => {
@@ -55,7 +57,7 @@ pub(crate) fn take_up(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_
 /// What the daemon has reloaded, if `config` is its file.
 fn reload_with(socket: &Path, config: &Path, allow_empty: bool) -> Result<Option<Reloaded>> {
     if let Some(other) = serves_another(socket, config)? {
-        note(&format!("the daemon was not told: it serves {other}"));
+        note(&format!("the daemon was not reloaded: it serves {other}"));
         return Ok(None);
     }
     reload(socket, allow_empty).map(Some)

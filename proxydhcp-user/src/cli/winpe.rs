@@ -26,20 +26,20 @@ Examples:
   proxydhcp winpe list
   proxydhcp winpe list --tftp-root /srv/tftp --json | jq -r '.[].path'")]
     List(ListArgs),
-    /// Check that clients can boot a WinPE: its files, their names and rights, and what they hold.
+    /// Check that clients can boot a WinPE: its files, their names, permissions and contents.
     ///
-    /// Exits with 1 when there is anything to mend.
+    /// Exits with 1 if anything is wrong.
     #[command(after_help = "\
 Examples:
   proxydhcp winpe check
   proxydhcp winpe check winpe-a
   proxydhcp winpe check Boot           the default WinPE")]
     Check(CheckArgs),
-    /// Let nodes boot a WinPE whose firmware knows no proxyDHCP.
+    /// Activate a WinPE for nodes whose firmware has no proxyDHCP support.
     ///
-    /// Such firmware finds its BCD only in Boot/ of the TFTP root: the WinPE's is copied there, and
-    /// bootmgr.exe to the TFTP root where that is missing. All the nodes must have this WinPE in
-    /// proxydhcp.cfg, or nothing is changed.
+    /// Such firmware looks for its BCD only in Boot/ of the TFTP root. The BCD of the WinPE is copied
+    /// there, and bootmgr.exe to the TFTP root if it is missing. Nothing is changed unless all of the
+    /// nodes have this WinPE in proxydhcp.cfg.
     #[command(after_help = "\
 Examples:
   proxydhcp winpe activate winpe-a n[01-36],-n05 --dry-run
@@ -53,7 +53,7 @@ pub struct ListArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub root: RootArgs,
-    /// Print it as JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub struct CheckArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub root: RootArgs,
-    /// Print it as JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -91,7 +91,7 @@ pub struct ActivateArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub config: ConfigArgs,
-    /// Tell what would be copied, and change nothing
+    /// Show what would be copied, without copying it
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
@@ -227,8 +227,8 @@ fn agree(winpe: &WinPe, nodes: &[String], config: &Path, rules: Rules<'_>) -> Re
         return Ok(());
     }
     bail!(
-        "nothing was changed, for by {shown} not all of these nodes boot {}: {}. Firmware without \
-         proxyDHCP finds one BCD alone, so set nodes of one WinPE at a time",
+        "nothing was changed: in {shown}, not all of these nodes boot {}: {}. Firmware without \
+         proxyDHCP finds only one BCD, so activate one WinPE at a time",
         winpe.path(),
         first_of(&faults, SHOWN, "; ")
     )
@@ -270,7 +270,7 @@ fn describe(checked: &Checked) -> String {
     if checked.findings.is_empty() {
         return format!("{}: ok\n", checked.name);
     }
-    let mut told = format!("{}: {} to mend\n", checked.name, checked.findings.len());
+    let mut told = format!("{}: {} bad\n", checked.name, checked.findings.len());
     for finding in &checked.findings {
         let _ = writeln!(told, "  {}: {}", finding.file, finding.problem);
         let _ = writeln!(told, "    remedy: {}", finding.remedy);

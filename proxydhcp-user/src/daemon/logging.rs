@@ -50,7 +50,7 @@ impl Drop for Log {
 ///
 /// # Errors
 ///
-/// The system's.
+/// Stderr is closed, or the thread that writes to it cannot be started.
 pub fn start() -> Result<Log> {
     let outlet = Outlet::stderr()?;
     tracing_subscriber::registry()
@@ -122,7 +122,7 @@ impl State {
             return line;
         }
         let lost = std::mem::take(&mut self.lost);
-        format!("{lost} lines of the log are lost: they were not read in time\n").into_bytes()
+        format!("log lines lost, since nobody read them in time: {lost}\n").into_bytes()
     }
 }
 

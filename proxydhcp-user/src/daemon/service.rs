@@ -23,6 +23,7 @@ use crate::sys::heap;
 use crate::sys::interface::{self, Interface};
 use crate::tables::explain::{Looked, Question, explain};
 use crate::tables::table::Table;
+use crate::text::count;
 use crate::winpe::architecture::Architecture;
 
 mod announce;
@@ -271,9 +272,9 @@ impl Service {
             interfaces.push("no interface yet".to_owned());
         }
         format!(
-            "ready: {}; {} nodes",
+            "ready: {}; {}",
             interfaces.join(", "),
-            self.catalogue().table.nodes().len()
+            count(self.catalogue().table.nodes().len(), "node")
         )
     }
 
@@ -290,7 +291,10 @@ impl Service {
             (catalogue.table.nodes().len(), generation)
         };
         let interfaces = self.interfaces().describe().join(", ");
-        format!("{nodes} nodes, generation {generation}; {interfaces}")
+        format!(
+            "{}, generation {generation}; {interfaces}",
+            count(nodes, "node")
+        )
     }
 
     /// Since when the files are being read again, if they are, and when other tables are in service.

@@ -111,7 +111,7 @@ async fn beats(pulse: &mpsc::Sender<oneshot::Sender<()>>) -> bool {
 }
 
 fn no_sign_of(silent: &str) {
-    error!("no sign of life from {silent}: the service manager is told of none");
+    error!("no sign of life from {silent}: the watchdog of the service manager is not reset");
 }
 
 /// Twice in the time within which the manager must hear of the service.

@@ -54,7 +54,7 @@ impl AfXdpDatapath {
     ///
     /// # Errors
     ///
-    /// The system's; mostly, lack of rights or of memory.
+    /// A socket cannot be opened; mostly, there is a lack of rights or of memory.
     pub fn start(
         interface: &Interface,
         program: &mut Program,

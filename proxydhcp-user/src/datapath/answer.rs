@@ -2,15 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use proxydhcp_common::answer::{NO_ROOM, reply};
 use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
 use proxydhcp_common::frame::{Frame, Slice};
-use proxydhcp_common::headers::{self, Packet};
-use proxydhcp_common::judge::{Reason, Stop, Tables, judge};
+use proxydhcp_common::headers;
+use proxydhcp_common::judge::Tables;
 use proxydhcp_common::limit::{Limit, Ticks};
 use proxydhcp_common::nodes::{Line, Nodes};
 use proxydhcp_common::template::Template;
+use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::wire::Address;
-use proxydhcp_common::{reply, unusual};
 
 use crate::datapath::buckets::Limits;
 use crate::datapath::unknown_clients::UnknownClients;
@@ -46,7 +47,7 @@ impl Tables for AnswerContext<'_> {
 
 /// Makes the frame of `len` bytes in `buffer` its own reply and returns the reply's length; `None`
 /// where there is none, and why is counted. Of a frame that is longer than the buffer, this has the
-/// beginning. For `vouched` see [`unusual::judge`].
+/// beginning. For `vouched` see [`proxydhcp_common::slow_path::judge`].
 ///
 /// What becomes of the reply is the caller's to count.
 pub(crate) fn answer(
@@ -77,31 +78,6 @@ pub(crate) fn answer(
     }
 }
 
-const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
-
-/// The same, and nobody is noted and nothing counted.
-///
-/// # Errors
-///
-/// The verdict, where it is not answered.
-pub fn reply(
-    frame: &mut Slice<'_>,
-    packet: &Packet,
-    tables: &impl Tables,
-    mac: [u8; 6],
-    vouched: bool,
-) -> Result<(), Stop> {
-    let written = match judge(frame, packet, tables) {
-        Ok(answer) => reply::write(frame, &answer),
-        Err(Stop::Unusual) => {
-            let answer = unusual::judge(frame, packet, tables, mac, vouched)?;
-            unusual::write(frame, &answer)
-        }
-        Err(stop) => return Err(stop),
-    };
-    written.map_err(|_| NO_ROOM)
-}
-
 /// Notes the client to be looked up, where that is the policy. The frame was made plain and found
 /// sound but for its client; its UDP checksum was not looked at.
 fn note(frame: &Slice<'_>, context: &AnswerContext<'_>) -> Option<()> {
@@ -129,7 +105,7 @@ impl Tally {
         match stop {
             Stop::NotOurs => self.add(PASSED, 1),
             // Nobody is left to hand it to.
-            Stop::Unusual => self.add(HANDED_UP, 1),
+            Stop::SlowPath => self.add(HANDED_UP, 1),
             Stop::Refuse(reason) => self.add(refused(reason), 1),
             Stop::Limited => self.add(LIMITED, 1),
         }

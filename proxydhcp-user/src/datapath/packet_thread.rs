@@ -31,7 +31,7 @@ impl PacketThread {
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// There is no descriptor for its orders, or no room for a thread.
     pub(crate) fn start(
         name: String,
         work: impl FnOnce(&Orders) + Send + 'static,

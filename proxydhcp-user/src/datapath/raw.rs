@@ -1,7 +1,7 @@
 //! The `raw` datapath: a thread per interface that answers requests from an AF_PACKET ring.
 //!
 //! It takes everything that the XDP program lets pass, or simply everything where there is none,
-//! and is the only one that judges unusual requests. Replies go out by the same socket, a batch at
+//! and is the only one that judges requests for the slow path. Replies go out by the same socket, a batch at
 //! a time.
 
 use std::io::{self, IoSlice};
@@ -54,7 +54,7 @@ impl RawDatapath {
     ///
     /// # Errors
     ///
-    /// The system's; mostly, lack of CAP_NET_RAW.
+    /// The ring cannot be opened; mostly, CAP_NET_RAW is lacking.
     pub fn start(interface: &Interface, shared: Arc<Shared>) -> Result<Self> {
         let name = &interface.name;
         let ring = Ring::open(interface.index, &filter::REQUESTS)

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result};
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::api::status::{Counters, Datapath, InterfaceStatus};
+use crate::api::status::{Better, Counters, Datapath, Fallback, InterfaceStatus};
 use crate::datapath::Shared;
 use crate::datapath::af_xdp::AfXdpDatapath;
+use crate::datapath::losses::{self, Losses, Prone};
+use crate::datapath::modes::{self, Modes};
 use crate::datapath::packet_thread::PacketThread;
 use crate::datapath::raw::RawDatapath;
 use crate::datapath::xdp::pins::{Leftover, Pins};
-use crate::datapath::xdp::{Duty, KernelTables, Program};
+use crate::datapath::xdp::{Duty, KernelTables, Program, Refused};
 use crate::sys::interface::{AttachMode, Interface};
 
 /// Who is to answer.
@@ -35,20 +37,6 @@ pub struct AttachOptions {
     pub or_raw: bool,
 }
 
-impl AttachOptions {
-    /// The modes to try, the best first.
-    fn modes(self, interface: &Interface) -> &'static [AttachMode] {
-        match self.mode {
-            Some(AttachMode::Native) => &[AttachMode::Native],
-            Some(AttachMode::Generic) => &[AttachMode::Generic],
-            // A veth peer keeps what a native program sends back, unless it has an XDP program
-            // itself, which cannot be told from this end.
-            None if interface.is_veth => &[AttachMode::Generic],
-            None => &[AttachMode::Native, AttachMode::Generic],
-        }
-    }
-}
-
 /// What it takes to serve an interface by XDP.
 pub(crate) struct Xdp<'a> {
     pub(crate) options: AttachOptions,
@@ -62,6 +50,11 @@ pub(crate) struct Xdp<'a> {
 /// An interface in service.
 pub(crate) struct Served {
     interface: Interface,
+    /// Those that drivers run its program on: itself, or the members of a bond.
+    carriers: Vec<Interface>,
+    /// Why it is not served by what is best.
+    fallback: Option<Fallback>,
+    losses: Option<Losses>,
     /// First, so that it is detached before those behind it stop.
     program: Option<Program>,
     af_xdp: Option<AfXdpDatapath>,
@@ -70,19 +63,39 @@ pub(crate) struct Served {
 
 impl Served {
     /// Serves an interface by the raw datapath from now on.
-    pub(crate) fn start(interface: &Interface, shared: &Arc<Shared>) -> Result<Self> {
+    pub(crate) fn start(
+        interface: &Interface,
+        carriers: Vec<Interface>,
+        shared: &Arc<Shared>,
+    ) -> Result<Self> {
         Ok(Self {
             interface: interface.clone(),
+            carriers,
+            fallback: None,
+            losses: None,
             program: None,
             af_xdp: None,
             raw: RawDatapath::start(interface, Arc::clone(shared))?,
         })
     }
 
-    /// Serves by the XDP program from now on, and by the raw datapath what the program leaves.
+    /// Serves by the XDP program from now on, and by the raw datapath what the program leaves. Where it may
+    /// choose, the raw datapath goes on alone on what would lose replies of the program.
+    ///
+    /// # Errors
+    ///
+    /// Why the program cannot serve.
     pub(crate) fn attach(&mut self, xdp: Xdp<'_>, shared: &Arc<Shared>) -> Result<()> {
+        if xdp.options.or_raw
+            && xdp.options.mode.is_none()
+            && let Some(Prone { why, remedy }) = losses::expected(&self.carriers)
+        {
+            self.falls_back(Better::Kernel, why, remedy);
+            return Ok(());
+        }
         let interface = &self.interface;
         let duty = xdp.options.duty;
+        let Modes { tried, fallback } = Modes::of(xdp.options, interface, &self.carriers)?;
         // Sockets end with the process, so that a program which needs them is to end with it too.
         let pins = xdp.pins.filter(|_| duty == Duty::Answer);
         let folder = pins.map(|pins| pins.of(interface.index));
@@ -92,17 +105,48 @@ impl Served {
             Duty::Answer => None,
             Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, shared)?),
         };
-        program.attach(interface, xdp.options.modes(interface), xdp.before)?;
-        if interface.is_veth && program.mode() == AttachMode::Native && duty == Duty::Answer {
+        let refused = program.attach(interface, &self.carriers, tried, xdp.before)?;
+        let is_native = program.mode() == AttachMode::Native && duty == Duty::Answer;
+        self.losses = is_native.then(|| Losses::new(&self.carriers, folder.as_deref()));
+        self.program = Some(program);
+        self.af_xdp = af_xdp;
+        if let Some(Refused { why, remedy }) = refused {
+            self.falls_back(Better::Native, why, remedy);
+        } else if let Some(Fallback { why, remedy, .. }) = fallback {
+            self.falls_back(Better::Native, why, remedy);
+        }
+        if let Some(veth) = modes::veth(&self.carriers).filter(|_| is_native) {
             warn!(
                 "{} is a veth: its peer takes the replies of a native XDP program only if it has \
                  an XDP program itself; --xdp-mode generic works with any peer",
-                interface.name
+                veth.name
             );
         }
-        self.program = Some(program);
-        self.af_xdp = af_xdp;
         Ok(())
+    }
+
+    /// Takes note that the raw datapath serves alone, and why the XDP program cannot.
+    pub(crate) fn stays_raw(&mut self, error: &anyhow::Error) {
+        let (why, remedy) = match error.downcast_ref::<Refused>() {
+            Some(refused) => (refused.why.clone(), refused.remedy.clone()),
+            None => (format!("{error:#}"), None),
+        };
+        self.falls_back(Better::Kernel, why, remedy);
+    }
+
+    /// Takes note that it is served by the second best, and why.
+    fn falls_back(&mut self, instead_of: Better, why: String, remedy: Option<String>) {
+        let fallback = Fallback {
+            instead_of,
+            why,
+            remedy,
+        };
+        let name = &self.interface.name;
+        match instead_of {
+            Better::Native => info!("serving {name} {fallback}"),
+            Better::Kernel => warn!("serving {name} {fallback}"),
+        }
+        self.fallback = Some(fallback);
     }
 
     /// From now on, the kernel goes on answering if this process is killed.
@@ -123,9 +167,13 @@ impl Served {
         &self.interface
     }
 
-    /// Takes note that the interface has another name now.
-    pub(crate) fn rename(&mut self, name: &str) {
+    /// Takes note of the interface's name, and of what drivers run its program on now.
+    pub(crate) fn follow(&mut self, name: &str, carriers: Vec<Interface>) {
         name.clone_into(&mut self.interface.name);
+        if let Some(losses) = &mut self.losses {
+            losses.follow(&carriers);
+        }
+        self.carriers = carriers;
     }
 
     /// The kernel's number for its XDP program, if there is one.
@@ -162,14 +210,21 @@ impl Served {
     pub(crate) fn describe(&self) -> String {
         let (name, datapath) = (&self.interface.name, self.datapath());
         match &self.program {
-            Some(program) => format!("{name} by {datapath} ({})", program.mode()),
-            None => format!("{name} by {datapath}"),
+            Some(program) => format!("{name} ({datapath}, {})", program.mode()),
+            None => format!("{name} ({datapath})"),
         }
     }
 
     pub(crate) fn status(&self) -> InterfaceStatus {
+        let lost = self.losses.as_ref().and_then(Losses::count);
         let program = self.program.as_ref().map(|program| match program.counts() {
-            Ok(counts) => Counters::new(&counts),
+            Ok(counts) => {
+                let mut counters = Counters::new(&counts);
+                let replies = lost.as_ref().map_or(0, |lost| lost.replies);
+                counters.unsent = replies.min(counters.answered);
+                counters.answered -= counters.unsent;
+                counters
+            }
             Err(error) => {
                 let name = &self.interface.name;
                 warn!("{name}: cannot read the counters: {error:#}");
@@ -192,6 +247,8 @@ impl Served {
             datapath: self.datapath(),
             mode: self.program.as_ref().map(Program::mode),
             zero_copy: self.af_xdp.as_ref().map(AfXdpDatapath::is_zero_copy),
+            fallback: self.fallback.clone(),
+            lost,
             counters: parts
                 .into_iter()
                 .flatten()

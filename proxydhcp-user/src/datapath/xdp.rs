@@ -18,11 +18,14 @@ use proxydhcp_common::counters::{COUNTERS, Counts};
 use crate::sys::interface::AttachMode;
 
 mod attach;
+mod extack;
 mod pin;
 pub mod pins;
 mod refusal;
+mod remedy;
 mod tables;
 
+pub use attach::Refused;
 use pin::Pinned;
 pub use tables::KernelTables;
 use tables::{Nodes, Templates};
@@ -108,7 +111,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// The kernel's; a queue number that is too large.
+    /// The queue number is too large, or the kernel does not take the socket.
     pub fn set_socket(&mut self, queue: u32, socket: impl AsRawFd) -> Result<()> {
         let mut sockets = XskMap::try_from(self.map("SOCKETS")?)?;
         sockets
@@ -120,7 +123,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// The kernel's; what was in service stays.
+    /// The kernel does not take the maps; what was in service stays.
     pub fn install(&mut self, tables: &KernelTables) -> Result<()> {
         if tables.has_nodes {
             self.set_has_nodes(true);
@@ -157,7 +160,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// The map of counters cannot be read.
     pub fn counts(&self) -> Result<Counts> {
         let map = self.ebpf.map("COUNTERS").context("no map COUNTERS")?;
         let counters: PerCpuArray<_, Counts> = PerCpuArray::try_from(map)?;
@@ -175,7 +178,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// The kernel's; frames of less than 14 bytes are none to it.
+    /// The kernel does not run the program: frames of less than 14 bytes are none to it.
     pub fn try_on(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>, Duration)> {
         let mut made = vec![0; frame.len() + 1024];
         let mut options = TestRunOptions::new();

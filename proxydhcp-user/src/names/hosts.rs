@@ -3,6 +3,8 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use proxydhcp_common::wire::is_client;
+
 use crate::sys::file::{self, FileError};
 
 /// Reads a hosts file; `None` when there is none, for names may all be in the DNS.
@@ -11,12 +13,6 @@ use crate::sys::file::{self, FileError};
 /// Anything but a missing file, see [`FileError`].
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     file::read_if_there(path)
-}
-
-/// Whether a client can ask from this address: neither loopback, multicast, broadcast nor 0.0.0.0/8.
-pub fn is_client(address: Ipv4Addr) -> bool {
-    // As the protocol core refuses them: this network, loopback, multicast and reserved.
-    !matches!(address.octets(), [0 | 127 | 224.., ..])
 }
 
 /// The lines of a hosts file that name a client's address.
@@ -111,9 +107,9 @@ fn host(line: &[u8]) -> Result<Option<Host<'_>>, NotAHost> {
     let names = names.trim_ascii();
     let address = str::from_utf8(address)
         .ok()
-        .and_then(|address| address.parse().ok());
+        .and_then(|address| address.parse::<Ipv4Addr>().ok());
     match address {
-        Some(address) if !names.is_empty() => Ok(is_client(address).then_some(Host {
+        Some(address) if !names.is_empty() => Ok(is_client(address.octets()).then_some(Host {
             line: 0,
             address,
             names,
@@ -195,7 +191,7 @@ mod tests {
         #[test]
         fn any_bytes_are_walked_over(text in prop::collection::vec(any::<u8>(), 0..500)) {
             for host in Hosts::new(&text) {
-                prop_assert!(is_client(host.address));
+                prop_assert!(is_client(host.address.octets()));
                 prop_assert!(host.names().count() > 0);
             }
         }

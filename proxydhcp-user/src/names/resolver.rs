@@ -16,11 +16,10 @@ use std::time::Duration;
 
 use dns_lookup::{AddrInfoHints, LookupError, LookupErrorKind, getaddrinfo, getnameinfo};
 use futures_util::{Stream, StreamExt, stream};
+use proxydhcp_common::wire::is_client;
 use tokio::sync::Semaphore;
 use tokio::task;
 use tokio::time::timeout;
-
-use crate::names::hosts::is_client;
 
 mod forms;
 
@@ -145,7 +144,7 @@ fn ask(name: &str) -> Addresses {
     };
     let mut addresses: Vec<_> = found
         .filter_map(|entry| match entry.ok()?.sockaddr.ip() {
-            IpAddr::V4(address) if is_client(address) => Some(address),
+            IpAddr::V4(address) if is_client(address.octets()) => Some(address),
             _ => None,
         })
         .collect();

@@ -168,7 +168,7 @@ impl fmt::Display for LookupStatus {
         if self.dropped > 0 {
             write!(
                 f,
-                "; {} requests NOT looked up, too many waited",
+                "; NOT looked up, since too many were waiting: {}",
                 self.dropped
             )?;
         }

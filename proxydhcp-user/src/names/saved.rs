@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use crate::names::forward::Names;
 use crate::names::hosts::{self, Hosts};
 use crate::sys::replace::{self, Lasting};
+use crate::text::count;
 
 /// Its name.
 const NAME: &str = "resolved.hosts";
@@ -42,8 +43,9 @@ pub(crate) fn restore(path: &Path, names: &mut Names) {
     }
     match read(path, names) {
         Ok(0) => {}
-        Ok(count) => info!(
-            "{count} names have the addresses of the resolver's last answers, by {}",
+        Ok(restored) => info!(
+            "{} from the resolver's last answers, in {}",
+            count(restored, "name"),
             path.display()
         ),
         Err(error) => warn!("the resolver's last answers are lost: {error:#}"),

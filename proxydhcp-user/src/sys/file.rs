@@ -44,7 +44,7 @@ pub enum FileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// Why the system refuses.
         source: io::Error,
     },
 }

@@ -8,13 +8,18 @@ use futures_util::TryStreamExt;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, Prop,
+    XdpAttached,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::sys::ethtool::Driver;
+
 mod changes;
+mod stack;
 
 pub use changes::Changes;
+pub use stack::Kind;
 
 /// An interface that may be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub struct Interface {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// Its other names: longer ones mostly, which a card keeps wherever it is plugged in.
+    pub altnames: Vec<String>,
     /// Its Ethernet address; zeros where it has none.
     pub mac: [u8; 6],
     /// Largest IP packet, in bytes.
@@ -33,23 +40,25 @@ pub struct Interface {
     pub in_service: bool,
     /// Whether its frames are Ethernet's.
     pub is_ethernet: bool,
-    /// Whether it is one end of a veth pair.
-    pub is_veth: bool,
+    /// What it is.
+    pub kind: Kind,
     /// The number of the interface that its frames come by, where it is a VLAN or the like of that.
     pub lower: Option<u32>,
+    /// The number of the bond, team or bridge that it is a member of.
+    pub controller: Option<u32>,
     /// The XDP program attached to it.
     pub xdp: Option<AttachedXdp>,
 }
 
 impl Interface {
-    /// Whether its frames come by one of the interfaces with these numbers.
-    pub fn is_on(&self, indexes: &[u32]) -> bool {
-        self.lower.is_some_and(|lower| indexes.contains(&lower))
+    /// Whether it goes by this name, as its own or as another one.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.altnames.iter().any(|altname| altname == name)
     }
 
     /// Whether it is there still, by this name or another.
     pub fn is_there(&self) -> bool {
-        nix::net::if_::if_indextoname(self.index).is_ok()
+        Driver::of(self.index).is_ok()
     }
 }
 
@@ -85,7 +94,7 @@ impl fmt::Display for AttachMode {
 ///
 /// # Errors
 ///
-/// Netlink's.
+/// There is no netlink socket to be had, or the kernel does not list them.
 pub async fn list() -> Result<Vec<Interface>> {
     let (connection, handle, _) =
         rtnetlink::new_connection().context("cannot open a netlink socket")?;
@@ -125,13 +134,15 @@ fn interface(link: &LinkMessage) -> Interface {
     let mut interface = Interface {
         index: link.header.index,
         name: String::new(),
+        altnames: Vec::new(),
         mac: [0; 6],
         mtu: 0,
         addresses: Vec::new(),
         in_service: flags.contains(LinkFlags::Up) && !flags.contains(LinkFlags::Loopback),
         is_ethernet: link.header.link_layer_type == LinkLayerType::Ether,
-        is_veth: false,
+        kind: Kind::Other,
         lower: None,
+        controller: None,
         xdp: None,
     };
     let (mut kind, mut lower, mut is_lower_here) = (None, None, true);
@@ -142,6 +153,14 @@ fn interface(link: &LinkMessage) -> Interface {
             LinkAttribute::Address(mac) => {
                 interface.mac = mac.as_slice().try_into().unwrap_or_default();
             }
+            LinkAttribute::PropList(list) => {
+                let altname = |property: &Prop| match property {
+                    Prop::AltIfName(name) => Some(name.clone()),
+                    _ => None,
+                };
+                interface.altnames = list.iter().filter_map(altname).collect();
+            }
+            LinkAttribute::Controller(index) => interface.controller = Some(*index),
             LinkAttribute::Link(index) => lower = Some(*index),
             // In a container, say.
             LinkAttribute::LinkNetNsId(_) => is_lower_here = false,
@@ -157,7 +176,8 @@ fn interface(link: &LinkMessage) -> Interface {
     }
     match kind {
         // The other end of the pair is no lower one.
-        Some(InfoKind::Veth) => interface.is_veth = true,
+        Some(InfoKind::Veth) => interface.kind = Kind::Veth,
+        Some(InfoKind::Bond) => interface.kind = Kind::Bond,
         Some(
             InfoKind::Vlan
             | InfoKind::MacVlan
@@ -184,17 +204,17 @@ fn attached(attributes: &[LinkXdp]) -> Option<AttachedXdp> {
 }
 
 /// The interfaces to serve: those named as far as they are there, or else all Ethernet interfaces
-/// that are up and have an IPv4 address. What comes by a VLAN or the like of that is served on the
-/// interface that it comes by, where that is served too: each request has one answer.
+/// that are up and have an IPv4 address. Of those that stand on each other, one is served: each request
+/// has one answer.
 pub fn choose(all: &[Interface], names: &[String]) -> Vec<Interface> {
     let is_wanted = |interface: &&Interface| match names {
         [] => interface.in_service && interface.is_ethernet && !interface.addresses.is_empty(),
-        names => names.contains(&interface.name),
+        names => names.iter().any(|name| interface.is_named(name)),
     };
     let mut wanted: Vec<_> = all.iter().filter(is_wanted).cloned().collect();
-    wanted.sort_by_key(|interface| names.iter().position(|name| *name == interface.name));
+    wanted.sort_by_key(|interface| names.iter().position(|name| interface.is_named(name)));
     let indexes: Vec<_> = wanted.iter().map(|interface| interface.index).collect();
-    wanted.retain(|interface| !interface.is_on(&indexes));
+    wanted.retain(|interface| !interface.is_covered(&indexes, all));
     wanted
 }
 
@@ -216,13 +236,15 @@ pub(crate) mod tests {
         Interface {
             index,
             name: name.to_owned(),
+            altnames: Vec::new(),
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
             addresses: vec![[10, 0, 0, 1].into()],
             in_service: true,
             is_ethernet: true,
-            is_veth: false,
+            kind: Kind::Other,
             lower,
+            controller: None,
             xdp: None,
         }
     }
@@ -247,6 +269,27 @@ pub(crate) mod tests {
         // The lower one is not served: it has no address.
         all[0].addresses.clear();
         assert_eq!(chosen(&all, &[]), ["lan0.7", "mv1"]);
+    }
+
+    #[test]
+    fn an_interface_that_is_gone_is_not_there() {
+        let mut loopback = interface(1, "lo", None);
+        assert!(loopback.is_there());
+        loopback.index = u32::MAX;
+        assert!(!loopback.is_there());
+    }
+
+    #[test]
+    fn two_names_of_one_interface_serve_it_once() {
+        let mut lan0 = interface(2, "lan0", None);
+        lan0.altnames = vec!["enp1s0".to_owned(), "enx020000000001".to_owned()];
+        let all = [lan0, interface(3, "lan1", None)];
+        assert_eq!(chosen(&all, &["enp1s0"]), ["lan0"]);
+        assert_eq!(chosen(&all, &["enp1s0", "lan0"]), ["lan0"]);
+        assert_eq!(
+            chosen(&all, &["lan1", "enx020000000001", "enp1s0"]),
+            ["lan1", "lan0"]
+        );
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Replacement {
     /// and returns its path. It has the file's owner and mode.
     ///
     /// # Errors
-    /// There is such a file already; the disk is full; the system's.
+    /// There is such a file already; the disk is full, or cannot be written.
     pub(crate) fn set_aside(&self, end: &str, bytes: &[u8]) -> Result<PathBuf> {
         let mut name = self.target.clone().into_os_string();
         name.push(end);
@@ -137,7 +137,7 @@ impl Replacement {
     ///
     /// # Errors
     /// The file is write-protected, or was changed by a program that does not ask for the right; the
-    /// disk is full; the system's. The file is as it was, unless the error says otherwise.
+    /// disk is full, or cannot be written. The file is as it was, unless the error says otherwise.
     pub(crate) fn replace(&self, bytes: &[u8]) -> Result<()> {
         let shown = self.target.display();
         if self.before.is_some() {

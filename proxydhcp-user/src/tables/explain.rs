@@ -3,11 +3,12 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use proxydhcp_common::judge::{Reason, Stop};
+use proxydhcp_common::verdict::{Reason, Stop};
+use proxydhcp_common::wire::is_client;
 use serde::{Deserialize, Serialize};
 
 use crate::names::forward::{Names, waiting};
-use crate::names::hosts::{Hosts, is_client};
+use crate::names::hosts::Hosts;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::RECORD;
 use crate::sys::file::FileError;
@@ -123,7 +124,7 @@ pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
 impl Question<'_> {
     fn address(&self, address: Ipv4Addr, looked: &mut Looked) {
         looked.address = Some(address);
-        if !is_client(address) {
+        if !is_client(address.octets()) {
             looked.steps.push(format!(
                 "{address} is no address that a client can have; requests from it are refused."
             ));
@@ -198,8 +199,8 @@ impl Question<'_> {
         let failed = self.names.have_failed().count() + self.names.are_asked().count();
         if failed > 0 {
             looked.steps.push(format!(
-                "The system resolver has not answered for {failed} names of records; one of them \
-                 may have this address (`proxydhcp status` lists them)."
+                "The system resolver has not answered for {failed} names of records; this \
+                 address may belong to one of them (`proxydhcp status` lists them)."
             ));
         }
         let policy = match self.policy.unknown {
@@ -211,15 +212,17 @@ impl Question<'_> {
                 "Clients without a record get the default WinPE (--unknown default).".into()
             }
             Unknown::Lookup => match self.looked_up.of(address) {
-                None => "The name of its address is looked up when the client asks; its next try \
-                         is answered if that leads to a record (--unknown lookup)."
-                    .into(),
+                None => {
+                    "The name of its address is looked up when the client asks; its next request \
+                         is answered if the name leads to a record (--unknown lookup)."
+                        .into()
+                }
                 Some(None) => "It has asked, and the system resolver has no name for its address \
                                (--unknown lookup)."
                     .into(),
                 Some(Some(name)) => format!(
-                    "It has asked, and its name is {name} by the system resolver, of which there \
-                     is no record (--unknown lookup)."
+                    "It has asked, and the system resolver says that its name is {name}, which has \
+                     no record (--unknown lookup)."
                 ),
             },
         };
@@ -237,8 +240,8 @@ impl Question<'_> {
         let mut lines = Hosts::new(bytes).filter(|host| host.address == address);
         let Some(line) = lines.next() else {
             return format!(
-                "No line of {shown} has {address}, nor has the system resolver it for a record's \
-                 name; add a line for the node, and reload."
+                "No line of {shown} has {address}, and the system resolver gives it to none of the \
+                 records' names; add a line for the node, and reload."
             );
         };
         let names = line.names().map(|name| name.escape_ascii().to_string());
@@ -314,7 +317,7 @@ impl Question<'_> {
                 reason.name()
             )),
             // Nobody is charged here.
-            Err(Stop::NotOurs | Stop::Unusual | Stop::Limited) => {
+            Err(Stop::NotOurs | Stop::SlowPath | Stop::Limited) => {
                 looked.steps.push("A request from it is left alone.".into());
             }
         }

@@ -3,8 +3,9 @@
 
 use std::net::Ipv4Addr;
 
+use proxydhcp_common::hash::hash;
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::nodes::{ARCHITECTURES, Header, Line, PROBES, SLOTS, Target, hash};
+use proxydhcp_common::nodes::{ARCHITECTURES, Header, Line, PROBES, SLOTS, Target};
 use proxydhcp_common::template::Template;
 
 use crate::tables::policy::{Policy, ReplyFormat, Unknown};

@@ -140,7 +140,7 @@ impl Table {
         self.claims == other.claims && self.denied == other.denied
     }
 
-    /// The same, but with the nodes of another table of the same files.
+    /// This table with the nodes of another one of the same files.
     #[must_use]
     pub fn with_nodes_of(self, other: &Self) -> Self {
         Self {

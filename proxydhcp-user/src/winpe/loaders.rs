@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use proxydhcp_common::nodes::ARCHITECTURES;
+use proxydhcp_common::wire::Bootp;
 
-use crate::winpe::path::FILE_FIELD_TEXT;
+const FILE_TEXT: usize = Bootp::FILE_TEXT;
 
 /// How many different loaders there may be.
 pub const MAX_PATHS: usize = 8;
@@ -54,7 +55,7 @@ pub enum LoaderError {
     #[error("the loader {0:?} has a control character; write it without")]
     Control(String),
     /// It would not fit in the BOOTP file field, even for the default WinPE.
-    #[error("the loader has {0} characters, and a reply holds {FILE_FIELD_TEXT}; shorten its path")]
+    #[error("the loader has {0} characters, and a reply holds {FILE_TEXT}; shorten its path")]
     TooLong(usize),
     /// As 7 and 07.
     #[error("architecture {0} is there twice; leave one of the two out")]
@@ -123,7 +124,7 @@ impl Loaders {
     }
 
     /// The different paths, by the lowest architecture that has them: at most [`MAX_PATHS`], each
-    /// relative and of at most [`FILE_FIELD_TEXT`] bytes.
+    /// relative and of at most [`Bootp::FILE_TEXT`] bytes.
     pub fn paths(&self) -> &[String] {
         &self.paths
     }
@@ -172,7 +173,7 @@ fn sound(path: &str) -> Result<String, LoaderError> {
         Err(LoaderError::Parent(path))
     } else if components.any(str::is_empty) {
         Err(LoaderError::Empty(path))
-    } else if path.len() > FILE_FIELD_TEXT {
+    } else if path.len() > FILE_TEXT {
         Err(LoaderError::TooLong(path.len()))
     } else {
         Ok(path)

@@ -5,13 +5,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
+use proxydhcp_common::wire::Bootp;
+
 use crate::winpe::loaders::Loaders;
+
+const FILE_TEXT: usize = Bootp::FILE_TEXT;
 
 /// The boot configuration data that both loaders read, below a WinPE's folder.
 pub const BCD: &str = "Boot/BCD";
-
-/// The longest text in the BOOTP file field: 128 bytes less the NUL (RFC 2131, section 2).
-pub const FILE_FIELD_TEXT: usize = 127;
 
 /// A WinPE's folder relative to the TFTP root: empty for the default one, else ending in `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -52,8 +53,8 @@ pub enum WinPeError {
     /// The longest loader's file name would not fit in the BOOTP file field.
     #[error(
         "the WinPE path {path} makes {loader} a file name of {length} characters, \
-         and a reply holds {FILE_FIELD_TEXT}; rename the WinPE, {} shorter",
-        .length - FILE_FIELD_TEXT
+         and a reply holds {FILE_TEXT}; rename the WinPE, {} shorter",
+        .length - FILE_TEXT
     )]
     TooLong {
         /// The path as it would be served.
@@ -97,7 +98,7 @@ impl WinPe {
         // The BCD's path has a field of its own, of 255 bytes.
         let loader = rules.loaders.longest();
         let length = path.len() + loader.len();
-        if length > FILE_FIELD_TEXT {
+        if length > FILE_TEXT {
             return Err(WinPeError::TooLong {
                 path,
                 loader: loader.to_owned(),
@@ -112,7 +113,7 @@ impl WinPe {
         &self.0
     }
 
-    /// File name of a loader, one of those that it was parsed with: at most [`FILE_FIELD_TEXT`]
+    /// File name of a loader, one of those that it was parsed with: at most [`Bootp::FILE_TEXT`]
     /// bytes.
     pub fn loader(&self, loader: &str) -> String {
         format!("{}{loader}", self.0)
@@ -335,8 +336,8 @@ mod tests {
             if let Ok(winpe) = parse(&path) {
                 prop_assert!(winpe.path().is_empty() || winpe.path().ends_with('/'));
                 prop_assert!(!winpe.path().starts_with('/'));
-                prop_assert!(winpe.loader("Boot/bootmgfw.efi").len() <= FILE_FIELD_TEXT);
-                prop_assert!(winpe.loader("Boot/pxeboot.0").len() <= FILE_FIELD_TEXT);
+                prop_assert!(winpe.loader("Boot/bootmgfw.efi").len() <= FILE_TEXT);
+                prop_assert!(winpe.loader("Boot/pxeboot.0").len() <= FILE_TEXT);
             }
         }
     }

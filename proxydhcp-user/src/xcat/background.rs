@@ -41,7 +41,7 @@ pub(super) struct Starter(PipeWriter);
 ///
 /// # Errors
 ///
-/// The system's; the process has threads already.
+/// The process has threads already; the system has no room for another process.
 pub(super) fn detach() -> Result<Side> {
     let threads = fs::read_dir("/proc/self/task").context("cannot count this process's threads")?;
     ensure!(threads.count() == 1, "too late to go into the background");

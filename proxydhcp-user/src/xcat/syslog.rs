@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// The system's.
+/// A thread for the log cannot be started.
 pub(super) fn start(to_stderr: bool) -> Result<Log> {
     let syslog = Outlet::new("syslog", Lines(socket().ok()))?;
     let stderr = to_stderr.then(Outlet::stderr).transpose()?;

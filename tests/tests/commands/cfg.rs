@@ -122,7 +122,9 @@ fn noise_and_a_missing_file_are_errors() -> Result<()> {
     let check = run(&files, &["check"])?;
     assert_eq!(check.code, Some(1));
     assert!(
-        check.stdout.contains("not one of its 2 records is sound"),
+        check
+            .stdout
+            .contains("none of its records is sound (2 records in all)"),
         "{}",
         check.stdout
     );
@@ -161,7 +163,7 @@ fn a_dump_is_a_table_of_all_records() -> Result<()> {
     assert!(rows.contains(&vec!["", "2", "\\xff\\n", "x", ""]), "{dump}");
     assert!(rows.contains(&vec!["", "3", "c", "", ""]), "{dump}");
     let first = run(&files, &["dump", "--limit", "1", "--json"])?;
-    assert_eq!(first.stderr, "and 2 records more\n");
+    assert_eq!(first.stderr, "and 2 more records\n");
     let first: Value = serde_json::from_str(&first.stdout)?;
     assert_eq!(
         first,
@@ -304,7 +306,7 @@ fn a_repair_keeps_what_is_sound_and_puts_the_rest_aside() -> Result<()> {
         (
             &cut,
             &b"cut"[..],
-            "bytes 600 to 603 (cut): cut off within a record",
+            "bytes 600 to 603 (cut): a record that is cut off",
         ),
         (
             &between,

@@ -1,4 +1,4 @@
-//! The command line: its help, its mistakes, and commands that nobody listens to.
+//! The command line: help, mistakes, and commands without a daemon.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use proxydhcp_lab::{Ended, binary};
 
 #[test]
 fn without_a_daemon_the_commands_say_how_to_start_one() -> Result<()> {
-    // There never was one; there was one, and it was killed.
+    // One site never had a daemon; the daemon of the other was killed.
     let files = Files::new()?;
     let mut site = Site::usual(Datapath::Raw)?;
     site.daemon.crash()?;
@@ -54,7 +54,7 @@ fn the_help_of_every_command_has_an_example() -> Result<()> {
         assert_eq!(help.code, Some(0));
         assert!(has_example(&help, command), "{help:?}");
     }
-    // The version is what the status tells, too.
+    // The status shows this version, too.
     let version = run(&["--version"])?.stdout;
     assert_eq!(
         version,
@@ -63,7 +63,7 @@ fn the_help_of_every_command_has_an_example() -> Result<()> {
     Ok(())
 }
 
-/// As by `proxydhcp ... | head -0`.
+/// For example in `proxydhcp ... | head -0`.
 #[test]
 fn a_pipe_that_nobody_reads_is_no_failure() -> Result<()> {
     let site = Site::usual(Datapath::Raw)?;

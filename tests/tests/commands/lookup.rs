@@ -1,5 +1,5 @@
-//! `proxydhcp lookup`: a running daemon, and the files alone, tell why a client gets what it gets; and
-//! that is what the client does get.
+//! `proxydhcp lookup` explains, from a running daemon or from the files alone, what a client is
+//! sent; and that is what the client gets.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -31,7 +31,7 @@ fn files() -> Result<Files> {
     Ok(files)
 }
 
-/// Looks up by the daemon, or by the files it was started with.
+/// Looks up in the daemon, or in the files that it was started with.
 fn look_up(site: &Site, offline: bool, args: &[&str]) -> Result<Ended> {
     if !offline {
         return site.command(&[&["lookup"], args].concat());
@@ -92,7 +92,7 @@ fn a_node_without_support_is_told_as_such() -> Result<()> {
     let files = files()?;
     std::fs::write(files.path("proxydhcp.cfg.disabled"), "b\nelsewhere\n")?;
     files.write_hosts(&[("10.77.1.2", "b"), ("10.77.9.9", "elsewhere")])?;
-    // Something is to be served.
+    // With no node at all, nothing would be in service.
     let site = Site::start(Datapath::Raw, files, &["--unknown", "default"])?;
     for offline in [false, true] {
         for (client, name, record) in [
@@ -217,7 +217,7 @@ fn the_daemon_tells_what_it_has_and_not_what_the_files_have_become() -> Result<(
     Ok(())
 }
 
-/// Who is unknown cannot be told before a file was read.
+/// Before a file has been read, the daemon does not know which clients are unknown.
 #[test]
 fn a_policy_that_is_not_in_service_is_not_told() -> Result<()> {
     let files = Files::usual()?;

@@ -1,4 +1,4 @@
-//! The commands: what they print, what they do to the files, and what a running daemon makes of it.
+//! The commands: their output, their effects on the files, and how a running daemon takes these up.
 //!
 //! These tests need root, and the binary that `cargo xtask test` builds.
 

@@ -1,4 +1,4 @@
-//! `proxydhcp node`: what an administrator sets is served from the next request on.
+//! `proxydhcp node`: changes are served from the next request on.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, NODE_DEFAULT, STRANGE
 use proxydhcp_lab::{Ended, RequestFrame, binary};
 use serde_json::Value;
 
-/// A hang is told, and nothing else.
+/// A hang is noticed, and nothing else.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// `proxydhcp node` with these arguments, on these files.
@@ -32,7 +32,7 @@ pub(crate) fn node(files: &Files, args: &[&str]) -> Result<Ended> {
     Ok(Ended::from(command(files, args)?.output()?))
 }
 
-/// What it has printed, where it has succeeded without a complaint.
+/// The output of `proxydhcp node`, which must succeed and print no complaint.
 pub(crate) fn said(files: &Files, args: &[&str]) -> Result<String> {
     let ended = node(files, args)?;
     ensure!(
@@ -71,7 +71,7 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
         site.ask_bios(NODE_DEFAULT, "winboot/new/")?;
         site.ask_uefi(NODE_A, "winboot/a/")?;
 
-        // Whatever the spelling: it is so already, and nothing is written or reloaded.
+        // However it is spelt, nothing changes, and so nothing is written or reloaded.
         let again = said(&site.files, &["set", "B,a", "winpepath=winboot/new/"])?;
         let changed = "changed a: winboot/a/ → winboot/new/\n\
             0 added, 1 changed, 0 removed, 1 unchanged\n\
@@ -127,7 +127,7 @@ fn disabled_nodes_get_no_answer_whatever_others_get() -> Result<()> {
              norecord  no                (no record)\n"
         );
 
-        // Its WinPE may be set meanwhile; it is for later.
+        // The WinPE of a disabled node can be set; it takes effect once the node is enabled.
         let set = said(&site.files, &["set", "a,b", "winpepath=winboot/c"])?;
         assert!(
             set.contains("still disabled (supportproxydhcp=no): a\n"),
@@ -142,7 +142,7 @@ fn disabled_nodes_get_no_answer_whatever_others_get() -> Result<()> {
         let yes = said(&site.files, &["set", "a", "supportproxydhcp=yes"])?;
         assert!(yes.starts_with("enabled a\n"), "{yes}");
         site.ask(&a, "winboot/c/", UEFI_X64)?;
-        // What is forgotten is a stranger.
+        // A node that has been removed is a stranger.
         let rm = said(&site.files, &["rm", "norecord,b"])?;
         assert!(
             rm.starts_with("removed norecord (was disabled)\nremoved b: winboot/c/\n"),
@@ -192,7 +192,7 @@ fn the_last_node_may_go() -> Result<()> {
     said(&site.files, &["set", "a", "supportproxydhcp=no"])?;
     site.stays_silent_to(NODE_A)?;
 
-    // What the daemon has to say of these nodes, and of no others.
+    // The warnings of the daemon are about these nodes, and no others.
     let set = node(&site.files, &["set", "other", "winpepath=winboot/x"])?;
     assert_eq!(
         set.stderr, "the resolver is being asked for other\n",

@@ -1,4 +1,4 @@
-//! `proxydhcp node`: what it does to the files, and what it says of them.
+//! `proxydhcp node`: its effects on the files, and its messages about them.
 
 use std::fs;
 use std::process::Command;
@@ -22,7 +22,7 @@ fn without_a_daemon_the_files_are_written_all_the_same() -> Result<()> {
         "added n08: winboot/x/\nadded n10: winboot/x/\n2 added, 0 changed, 0 removed, 0 unchanged\n"
     );
     let socket = files.path("control.sock").display().to_string();
-    let told = format!("no daemon listens on {socket}; the next to start reads the file\n");
+    let told = format!("no daemon listens on {socket}; the file is read at its next start\n");
     assert_eq!(set.stderr, told);
     let expected = cfg_bytes([("n08", "winboot/x/"), ("n10", "winboot/x/")])?;
     assert_eq!(config(&files)?, expected);
@@ -93,7 +93,7 @@ fn what_the_daemon_would_refuse_is_not_written() -> Result<()> {
     );
     files.write_raw_config(&before)?;
 
-    // Half a file is not built upon.
+    // A file that is cut off is not added to.
     files.write_raw_config(&before[..300])?;
     let half = node(&files, &["set", "a", "winpepath=x"])?;
     assert!(
@@ -155,7 +155,7 @@ fn a_caret_shows_what_is_wrong_with_a_range() -> Result<()> {
         "proxydhcp: noderange (group rack1, line 2 of {groups}): this bracket is not closed\n  n[01-\n   ^\n"
     );
     assert_eq!(ended.stderr, said);
-    // An option with a slip in it is no range.
+    // A mistyped option is not taken for a range.
     let ended = node(&files, &["rm", "--dryrun"])?;
     assert_eq!(ended.code, Some(2), "{ended:?}");
     assert!(
@@ -268,7 +268,7 @@ fn a_hundred_thousand_nodes_are_set_at_once() -> Result<()> {
     let started = Instant::now();
     let list = said(&files, &["list", "--limit", "1"]);
     println!("node list --limit 1 of them: {:?}", started.elapsed());
-    // The rest is told on stderr.
+    // stderr says that there are more.
     assert!(list.is_err_and(|error| error.to_string().contains("shown: 1 of 100000")));
     let started = Instant::now();
     let rm = node(&files, &["rm", "/n0[0-4].*"])?;

@@ -1,4 +1,4 @@
-//! `proxydhcp node prune`: nodes that nobody knows any more are forgotten, and no others.
+//! `proxydhcp node prune` removes the nodes that no longer have an address, and no others.
 
 use anyhow::Result;
 use proxydhcp_lab::resolver::{DeadNameServer, FORWARDED, FORWARDED_PORT, NameServer, Resolver};
@@ -71,7 +71,7 @@ fn a_name_that_only_cannot_be_asked_for_stays() -> Result<()> {
         "{again:?}"
     );
 
-    // Without the rule, that name is none of the node's.
+    // Without the rule for suffixes, that name does not belong to the node.
     let dry = prune(&lab, &resolver, &files, &["--dry-run"])?;
     assert!(
         dry.stdout.starts_with("removed other-interface: "),
@@ -111,7 +111,7 @@ fn no_slip_forgets_all_nodes() -> Result<()> {
     assert!(
         ended
             .stderr
-            .contains("not one of the 3 nodes is known any more; check "),
+            .contains("none of the 3 nodes is known any more; check "),
         "{ended:?}"
     );
     std::fs::remove_file(files.path("hosts"))?;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use proxydhcp_lab::binary;
 use proxydhcp_lab::site::Files;
 
-/// What a terminal shows of the command: script(1) is the terminal.
+/// The output of a command on a terminal, which is script(1).
 fn on_terminal(files: &Files, line: &str, pager: Option<&str>) -> Result<String> {
     let mut command = Command::new("script");
     let line = format!("{} {line} --config proxydhcp.cfg", binary()?.display());
@@ -39,14 +39,14 @@ fn a_terminal_gets_a_pager_and_nobody_else() -> Result<()> {
         for none in ["", "cat"] {
             assert_eq!(on_terminal(&files, &line, Some(none))?, plain);
         }
-        // One that is not there costs nobody the table; and one may read no more than it likes.
+        // Without the pager, the table is printed plainly; a pager need not read all of it.
         let lost = on_terminal(&files, &line, Some("/nonexistent/pager"))?;
         assert!(lost.ends_with(&plain), "{lost}");
         assert_eq!(
             on_terminal(&files, &line, Some("head -n 1 >/dev/null"))?,
             ""
         );
-        // Less, or nothing where it is not installed: three nodes fit any screen.
+        // It is less(1), or none where that is not installed: three nodes fit any screen.
         let less = on_terminal(&files, &line, None)?;
         assert!(
             less.contains(plain.lines().nth(1).unwrap_or("none")),

@@ -17,7 +17,7 @@ use crate::traced;
 const WRITES: usize = 1000;
 const RECORDS: usize = 500;
 
-/// Two files' bytes, and what imports them.
+/// The bytes of two files, and the lists of nodes that they are imported from.
 struct Files {
     folder: TempDir,
     contents: [Vec<u8>; 2],

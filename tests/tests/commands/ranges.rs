@@ -73,7 +73,7 @@ fn dhcp_conf_takes_noderanges() -> Result<()> {
         "{}",
         absent.stderr
     );
-    // Without the config file, there are only no names for regular expressions.
+    // Without the config file, only regular expressions lack names to match.
     fs::remove_file(files.path("proxydhcp.cfg"))?;
     assert_eq!(conf("n1")?.code, Some(0));
     assert!(conf("/n.*")?.stderr.contains("has no nodes"));

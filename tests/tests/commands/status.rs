@@ -41,7 +41,7 @@ fn status_tells_programs_all_there_is() -> Result<()> {
             (&counters["unsent"], &counters["lost"]),
             (&json!(0), &json!(0))
         );
-        // Whoever is to answer has answered.
+        // The share of the datapath under test has the answers.
         let share = match datapath {
             Datapath::Native | Datapath::Generic => "program",
             Datapath::AfXdp => "af_xdp",

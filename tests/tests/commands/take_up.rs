@@ -1,4 +1,4 @@
-//! What becomes of a write when a daemon runs.
+//! A running daemon takes up what the commands write.
 
 use std::fs;
 use std::process::Command;
@@ -25,19 +25,19 @@ fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
         "{}",
         import.stdout
     );
-    // It tells of all nodes, for the file is one.
+    // The warnings are about all nodes, for the file is taken up as a whole.
     assert!(import.stderr.contains(" default"), "{}", import.stderr);
     site.ask_uefi(STRANGER, "winboot/new/")?;
     site.ask_uefi(NODE_B, "winboot/c/")?;
 
-    // A daemon of other files is left alone.
+    // A daemon that serves other files is left alone.
     let other = site.files.path("other.cfg").display().to_string();
     let import = site.command(&["cfg", "import", &nodes, "--config", &other])?;
     assert_eq!(import.code, Some(0), "{}", import.stderr);
     assert!(
         import
             .stderr
-            .starts_with("the daemon was not told: it serves"),
+            .starts_with("the daemon was not reloaded: it serves"),
         "{}",
         import.stderr
     );
@@ -74,10 +74,10 @@ fn a_daemon_that_rejects_its_files_keeps_what_it_had() -> Result<()> {
     );
     site.ask_uefi(NODE_B, "winboot/b/")?;
 
-    // A daemon of other files has nothing to reject.
+    // A daemon that serves other files has nothing to reject.
     let set = node(&site, "other.cfg")?;
     assert_eq!(set.code, Some(0), "{}", set.stderr);
-    let told = format!("the daemon was not told: it serves {config}\n");
+    let told = format!("the daemon was not reloaded: it serves {config}\n");
     assert_eq!(set.stderr, told);
     Ok(())
 }

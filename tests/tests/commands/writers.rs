@@ -1,4 +1,4 @@
-//! Writers that come together, and writers that cannot write.
+//! Writers at the same time, and writers that cannot write.
 
 use std::fs;
 use std::io::Write;
@@ -137,7 +137,7 @@ fn a_write_protected_file_is_not_replaced() -> Result<()> {
     const NOBODY: u32 = 65534;
     let folder = TempDir::new()?;
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777))?;
-    // Where this user can reach it.
+    // A copy of the program that this user can reach.
     let copy = folder.path().join("proxydhcp");
     copy_program(&binary()?, &copy)?;
     let config = folder.path().join("proxydhcp.cfg");

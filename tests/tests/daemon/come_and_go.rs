@@ -19,13 +19,13 @@ use serde_json::Value;
 const NODE_C: Ipv4Addr = Ipv4Addr::new(10, 78, 1, 1);
 const SECOND_MAC: [u8; 6] = [0x02, 0, 0, 0, 1, 0x01];
 const SECOND_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
-/// What is to happen does so within milliseconds.
+/// Far longer than the daemon takes to notice a change: that is milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn an_interface_that_comes_later_is_served() -> Result<()> {
     for datapath in Datapath::ALL {
-        // All that there are, and one that is named.
+        // The daemon serves all interfaces, or one that is named.
         for names in [&[][..], &["-i", "px1"]] {
             let mut site = start(Lab::new()?, datapath, names)?;
             if !names.is_empty() {
@@ -102,7 +102,7 @@ fn one_that_is_remade_at_once_is_served_anew() -> Result<()> {
     Ok(())
 }
 
-/// The kernel tells of it as of one that is deleted, almost.
+/// The kernel's message is nearly the same as for a deletion.
 #[test]
 fn one_that_leaves_a_bridge_is_served_on() -> Result<()> {
     for datapath in Datapath::ALL {
@@ -137,7 +137,7 @@ fn one_that_could_not_be_served_is_tried_again() -> Result<()> {
         site.daemon.wait_for("lan1 is NOT served: XDP", PATIENCE)?;
         let told = site.command(&["status"])?.stdout;
         assert!(told.contains("another XDP program"), "{told}");
-        // It is told once, however often it is tried.
+        // The log has it once, however often it is tried.
         thread::sleep(Duration::from_secs(2));
         let log = site.daemon.log();
         assert_eq!(log.matches("lan1 is NOT served").count(), 1, "{log}");
@@ -179,7 +179,7 @@ fn a_name_that_changes_is_followed() -> Result<()> {
         link::rename(&site.lab.server, SERVER_INTERFACE, "lan0")?;
         await_interfaces(&site, &["lan0"])?;
         site.ask_uefi(NODE_A, "winboot/a/")?;
-        // Another name was asked for, and then this one.
+        // The daemon is to serve another name at first, and then this one.
         let mut site = start(Lab::new()?, datapath, &["-i", "lan0"])?;
         await_interfaces(&site, &[])?;
         link::rename(&site.lab.server, SERVER_INTERFACE, "lan0")?;

@@ -1,4 +1,4 @@
-//! What keeps the daemon from starting, and from using XDP: it says what, and who.
+//! Conflicts that keep the daemon from starting or from using XDP, which it explains by name.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -90,9 +90,9 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
 
         let by_any = [&["--path", "auto"][..], modes].concat();
         let mut daemon = Daemon::start(&lab.server, &binary()?, &args_by(&files, &by_any))?;
-        assert_eq!(daemon.ready_line(), "ready: px0 by raw; 3 nodes");
-        // Its log comes by another pipe than its ready line.
-        let told = daemon.wait_for("serving px0 by raw", Duration::from_secs(5))?;
+        assert_eq!(daemon.ready_line(), "ready: px0 (raw); 3 nodes");
+        // The log comes through another pipe than the ready line.
+        let told = daemon.wait_for("serving px0 (raw)", Duration::from_secs(5))?;
         ensure!(told.contains(&named), "{told}");
         let mut site = Site::of(lab, daemon, files)?;
         site.ask_uefi(NODE_A, "winboot/a/")?;
@@ -109,7 +109,7 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
     Ok(())
 }
 
-/// Serves these files by this path.
+/// The arguments that serve these files on this path.
 fn args_by(files: &Files, path: &[&str]) -> Vec<String> {
     let usual = ["serve", "-i", SERVER_INTERFACE];
     let args = [&usual, path].concat();
@@ -118,7 +118,7 @@ fn args_by(files: &Files, path: &[&str]) -> Vec<String> {
     args
 }
 
-/// What a daemon says that ends with exit status 1 instead of starting.
+/// The message of a daemon that ends with exit status 1 instead of starting.
 fn refusal(namespace: &Namespace, args: &[String]) -> Result<String> {
     let Err(error) = Daemon::start(namespace, &binary()?, args) else {
         bail!("it started");

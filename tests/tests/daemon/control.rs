@@ -15,8 +15,8 @@ use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{Daemon, Ended, Lab, binary, debian};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 
-/// Far longer than any reply takes; less than the daemon's own patience with its clients, so that
-/// whoever waited for those is found out.
+/// Far longer than any reply takes, but less than the daemon's own patience with its clients: a
+/// reply that had to wait for another client comes too late.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Against hanging.
@@ -27,7 +27,7 @@ fn it_is_for_root_and_its_group_alone() -> Result<()> {
     // Whatever the umask.
     for umask in ["000", "077", "777"] {
         let (lab, files) = (Lab::new()?, Files::usual()?);
-        // The folder is the daemon's to make.
+        // The daemon makes the folder.
         let folder = files.path("run");
         let socket = folder.join("control.sock");
         let (from, to) = (files.path("control.sock"), socket.display().to_string());
@@ -64,7 +64,7 @@ fn a_group_may_be_let_in_and_nobody_else_is() -> Result<()> {
         let expected = group.map_or(0, |_| number.as_raw());
         assert_eq!(fs::metadata(&socket)?.gid(), expected);
         assert_eq!(mode(&socket)?, 0o660);
-        // It has been joined for good, and no right over groups is left.
+        // The daemon has given up its right over groups since.
         let program = site.files.path("proxydhcp");
         fs::copy(binary()?, &program)?;
         let ask = |command: &str, groups: &str| {
@@ -126,11 +126,11 @@ fn a_group_that_is_not_there_is_told() -> Result<()> {
     Ok(())
 }
 
-/// More than there are places: some wait to be let in, until others are hung up on.
+/// More clients than there are places: some wait until the daemon has hung up on others.
 #[test]
 fn a_hundred_that_are_stuck_hold_up_nobody() -> Result<()> {
     let site = Site::usual(Datapath::Raw)?;
-    // A reply that no socket buffer takes whole.
+    // A reply that is too long for any socket buffer.
     let records = vec![("b", ".."); 5_000];
     site.files
         .write_config(&[&[("a", "")], &records[..]].concat())?;
@@ -194,7 +194,7 @@ fn silent_clients_hold_up_nobody() -> Result<()> {
     client.write_all(b"{\"command\":\"status\"}\n")?;
     assert!(reply(client)?.starts_with("{\"brief\":{"));
 
-    // Later they are hung up on.
+    // Later the daemon hangs up on them.
     for mut client in idle {
         client.set_read_timeout(Some(Duration::from_secs(20)))?;
         assert_eq!(client.read(&mut [0; 1])?, 0);
@@ -205,7 +205,7 @@ fn silent_clients_hold_up_nobody() -> Result<()> {
 #[test]
 fn clients_that_do_not_take_their_reply_hold_up_nobody() -> Result<()> {
     let site = Site::usual(Datapath::Raw)?;
-    // A reply that no socket buffer takes whole.
+    // A reply that is too long for any socket buffer.
     let records = vec![("b", ".."); 20_000];
     site.files
         .write_config(&[&[("a", "")], &records[..]].concat())?;
@@ -246,7 +246,7 @@ fn garbage_is_answered_or_hung_up_on() -> Result<()> {
             "{reply}"
         );
     }
-    // What is no text is answered as well.
+    // Bytes that are not text are answered, too.
     for garbage in [vec![0xff; 100], vec![0; 3000]] {
         let mut client = connect(&site)?;
         client.write_all(&garbage)?;
@@ -257,10 +257,10 @@ fn garbage_is_answered_or_hung_up_on() -> Result<()> {
             "{reply}"
         );
     }
-    // What is too long may be hung up on without a word.
+    // The daemon may hang up on a request that is too long without a word.
     for garbage in [vec![b'['; 4096], vec![b'x'; 1 << 20]] {
         let mut client = connect(&site)?;
-        // The daemon need not read it all.
+        // The daemon need not read all of it.
         let _ = client.write_all(&garbage);
         let _ = client.shutdown(Shutdown::Write);
         // Hung up, not waiting: the end of the stream or a reset.
@@ -316,7 +316,7 @@ fn a_socket_that_another_has_is_left_alone() -> Result<()> {
     let shown = path.display();
     let elsewhere = "another socket with --control";
 
-    // It lets nobody in, and one waits already.
+    // The other socket accepts nobody, and its queue is full.
     let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
     bind(&listener, &SocketAddrUnix::new(&path)?)?;
     listen(&listener, 0)?;
@@ -327,7 +327,7 @@ fn a_socket_that_another_has_is_left_alone() -> Result<()> {
     assert_eq!(ended.stderr, told);
     drop(listener);
 
-    // The daemon has no right to pass over permissions.
+    // The daemon cannot ignore permissions.
     chown(&path, Some(65534), None)?;
     fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     let ended = start()?;

@@ -1,4 +1,4 @@
-//! Many who ask the daemon at once for what is long to tell, or slow to come.
+//! Many clients of the control socket at once, whose replies are long or take long.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -67,7 +67,7 @@ fn long_replies_to_many_keep_the_daemon_alive_and_small() -> Result<()> {
         let clients: Vec<_> = (0..40)
             .map(|_| scope.spawn(|| whole_reply(site, WHOLE_STATUS)))
             .collect();
-        // What systemd does: it ends what it has not heard of for so long.
+        // systemd would end a daemon that it has not heard from for this long.
         while !clients.iter().all(ScopedJoinHandle::is_finished) {
             manager.hears_within(LIMIT, ALIVE)?;
         }
@@ -82,7 +82,7 @@ fn long_replies_to_many_keep_the_daemon_alive_and_small() -> Result<()> {
     println!("40 replies of {length} bytes at once: {grown} bytes more at the peak");
     assert!(grown < 20 * length, "{grown} bytes for replies of {length}");
 
-    // People are told of few names, and how many more there are.
+    // The text names a few, and says how many more there are.
     let told = site.command(&["status"])?.stdout;
     let names = "the resolver is being asked for a-name-that-nobody-knows-000000, \
                  a-name-that-nobody-knows-000001, ";
@@ -135,7 +135,7 @@ fn who_waits_for_a_reload_keeps_nobody_out() -> Result<()> {
     }
     let status = site.status()?;
     for client in &mut waiting {
-        // Nothing is told yet: the status has not waited for the reload.
+        // The reload has not replied yet: the status has not waited for it.
         let told = client.read(&mut [0]).map_err(|error| error.kind());
         assert_eq!(told, Err(io::ErrorKind::WouldBlock));
     }
@@ -143,7 +143,7 @@ fn who_waits_for_a_reload_keeps_nobody_out() -> Result<()> {
     let told = site.command(&["status"])?.stdout;
     assert!(told.contains("\na reload has been running for "), "{told}");
 
-    // Those who go away make room for others.
+    // Clients that go away make room for others.
     let started = Instant::now();
     drop(waiting);
     loop {
@@ -157,7 +157,7 @@ fn who_waits_for_a_reload_keeps_nobody_out() -> Result<()> {
     }
     thread::sleep(Duration::from_secs(1));
     let told = whole_reply(site, RELOAD)?;
-    ensure!(told.contains("not one of the 2 records"), "{told}");
+    ensure!(told.contains("(2 records in all)"), "{told}");
     assert!(site.status()?.get("reloading").is_none());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A `proxydhcp.cfg` that cannot be one is rejected, with the reason and the remedy, and the tables
-//! in service stay.
+//! A file that cannot be a `proxydhcp.cfg` is rejected, with the reason and the remedy, and the
+//! tables in service stay.
 
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn what_is_no_config_is_rejected_and_the_last_good_one_serves_on() -> Result<()>
         (
             &bytes(&noise[..cut]),
             &[
-                "not one of its 52428 records is sound",
+                "none of its records is sound (52428 records in all)",
                 "record 1:",
                 "check the path",
             ],
@@ -84,7 +84,7 @@ fn what_is_no_config_is_rejected_and_the_last_good_one_serves_on() -> Result<()>
         for part in message.iter().chain([&name.as_str(), &"not reloaded"]) {
             assert!(reload.stderr.contains(part), "{part:?}: {reload:?}");
         }
-        // One line that is fit for a terminal, whatever the file has.
+        // The message is one line that is fit for a terminal, whatever the file contains.
         assert_eq!(
             reload.stderr.trim_end().matches(char::is_control).count(),
             0
@@ -159,7 +159,7 @@ fn a_daemon_that_starts_with_a_bad_file_waits_for_a_good_one() -> Result<()> {
             // Nobody is sent to the default either: the nodes of the file are not known yet.
             let mut site = Site::start(datapath, files, &["--unknown", "default"])?;
             assert!(site.daemon.ready_line().ends_with("; 0 nodes"));
-            // Its log comes by another pipe than its ready line.
+            // The log comes through another pipe than the ready line.
             let told = site.daemon.wait_for("ERROR", Duration::from_secs(5))?;
             assert!(told.contains(reason), "{told}");
             let status = site.status()?;
@@ -178,7 +178,7 @@ fn a_daemon_that_starts_with_a_bad_file_waits_for_a_good_one() -> Result<()> {
     Ok(())
 }
 
-/// The status has nothing to complain of.
+/// Whether the status is free of complaints.
 #[track_caller]
 fn assert_is_clear(status: &Value) {
     assert_eq!(status["rejected"], Value::Null);
@@ -197,7 +197,7 @@ fn remove(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same bytes each time, by Marsaglia's xorshift.
+/// Pseudorandom bytes, equal in each run (Marsaglia's xorshift).
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {

@@ -15,16 +15,16 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 
 const NODES: u16 = 1000;
-/// Of the nodes that are powered on, all but so many are answered at their first try.
+/// How many of the nodes that are powered on may need a second try.
 const LATER: usize = 1;
 /// The node whose address is forged.
 const FORGED: Ipv4Addr = Ipv4Addr::new(10, 77, 4, 0);
-/// Hostile frames, over and over.
+/// How many different hostile frames there are.
 const FRAMES: u16 = 384;
 const WINPE: &str = "winboot/new/";
-/// The flood is well under way when the nodes are powered on: so many hostile packets went out.
+/// How many hostile packets go out before the nodes are powered on: the flood is well under way.
 const BEFORE: u64 = 20_000;
-/// And so many at least go out until the last node is answered, five to each node.
+/// How many go out at least until the last node is answered: five for each node.
 const LEAST: u64 = 5_000;
 /// Nothing must hang.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -45,7 +45,7 @@ fn under_flood(datapath: Datapath) -> Result<()> {
     cluster.write_hosts(&files)?;
     cluster.write_config(&files, WINPE)?;
     let mut site = Site::start(datapath, files, &[])?;
-    // Else its socket would fill.
+    // A tap on the wire would fill its socket.
     site.tap = Tap::open(&site.lab.client, "lo")?;
     let flood = Flood::new(&site.lab.client, Hostile::mixed(FORGED, FRAMES), 1)?;
     let clients = clients();
@@ -67,15 +67,15 @@ fn under_flood(datapath: Datapath) -> Result<()> {
     );
     check(&report, &site)?;
     ensure!(hostile >= LEAST, "{hostile} hostile packets are no flood");
-    // They went to the daemon, not only out.
+    // They did not only go out, but reached the daemon.
     let counters = site.counters()?;
     let received = counters.get("received").and_then(Value::as_u64);
     ensure!(received >= Some(BEFORE), "{}", site.describe());
     Ok(())
 }
 
-/// All nodes but the one that is forged. Requests are limited by their source address alone, so
-/// whoever forges a node's address uses up what the node may ask: it is not answered reliably.
+/// All nodes but the one whose address is forged. The limit counts requests by their source address
+/// alone, so the forged ones use up what the node itself may ask, and it is not answered reliably.
 fn clients() -> Vec<Client> {
     (1..NODES)
         .map(|n| {

@@ -21,7 +21,7 @@ fn by_default_all_but_the_loopback_are_served() -> Result<()> {
     let mut site = site(lab, &["--path", "raw"])?;
     assert_eq!(
         site.daemon.ready_line(),
-        "ready: px0 by raw, px1 by raw; 2 nodes"
+        "ready: px0 (raw), px1 (raw); 2 nodes"
     );
     site.ask_uefi(NODE_A, "winboot/a/")?;
     Ok(())

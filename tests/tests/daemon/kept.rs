@@ -1,5 +1,5 @@
-//! What the resolver has said outlives the daemon, and nothing that is served is lost to a DNS that is
-//! down, or that has lost all names.
+//! The resolver's answers outlive the daemon, and no node is lost to a DNS that is down, or that
+//! has lost all names.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -23,7 +23,7 @@ const KNOWN: [(Ipv4Addr, &str); 2] = [(D, "d"), (E, "e")];
 
 const DEFAULT: [&str; 2] = ["--unknown", "default"];
 
-/// Nodes that the DNS alone knows.
+/// Nodes whose names only the DNS knows.
 fn files() -> Result<Files> {
     let files = Files::new()?;
     files.write_config(&[("d", "winboot/d"), ("e", "winboot/e")])?;
@@ -72,11 +72,11 @@ fn a_restart_while_the_dns_is_down_takes_no_node_out_of_service() -> Result<()> 
             site.ask_uefi(D, "winboot/d/")?;
             site.ask_uefi(E, "winboot/e/")?;
             assert_eq!(site.status()?["looking_up"], json!(["d", "e"]));
-            // Whoever else asks is none of them.
+            // Other clients are not among them.
             site.ask_uefi(STRANGER, "")?;
         }
 
-        // They are as good as those that this daemon was told itself: a reload keeps them.
+        // A reload keeps them, as it keeps the answers that this daemon got itself.
         assert_eq!(site.command(&["reload"])?.code, Some(0));
         site.ask_uefi(D, "winboot/d/")?;
         drop(dead);
@@ -129,7 +129,7 @@ fn a_file_that_cannot_be_kept_keeps_nobody_from_being_served() -> Result<()> {
     for _ in 0..3 {
         assert_eq!(site.command(&["reload"])?.code, Some(0));
         wait_until(&site, |status| count(status, "looking_up") == 0)?;
-        // As long as a file takes to be written, and longer.
+        // Longer than the file takes to be written.
         thread::sleep(Duration::from_millis(300));
     }
     assert_eq!(site.daemon.log().matches(warning).count(), 1);
@@ -160,7 +160,7 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
         assert_eq!(looked.code, Some(1), "{looked:?}");
         ensure!(looked.stdout.contains(WAITS), "{looked:?}");
 
-        // It has failed: who is unknown now, is so as far as can be known.
+        // The name has failed: from now on, unknown clients are taken for strangers.
         wait_until(&site, |status| count(status, "failed") == 1)?;
         let stranger = RequestFrame::edk2(STRANGER, UEFI_X64);
         let started = Instant::now();
@@ -169,7 +169,7 @@ fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
         }
         let text = site.command(&["status"])?.stdout;
         ensure!(!text.contains(WAITS), "{text}");
-        // A reload asks again, and has none wait for it but those whose name is new.
+        // A reload asks again, and only nodes whose name is new wait for the answer.
         assert_eq!(site.command(&["reload"])?.code, Some(0));
         site.ask(&stranger, "", UEFI_X64)?;
 
@@ -214,7 +214,7 @@ fn a_dns_that_denies_every_name_is_not_believed_and_asked_again() -> Result<()> 
     )?;
     wait_until(&site, |status| status["nodes"] == 2)?;
     server.tell(&[])?;
-    // What it knows by now takes a moment.
+    // The new names take a moment to arrive.
     let started = Instant::now();
     while count(&site.status()?, "failed") != 2 {
         ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
@@ -250,7 +250,7 @@ fn a_dns_that_denies_every_name_is_not_believed_and_asked_again() -> Result<()> 
     };
     check_reply(&request.bytes(), &reply, &expected)?;
 
-    // It is mended, and nobody reloads.
+    // The DNS has its names back, and nobody reloads.
     server.tell(&[(F, "d"), (E, "e")])?;
     let patience = Duration::from_mins(1);
     wait_for(&site, patience, |status| count(status, "failed") == 0)?;
@@ -260,7 +260,7 @@ fn a_dns_that_denies_every_name_is_not_believed_and_asked_again() -> Result<()> 
         ensure!(started.elapsed() < PATIENCE, "{}", site.describe());
     }
 
-    // So it was said, and it is believed.
+    // With --allow-empty, the DNS is believed.
     server.tell(&[])?;
     let started = Instant::now();
     while site.status()?["nodes"] != 0 {

@@ -22,12 +22,12 @@ use crate::cluster::Cluster;
 
 const NODES: u16 = 1000;
 const RELOADS: usize = 100;
-/// How long the kernel answers alone before the next daemon starts.
+/// How long the kernel answers alone until the next daemon starts.
 const ALONE: Duration = Duration::from_millis(200);
-/// What all nodes boot, and what they are moved to and fro from.
+/// The WinPE of all nodes, and the one that they are moved to and fro from.
 const WINPE: &str = "winboot/x/";
 const OTHER: &str = "winboot/y/";
-/// Where nothing may be lost, so many requests at least are answered while it is done.
+/// How many requests are answered at least while something is done that may lose none.
 const LEAST: u32 = 100;
 
 #[test]
@@ -68,7 +68,7 @@ fn in_turn(datapath: Datapath) -> Result<()> {
         Ok(())
     })?;
 
-    // These two make a gap, whose length the system says.
+    // These two make a gap, which is measured and not judged.
     storm.amid("SIGTERM, the end awaited, and a start", &[WINPE], |site| {
         site.daemon.stop()?;
         restart(site, datapath, &binary()?)
@@ -181,7 +181,7 @@ fn tag(site: &Site) -> Result<String> {
     BpfObjects::program_tag(site.daemon.pid())?.context("it holds no program")
 }
 
-/// The daemon with another program, that does the same.
+/// A daemon with a different XDP program that does the same.
 struct Upgrade {
     binary: PathBuf,
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::resolved::{PATIENCE, count, start, wait_for, wait_until};
 
-/// Far less than the resolver's patience with a dead name server.
+/// Much less than the resolver's patience with a dead name server.
 const PROMPT: Duration = Duration::from_secs(2);
 
 /// A dead name server costs a second, not ten.
@@ -76,7 +76,7 @@ fn a_thousand_names_that_only_the_dns_has_join_the_others() -> Result<()> {
     let mut site = start(lab, &Resolver::new("")?, Datapath::Native, files, &[])?;
     let ready = started.elapsed();
     // The others do not wait.
-    assert!(site.daemon.ready_line().ends_with("; 1 nodes"));
+    assert!(site.daemon.ready_line().ends_with("; 1 node"));
     site.ask_uefi(NODE_A, "winboot/a/")?;
     wait_until(&site, |status| {
         count(status, "looking_up") == 0 && status["nodes"] == 1001
@@ -93,7 +93,7 @@ fn a_thousand_names_that_only_the_dns_has_join_the_others() -> Result<()> {
         site.ask_uefi(address, "winboot/n/")?;
     }
     let text = site.command(&["status"])?.stdout;
-    let unknown = "no address for nobody; add them to the hosts file or the DNS\n";
+    let unknown = "no address for nobody; add it to the hosts file or the DNS\n";
     assert!(text.contains(unknown), "{text}");
     site.daemon.wait_for("no address for nobody;", PATIENCE)?;
 
@@ -153,7 +153,7 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
     site.ask_uefi(D, "winboot/d/")?;
     assert_eq!(site.status()?["failed"], json!([]));
 
-    // It goes away: first it refuses to answer, then it is silent.
+    // The name server goes away: at first the port is closed, then it is silent.
     drop(server);
     for dead in [false, true] {
         let silent = dead.then(|| DeadNameServer::start(&site.lab.server));
@@ -181,7 +181,7 @@ fn what_is_served_stays_while_the_dns_is_down() -> Result<()> {
     assert_eq!(site.status()?["unresolved"], json!(["d"]));
     site.stays_silent_to(D)?;
     site.ask_uefi(E, "winboot/e/")?;
-    // One that has moved.
+    // A node that has moved to another address.
     server.tell(&[(D, "e")])?;
     let started = Instant::now();
     while site.ask_uefi(D, "winboot/e/").is_err() {
@@ -254,7 +254,7 @@ fn a_dead_name_server_holds_up_neither_start_nor_reload_nor_stop() -> Result<()>
     let started = Instant::now();
     let (mut site, server) = with_dead_server(300, "")?;
     println!("with a dead name server: ready in {:?}", started.elapsed());
-    assert!(site.daemon.ready_line().ends_with("; 1 nodes"));
+    assert!(site.daemon.ready_line().ends_with("; 1 node"));
     site.ask_uefi(NODE_A, "winboot/a/")?;
     server.wait_for_question()?;
     let status = site.status()?;
@@ -293,7 +293,7 @@ fn a_reload_that_would_leave_no_node_asks_first_and_can_be_stopped() -> Result<(
     site.files.write_hosts(&[])?;
     let reload = site.command(&["reload"])?;
     assert_eq!(reload.code, Some(1), "{reload:?}");
-    let fault = "not one of the 2 records";
+    let fault = "(2 records in all)";
     assert!(reload.stderr.contains(fault), "{reload:?}");
     site.ask_uefi(NODE_A, "winboot/a/")?;
 

@@ -1,4 +1,4 @@
-//! Threads that read packets: what comes while they are held up, and when one ends.
+//! Threads that read packets: requests that come while a thread is held up, or after it has ended.
 
 use std::fs;
 use std::thread;
@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// As by a CPU quota, or on a host that is short of CPUs.
+/// A CPU quota or a lack of CPUs holds a daemon up like this.
 #[test]
 fn what_comes_while_the_daemon_is_held_up_is_answered_later() -> Result<()> {
     const REQUESTS: u64 = 300;
@@ -81,7 +81,7 @@ fn task(pid: u32, name: &str) -> Result<Option<Pid>> {
     Ok(None)
 }
 
-/// Has the poll(2) or ppoll(2) that a thread waits in return ENOMEM.
+/// Makes the poll(2) or ppoll(2) that a thread waits in return ENOMEM.
 fn fail_its_call(reader: Pid) -> Result<()> {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! What a reload changes, for the nodes and for who asked for it.
+//! The effect of a reload, on the nodes and for its caller.
 
 use std::process::Command;
 use std::thread;
@@ -36,7 +36,7 @@ fn a_signal_reloads() -> Result<()> {
     Ok(())
 }
 
-/// As on a terminal that has gone away.
+/// The log of a daemon whose terminal has gone away.
 #[test]
 fn a_log_that_cannot_be_written_is_no_reason_to_end() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::usual()?);
@@ -124,7 +124,7 @@ fn reloads_that_coincide_all_succeed() -> Result<()> {
     for reload in ended {
         let reload = reload?;
         assert_eq!(reload.code, Some(0), "{reload:?}");
-        // Those that wait for the same reload are told the same.
+        // Callers that wait for the same reload get the same report.
         let report: serde_json::Value = serde_json::from_str(&reload.stdout)?;
         assert_eq!(report["nodes"], 2, "{report}");
         newest = newest.max(report["generation"].as_u64().unwrap_or_default());
@@ -136,7 +136,8 @@ fn reloads_that_coincide_all_succeed() -> Result<()> {
     Ok(())
 }
 
-/// Whoever changes the files and then asks for a reload has it, though another is at work.
+/// A reload that is asked for after the files were changed reads the change, even if another reload
+/// was at work already.
 #[test]
 fn a_reload_that_waits_for_another_takes_what_is_there_by_then() -> Result<()> {
     let mut site = Site::usual(Datapath::Native)?;

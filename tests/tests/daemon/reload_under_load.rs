@@ -17,7 +17,7 @@ use crate::cluster::Cluster;
 const WINPES: [&str; 2] = ["winboot/old/", "winboot/new/"];
 const NODES: u16 = 1000;
 const RELOADS: usize = 100;
-/// Fewer answers than this, a hundred to each reload, are no load.
+/// How many answers come at least, a hundred for each reload: fewer are no load.
 const LEAST: u32 = 10_000;
 /// Between two reloads: each table serves for a while.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -53,7 +53,7 @@ fn reload_under_load(datapath: Datapath) -> Result<()> {
     let mut site = Site::start(datapath, files, &[])?;
     let requests = cluster.requests();
 
-    // Asked at leisure, each node is told where to boot from by the one table and by the other.
+    // The reply to each node from the one table and from the other, without any load.
     let new = known_replies(&mut site, &cluster, &requests, WINPES[1])?;
     let old = known_replies(&mut site, &cluster, &requests, WINPES[0])?;
     // The tap would take a copy of each frame from now on.
@@ -90,7 +90,7 @@ fn reload_under_load(datapath: Datapath) -> Result<()> {
     Ok(())
 }
 
-/// What each node is told by a table that sends it to this WinPE.
+/// The reply to each node from a table that sends it to this WinPE.
 fn known_replies(
     site: &mut Site,
     cluster: &Cluster,

@@ -10,10 +10,10 @@ use proxydhcp_lab::site::{Datapath, Files, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, binary};
 use serde_json::Value;
 
-/// For what takes milliseconds, or a second where a name server is dead.
+/// Far longer than the answers take: milliseconds, or a second if a name server is dead.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Serves `files` in the lab, by the resolver's names.
+/// Serves `files` in the lab, with the names of this resolver.
 pub(crate) fn start(
     lab: Lab,
     resolver: &Resolver,
@@ -25,7 +25,7 @@ pub(crate) fn start(
     Site::of(lab, daemon, files)
 }
 
-/// The same in the place of a daemon that has ended.
+/// Starts a daemon in the place of one that has ended, with the names of this resolver.
 pub(crate) fn restart(
     site: &mut Site,
     resolver: &Resolver,
@@ -54,7 +54,7 @@ pub(crate) fn wait_until(site: &Site, is_so: impl Fn(&Value) -> bool) -> Result<
     wait_for(site, PATIENCE, is_so)
 }
 
-/// The same with more patience.
+/// Waits until the status is as it should be, with this patience, and returns how long that took.
 pub(crate) fn wait_for(
     site: &Site,
     patience: Duration,

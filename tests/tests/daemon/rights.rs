@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site, serve_args};
 use proxydhcp_lab::{Daemon, Ended, Lab, binary, debian};
 use rustix::process::Signal;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A user without any rights: Debian's `nobody`.
 const NOBODY: u32 = 65534;
 
-/// What the daemon is to have.
+/// The rights that the daemon keeps.
 fn needed(datapath: Datapath) -> CapabilitySet {
     let xdp = CapabilitySet::BPF
         | CapabilitySet::NET_ADMIN
@@ -55,7 +55,7 @@ fn threads(pid: u32) -> Result<Vec<Status>> {
     Ok(threads)
 }
 
-/// Whether it works on what is open.
+/// Whether the right concerns only files that are open already.
 fn needs_nothing(thread: &Status) -> bool {
     is_packet_thread(thread) || ["log", "watch"].contains(&thread.get("Name"))
 }
@@ -65,7 +65,7 @@ fn is_packet_thread(thread: &Status) -> bool {
     name.starts_with("raw-") || name.starts_with("xdp-")
 }
 
-/// What is wrong with the rights of the daemon's threads.
+/// The faults in the rights of the daemon's threads.
 fn faults(pid: u32, needed: CapabilitySet, bounding: CapabilitySet) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for thread in threads(pid)? {
@@ -175,7 +175,7 @@ fn the_watch_has_no_rights() -> Result<()> {
     Ok(())
 }
 
-/// Which files a site has that `nobody` may use.
+/// The files of a site, where `nobody` may use them.
 fn files_of_nobody() -> Result<Files> {
     let files = Files::usual()?;
     chown(files.path(""), Some(NOBODY), Some(NOBODY))?;
@@ -185,7 +185,7 @@ fn files_of_nobody() -> Result<Files> {
     Ok(files)
 }
 
-/// The program where `nobody` finds it, who may not look into a developer's folders.
+/// The program at a place that `nobody` can reach, unlike a developer's folders.
 fn program_for_nobody(files: &Files) -> Result<std::path::PathBuf> {
     let program = files.path("proxydhcp");
     fs::copy(binary()?, &program)?;
@@ -214,7 +214,7 @@ fn another_user_with_the_same_rights_serves_as_well() -> Result<()> {
             .args(serve_args(datapath, &files, &[]));
         let daemon = Daemon::start_command(&lab.server, command)?;
         let pid = daemon.pid();
-        // Narrowing the bounding set takes a right that it has not.
+        // The daemon lacks the right to narrow the bounding set.
         let all = threads(pid)?;
         let whole = all.first().context("no thread")?.get("CapBnd");
         let whole = CapabilitySet::from_bits_retain(u64::from_str_radix(whole, 16)?);
@@ -233,7 +233,83 @@ fn another_user_with_the_same_rights_serves_as_well() -> Result<()> {
     Ok(())
 }
 
-/// A limit that the README tells of: root without the right to pass over permissions.
+/// The daemon's command with a process's rights and limits changed first: by `setpriv`, `prlimit`.
+fn by(program: &str, arguments: &[&str], datapath: Datapath, files: &Files) -> Result<Command> {
+    debian::ensure_installed(program, "util-linux")?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .arg(binary()?)
+        .args(serve_args(datapath, files, &[]));
+    Ok(command)
+}
+
+#[test]
+fn the_right_that_is_missing_is_named() -> Result<()> {
+    for (datapath, right, name) in [
+        (Datapath::Native, "-bpf", "CAP_BPF"),
+        (Datapath::Native, "-perfmon", "CAP_PERFMON"),
+        (Datapath::Generic, "-net_admin", "CAP_NET_ADMIN"),
+        (Datapath::AfXdp, "-bpf", "CAP_BPF"),
+    ] {
+        let (lab, files) = (Lab::new()?, Files::usual()?);
+        // CAP_SYS_ADMIN would stand for all of them.
+        let bounding = format!("--bounding-set=-sys_admin,{right}");
+        let command = by("setpriv", &[&bounding], datapath, &files)?;
+        let Err(error) = Daemon::start_command(&lab.server, command) else {
+            bail!("{datapath:?} started without {name}");
+        };
+        let words = format!("it takes root, or the missing {name}");
+        let told = error.to_string();
+        ensure!(told.lines().any(|line| line.ends_with(&words)), "{told}");
+    }
+    Ok(())
+}
+
+/// Linux before 5.11 counts BPF's maps and programs as locked memory.
+#[test]
+fn a_limit_of_locked_memory_is_lifted_or_named() -> Result<()> {
+    let counts = kernel_is_before(5, 11)?;
+    for datapath in [Datapath::Native, Datapath::AfXdp] {
+        let (lab, files) = (Lab::new()?, Files::usual()?);
+        let command = by("prlimit", &["--memlock=65536:65536"], datapath, &files)?;
+        let daemon = Daemon::start_command(&lab.server, command)?;
+        Site::of(lab, daemon, files)?.ask_uefi(NODE_A, "winboot/a/")?;
+
+        let (lab, files) = (Lab::new()?, Files::usual()?);
+        let arguments = [
+            "--memlock=65536:65536",
+            "setpriv",
+            "--bounding-set=-sys_resource",
+        ];
+        let command = by("prlimit", &arguments, datapath, &files)?;
+        match Daemon::start_command(&lab.server, command) {
+            Ok(daemon) => {
+                ensure!(!counts, "it started where 64 KiB are not enough");
+                Site::of(lab, daemon, files)?.ask_uefi(NODE_A, "winboot/a/")?;
+            }
+            Err(error) => {
+                ensure!(counts, "{error}");
+                let error = error.to_string();
+                for words in ["there may be 64 KiB", "LimitMEMLOCK=infinity"] {
+                    ensure!(error.contains(words), "{error}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kernel_is_before(major: u32, minor: u32) -> Result<bool> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split('.').map(str::parse::<u32>);
+    let (Some(Ok(first)), Some(Ok(second))) = (numbers.next(), numbers.next()) else {
+        bail!("this kernel calls itself {release}");
+    };
+    Ok((first, second) < (major, minor))
+}
+
+/// A limit that the manual states: root without the right to ignore permissions.
 #[test]
 fn a_file_that_another_user_keeps_to_himself_is_rejected_until_it_is_opened() -> Result<()> {
     let files = Files::usual()?;

@@ -1,4 +1,4 @@
-//! The settings file: in the place of flags, below them, and for the commands too.
+//! The settings file: it replaces flags, gives way to them, and is read by the commands, too.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::Value;
 #[test]
 fn a_file_can_say_all_that_flags_can() -> Result<()> {
     let files = Files::usual()?;
-    // An absolute path that only the root of the file makes a good one.
+    // An absolute path, which is good only under the TFTP root of the settings file.
     files.write_config(&[("a", "/srv/tftp/winboot/a")])?;
     let [config, hosts, control] =
         ["proxydhcp.cfg", "hosts", "other.sock"].map(|name| files.path(name));
@@ -28,10 +28,7 @@ fn a_file_can_say_all_that_flags_can() -> Result<()> {
     let lab = Lab::new()?;
     let serve = [&["serve"], &settings[..]].concat();
     let daemon = Daemon::start(&lab.server, &binary()?, &serve)?;
-    assert_eq!(
-        daemon.ready_line(),
-        "ready: px0 by kernel (generic); 1 nodes"
-    );
+    assert_eq!(daemon.ready_line(), "ready: px0 (kernel, generic); 1 node");
     let mut tap = lab.tap()?;
     for (node, winpe) in [(NODE_A, "winboot/a/"), (STRANGER, "")] {
         let request = RequestFrame::edk2(node, UEFI_X64);
@@ -53,7 +50,7 @@ fn a_file_can_say_all_that_flags_can() -> Result<()> {
     assert_eq!(status["pid"], daemon.pid());
     assert_eq!(status["generation"], 2);
 
-    // What is written into the file meanwhile is for the next start.
+    // Changes of the file take effect at the next start.
     files.write_settings(&format!("control = {control:?}\nunknown = \"ignore\"\n"))?;
     assert_eq!(run(&["reload"])?.code, Some(0));
     let request = RequestFrame::edk2(STRANGER, UEFI_X64);
@@ -69,7 +66,7 @@ fn a_flag_wins_over_the_file() -> Result<()> {
          control = \"/nowhere/control.sock\"\nnext-server = \"10.77.0.5\"\n",
     )?;
     let mut site = Site::start(Datapath::Raw, files, &["--unknown", "ignore"])?;
-    assert_eq!(site.daemon.ready_line(), "ready: px0 by raw; 3 nodes");
+    assert_eq!(site.daemon.ready_line(), "ready: px0 (raw); 3 nodes");
     site.stays_silent_to(STRANGER)?;
     let request = RequestFrame::edk2(NODE_A, UEFI_X64);
     let expected = Expected {
@@ -113,7 +110,7 @@ fn a_bad_file_keeps_the_daemon_from_starting() -> Result<()> {
             assert!(ended.stderr.starts_with(&told), "{ended:?}");
             assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         }
-        // Whoever names the socket needs no file.
+        // A command that is given the socket does not need the file.
         let ended = run(&["status", "--control", "/nowhere/control.sock"])?;
         let told = "proxydhcp: no daemon listens on /nowhere/control.sock; ";
         assert!(ended.stderr.starts_with(told), "{ended:?}");

@@ -17,11 +17,11 @@ use proxydhcp_lab::{Lab, Namespace, RequestFrame, Tap, alone, link};
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// From the signal until nothing is left, however busy the machine is.
+/// How long it may take from the signal until nothing is left, on the busiest machine.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// More than the daemon has.
 const FLOODING_THREADS: usize = 4;
-/// The flood is under way when it has sent so many requests.
+/// How many requests have been sent when the flood is under way.
 const UNDER_WAY: u64 = 50_000;
 /// When to give up looking.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ fn many_interfaces_are_all_left() -> Result<()> {
         let mut site = Site::start_in(lab, datapath, Files::usual()?, &more)?;
         site.ask_uefi(NODE_A, "winboot/a/")?;
         let times = stop(&mut site, Signal::TERM)?;
-        // The kernel takes its time over each of them.
+        // The kernel takes a while for each of them.
         println!("{datapath:?} on 8 interfaces: {times:?}");
     }
     Ok(())
@@ -99,7 +99,7 @@ fn a_flood_of_requests_does_not_hold_it_up() -> Result<()> {
     let _alone = alone();
     for datapath in Datapath::ALL {
         let mut site = Site::usual(datapath)?;
-        // Else its socket would fill.
+        // A tap on the wire would fill its socket.
         site.tap = Tap::open(&site.lab.client, "lo")?;
         let request = RequestFrame::edk2(NODE_A, UEFI_X64).bytes();
         let flood = Flood::new(&site.lab.client, vec![request; BATCH], FLOODING_THREADS)?;
@@ -107,13 +107,13 @@ fn a_flood_of_requests_does_not_hold_it_up() -> Result<()> {
             flood.await_more(UNDER_WAY, PATIENCE)?;
             stop(&mut site, Signal::TERM)
         })?;
-        // Nothing is at once on a machine that has no time left.
+        // The times are only printed: a machine without time to spare stops nothing at once.
         println!("{datapath:?} in a flood: {times:?}");
     }
     Ok(())
 }
 
-/// What is to be gone.
+/// A part of the daemon that must be gone.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Process,
@@ -149,7 +149,7 @@ impl Part {
     }
 }
 
-/// What a daemon holds.
+/// The parts that a daemon holds.
 struct Held {
     interfaces: Vec<String>,
     objects: BpfObjects,
@@ -166,7 +166,7 @@ impl Held {
             objects: BpfObjects::of(site.daemon.pid())?,
         };
 
-        // What is to be gone later must be there now.
+        // A part that is to be gone later must be there now.
         let attached = all.iter().filter(|i| text(i, "mode").is_some()).count();
         let programs = xdp_programs(&site.lab.server, &held.interfaces)?;
         ensure!(programs.len() == attached, "{status}");

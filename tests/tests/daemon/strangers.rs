@@ -1,4 +1,4 @@
-//! Clients that no record leads to: `--unknown lookup`, and what holds for the other policies too.
+//! Clients whose address no record leads to: `--unknown lookup`, and rules of all policies.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::resolved::{PATIENCE, start, wait_until};
 
-/// Known by name servers alone: they ask for no node's address, for those are in the hosts file.
+/// Clients that only the name server knows, by the name of their address.
 const SHORT: Ipv4Addr = Ipv4Addr::new(10, 77, 5, 1);
 const IB0: Ipv4Addr = Ipv4Addr::new(10, 77, 5, 2);
 const NO_RECORD: Ipv4Addr = Ipv4Addr::new(10, 77, 5, 3);
@@ -29,7 +29,7 @@ fn files() -> Result<Files> {
 /// Sends a request until it is answered, as firmware does.
 fn insist(site: &mut Site, client: Ipv4Addr, winpe: &str) -> Result<()> {
     let request = RequestFrame::edk2(client, UEFI_X64);
-    // The first is not answered: who asks is not known yet.
+    // The first request is not answered: the client's name is not known yet.
     site.stays_silent(&request.bytes())?;
     let started = Instant::now();
     while site.ask(&request, winpe, UEFI_X64).is_err() {
@@ -54,7 +54,7 @@ fn a_client_is_served_by_the_name_of_its_address() -> Result<()> {
         site.ask_uefi(NODE_A, "winboot/a/")?;
         insist(&mut site, SHORT, "winboot/a/")?;
         insist(&mut site, IB0, "winboot/b/")?;
-        // The bad record's address is known, from its name: nobody need ask.
+        // The bad record's address is known from its name, and need not be looked up.
         let strangers = [NO_RECORD, REFUSED, STRANGER];
         for _ in 0..2 {
             for client in strangers {
@@ -75,7 +75,8 @@ fn a_client_is_served_by_the_name_of_its_address() -> Result<()> {
             "{text}"
         );
 
-        // What was found out outlasts a reload; a new record serves whose name it is.
+        // The names that were found outlast a reload, and a new record serves the client of its
+        // name.
         site.files
             .write_config(&[("a", "winboot/new"), ("visitor", "winboot/v")])?;
         assert_eq!(site.command(&["reload"])?.code, Some(0));

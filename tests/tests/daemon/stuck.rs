@@ -1,4 +1,4 @@
-//! What the daemon writes to or reads from hangs; the daemon does not.
+//! Pipes and disks that hang do not hang the daemon.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -96,7 +96,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() -> Result<()> {
         assert_eq!(site.status()?["generation"], number + 2);
         site.ask_uefi(NODE_A, &winpe)?;
     }
-    // Read late, it is all there.
+    // Read late, the log is complete.
     let told = stderr.read_until("generation=6")?;
     assert_eq!(told.matches("reloaded in ").count(), 5, "{told}");
 
@@ -127,7 +127,7 @@ fn a_start_that_fails_ends_though_nobody_reads_why() -> Result<()> {
         thread::sleep(Duration::from_millis(5));
     };
     assert_eq!(status.code(), Some(1), "{status}");
-    // Nothing of it was in the pipe when it had ended.
+    // The pipe had nothing of it when the daemon had ended.
     ensure!(stderr.read_until("is there and no socket").is_err());
     Ok(())
 }

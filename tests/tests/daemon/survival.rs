@@ -15,7 +15,7 @@ use serde_json::json;
 mod failed_start;
 mod without_nodes;
 
-/// Those that answer without a process.
+/// The datapaths that answer without a process.
 const IN_KERNEL: [Datapath; 2] = [Datapath::Native, Datapath::Generic];
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,7 +40,7 @@ fn the_kernel_goes_on_when_the_daemon_is_killed() -> Result<()> {
             "{status:?}"
         );
 
-        // By the files as they are now, and nothing that was counted is lost.
+        // The next daemon serves the files as they are now, and no count is lost.
         site.files.write_config(&[("a", "winboot/new/")])?;
         restart(&mut site, datapath, &[])?;
         site.ask_uefi(NODE_A, "winboot/new/")?;
@@ -152,7 +152,7 @@ fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
     Ok(())
 }
 
-/// Of another version, as far as can be seen from outside: its maps are not taken over.
+/// Pins of another layout come from another version, whose maps are not taken over.
 #[test]
 fn the_pins_of_another_layout_are_taken_over_but_for_their_maps() -> Result<()> {
     for datapath in IN_KERNEL {
@@ -224,7 +224,7 @@ fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<
         site.daemon
             .wait_for("by the tables of a daemon that was killed", PATIENCE)?;
         site.ask_uefi(NODE_A, "winboot/a/")?;
-        // By name, and by an address that comes: nobody is sent to the default meanwhile.
+        // Neither new names nor a new address of this host send anybody to the default meanwhile.
         link::add_address(
             &site.lab.server,
             SERVER_INTERFACE,

@@ -9,7 +9,7 @@ use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, binary, debian};
 use tempfile::TempDir;
 
-/// What `systemd-analyze security` may find, from 0 (safe) to 10.
+/// The worst exposure that `systemd-analyze security` may find, from 0 (safe) to 10.
 const EXPOSURE: f64 = 2.2;
 
 fn packaging(name: &str) -> PathBuf {
@@ -65,7 +65,7 @@ fn systemd_understands_all_of_it() -> Result<()> {
         let complaints = analyze(&["verify", "--man=no"], &unit)?;
         assert_eq!(complaints, "");
     }
-    // It would complain.
+    // systemd-analyze would complain about it.
     fs::write(&unit, text.replace("ProtectClock", "ProtectCloak"))?;
     let complaints = analyze(&["verify", "--man=no"], &unit)?;
     ensure!(complaints.contains("ProtectCloak"), "{complaints}");

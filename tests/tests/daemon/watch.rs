@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::resolved::wait_until;
 
-/// For longer than a change takes to be noticed.
+/// Longer than a change takes to be noticed.
 const WHILE: Duration = Duration::from_millis(400);
 
 fn watching(files: Files) -> Result<Site> {
@@ -174,7 +174,7 @@ fn files_behind_links_and_files_that_come_later_are_noticed() -> Result<()> {
     Ok(())
 }
 
-/// Whether the status tells of trouble with watching.
+/// Whether the status reports trouble with watching.
 fn is_late(status: &Value) -> bool {
     let warnings = status["warnings"].as_array();
     warnings.is_some_and(|warnings| {

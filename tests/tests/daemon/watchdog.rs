@@ -1,5 +1,5 @@
-//! What the service manager hears: of the start, of reloads, and that the service lives, as long as
-//! it does.
+//! Messages to the service manager: of the start, of reloads, and signs of life for as long as the
+//! daemon lives.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -18,7 +18,7 @@ use proxydhcp_lab::packet::BATCH;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
 use proxydhcp_lab::{Daemon, Lab, RequestFrame, Tap, binary};
 
-/// What the daemon is told by `WatchdogSec=`.
+/// The time that `WatchdogSec=` would set.
 const LIMIT: Duration = Duration::from_millis(200);
 
 /// Long enough for many signs of life.
@@ -26,15 +26,15 @@ const A_WHILE: Duration = Duration::from_secs(1);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A flood lasts for at least as many signs of life, and as many requests; of these, at least so
-/// many are answered.
+/// How many signs of life there are at least in a flood, how many requests it consists of at least,
+/// and how many of them are answered at least.
 const SIGNS: u32 = 10;
 const LEAST_SENT: u64 = 50_000;
 const LEAST_ANSWERED: u64 = 5_000;
 
 pub(crate) const ALIVE: &str = "WATCHDOG=1";
 
-/// The manager's end: what comes is read at once, as systemd does.
+/// The manager's end of the socket, which reads every message at once, as systemd does.
 pub(crate) struct Manager(Receiver<String>);
 
 impl Manager {
@@ -59,7 +59,7 @@ impl Manager {
         self.hears_within(PATIENCE, line)
     }
 
-    /// Waits so long for a message with this line, and returns all of it.
+    /// Waits for a message with this line, at most for `limit`, and returns all of it.
     pub(crate) fn hears_within(&self, limit: Duration, line: &str) -> Result<String> {
         let started = Instant::now();
         while let Some(left) = limit.checked_sub(started.elapsed()) {
@@ -126,7 +126,7 @@ impl Stopped {
 
 #[test]
 fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
-    // That of the process's name waits for all but packets.
+    // The thread that bears the process's name waits for everything but packets.
     for (datapath, thread) in [
         (Datapath::Raw, "proxydhcp"),
         (Datapath::Native, "raw-px0"),
@@ -160,7 +160,7 @@ fn a_thread_that_is_stuck_ends_the_signs_of_life() -> Result<()> {
 fn a_daemon_that_serves_a_flood_lives() -> Result<()> {
     for datapath in [Datapath::AfXdp, Datapath::Raw] {
         let (mut site, manager) = start(datapath, true)?;
-        // Else its socket would fill.
+        // A tap on the wire would fill its socket.
         site.tap = Tap::open(&site.lab.client, "lo")?;
         let request = RequestFrame::edk2(NODE_A, UEFI_X64).bytes();
         let flood = Flood::new(&site.lab.client, vec![request; BATCH], 1)?;
@@ -188,10 +188,10 @@ fn a_daemon_that_serves_a_flood_lives() -> Result<()> {
 fn the_manager_is_told_what_is_served_and_of_reloads() -> Result<()> {
     let (mut site, manager) = start(Datapath::Raw, false)?;
     manager.hears("READY=1")?;
-    manager.hears("STATUS=3 nodes, generation 1; px0 by raw")?;
+    manager.hears("STATUS=3 nodes, generation 1; px0 (raw)")?;
     site.files.write_config(&[("a", "winboot/new")])?;
     ensure!(site.command(&["reload"])?.code == Some(0));
-    let reloaded = manager.hears("STATUS=1 nodes, generation 2; px0 by raw")?;
+    let reloaded = manager.hears("STATUS=1 node, generation 2; px0 (raw)")?;
     assert!(reloaded.starts_with("READY=1\n"), "{reloaded}");
     // It was not asked for signs of life.
     manager.hears_nothing()?;

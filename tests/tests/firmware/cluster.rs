@@ -48,7 +48,7 @@ impl Node {
         format!("{}Boot/{loader}", self.winpe)
     }
 
-    /// How the firmware tells that it fetches the loader.
+    /// The firmware's line on the console when it fetches the loader.
     fn report(&self) -> String {
         match self.firmware {
             Firmware::Bios => format!("Filename: {}", self.loader()),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::debian::ensure_installed;
 use proxydhcp_lab::{Daemon, Namespace, SERVER_INTERFACE, binary, client_mac};
 
-/// What the site has other clients boot.
+/// The boot loader of the site's other clients.
 pub(crate) const OTHER_LOADER: &str = "other/pxelinux.0";
 
 /// How long a server may take to begin.

@@ -1,4 +1,4 @@
-//! What each DHCP server offers with proxydhcp's configuration, and that its checker takes it.
+//! The offers of each DHCP server with proxydhcp's configuration, which its checker accepts.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ const CLIENTS: [(&str, Ipv4Addr); 2] = [("a", NODE), ("other", OTHER)];
 /// A server may look for other users of an address before it offers it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What an offer says of booting.
+/// The fields of an offer that are about booting.
 #[derive(Debug, PartialEq, Eq)]
 struct Offer {
     vendor_class: Option<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! Boot loaders that tell on the console that they run: one line, and then they wait for ever.
+//! Boot loaders that print a line on the console, and then wait for ever.
 //!
 //! They stand in for `pxeboot.0` and `bootmgfw.efi`, which cannot be shipped.
 

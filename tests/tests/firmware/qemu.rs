@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use proxydhcp_lab::debian::ensure_installed;
 use proxydhcp_lab::{Daemon, Namespace, bridge};
 
-/// What the card has by default, as images for BIOS and for UEFI. SeaBIOS takes the first.
+/// The network card's default ROM, as images for BIOS and for UEFI. SeaBIOS takes the first.
 const IPXE_ROM: &str = "/usr/lib/ipxe/qemu/efi-virtio.rom";
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
-/// What a machine boots with.
+/// The firmware of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Firmware {
     /// SeaBIOS with iPXE as the network card's ROM.
@@ -56,7 +56,7 @@ pub(crate) fn start(
     command.args(["-display", "none", "-serial", "stdio"]);
     // EDK2 wants random numbers.
     command.args(["-device", "virtio-rng-pci"]);
-    // Without the header that tells of unfinished checksums, the capture has plain frames.
+    // Without the header for unfinished checksums, the capture has plain frames.
     command.args([
         "-netdev",
         &format!("tap,id=net,ifname={name},script=no,downscript=no,vnet_hdr=off"),

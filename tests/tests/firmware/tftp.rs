@@ -1,4 +1,4 @@
-//! The TFTP server, and what a client got of it (RFC 1350, RFC 2348).
+//! The TFTP server, and the files that a client got from it (RFC 1350, RFC 2348).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Replies come from the address that was asked and go to the one that asked, over whatever way.
+//! Replies come from the address that was asked and go to the one that asked, whatever the route.
 
 use std::net::Ipv4Addr;
 

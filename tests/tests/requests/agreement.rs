@@ -18,7 +18,8 @@ use proxydhcp_common::counters::{
     ANSWERED, COUNTERS, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused,
 };
 use proxydhcp_common::frame::{Frame, Slice};
-use proxydhcp_common::judge::{Stop, judge};
+use proxydhcp_common::judge::judge;
+use proxydhcp_common::verdict::Stop;
 use proxydhcp_common::{headers, reply};
 use proxydhcp_lab::corpus::{Corpus, requests};
 use proxydhcp_lab::{RequestFrame, SERVER_ADDRESS, capture, require_rights};
@@ -27,7 +28,7 @@ const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
-/// What one reader makes of a frame.
+/// The verdict of one reader on a frame, and its reply.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     action: u32,
@@ -84,7 +85,7 @@ impl Pair {
             // There is no limit here.
             Some(Err(Stop::Limited)) => (XDP_DROP, Some(LIMITED)),
             Some(Err(Stop::NotOurs)) => (XDP_PASS, Some(PASSED)),
-            Some(Err(Stop::Unusual)) => (XDP_PASS, Some(HANDED_UP)),
+            Some(Err(Stop::SlowPath)) => (XDP_PASS, Some(HANDED_UP)),
             Some(Err(Stop::Refuse(reason))) => (XDP_DROP, Some(refused(reason))),
         };
         if let Some(counter) = counter {
@@ -111,7 +112,7 @@ impl Pair {
         Ok(())
     }
 
-    /// At the end: the program has counted what the core has said.
+    /// Checks, at the end, that the program's counters agree with the core's verdicts.
     fn check_counts(&self) -> Result<()> {
         ensure!(
             self.program.counts()? == self.counts,

@@ -1,4 +1,4 @@
-//! What real firmware sent is answered with what it needs.
+//! Requests captured from real firmware get the right reply.
 
 use anyhow::{Context, Result};
 use proxydhcp_lab::architecture::{BIOS, UEFI_X64};

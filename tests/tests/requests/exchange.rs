@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Longer than any answer takes, even on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A request, and what its client must be told.
+/// A request, and the reply that its client must get.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) request: RequestFrame,

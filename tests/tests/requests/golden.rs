@@ -53,8 +53,8 @@ fn is_unknown(exchange: &Golden) -> bool {
     exchange.client.octets()[3] >= 40
 }
 
-/// What the original told the client, less its faults: it sent [`UEFI_BC`] and [`UEFI_ARM64`] to the
-/// loader for a BIOS.
+/// The original's reply to the client, less its faults: it sent [`UEFI_BC`] and [`UEFI_ARM64`] to
+/// the loader for a BIOS.
 fn expected(exchange: &Golden) -> Result<Expected> {
     let file = exchange.reply.get(108..236).context("a short reply")?;
     let mut loader = text(file);
@@ -131,8 +131,8 @@ fn nodes_are_sent_to_the_same_files() -> Result<()> {
     })
 }
 
-/// What the original told the client, byte for byte, or `None` where this project differs on
-/// purpose: the tests beside this one have those.
+/// The original's reply to the client, byte for byte, or `None` where this project differs on
+/// purpose, which other tests here are about.
 fn same_bytes(exchange: &Golden) -> Option<&[u8]> {
     let differs = exchange.architecture == UEFI_ARM64
         || exchange.architecture == UEFI_BC

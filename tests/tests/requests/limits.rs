@@ -11,12 +11,12 @@ use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
 
 /// Far over the limit.
 const MANY: u64 = 200;
-/// What a source may ask at once where nothing else is said.
+/// How many requests of one source are answered at once, by default.
 const BURST: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends so many requests of this client and waits until each is answered or limited; how many were
-/// answered.
+/// Sends this many requests of the client, waits until each is answered or limited, and returns how
+/// many were answered.
 fn answered(site: &mut Site, client: Ipv4Addr, count: u64) -> Result<u64> {
     let frame = RequestFrame::edk2(client, UEFI_X64).bytes();
     let told = |site: &Site| -> Result<[u64; 2]> {
@@ -55,7 +55,7 @@ fn a_source_that_asks_too_often_is_limited_alone() -> Result<()> {
         let mut site = limited(datapath)?;
         let started = Instant::now();
         let first = answered(&mut site, NODE_A, MANY)?;
-        // What it gains meanwhile, ten a second, and as the clock of the daemon ticks.
+        // The source may ask ten times more in each second, and by the tick of the daemon's clock.
         let gained = u64::try_from(started.elapsed().as_millis()).unwrap() / 100 + 1;
         assert!(
             (BURST..=BURST + gained).contains(&first),

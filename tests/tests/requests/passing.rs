@@ -1,4 +1,4 @@
-//! What is no request to this host's port 4011 passes as if nobody were there.
+//! Packets that are not requests to this host's port 4011 pass as if no daemon were there.
 
 use std::net::{Ipv4Addr, UdpSocket};
 

@@ -1,4 +1,4 @@
-//! What no PXE client sends gets no answer, and is counted by the rule that it breaks.
+//! Packets that no PXE client sends get no reply, and are counted by the rule that they break.
 
 use std::net::Ipv4Addr;
 
@@ -232,7 +232,8 @@ fn wire() -> Vec<Row> {
         but("a wrong UDP checksum", "checksum", |r| {
             r.udp_checksum = Checksum::Wrong;
         }),
-        // Only the kernel's word tells it from one that the sender's device was to finish.
+        // Only the kernel's flag distinguishes it from a sum that the sender's device was to
+        // finish.
         but("a forged unfinished UDP checksum", "checksum", |r| {
             r.udp_checksum = Checksum::Unfinished;
         }),

@@ -1,4 +1,4 @@
-//! Plain requests of known nodes get the right reply, on every datapath the same.
+//! Plain requests of known nodes get the right reply, which is equal on every datapath.
 
 use anyhow::Result;
 use proxydhcp_lab::RequestFrame;

@@ -1,4 +1,4 @@
-//! How a test knows that nobody answers: by the requests behind it that are answered, not by the
+//! The absence of a reply, which a test knows from the replies to later requests, not from the
 //! clock.
 
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::exchange::{PATIENCE, counts};
 
-/// A site, asked what it must not answer.
+/// A site that is sent frames it must not answer.
 pub(crate) struct Silence {
     pub(crate) site: Site,
     /// Two nodes that do get answers.
@@ -65,7 +65,7 @@ impl Silence {
         Ok(())
     }
 
-    /// The same; and the frame is counted once, as refused for `reason`.
+    /// Checks that a frame is not answered, and is counted once, as refused for `reason`.
     pub(crate) fn refuses(&mut self, frame: &[u8], reason: &str) -> Result<()> {
         let mut refused = self.site.counters()?["refused"].clone();
         self.keeps(frame)?;

@@ -1,4 +1,4 @@
-//! The slow path refuses by the same rules, in what only it can read.
+//! The slow path applies all rules to requests that only it can read.
 
 use anyhow::{Context, Result};
 use proxydhcp_lab::architecture::UEFI_X64;

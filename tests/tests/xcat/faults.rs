@@ -1,5 +1,5 @@
-//! What xCAT's daemon got wrong, asked of this one in its place. Each rule has tests of its own on
-//! every datapath; these hold that it is in force here, too.
+//! The faults of xCAT's daemon, which this one in its place does not have. Each rule has tests of
+//! its own on every datapath; these check that it is in force here, too.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -16,7 +16,7 @@ use proxydhcp_lab::{CLIENT_INTERFACE, Expected, RequestFrame, Tap, check_reply};
 
 use crate::node::Node;
 
-/// A request that nobody answers is waited for this long; replies take microseconds.
+/// How long to wait for a reply that must not come; replies take microseconds.
 const SILENCE: Duration = Duration::from_millis(150);
 
 type Change = fn(&mut RequestFrame);
@@ -150,7 +150,7 @@ fn the_records_are_those_of_the_file() -> Result<()> {
     )
 }
 
-/// `nodeset` truncates the file and then writes it: whoever reads it may see any part of it.
+/// `nodeset` truncates the file and then writes it: a reader may see any part of it.
 #[test]
 fn half_a_file_changes_nothing() -> Result<()> {
     let (node, mut tap) = served(&[("a", "winboot/a/"), ("b", "winboot/b/")])?;

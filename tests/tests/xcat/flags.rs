@@ -1,4 +1,4 @@
-//! How it is called, and what it then is.
+//! The program's flags in xCAT's place, and the process that comes of them.
 
 use std::fs;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use proxydhcp_lab::{Expected, RequestFrame, check_reply};
 
 use crate::node::{Node, wait_until};
 
-/// A property of the one process, as `ps` tells it.
+/// A property of the one process, as `ps` prints it.
 fn property(node: &Node, name: &str) -> Result<String> {
     let pid = node.pid()?.to_string();
     let text = node.succeed("ps", &["-p", &pid, "-o", &format!("{name}=")])?;
@@ -60,7 +60,7 @@ fn it_is_found_by_its_name_however_it_was_started() -> Result<()> {
     ] {
         node.succeed(command[0], &command[1..])?;
         assert_eq!(property(&node, "comm")?, "proxydhcp-xcat", "{command:?}");
-        // Its threads are told apart.
+        // Its threads have names of their own.
         let pid = node.pid()?.to_string();
         let threads = node.succeed("ps", &["-L", "-p", &pid, "-o", "comm="])?;
         let of_that_name = threads.lines().filter(|line| *line == "proxydhcp-xcat");

@@ -16,7 +16,7 @@ use proxydhcp_lab::{Daemon, Lab, accounts, binary, debian};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Whatever is waited for takes far less.
+/// Far longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The first process of the node: it hides the machine's files behind the node's, and takes in
@@ -49,7 +49,7 @@ pub(crate) struct Node {
     pub(crate) lab: Lab,
     folder: TempDir,
     init: Daemon,
-    /// What xCAT starts.
+    /// The program that xCAT starts.
     pub(crate) program: PathBuf,
 }
 
@@ -89,7 +89,7 @@ impl Node {
         })
     }
 
-    /// The same with the records given.
+    /// Starts a management node with these records.
     pub(crate) fn with(records: &[(&str, &str)]) -> Result<Self> {
         let node = Self::new()?;
         fs::write(node.config(), cfg_bytes(records.iter().copied())?)?;

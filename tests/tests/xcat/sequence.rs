@@ -26,7 +26,8 @@ const ROUNDS: usize = 8;
 /// How often a daemon of many interfaces is killed.
 const KILLS: usize = 3;
 const WIRES: u8 = 8;
-/// A request that was sent this long before the daemon was told to end may have come after that.
+/// A request that was sent this long before the daemon was asked to end may have arrived after
+/// that.
 const ON_ITS_WAY: Duration = Duration::from_millis(10);
 
 #[test]

@@ -85,7 +85,7 @@ fn one_that_fails_has_told_why_when_its_command_returns() -> Result<()> {
     Ok(())
 }
 
-/// As when its files are on a server that does not answer: whoever starts it goes on.
+/// Files on a server that does not answer make the daemon hang; its command returns all the same.
 #[test]
 fn one_that_hangs_lets_its_command_return() -> Result<()> {
     let node = Node::with(&[("a", "winboot/a/")])?;

@@ -64,7 +64,7 @@ impl Stream {
         lock(&self.account.latest).clone()
     }
 
-    /// Ends the stream and tells all that was asked.
+    /// Ends the stream and returns all that was asked.
     pub(crate) fn finish(self) -> Result<Vec<Asked>> {
         self.account.over.store(true, Ordering::Relaxed);
         for thread in self.threads {

@@ -1,4 +1,4 @@
-//! What it tells the local syslog: a real one, and one that does not listen.
+//! The daemon's messages to the local syslog: to a real one, and to one that does not listen.
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -82,7 +82,7 @@ fn its_log_is_that_of_xcat() -> Result<()> {
     let node = Node::with(&[("a", "winboot/a/"), ("b", "winboot/b/")])?;
     let rsyslog = Rsyslog::start(&node)?;
     node.start(&["-dV"])?;
-    rsyslog.await_line("ready: px0 by kernel (generic); 2 nodes")?;
+    rsyslog.await_line("ready: px0 (kernel, generic); 2 nodes")?;
     for name in ["a", "b"] {
         for line in [
             format!("The boot loader path for node {name} is winboot/{name}/Boot/pxeboot.0"),
@@ -93,7 +93,7 @@ fn its_log_is_that_of_xcat() -> Result<()> {
         }
     }
 
-    // A reload tells what is new or other, and that it was made; a bad record, too.
+    // A reload logs what is new or has changed, that it was made, and each bad record.
     node.nodeset(&[("a", "winboot/a/"), ("b", "winboot/c"), ("c", "../")])?;
     rsyslog.await_line("The BCD path for node b is winboot/c/Boot/BCD")?;
     rsyslog.await_part("xcat: reloaded in ")?;
@@ -101,11 +101,11 @@ fn its_log_is_that_of_xcat() -> Result<()> {
     assert_eq!(rsyslog.count("The BCD path for node b is"), 2);
     assert_eq!(rsyslog.count("The BCD path for node a is"), 1);
 
-    // Another syslog hears what it tells later.
+    // A syslog that is started later gets the later messages.
     rsyslog.stop()?;
     node.nodeset(&[("a", "winboot/lost/")])?;
     node.await_generation(3)?;
-    // It has told what it has to tell, and not only the kernel.
+    // The daemon has sent its messages, and not only the kernel.
     wait_until("the end of the reload", || {
         Ok(node.status()?["reloading"].is_null())
     })?;

@@ -135,8 +135,13 @@ impl fmt::Display for NamesTold {
         if self.unresolved.count > 0 {
             writeln!(
                 f,
-                "no address for {}; add them to the hosts file or the DNS",
-                self.unresolved
+                "no address for {}; add {} to the hosts file or the DNS",
+                self.unresolved,
+                if self.unresolved.count == 1 {
+                    "it"
+                } else {
+                    "them"
+                }
             )?;
         }
         Ok(())
@@ -165,7 +170,7 @@ mod tests {
             "the resolver is being asked for b\n\
              the name server is dead: the last known addresses stay for d\n\
              the name server is dead: there is no address for c\n\
-             no address for a; add them to the hosts file or the DNS\n"
+             no address for a; add it to the hosts file or the DNS\n"
         );
         assert_eq!(NamesStatus::default().to_string(), "");
     }

@@ -83,7 +83,7 @@ impl fmt::Display for Problems {
         }
         match self.refused.more() {
             0 => {}
-            more => writeln!(f, "refused: {more} records more")?,
+            more => writeln!(f, "refused: {more} more")?,
         }
         write!(f, "{}", self.names)?;
         for warning in &self.warnings.first {
@@ -91,7 +91,7 @@ impl fmt::Display for Problems {
         }
         match self.warnings.more() {
             0 => Ok(()),
-            more => writeln!(f, "warning: {more} warnings more"),
+            more => writeln!(f, "warning: {more} more"),
         }
     }
 }

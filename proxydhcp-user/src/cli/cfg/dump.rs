@@ -25,7 +25,7 @@ pub struct DumpArgs {
     /// Print them as JSON, for programs and for `cfg import`
     #[arg(long)]
     pub json: bool,
-    /// Print the first N records only
+    /// Print only the first N records
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub(super) fn dump(args: &DumpArgs, context: &Context) -> Result<ExitCode> {
     }
     let more = records.len() - shown.len();
     if more > 0 {
-        note(&format!("and {} more", count(more, "record")));
+        note(&format!("and {}", count(more, "more record")));
     }
     if !rest.is_empty() {
         note(&format!(

@@ -25,16 +25,16 @@ use parse::Line;
 /// Arguments of `cfg import`.
 #[derive(Clone, Debug, Args)]
 pub struct ImportArgs {
-    /// The nodes; - is the standard input
+    /// The file of nodes; - is standard input
     #[arg(value_name = "FILE")]
     pub nodes: PathBuf,
-    /// What the file is [default: by its name's end, .csv or .json]
+    /// The file's format [default: from its extension, .csv or .json]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// Have these nodes only: all other records go
+    /// Remove all records of other nodes
     #[arg(long)]
     pub replace: bool,
-    /// Print what would change, and write nothing
+    /// Show what would change, without writing it
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub struct ImportArgs {
 /// `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A node and its WinPE path a line
+    /// A node and its WinPE path on each line
     Csv,
     /// What `cfg dump --json` prints
     Json,
@@ -148,7 +148,7 @@ fn sound(lines: &[Line], name: &str) -> Result<Vec<RawRecord>> {
     let more = bad.len().saturating_sub(SHOWN);
     bad.truncate(SHOWN);
     if more > 0 {
-        bad.push(format!("and {} more", count(more, "bad line")));
+        bad.push(format!("and {}", count(more, "more bad line")));
     }
     bail!(
         "nothing was written, for not all lines are good:\n{}",

@@ -20,7 +20,7 @@ use crate::text::count;
 /// Arguments of `cfg repair`.
 #[derive(Clone, Debug, Args)]
 pub struct RepairArgs {
-    /// Print what would be kept and what not, and write nothing
+    /// Show what would be kept and what not, without writing it
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]

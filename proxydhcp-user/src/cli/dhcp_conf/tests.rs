@@ -14,7 +14,7 @@ fn run(args: &[&str]) -> Result<String> {
     configuration(&args, &Loaders::default())
 }
 
-/// The same with a file of hardware addresses.
+/// What the command prints with a file of hardware addresses, or why it does not.
 fn run_with(macs: &str, args: &[&str]) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("macs");

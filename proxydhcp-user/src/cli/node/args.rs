@@ -25,7 +25,7 @@ Examples:
 /// Arguments of `node`.
 #[derive(Clone, Debug, Args)]
 pub struct NodeArgs {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: NodeCommand,
 }
@@ -33,7 +33,7 @@ pub struct NodeArgs {
 /// What `node` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum NodeCommand {
-    /// Have nodes boot a WinPE, or have them ignored
+    /// Choose the WinPE that nodes boot, or have them ignored
     #[command(after_help = "\
 winpepath=PATH is the WinPE's folder, within the TFTP root: winboot/x or /tftpboot/winboot/x;
 winpepath= is the default one. supportproxydhcp=no has the daemon ignore the nodes, whatever it
@@ -44,24 +44,24 @@ Examples:
   proxydhcp node set n[01-36],-@login winpepath=/tftpboot/winboot/x supportproxydhcp=yes
   proxydhcp node set n07 supportproxydhcp=no --dry-run")]
     Set(SetArgs),
-    /// Forget nodes
+    /// Remove nodes
     #[command(after_help = "\
 Examples:
   proxydhcp node rm n[01-36]
   proxydhcp node rm '/old.*' --dry-run")]
     Rm(RmArgs),
-    /// Tell which node boots which WinPE
+    /// List which node boots which WinPE
     ///
-    /// Exits with 1 where nodes of the range are not there; they are told on stderr.
+    /// Exits with 1 if nodes of the range do not exist; stderr names them.
     #[command(after_help = "\
 Examples:
   proxydhcp node list
   proxydhcp node list n[01-36] --limit 5
   proxydhcp node list @rack1 --json | jq -r '.[].node'")]
     List(ListArgs),
-    /// Forget nodes whose names neither the hosts file nor the resolver knows any more
+    /// Remove nodes whose names are no longer in the hosts file or known to the resolver
     ///
-    /// Names that the resolver cannot be asked for stay.
+    /// Nodes stay if the resolver does not answer.
     #[command(after_help = "\
 Examples:
   proxydhcp node prune --dry-run
@@ -97,13 +97,13 @@ pub struct RmArgs {
 /// Arguments of `node list`.
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
-    /// The nodes; all, unless given
+    /// The nodes [default: all]
     #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
     pub range: Option<String>,
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,
-    /// Print at most so many nodes
+    /// Print at most this many nodes
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     #[command(flatten)]
@@ -133,7 +133,7 @@ pub struct RangeArg {
 /// What commands have that change something.
 #[derive(Clone, Debug, Args)]
 pub struct ChangeArgs {
-    /// Tell what would change, and change nothing
+    /// Show what would change, without changing it
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]

@@ -34,8 +34,8 @@ pub(super) fn names(args: &PruneArgs, context: &Context) -> Result<Vec<String>> 
     }
     if gone.len() == total && total > 0 {
         bail!(
-            "not one of the {total} nodes is known any more; check {} and the resolver, \
-             or remove the nodes by `proxydhcp node rm`",
+            "none of the {total} nodes is known any more; check {} and the resolver, \
+             or remove the nodes with `proxydhcp node rm`",
             args.names.hosts.display()
         );
     }

@@ -105,7 +105,7 @@ fn a_value_that_is_not_taken_is_told_with_what_is() {
         (
             "next-server = \"10.0.0.256\"",
             ":1:15: next-server does not take \"10.0.0.256\": invalid IPv4 address syntax; \
-             `proxydhcp serve --help` tells what --next-server takes",
+             `proxydhcp serve --help` shows what --next-server takes",
         ),
         (
             "rate-limit = \"10\"",
@@ -114,12 +114,12 @@ fn a_value_that_is_not_taken_is_told_with_what_is() {
         (
             "burst = 0",
             ":1:9: burst does not take \"0\": 0 is not in 1..=10000; \
-             `proxydhcp serve --help` tells what --burst takes",
+             `proxydhcp serve --help` shows what --burst takes",
         ),
         (
             "config = \"\"",
             ":1:10: config does not take \"\": \
-             `proxydhcp serve --help` tells what --config takes",
+             `proxydhcp serve --help` shows what --config takes",
         ),
         // The parser's own words.
         (

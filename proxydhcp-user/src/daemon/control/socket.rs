@@ -24,7 +24,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Another daemon listens there; the group is not this user's; the system's.
+    /// Another daemon listens there; the group is not this user's; no socket can be made there.
     pub(crate) fn bind(path: &Path, group: Option<Gid>) -> Result<Self> {
         let shown = path.display();
         if let Some(folder) = path.parent() {

@@ -20,6 +20,7 @@ use crate::sys::interface::{self, Interface};
 use crate::tables::generation::Generation;
 use crate::tables::policy::Policy;
 use crate::tables::table::{Files, LoadError, Sources, Table};
+use crate::text::{count, listed};
 
 /// How long the resolver is waited for where no node would be served otherwise.
 const EMPTY_LIMIT: Duration = Duration::from_secs(3);
@@ -126,13 +127,12 @@ pub(super) fn why_empty(sources: &Sources, table: &Table) -> String {
     let fault = match table.records() {
         0 => format!("{config} has no records, as if its writer had just begun"),
         records => format!(
-            "not one of the {records} records of {config} has an address; check {} and the DNS",
+            "no record of {config} has an address ({} in all); check {} and the DNS",
+            count(records, "record"),
             hosts.display()
         ),
     };
-    format!(
-        "{fault}; if no node is to be served any more, say so by `proxydhcp reload --allow-empty`"
-    )
+    format!("{fault}; to serve no node from now on, run `proxydhcp reload --allow-empty`")
 }
 
 /// Logs what of the files is not in service.
@@ -150,9 +150,9 @@ pub(super) fn report(table: &Table, names: &Names) {
     let asked = names.asked();
     if !asked.is_empty() {
         info!(
-            "the hosts file lacks {} names, {} among them; asking the system resolver",
-            asked.len(),
-            asked.get(..SHOWN).unwrap_or(&asked).join(", ")
+            "asking the system resolver for {} that the hosts file lacks: {}",
+            count(asked.len(), "name"),
+            listed(&asked)
         );
     }
 }

@@ -153,14 +153,14 @@ impl Interfaces {
         self.missing = self
             .names
             .iter()
-            .filter(|name| !all.iter().any(|interface| interface.name == **name))
+            .filter(|name| !all.iter().any(|interface| interface.is_named(name)))
             .map(|name| Unserved::missing(name))
             .collect();
         let mut failures = mem::take(&mut self.failures);
         for interface in &wanted {
             let mut kept = self.served.iter_mut();
             if let Some(kept) = kept.find(|kept| kept.interface().index == interface.index) {
-                kept.rename(&interface.name);
+                kept.follow(&interface.name, interface.carriers(all));
                 continue;
             }
             let before = failures.iter().position(|failed| failed.is_of(interface));
@@ -169,7 +169,7 @@ impl Interfaces {
                 self.failures.push(stands);
                 continue;
             }
-            match self.start_one(interface, awaits_tables) {
+            match self.start_one(interface, all, awaits_tables) {
                 Ok(started) => {
                     info!("serving {}", started.describe());
                     self.served.push(started);
@@ -219,14 +219,21 @@ impl Interfaces {
                     .any(|served| served.interface().index == index)
             };
             let more = all.iter().filter(|one| {
-                is_served(one.index) && !indexes.contains(&one.index) && !one.is_on(&indexes)
+                is_served(one.index)
+                    && !indexes.contains(&one.index)
+                    && !one.is_covered(&indexes, all)
             });
             wanted.extend(more.cloned());
         }
         wanted
     }
 
-    fn start_one(&mut self, interface: &Interface, awaits_tables: bool) -> Result<Served> {
+    fn start_one(
+        &mut self,
+        interface: &Interface,
+        all: &[Interface],
+        awaits_tables: bool,
+    ) -> Result<Served> {
         ensure!(
             interface.is_ethernet,
             "{} is not Ethernet, and nothing else can be served; leave it out",
@@ -234,7 +241,7 @@ impl Interfaces {
         );
         let before = self.left_on(interface)?;
         // First: from the first frame on, somebody takes what the program lets pass.
-        let mut served = Served::start(interface, &self.shared)?;
+        let mut served = Served::start(interface, interface.carriers(all), &self.shared)?;
         if before.is_some() && awaits_tables {
             warn!(
                 "{}: the kernel goes on answering by the tables of a daemon that was killed, until \
@@ -272,7 +279,7 @@ impl Interfaces {
         };
         match attach() {
             Err(error) if options.or_raw => {
-                warn!("serving {} by raw: {error:#}", served.interface().name);
+                served.stays_raw(&error);
                 Ok(())
             }
             attached => attached,

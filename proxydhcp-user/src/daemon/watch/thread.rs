@@ -37,7 +37,7 @@ pub(crate) struct Watching {
 ///
 /// # Errors
 ///
-/// The system's.
+/// The working directory is gone, or the thread cannot be started.
 pub(crate) fn start(sources: &Sources) -> Result<Watching> {
     let files = [
         absolute(&sources.config)?,

@@ -1,33 +1,41 @@
 //! Attaching the program to its interface: anew, or in the place of one that a killed daemon left.
 
+use std::fmt;
+use std::os::fd::AsFd;
+
 use anyhow::{Context, Result, bail};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, XdpMode};
 use aya::sys::SyscallError;
 use nix::errno::Errno;
+use tracing::debug;
 
-use super::Program;
+use super::extack::in_the_kernels_words;
+use super::{Program, remedy};
 use crate::datapath::xdp::pins::{self, Leftover};
 use crate::sys::interface::{AttachMode, AttachedXdp, Interface};
 
 impl Program {
-    /// Attaches the program to `interface` in the first of `modes` that works; or, in one step, in
-    /// the place of the program that a daemon `before` has left there, if that is attached in one
-    /// of them.
+    /// Attaches the program to `interface`, where it runs on `carriers`, in the first of `modes` that
+    /// works; or, in one step, in the place of the program that a daemon `before` has left there, if
+    /// that is attached in one of them. Returns why it is not the first of them.
     ///
     /// # Errors
     ///
-    /// Why it cannot be attached in any of the modes.
+    /// Why it cannot be attached in any of the modes: a [`Refused`], if it is the kernel that refuses.
     pub fn attach(
         &mut self,
         interface: &Interface,
+        carriers: &[Interface],
         modes: &[AttachMode],
         before: Option<Leftover>,
-    ) -> Result<()> {
+    ) -> Result<Option<Refused>> {
         let mut ended = String::new();
         if let Some(before) = before {
             if self.take_over(interface, modes, before)? {
-                return Ok(());
+                return Ok(
+                    (modes.first() != Some(&self.mode)).then(|| Refused::taken_over(self.mode))
+                );
             }
             ended = end_of_another_mode(interface);
         }
@@ -42,16 +50,32 @@ impl Program {
                 Ok(id) => {
                     self.link = Some(program.take_link(id)?.try_into()?);
                     self.mode = mode;
-                    return self.pin(interface, None);
+                    self.pin(interface, None)?;
+                    return Ok(refusals.into_iter().next());
                 }
-                Err(error) => refusals.push(format!("{mode}: {}", explain(&error, interface))),
+                Err(error) => {
+                    let words = in_the_kernels_words(interface.index, program.fd()?.as_fd(), mode);
+                    let words = words.unwrap_or_else(|error| {
+                        debug!("the kernel does not say why: {error}");
+                        None
+                    });
+                    refusals.push(Refused::new(&error, words, interface, carriers));
+                }
             }
         }
-        bail!(
-            "XDP does not attach to {}: {}{ended}",
-            interface.name,
-            refusals.join("; ")
-        )
+        let why: Vec<_> = modes
+            .iter()
+            .zip(&refusals)
+            .map(|(mode, refused)| format!("{mode}: {}", refused.why))
+            .collect();
+        bail!(Refused {
+            why: format!(
+                "XDP does not attach to {}: {}{ended}",
+                interface.name,
+                why.join("; ")
+            ),
+            remedy: refusals.into_iter().find_map(|refused| refused.remedy),
+        })
     }
 
     /// Puts the program on the link of one before, if that is attached in one of `modes`; else
@@ -104,22 +128,70 @@ fn end_of_another_mode(interface: &Interface) -> String {
         .unwrap_or_default()
 }
 
-/// The kernel's error codes in the words of an administrator.
-fn explain(error: &ProgramError, interface: &Interface) -> String {
+/// Why a program is not attached as it was to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Refused {
+    /// The reason, with the kernel's own words where it has any.
+    pub why: String,
+    /// What mends that, where it is known.
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.remedy {
+            Some(remedy) => write!(f, "{}; remedy: {remedy}", self.why),
+            None => f.write_str(&self.why),
+        }
+    }
+}
+
+impl Refused {
+    fn new(
+        error: &ProgramError,
+        words: Option<String>,
+        interface: &Interface,
+        carriers: &[Interface],
+    ) -> Self {
+        let remedy = words.as_deref();
+        let remedy = remedy.and_then(|words| remedy::of(words, interface, carriers));
+        Self {
+            why: explain(error, words, interface),
+            remedy,
+        }
+    }
+
+    fn taken_over(mode: AttachMode) -> Self {
+        Self {
+            why: format!(
+                "a daemon before had attached it in {mode} mode, and this one goes on with that"
+            ),
+            remedy: Some("stop the daemon (SIGTERM) and start it".to_owned()),
+        }
+    }
+}
+
+/// The kernel's refusal in the words of an administrator.
+fn explain(error: &ProgramError, words: Option<String>, interface: &Interface) -> String {
     let code = match error {
         ProgramError::SyscallError(SyscallError { io_error, .. }) => io_error.raw_os_error(),
         _ => None,
     };
-    match (code.map(Errno::from_raw), interface.xdp) {
-        (Some(Errno::EBUSY | Errno::EEXIST), Some(AttachedXdp { program: id, .. })) => format!(
+    match (code.map(Errno::from_raw), interface.xdp, words) {
+        (Some(Errno::EBUSY | Errno::EEXIST), Some(AttachedXdp { program: id, .. }), _) => format!(
             "another XDP program (id {id}; see `bpftool prog show id {id}`) holds the interface"
         ),
-        (Some(Errno::EBUSY | Errno::EEXIST), None) => {
+        (_, _, Some(words)) => format!("the kernel says \"{words}\""),
+        (Some(Errno::EBUSY | Errno::EEXIST), None, None) => {
             "another XDP program holds the interface".to_owned()
         }
-        (Some(Errno::EOPNOTSUPP), _) => "the driver has no support for it".to_owned(),
-        (Some(Errno::EINVAL | Errno::ERANGE | Errno::E2BIG), _) => format!(
-            "the driver refuses it; its MTU of {} may be too large",
+        (Some(Errno::EOPNOTSUPP), _, None) => {
+            "the driver has no support for it as it is set up; the kernel's log may say more (dmesg)"
+                .to_owned()
+        }
+        (Some(Errno::EINVAL | Errno::ERANGE | Errno::E2BIG), _, None) => format!(
+            "the driver refuses it; its MTU of {} may be too large, or it merges segments (LRO); the \
+             kernel's log may say more (dmesg)",
             interface.mtu
         ),
         _ => match error {

@@ -7,6 +7,7 @@
 //!       link                  holds the program on the interface
 //!       program, NODES, TEMPLATES, COUNTERS, LIMITS: for its successor, and for bpftool
 //!       without-nodes/        where it answers no node: nothing is lost with it
+//!       dropped-before/4-704/ what the driver of number 4 had dropped when the counters began
 //! ```
 //!
 //! As long as `link` is there, the kernel answers. A daemon that starts puts its own program on the
@@ -50,6 +51,9 @@ pub const LINK: &str = "link";
 /// The folder that says that no node is answered.
 pub const WITHOUT_NODES: &str = "without-nodes";
 
+/// The folder that says what drivers had dropped before the program began to count.
+pub const DROPPED_BEFORE: &str = "dropped-before";
+
 /// The folder of pins, held by this process alone.
 pub struct Pins {
     folder: PathBuf,
@@ -65,7 +69,7 @@ pub enum PinsError {
     /// A daemon runs, in this network namespace or in another.
     #[error("another daemon that runs holds {FOLDER}")]
     Held,
-    /// The system's.
+    /// The folder cannot be made, locked or read.
     #[error("{FOLDER}: {0}")]
     Io(#[from] io::Error),
 }
@@ -182,7 +186,7 @@ pub fn are_there() -> bool {
 ///
 /// # Errors
 ///
-/// The system's.
+/// The folder cannot be made: there is no BPF file system, or no right to write there.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
@@ -195,7 +199,7 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// The system's.
+/// The folder cannot be removed.
 pub fn remove(folder: &Path) -> io::Result<()> {
     let link = folder.join(LINK);
     if link.exists()
@@ -211,7 +215,7 @@ pub fn remove(folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// The system's.
+/// The folder cannot be removed.
 pub fn forget(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -227,8 +231,8 @@ pub fn forget(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use proxydhcp_common::counters::{COUNTERS, refused};
-    use proxydhcp_common::judge::Reason;
     use proxydhcp_common::limit::{LINES, Line};
+    use proxydhcp_common::verdict::Reason;
 
     use super::*;
 

@@ -105,9 +105,9 @@ impl Process {
         }
         if !verdict.is_empty() {
             return format!(
-                "{tried}: the verifier of Linux {release} refuses it: {verdict} ({error}). That \
-                 is a fault of proxydhcp: please report it, with what `uname -a` and \
-                 RUST_LOG=debug show; --path raw serves meanwhile"
+                "{tried}: {error}; the verifier of Linux {release} refuses it: {verdict}. That is a \
+                 fault of proxydhcp: please report it, with what `uname -a` and RUST_LOG=debug \
+                 show; --path raw serves meanwhile"
             );
         }
         if !forbidden {
@@ -151,4 +151,116 @@ fn last_lines(log: &str) -> String {
         .collect();
     let last = lines.len().saturating_sub(LINES);
     lines.get(last..).unwrap_or_default().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::EbpfLoader;
+    use aya::programs::Xdp;
+
+    use super::*;
+
+    /// A process with all rights, on a kernel that does not count BPF as locked memory.
+    fn process() -> Process {
+        Process {
+            release: "6.1.0-57-amd64".to_owned(),
+            missing: Vec::new(),
+            limit: Some(64 << 10),
+            charges: Some(false),
+        }
+    }
+
+    fn explain(process: &Process, errno: Errno, log: &str) -> String {
+        process.explain("cannot try", &io::Error::from(errno), log)
+    }
+
+    #[test]
+    fn missing_rights_are_named() {
+        let process = Process {
+            missing: vec!["CAP_BPF", "CAP_PERFMON"],
+            ..process()
+        };
+        let words = "it takes root, or the missing CAP_BPF and CAP_PERFMON";
+        assert!(explain(&process, Errno::EPERM, "").ends_with(words));
+        // That is how the verifier says that CAP_PERFMON is missing.
+        let log = "R4 pointer comparison prohibited\nprocessed 9 insns";
+        assert!(explain(&process, Errno::EACCES, log).ends_with(words));
+        // Nobody has a right to what there is not.
+        let words = explain(&process, Errno::ENOMEM, "");
+        assert!(!words.contains("CAP_BPF"), "{words}");
+    }
+
+    #[test]
+    fn a_full_limit_of_locked_memory_is_named_where_there_is_one() {
+        let charging = Process {
+            charges: Some(true),
+            ..process()
+        };
+        let words = explain(&charging, Errno::EPERM, "");
+        for part in ["64 KiB", "LimitMEMLOCK=infinity", "ulimit -l unlimited"] {
+            assert!(words.contains(part), "{words}");
+        }
+        let unlimited = Process {
+            limit: None,
+            ..charging
+        };
+        for process in [unlimited, process()] {
+            let words = explain(&process, Errno::EPERM, "");
+            assert!(words.contains("seccomp"), "{words}");
+            assert!(!words.contains("ulimit"), "{words}");
+        }
+        let unknown = Process {
+            charges: None,
+            ..process()
+        };
+        let words = explain(&unknown, Errno::EPERM, "");
+        for part in ["seccomp", "64 KiB", "ulimit -l unlimited"] {
+            assert!(words.contains(part), "{words}");
+        }
+    }
+
+    #[test]
+    fn of_the_verifiers_log_there_are_the_last_lines() {
+        let log = "0: R1=ctx R10=fp0\n; at packet.rs:40\n1: (bf) r9 = r8\n\
+                   invalid access to packet, off=65558 size=4, R9(id=0,off=65558,r=65530)\n\
+                   R9 offset is outside of the packet\nverification time 387576 usec\n\
+                   stack depth 240+32\nprocessed 70685 insns (limit 1000000) peak_states 768\n";
+        let words = explain(&process(), Errno::EACCES, log);
+        assert_eq!(
+            words,
+            "cannot try: Permission denied (os error 13); the verifier of Linux 6.1.0-57-amd64 \
+             refuses it: 1: (bf) r9 = r8 | invalid access to packet, off=65558 size=4, \
+             R9(id=0,off=65558,r=65530) | R9 offset is outside of the packet. That is a fault of \
+             proxydhcp: please report it, with what `uname -a` and RUST_LOG=debug show; --path raw \
+             serves meanwhile"
+        );
+    }
+
+    /// This kernel's verifier, asked by root.
+    #[test]
+    fn a_verifiers_refusal_is_told_from_missing_rights() {
+        const LOAD_WORD: u8 = 0x61;
+        // The object, but that it looks for the packet's end (xdp_md's data_end, its second word)
+        // past the context's end.
+        let mut object = aya::include_bytes_aligned!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/ebpf/proxydhcp.bpf.o"
+        ))
+        .to_vec();
+        for instruction in object.as_chunks_mut::<8>().0 {
+            if let [LOAD_WORD, _, 4, 0, 0, 0, 0, 0] = *instruction {
+                instruction[2] = 200;
+            }
+        }
+        let mut bpf = EbpfLoader::new().load(&object).map_err(of_object).unwrap();
+        let program: &mut Xdp = bpf.program_mut("answer").unwrap().try_into().unwrap();
+        let words = of_program(program.load().unwrap_err()).to_string();
+        for part in [
+            &format!("the verifier of Linux {}", Process::this().release),
+            "invalid bpf_context access off=200 size=4",
+            "please report it",
+        ] {
+            assert!(words.contains(part), "{words}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ impl KernelTables {
     ///
     /// # Errors
     ///
-    /// The kernel's, lack of memory or of rights.
+    /// The kernel makes no such maps: there is a lack of memory or of rights.
     pub fn new(generation: &Generation) -> Result<Self> {
         // As the program's own definition has it: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
         const TABLE: u32 = 0x400 | 0x1000;

@@ -102,7 +102,7 @@ pub fn edit<T>(path: &Path, change: impl FnOnce(&mut Vec<RawRecord>) -> Result<T
     if changed != bytes {
         if u64::try_from(changed.len()).is_ok_and(|size| size > LIMIT) {
             bail!(
-                "{}: {} records are more than the 2,000,000 that are read; it is as it was",
+                "{}: {} records would be more than the 2,000,000 that can be read; the file is unchanged",
                 path.display(),
                 records.len()
             );

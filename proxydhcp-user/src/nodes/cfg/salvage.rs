@@ -97,11 +97,11 @@ fn resynchronize(bytes: &[u8], rules: Rules<'_>) -> Salvage {
         let reason = if in_step {
             "not a sound record"
         } else if end == bytes.len() && end - start < RECORD {
-            "cut off within a record"
+            "a record that is cut off"
         } else if end - start < RECORD {
             "bytes are missing here"
         } else {
-            "bytes too many are in here"
+            "surplus bytes in here"
         };
         salvage.rejected.push(Rejected {
             bytes: start..end,

@@ -29,7 +29,7 @@ impl Changes {
     ///
     /// # Errors
     ///
-    /// Netlink's.
+    /// There is no netlink socket to be had.
     pub fn new() -> Result<Self> {
         const GROUPS: [MulticastGroup; 2] = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr];
         let (connection, _, messages) =
@@ -45,7 +45,7 @@ impl Changes {
     ///
     /// # Errors
     ///
-    /// Netlink's.
+    /// The netlink socket was lost, and there is no other to be had.
     pub async fn next(&mut self) -> Result<()> {
         match self.messages.next().await {
             Some(deleted) => self.deleted.extend(deleted),

@@ -3,12 +3,12 @@
 use std::net::Ipv4Addr;
 
 use proxydhcp_common::PORT;
+use proxydhcp_common::answer::reply;
 use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers;
-use proxydhcp_common::judge::{Reason, Stop};
+use proxydhcp_common::verdict::{Reason, Stop};
 
-use crate::datapath::answer::reply;
 use crate::tables::client_message::{Answer, Asked, read, request};
 use crate::tables::generation::Generation;
 

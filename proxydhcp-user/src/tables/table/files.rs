@@ -11,6 +11,7 @@ use crate::names::hosts::{self, Hosts, Malformed};
 use crate::nodes::cfg::disabled::{self, Disabled};
 use crate::nodes::cfg::{self, CfgError, Denied, Refused, Warning};
 use crate::sys::file::FileError;
+use crate::text::count;
 use crate::winpe::loaders::Loaders;
 use crate::winpe::path::{Rules, WinPe};
 
@@ -53,9 +54,9 @@ pub enum LoadError {
     Disabled(FileError),
     /// Records, but none that can be served.
     #[error(
-        "{}: not one of its {records} records is sound; record {}: {} \
+        "{}: none of its records is sound ({} in all); record {}: {} \
          (if this is no proxydhcp.cfg at all, check the path)",
-        .path.display(), .first.number, .first.reason
+        .path.display(), count(*.records, "record"), .first.number, .first.reason
     )]
     NotOneSound {
         /// The file.
@@ -123,7 +124,7 @@ impl Files {
         }
     }
 
-    /// No records either, because there is no `proxydhcp.cfg` yet.
+    /// No records, because there is no `proxydhcp.cfg` yet.
     pub fn not_there_yet(config: &Path) -> Self {
         Self {
             warnings: vec![
@@ -147,10 +148,10 @@ impl Files {
         Self::with_config(&cfg::read(&sources.config)?, sources)
     }
 
-    /// The same, where `proxydhcp.cfg` is these bytes.
+    /// Reads the files, except for `proxydhcp.cfg`, whose bytes are given. This blocks.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// A file is rejected, see [`LoadError`].
     pub fn with_config(config: &[u8], sources: &Sources) -> Result<Self, LoadError> {
         let disabled = Disabled::read(&sources.config).map_err(LoadError::Disabled)?;
         let mut parsed = cfg::parse(config, sources.rules());
@@ -202,27 +203,9 @@ impl Files {
         };
         let wanted = (0..).zip(named).filter(|&(_, named)| !named);
         files.wanted = wanted.map(|(record, _)| record).collect();
-        let path = sources.hosts.display();
-        if file.is_none() {
-            let text = format!("{path}: no such file; the system resolver is asked for every node");
-            files.warnings.push(text.into());
-        }
-        if let Some(Malformed { count, first }) = hosts.malformed() {
-            let text = format!(
-                "{path}: malformed lines are left out: {count}, the first is line {first}; \
-                 each line is to be an address and its names"
-            );
-            files.warnings.push(text.into());
-        }
-        files
-            .warnings
-            .extend(disabled.malformed().into_iter().map(|line| {
-                let path = disabled::path(&sources.config);
-                let path = path.display();
-                Warning::from(format!(
-                    "{path}, line {line}: not a node name; write one name a line"
-                ))
-            }));
+        let is_missing = file.is_none();
+        files.warn_of_hosts(&sources.hosts, is_missing, hosts.malformed());
+        files.warn_of_disabled(&disabled::path(&sources.config), &disabled.malformed());
         let mut claims = std::mem::take(&mut files.claims);
         let conflicts = files.settle(&mut claims);
         files.warnings.extend(conflicts);
@@ -230,12 +213,36 @@ impl Files {
         Ok(files)
     }
 
+    /// Warns of a hosts file that is missing, or has malformed lines.
+    fn warn_of_hosts(&mut self, path: &Path, is_missing: bool, malformed: Option<Malformed>) {
+        let path = path.display();
+        if is_missing {
+            let text = format!("{path}: no such file; the system resolver is asked for every node");
+            self.warnings.push(text.into());
+        }
+        if let Some(Malformed { count, first }) = malformed {
+            let text = format!(
+                "{path}: malformed lines are left out: {count}, the first is line {first}; \
+                 each line is to be an address and its names"
+            );
+            self.warnings.push(text.into());
+        }
+    }
+
+    /// Warns of malformed lines in the file of disabled nodes.
+    fn warn_of_disabled(&mut self, path: &Path, malformed: &[usize]) {
+        let path = path.display();
+        let text = |line| format!("{path}, line {line}: not a node name; write one name a line");
+        let warnings = malformed.iter().map(|line| text(line).into());
+        self.warnings.extend(warnings);
+    }
+
     /// The names that the hosts file lacks, for the resolver.
     pub fn wanted(&self) -> impl Iterator<Item = &str> {
         self.wanted.iter().map(|&record| self.name(record))
     }
 
-    /// The same, with their records.
+    /// The names that the hosts file lacks, with their records.
     pub(super) fn wanted_records(&self) -> impl Iterator<Item = (u32, &str)> {
         self.wanted
             .iter()

@@ -33,7 +33,7 @@ fn a_start_that_fails_leaves_the_kernel_answering() -> Result<()> {
     Ok(())
 }
 
-/// By the driver, XDP takes no large frames.
+/// In the driver, XDP does not take large frames.
 #[test]
 fn a_mode_that_does_not_work_is_said_to_have_ended_the_other() -> Result<()> {
     let lab = Lab::with(&LinkOptions {
@@ -59,7 +59,7 @@ fn a_mode_that_does_not_work_is_said_to_have_ended_the_other() -> Result<()> {
     Ok(())
 }
 
-/// One that runs in another network, say.
+/// The other daemon may run in another network namespace.
 #[test]
 fn a_start_that_waits_for_the_pins_of_another_can_be_stopped() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::usual()?);

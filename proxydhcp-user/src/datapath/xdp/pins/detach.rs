@@ -34,7 +34,7 @@ struct LinkDetach {
 ///
 /// # Errors
 ///
-/// The kernel's: there is no such file, or it is no link.
+/// There is no such file, it is no link, or the kernel does not let it go.
 pub(super) fn detach(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut get = ObjGet {

@@ -71,7 +71,7 @@ impl Leftover {
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Its folder cannot be removed.
     pub fn remove(self, all: &[Interface]) -> io::Result<String> {
         let what = self.describe(all);
         match remove(&self.folder) {

@@ -6,6 +6,7 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
+use crate::nodes::cfg;
 
 fn rules() -> Rules<'static> {
     Rules::within(Path::new("/tftpboot"))
@@ -41,7 +42,7 @@ fn add(path: &Path, name: &str) -> Result<()> {
 fn a_record_has_the_bytes_that_the_daemon_reads() {
     let full = record(&"n".repeat(50), &format!("/tftpboot/{}", "p".repeat(100)));
     let bytes = [record("cn1", ""), full].as_bytes().to_vec();
-    let parsed = super::super::parse(&bytes, rules());
+    let parsed = cfg::parse(&bytes, rules());
     assert_eq!(parsed.records.len(), 2);
     assert!(parsed.padded);
     assert_eq!(full.name(), "n".repeat(50).as_bytes());
@@ -256,7 +257,7 @@ fn threads_lose_no_change() {
         }
     });
     let bytes = fs::read(&path).unwrap();
-    assert_eq!(super::super::parse(&bytes, rules()).records.len(), 100);
+    assert_eq!(cfg::parse(&bytes, rules()).records.len(), 100);
 }
 
 proptest! {

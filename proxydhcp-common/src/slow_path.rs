@@ -8,25 +8,26 @@
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
-use crate::judge::{Answer, Reason, Stop, Tables, charge, decide, own};
+use crate::judge::{Answer, Tables, charge, decide, own};
 use crate::nodes::{Lines, Nodes};
 use crate::options::{CLASS_LEN, Facts, PXE_CLIENT, REQUEST, class_architecture, code};
 use crate::reply::{self, Fault};
 use crate::template::{Loader, UUID_LEN};
+use crate::verdict::{Reason, Stop};
 use crate::wire::{Ethernet, Ipv4};
 
 /// PXE's boot item, sub-option 71 of option 43 (PXE 2.1, section 2.2.1): the boot server type and
 /// layer that the client asks for, and expects back.
 type BootItem = [u8; 4];
 
-/// The answer to an unusual request.
+/// The answer to a request that takes the slow path.
 #[derive(Clone, Copy, Debug)]
-pub struct UnusualAnswer<'t> {
+pub struct SlowPathAnswer<'t> {
     answer: Answer<'t>,
     boot_item: Option<BootItem>,
 }
 
-/// Judges a frame that [`crate::judge::judge`] found [`Stop::Unusual`].
+/// Judges a frame that [`crate::judge::judge`] has left to the [`Stop::SlowPath`].
 ///
 /// The frame is made plain on the way: IP options are cut out, and a destination that is a group
 /// becomes `mac`, the address of the interface it came in by, so that the reply can come from it.
@@ -34,14 +35,14 @@ pub struct UnusualAnswer<'t> {
 ///
 /// # Errors
 ///
-/// The verdict, where it is not to answer; never [`Stop::Unusual`].
+/// The verdict, where it is not to answer; never [`Stop::SlowPath`].
 pub fn judge<'t, T: Tables>(
     frame: &mut Slice<'_>,
     packet: &Packet,
     tables: &'t T,
     mac: [u8; 6],
     vouched: bool,
-) -> Result<UnusualAnswer<'t>, Stop> {
+) -> Result<SlowPathAnswer<'t>, Stop> {
     let nodes = own(packet, tables)?;
     let packet = make_plain(frame, *packet, mac)?;
     let datagram = headers::admit(frame, &packet)?;
@@ -56,14 +57,14 @@ pub fn judge<'t, T: Tables>(
     )
     .map_err(|stop| match stop {
         // Whoever is to look it up is beside the packets' way.
-        Stop::Unusual => Stop::Refuse(Reason::Unknown),
+        Stop::SlowPath => Stop::Refuse(Reason::Unknown),
         stop => stop,
     })?;
     if !vouched && !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::Refuse(Reason::Checksum));
     }
     charge(&answer, &nodes, tables)?;
-    Ok(UnusualAnswer { answer, boot_item })
+    Ok(SlowPathAnswer { answer, boot_item })
 }
 
 /// Makes the frame the reply.
@@ -71,7 +72,7 @@ pub fn judge<'t, T: Tables>(
 /// # Errors
 ///
 /// See [`Fault`].
-pub fn write(frame: &mut Slice<'_>, answer: &UnusualAnswer<'_>) -> Result<(), Fault> {
+pub fn write(frame: &mut Slice<'_>, answer: &SlowPathAnswer<'_>) -> Result<(), Fault> {
     reply::write(frame, &answer.answer)?;
     match answer.boot_item {
         Some(item) => echo(frame, &answer.answer.datagram, item),

@@ -1,0 +1,34 @@
+//! Fast path and slow path as one call, for those who can take both.
+
+use crate::frame::Slice;
+use crate::headers::Packet;
+use crate::judge::{Tables, judge};
+use crate::verdict::{Reason, Stop};
+use crate::{reply, slow_path};
+
+/// The verdict on a frame that there is no room for, or none for its reply.
+pub const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
+
+/// Makes the frame of a packet that [`crate::headers::find`] has found its own reply. The frame came
+/// in by the interface with the address `mac`; for `vouched` see [`slow_path::judge`].
+///
+/// # Errors
+///
+/// The verdict, where it is not answered.
+pub fn reply(
+    frame: &mut Slice<'_>,
+    packet: &Packet,
+    tables: &impl Tables,
+    mac: [u8; 6],
+    vouched: bool,
+) -> Result<(), Stop> {
+    let written = match judge(frame, packet, tables) {
+        Ok(answer) => reply::write(frame, &answer),
+        Err(Stop::SlowPath) => {
+            let answer = slow_path::judge(frame, packet, tables, mac, vouched)?;
+            slow_path::write(frame, &answer)
+        }
+        Err(stop) => return Err(stop),
+    };
+    written.map_err(|_| NO_ROOM)
+}

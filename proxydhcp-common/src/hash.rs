@@ -1,0 +1,12 @@
+//! Where an address lies in a table.
+
+/// The bucket that `address` (in memory order) belongs to, before the mask is applied.
+///
+/// Multiplication by 2^64 / golden ratio spreads neighbouring addresses, which clusters are full
+/// of, more evenly than chance would; the bits above 32 are those that all of the address reaches.
+#[inline(always)]
+#[must_use]
+pub const fn hash(address: [u8; 4]) -> u32 {
+    let product = (u32::from_be_bytes(address) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (product >> 32) as u32
+}

@@ -1,0 +1,190 @@
+//! What a driver says of its interface by the `SIOCETHTOOL` ioctl. Its statistics are to be had no
+//! other way: ethtool's netlink family has those that all drivers share, not each driver's own.
+//!
+//! Safety: a call has the kernel read and write one buffer, which outlives the call. Commands of a fixed
+//! length get a buffer of that length. The two whose length the driver decides ([`GET_STRINGS`] and
+//! [`GET_STATISTICS`]) write as many entries as the driver has at that moment, whatever they are told
+//! (Linux before 7.0). So they get [`ROOM`] for them, and are not called of a driver that has more than
+//! half of that: nothing but a change of the number of queues, between two calls, can make it more.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+
+use rustix::net::netdevice::index_to_name;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use zerocopy::IntoBytes;
+
+// Of `linux/ethtool.h`.
+const GET_DRIVER_INFO: u32 = 0x03;
+const GET_RINGS: u32 = 0x10;
+const GET_STRINGS: u32 = 0x1b;
+const GET_STATISTICS: u32 = 0x1d;
+const GET_CHANNELS: u32 = 0x3c;
+/// The set of strings that names the statistics.
+const OF_STATISTICS: u32 = 1;
+/// Bytes of a name.
+const NAME: usize = 32;
+
+/// Statistics that there is room for. Drivers with a hundred queues have some 20,000.
+const ROOM: usize = 1 << 16;
+
+/// A number that can be set, and the largest that it can be set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// What is set.
+    pub now: u32,
+    /// The most that can be.
+    pub most: u32,
+}
+
+/// A driver's interface.
+pub struct Driver {
+    socket: OwnedFd,
+    name: String,
+}
+
+impl Driver {
+    /// That of the interface with this number.
+    ///
+    /// # Errors
+    ///
+    /// There is no such interface, or no socket is to be had.
+    pub fn of(interface: u32) -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+        let name = index_to_name(&socket, interface)?;
+        Ok(Self { socket, name })
+    }
+
+    /// The driver's name.
+    ///
+    /// # Errors
+    ///
+    /// It does not say.
+    pub fn name(&self) -> io::Result<String> {
+        let info = self.info()?;
+        Ok(text(info.get(1..9).unwrap_or_default().as_bytes()))
+    }
+
+    /// Its statistics by their names, in its order.
+    ///
+    /// # Errors
+    ///
+    /// It has none; it has more than anybody could read; or they change while they are read.
+    pub fn statistics(&self) -> io::Result<Vec<(String, u64)>> {
+        // The second of the last five words.
+        let count = self.info()?.get(45).map_or(0, |&count| count as usize);
+        if count == 0 || count > ROOM / 2 {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let told = u32::try_from(count).map_err(io::Error::other)?;
+
+        // `struct ethtool_gstrings`
+        let mut names = vec![0_u32; 3 + ROOM * NAME / size_of::<u32>()];
+        if let [_, set, len, ..] = &mut names[..] {
+            (*set, *len) = (OF_STATISTICS, told);
+        }
+        self.call(GET_STRINGS, &mut names)?;
+        let named = names.get(2).copied();
+        let names = names.get(3..).unwrap_or_default().as_bytes();
+
+        // `struct ethtool_stats`: two words, then numbers of twice their length.
+        let mut values = vec![0_u32; 2 + ROOM * 2];
+        if let [_, len, ..] = &mut values[..] {
+            *len = told;
+        }
+        self.call(GET_STATISTICS, &mut values)?;
+        if named != Some(told) || values.get(1) != Some(&told) {
+            return Err(io::Error::other(
+                "the statistics change while they are read",
+            ));
+        }
+        let values = values.get(2..).unwrap_or_default().as_bytes();
+        let (values, _) = values.as_chunks::<8>();
+        let values = values.iter().map(|&value| u64::from_ne_bytes(value));
+        Ok(names
+            .chunks(NAME)
+            .map(text)
+            .zip(values)
+            .take(count)
+            .collect())
+    }
+
+    /// How many frames its transmit rings hold, each.
+    ///
+    /// # Errors
+    ///
+    /// It does not say.
+    pub fn transmit_ring(&self) -> io::Result<Setting> {
+        // `struct ethtool_ringparam`
+        let mut rings = [0; 9];
+        self.call(GET_RINGS, &mut rings)?;
+        let [_, _, _, _, most, _, _, _, now] = rings;
+        Ok(Setting { now, most })
+    }
+
+    /// How many channels it has that both receive and transmit.
+    ///
+    /// # Errors
+    ///
+    /// It does not say.
+    pub fn channels(&self) -> io::Result<Setting> {
+        // `struct ethtool_channels`
+        let mut channels = [0; 9];
+        self.call(GET_CHANNELS, &mut channels)?;
+        let [_, _, _, _, most, _, _, _, now] = channels;
+        Ok(Setting { now, most })
+    }
+
+    /// `struct ethtool_drvinfo`: a word, five texts of 32 bytes, twelve bytes in reserve, five words.
+    fn info(&self) -> io::Result<[u32; 49]> {
+        let mut info = [0; 49];
+        self.call(GET_DRIVER_INFO, &mut info)?;
+        Ok(info)
+    }
+
+    /// Has the driver fill `buffer`, whose first word is the command's.
+    fn call(&self, command: u32, buffer: &mut [u32]) -> io::Result<()> {
+        if let Some(first) = buffer.first_mut() {
+            *first = command;
+        }
+        // SAFETY: an `ifreq` is integers and a pointer; zeros are valid.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(self.name.as_bytes()) {
+            *to = from.cast_signed();
+        }
+        request.ifr_ifru.ifru_data = ptr::from_mut(buffer).cast();
+        // SAFETY: see the module.
+        let outcome =
+            unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+        if outcome < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
+
+/// The text before the first zero.
+fn text(name: &[u8]) -> String {
+    let text = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_is_not_there_is_an_error() {
+        assert!(Driver::of(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn names_end_with_a_zero() {
+        assert_eq!(text(b"rx_queue_0_drops\0\0"), "rx_queue_0_drops");
+        assert_eq!(text(b"     xdp tx\0old"), "xdp tx");
+        assert_eq!(text(&[b'x'; NAME]).len(), NAME);
+        assert_eq!(text(b""), "");
+    }
+}
