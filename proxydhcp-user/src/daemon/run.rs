@@ -94,7 +94,7 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     let service = tokio::select! {
         service = start => service?,
         () = signals.stop() => {
-            // A stop during the start also removes what the killed daemon that it would replace has left.
+            // A stop during the start also removes what a killed daemon has left.
             return match pins::clear(&all, |removed| info!("{removed}")).await {
                 // The pins belong to the running daemon.
                 Err(PinsError::Held) => Ok(()),
