@@ -138,7 +138,7 @@ fn where_nobody_listens_the_probe_says_so_at_once() -> Result<()> {
     assert!(
         ended
             .stderr
-            .contains("10.77.0.9 is no address of this host"),
+            .contains("10.77.0.9 is not an address of this host"),
         "{ended:?}"
     );
     let taken = |port| {

@@ -5,7 +5,7 @@ use clap::Parser;
 use super::*;
 use crate::cli::{Cli, Command};
 
-/// What the command prints, or why it does not.
+/// The command's output, or its error.
 fn run(args: &[&str]) -> Result<String> {
     let all = [&["proxydhcp", "dhcp-conf"], args].concat();
     let Command::DhcpConf(args) = Cli::try_parse_from(all)?.command else {
@@ -14,7 +14,7 @@ fn run(args: &[&str]) -> Result<String> {
     configuration(&args, &Loaders::default())
 }
 
-/// The same with a file of hardware addresses.
+/// The command's output with a file of hardware addresses, or its error.
 fn run_with(macs: &str, args: &[&str]) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("macs");
@@ -22,7 +22,7 @@ fn run_with(macs: &str, args: &[&str]) -> Result<String> {
     run(&[args, &["--mac", path.to_str().unwrap()]].concat())
 }
 
-/// Its lines that are neither blank nor comment.
+/// The lines that are neither blank nor comments.
 fn lines(text: &str) -> Vec<&str> {
     text.lines()
         .filter(|line| !line.is_empty() && !line.starts_with(['#', '/']))
@@ -151,6 +151,6 @@ fn what_is_wrong_is_told_with_its_remedy() {
         run(&["isc", "a", "--mac", "/nonexistent"]).unwrap_err()
     );
     assert!(error.contains("/nonexistent"), "{error}");
-    // Without a range nobody would read it.
+    // Without a range, nothing would read the file.
     assert!(run(&["isc", "--mac", "/etc/ethers"]).is_err());
 }

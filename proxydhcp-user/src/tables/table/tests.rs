@@ -156,7 +156,7 @@ fn noise_is_no_table() {
     noise.truncate(noise.len() / RECORD * RECORD);
     let error = load(&noise, None, &[]).unwrap_err().to_string();
     assert!(
-        error.contains("not one of its 52428 records is sound; record 1: "),
+        error.contains("none of its records is sound (52428 in all); record 1: "),
         "{error}"
     );
     // In noise of this size one record is likely to look sound.
@@ -181,7 +181,7 @@ fn a_file_of_bad_records_says_what_is_wrong_with_them() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("not one of its 2 records is sound"),
+        error.contains("none of its records is sound (2 in all)"),
         "{error}"
     );
     assert!(
