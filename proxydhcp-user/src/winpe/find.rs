@@ -1,5 +1,5 @@
-//! Whether a TFTP server finds a file: it takes names by the letter, and reads as nobody in
-//! particular.
+//! Checks whether a TFTP server finds a file: it matches names exactly, and reads files as an
+//! unprivileged user.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use super::finding::Finding;
 use crate::winpe::path::WinPe;
 
-/// All may read.
+/// The permission bit for everybody to read.
 const READ: u32 = 0o004;
-/// All may pass through the folder.
+/// The permission bit for everybody to pass through the folder.
 const SEARCH: u32 = 0o001;
 
 /// The TFTP root.
@@ -18,8 +18,8 @@ const SEARCH: u32 = 0o001;
 pub(super) struct Root<'a>(pub(super) &'a Path);
 
 impl Root<'_> {
-    /// Finds a file below the root and notes what keeps a TFTP server from it. `remedy` is for a file
-    /// that is missing.
+    /// Finds a file below the root, and records what prevents a TFTP server from reading it.
+    /// `remedy` is for a missing file.
     pub(super) fn find(
         self,
         file: &str,
@@ -38,7 +38,7 @@ impl Root<'_> {
                 problem,
                 remedy,
             };
-            // A folder is on the way to many files.
+            // A folder is shared by many files, so its finding may exist already.
             if !findings.contains(&finding) {
                 findings.push(finding);
             }
@@ -59,7 +59,7 @@ impl Root<'_> {
                     (Ok(target), _) => note(
                         &next,
                         format!(
-                            "a symbolic link to {}, which is not there",
+                            "a symbolic link to {}, which does not exist",
                             target.display()
                         ),
                         remedy.to_owned(),
@@ -98,7 +98,7 @@ impl Root<'_> {
         Some(at)
     }
 
-    /// Whether there is such a file, in whatever letter case.
+    /// Whether the file exists, ignoring letter case.
     pub(super) fn has_any_case(self, file: &str) -> bool {
         let mut at = self.0.to_owned();
         for part in file.split('/') {
@@ -112,7 +112,7 @@ impl Root<'_> {
         true
     }
 
-    /// The images in a WinPE's folders, where its BCD does not tell.
+    /// The images in a WinPE's folders, used if its BCD names none.
     pub(super) fn images(self, winpe: &WinPe) -> Vec<String> {
         let mut images = Vec::new();
         for folder in ["Boot", "sources", "Sources"] {
@@ -133,7 +133,7 @@ fn may(metadata: &Metadata, mode: u32) -> bool {
     metadata.permissions().mode() & mode != 0
 }
 
-/// The name in the folder that differs from `name` in letter case alone.
+/// The name in the folder that differs from `name` only in letter case.
 pub(super) fn other_case(folder: &Path, name: &str) -> Option<String> {
     fs::read_dir(folder)
         .ok()?
@@ -142,7 +142,7 @@ pub(super) fn other_case(folder: &Path, name: &str) -> Option<String> {
         .find(|other| other != name && other.to_lowercase() == name.to_lowercase())
 }
 
-/// The path as a shell takes it.
+/// The path, quoted for a shell.
 pub(super) fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let is_plain = |char: char| char.is_alphanumeric() || "/._-+,@:".contains(char);

@@ -169,7 +169,7 @@ fn a_loader_that_cannot_be_is_told_with_the_remedy() {
         ),
         (
             "hosts = \"/h\"\n[loaders]\n7 = \"a\"\n07 = \"b\"",
-            ":2:2: architecture 7 is there twice; leave one of the two out",
+            ":2:2: architecture 7 is given twice; leave one of the two out",
         ),
         (
             "[loaders]\n1=\"1\"\n2=\"2\"\n3=\"3\"\n4=\"4\"\n5=\"5\"\n6=\"6\"\n8=\"8\"",
