@@ -54,7 +54,7 @@ pub(super) fn repair(args: &RepairArgs, context: &Context) -> Result<ExitCode> {
     if !salvage.kept.iter().any(RawRecord::is_padded) {
         bail!(
             "{shown}: not one sound record; check that this is a proxydhcp.cfg, or have nodeset \
-             write it anew: it is as it was"
+             write it anew; the file is unchanged"
         );
     }
     print(&describe(&salvage, &bytes));
