@@ -131,7 +131,7 @@ fn figures(results: &Results) -> Vec<(&'static str, Figure<'_>)> {
     figures
 }
 
-/// The same color for a contender in every plot.
+/// The color of a contender, which is the same in every plot.
 fn color(contender: &str) -> RGBColor {
     match contender {
         "kernel" => RGBColor(0x1f, 0x5f, 0xbf),

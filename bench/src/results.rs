@@ -81,7 +81,7 @@ pub struct Siege {
     /// Hostile packets a second that came onto the server's interface, over all storms: each from
     /// its first request to its last answer.
     pub hostile_per_second: f64,
-    /// The same of the storm with the fewest.
+    /// Hostile packets a second that came in during the storm with the fewest.
     pub hostile_per_second_least: f64,
     /// Hostile packets that the generator has sent, before, between and after storms too.
     pub hostile_sent: u64,
@@ -93,7 +93,7 @@ pub struct Siege {
     pub clients: usize,
     /// Clients of all storms that had an answer to their first request.
     pub first_try: usize,
-    /// The same of the storm with the fewest.
+    /// Clients with an answer to their first request, of the storm with the fewest.
     pub first_try_least: usize,
     /// Clients of all storms that had none when they gave up.
     pub never: usize,

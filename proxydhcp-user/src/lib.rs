@@ -3,11 +3,11 @@
 //! From the files to the replies:
 //!
 //! ```text
-//! cfg + hosts + names + strangers ──> table ──> generation (with template) ──> kernel: maps
-//!                                                                        └───> raw: a thread per interface
+//! cfg + hosts + resolver ──> table ──> generation (with templates) ──> kernel: maps
+//!                                                                └───> raw, af-xdp: threads
 //! ```
 //!
-//! A folder imports only from those below it:
+//! A folder imports only from those below it (`tests/layers.rs` has the list):
 //!
 //! ```text
 //! xcat      runs the daemon under the name of xCAT's own, which it replaces
@@ -20,6 +20,8 @@
 //! names     which address belongs to which name
 //! winpe     the WinPEs and their loaders
 //! sys       the operating system: files, interfaces, privileges, memory
+//!
+//! text      lists and numbers in messages, for all of them
 //! ```
 
 pub mod api;

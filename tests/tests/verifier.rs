@@ -39,7 +39,7 @@ fn count(program: &str) -> Result<u32> {
     let coarse = u8::from(is_helper_supported(ProgramType::Xdp, clock)?);
     let mut loader = EbpfLoader::new();
     loader.override_global("COARSE_CLOCK", &coarse, true);
-    loader.verifier_log_level(VerifierLogLevel::STATISTICS);
+    loader.verifier_log_level(VerifierLogLevel::STATS);
     let mut ebpf = loader.load(OBJECT)?;
     let program: &mut Xdp = ebpf.program_mut(program).context("none")?.try_into()?;
 

@@ -26,28 +26,12 @@ impl Root<'_> {
         remedy: &str,
         findings: &mut Vec<Finding>,
     ) -> Option<PathBuf> {
-        let mut note = |at: &Path, problem: String, remedy: String| {
-            let below = at.strip_prefix(self.0).unwrap_or(at);
-            let shown = if below.as_os_str().is_empty() {
-                at
-            } else {
-                below
-            };
-            let finding = Finding {
-                file: shown.display().to_string(),
-                problem,
-                remedy,
-            };
-            // A folder is shared by many files, so its finding may exist already.
-            if !findings.contains(&finding) {
-                findings.push(finding);
-            }
-        };
         let mut at = self.0.to_owned();
         let mut parts = file.split('/').filter(|part| !part.is_empty()).peekable();
         while let Some(part) = parts.next() {
             if fs::metadata(&at).is_ok_and(|folder| !may(&folder, SEARCH)) {
-                note(
+                self.note(
+                    findings,
                     &at,
                     "the TFTP server's user may not enter this folder".to_owned(),
                     format!("chmod o+x {}", quoted(&at)),
@@ -55,25 +39,8 @@ impl Root<'_> {
             }
             let next = at.join(part);
             let Ok(metadata) = fs::metadata(&next) else {
-                match (fs::read_link(&next), other_case(&at, part)) {
-                    (Ok(target), _) => note(
-                        &next,
-                        format!(
-                            "a symbolic link to {}, which does not exist",
-                            target.display()
-                        ),
-                        remedy.to_owned(),
-                    ),
-                    (_, Some(other)) => note(
-                        &at.join(&other),
-                        format!(
-                            "wrong letter case: clients ask for {part}, and TFTP servers tell {other} \
-                             from it"
-                        ),
-                        format!("mv {} {}", quoted(&at.join(&other)), quoted(&next)),
-                    ),
-                    _ => note(&self.0.join(file), "missing".to_owned(), remedy.to_owned()),
-                }
+                let (at, problem, remedy) = self.absence(file, &at, part, remedy);
+                self.note(findings, &at, problem, remedy);
                 return None;
             };
             let is_last = parts.peek().is_none();
@@ -83,11 +50,12 @@ impl Root<'_> {
                 } else {
                     "not a folder"
                 };
-                note(&next, problem.to_owned(), remedy.to_owned());
+                self.note(findings, &next, problem.to_owned(), remedy.to_owned());
                 return None;
             }
             if is_last && !may(&metadata, READ) {
-                note(
+                self.note(
+                    findings,
                     &next,
                     "the TFTP server's user may not read it".to_owned(),
                     format!("chmod o+r {}", quoted(&next)),
@@ -96,6 +64,44 @@ impl Root<'_> {
             at = next;
         }
         Some(at)
+    }
+
+    /// Why `part` of a file's path is not in the folder `at`: the place, the problem and the
+    /// remedy.
+    fn absence(self, file: &str, at: &Path, part: &str, remedy: &str) -> (PathBuf, String, String) {
+        let next = at.join(part);
+        if let Ok(target) = fs::read_link(&next) {
+            let target = target.display();
+            let problem = format!("a symbolic link to {target}, which does not exist");
+            return (next, problem, remedy.to_owned());
+        }
+        let Some(other) = other_case(at, part) else {
+            return (self.0.join(file), "missing".to_owned(), remedy.to_owned());
+        };
+        let problem = format!(
+            "wrong letter case: clients ask for {part}, which is not {other} to a TFTP server"
+        );
+        let there = at.join(other);
+        let remedy = format!("mv {} {}", quoted(&there), quoted(&next));
+        (there, problem, remedy)
+    }
+
+    /// Records a problem with a file or folder once, because a folder is on the way to many files.
+    fn note(self, findings: &mut Vec<Finding>, at: &Path, problem: String, remedy: String) {
+        let below = at.strip_prefix(self.0).unwrap_or(at);
+        let shown = if below.as_os_str().is_empty() {
+            at
+        } else {
+            below
+        };
+        let finding = Finding {
+            file: shown.display().to_string(),
+            problem,
+            remedy,
+        };
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
     }
 
     /// Whether the file exists, ignoring letter case.

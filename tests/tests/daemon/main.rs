@@ -22,6 +22,7 @@ mod reload;
 mod reload_under_load;
 mod resolved;
 mod rights;
+mod second_best;
 mod settings;
 mod stop;
 mod strangers;

@@ -141,7 +141,7 @@ fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
 
     restart(&mut site, Datapath::Generic, &[])?;
     for told in [
-        "which is not here any more: removed",
+        "which no longer exists here: removed",
         "px2: what a killed daemon left: removed",
     ] {
         site.daemon.wait_for(told, PATIENCE)?;

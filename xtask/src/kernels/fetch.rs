@@ -13,7 +13,6 @@ use super::version::{Packages, Version};
 /// A kernel that lies ready.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    pub(crate) version: &'static Version,
     /// What `uname -r` prints.
     pub(crate) release: String,
     folder: PathBuf,
@@ -42,7 +41,7 @@ pub(crate) fn fetch(version: &'static Version, cache: &Path) -> Result<Kernel> {
     let packages = match (listed, &is_here) {
         (Ok(packages), _) => packages,
         // Without a mirror in reach, by what was fetched before.
-        (Err(_), Some(release)) => return Ok(kernel(version, release.clone(), folder)),
+        (Err(_), Some(release)) => return Ok(kernel(release.clone(), folder)),
         (Err(error), None) => return Err(error),
     };
     if is_here.as_ref() != Some(&packages.release) {
@@ -54,15 +53,11 @@ pub(crate) fn fetch(version: &'static Version, cache: &Path) -> Result<Kernel> {
         // The last step: what is half done is done again.
         fs::write(folder.join("release"), &packages.release)?;
     }
-    Ok(kernel(version, packages.release, folder))
+    Ok(kernel(packages.release, folder))
 }
 
-fn kernel(version: &'static Version, release: String, folder: PathBuf) -> Kernel {
-    Kernel {
-        version,
-        release,
-        folder,
-    }
+fn kernel(release: String, folder: PathBuf) -> Kernel {
+    Kernel { release, folder }
 }
 
 fn unpack(apt: &Apt, packages: &Packages, folder: &Path) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::cli::args::{ConfigArgs, NamesArgs, SettingsArgs};
 use crate::cli::output::{note, print};
 use crate::cli::runtime::block_on;
 use crate::names::ask::ask_for_all;
-use crate::names::forward::Names;
+use crate::names::forward::{Failed, Names};
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::salvage::salvage;
 use crate::nodes::cfg::{RECORD, read_damaged};
@@ -157,31 +157,36 @@ fn records(bytes: &[u8], args: &CheckArgs, context: &Context) -> Result<Vec<Find
         .warnings()
         .iter()
         .map(|warning| finding(Severity::Warning, warning.record, warning.text.clone()));
-    let failed = names.failed();
-    let late = names.asked();
+    let (failed, late) = (names.failed(), names.asked());
     let unresolved = table
         .unresolved_numbers()
         .zip(table.unresolved())
         .map(|(number, name)| {
-            let failed = failed.iter().find(|f| f.name.eq_ignore_ascii_case(name));
-            let message = match failed {
-                Some(failed) => format!(
-                    "no address for {name}: the resolver failed: {}; check the DNS, or add it to \
-                     the hosts file",
-                    failed.reason
-                ),
-                None if late.iter().any(|l| l.eq_ignore_ascii_case(name)) => format!(
-                    "no address for {name}: the resolver has not answered within {PATIENCE:?}; \
-                     check the DNS, or add it to the hosts file"
-                ),
-                None => format!("no address for {name}; add it to the hosts file or the DNS"),
-            };
+            let message = no_address(name, &failed, &late);
             Finding {
                 node: Some(name.to_owned()),
                 ..finding(Severity::Warning, Some(number), message)
             }
         });
     Ok(refused.chain(warnings).chain(unresolved).collect())
+}
+
+/// Why a name has no address, where the resolver has failed for some names and is late for others.
+fn no_address(name: &str, failed: &[Failed], late: &[String]) -> String {
+    if let Some(failed) = failed.iter().find(|f| f.name.eq_ignore_ascii_case(name)) {
+        return format!(
+            "no address for {name}: the resolver failed: {}; check the DNS, or add it to the hosts \
+             file",
+            failed.reason
+        );
+    }
+    if late.iter().any(|late| late.eq_ignore_ascii_case(name)) {
+        return format!(
+            "no address for {name}: the resolver has not answered within {PATIENCE:?}; check the \
+             DNS, or add it to the hosts file"
+        );
+    }
+    format!("no address for {name}; add it to the hosts file or the DNS")
 }
 
 /// Asks the resolver for the names that the hosts file lacks.

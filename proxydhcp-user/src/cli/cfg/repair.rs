@@ -53,7 +53,7 @@ pub(super) fn repair(args: &RepairArgs, context: &Context) -> Result<ExitCode> {
     }
     if !salvage.kept.iter().any(RawRecord::is_padded) {
         bail!(
-            "{shown}: not one sound record; check that this is a proxydhcp.cfg, or have nodeset \
+            "{shown}: no record is sound; check that this is a proxydhcp.cfg, or have nodeset \
              write it anew; the file is unchanged"
         );
     }

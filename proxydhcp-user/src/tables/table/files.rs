@@ -203,32 +203,38 @@ impl Files {
         };
         let wanted = (0..).zip(named).filter(|&(_, named)| !named);
         files.wanted = wanted.map(|(record, _)| record).collect();
-        let path = sources.hosts.display();
-        if file.is_none() {
-            let text = format!("{path}: no such file; the system resolver is asked for every node");
-            files.warnings.push(text.into());
-        }
-        if let Some(Malformed { count, first }) = hosts.malformed() {
-            let text = format!(
-                "{path}: malformed lines are left out: {count}, the first is line {first}; \
-                 each line is to be an address and its names"
-            );
-            files.warnings.push(text.into());
-        }
-        files
-            .warnings
-            .extend(disabled.malformed().into_iter().map(|line| {
-                let path = disabled::path(&sources.config);
-                let path = path.display();
-                Warning::from(format!(
-                    "{path}, line {line}: not a node name; write one name a line"
-                ))
-            }));
+        let is_missing = file.is_none();
+        files.warn_of_hosts(&sources.hosts, is_missing, hosts.malformed());
+        files.warn_of_disabled(&disabled::path(&sources.config), &disabled.malformed());
         let mut claims = std::mem::take(&mut files.claims);
         let conflicts = files.settle(&mut claims);
         files.warnings.extend(conflicts);
         files.claims = claims;
         Ok(files)
+    }
+
+    /// Warns of a hosts file that is missing, or has malformed lines.
+    fn warn_of_hosts(&mut self, path: &Path, is_missing: bool, malformed: Option<Malformed>) {
+        let path = path.display();
+        if is_missing {
+            let text = format!("{path}: no such file; the system resolver is asked for every node");
+            self.warnings.push(text.into());
+        }
+        if let Some(Malformed { count, first }) = malformed {
+            let text = format!(
+                "{path}: malformed lines are left out: {count}, the first is line {first}; \
+                 each line is to be an address and its names"
+            );
+            self.warnings.push(text.into());
+        }
+    }
+
+    /// Warns of malformed lines in the file of disabled nodes.
+    fn warn_of_disabled(&mut self, path: &Path, malformed: &[usize]) {
+        let path = path.display();
+        let text = |line| format!("{path}, line {line}: not a node name; write one name a line");
+        let warnings = malformed.iter().map(|line| text(line).into());
+        self.warnings.extend(warnings);
     }
 
     /// The names that the hosts file lacks, to ask the resolver for.
