@@ -20,8 +20,8 @@ use crate::{bench_tables, binary};
 /// The exit code that a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Measures boot storms, full load, boot storms amid hostile packets, the cost of an answer, reloads and memory, against other
-/// responders on the same wire.
+/// Measures boot storms, full load, boot storms amid hostile packets, the cost of an answer,
+/// reloads and memory, against other responders on the same wire.
 ///
 /// Everything happens in private network namespaces. The results go to the terminal, and as JSON
 /// and plots to bench/results/, or to bench/results/partial/ if the run is not complete. Needs
