@@ -93,7 +93,7 @@ fn end_as(outcome: &Outcome) -> ExitCode {
         // The daemon exists and may serve yet; another start would only disturb it.
         Outcome::Starts => {
             let told = format!(
-                "the daemon is still starting after {:?}; does a disk hang that its files are on?",
+                "the daemon is still starting after {:?}; does the disk with its files hang?",
                 background::PATIENCE
             );
             syslog::tell(&format!("Warning: {told}"));

@@ -46,6 +46,7 @@ pub(super) const ROOM: usize = 512;
 /// The number of surplus bytes at the start of a frame, which the program cuts off. Without a cut,
 /// a frame that comes back as a reply would keep the reply's length, because the kernel looks at a
 /// frame's bounds only after a program has changed them.
+pub(super) const SURPLUS: i32 = 8;
 /// The number of requests that a delayed generator catches up at most: a longer burst would not be
 /// a steady rate.
 const LONGEST_DEBT: i32 = 64;

@@ -266,7 +266,7 @@ fn unreachable(error: &io::Error, args: &ProbeArgs) -> anyhow::Error {
     let server = args.server;
     match error.kind() {
         ErrorKind::ConnectionRefused => anyhow::anyhow!(
-            "nobody listens on {server}, port {PORT} (ICMP port unreachable): start \
+            "no program listens on {server}, port {PORT} (ICMP port unreachable): start \
              `proxydhcp serve` there; if it runs, a firewall rejects the request"
         ),
         ErrorKind::HostUnreachable => anyhow::anyhow!(

@@ -35,7 +35,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// See [`PortError`].
+    /// If another program keeps the port, or the system refuses a step: see [`PortError`].
     pub async fn take(patience: Duration) -> Result<Self, PortError> {
         let deadline = Instant::now() + patience;
         loop {

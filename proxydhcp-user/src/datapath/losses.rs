@@ -121,7 +121,7 @@ impl Losses {
 /// How to keep an interface from losing more.
 fn remedy(interface: &Interface) -> String {
     if interface.kind == Kind::Veth {
-        return "--xdp-mode generic, for the other end of this veth takes none without an XDP program \
+        return "--xdp-mode generic, because the other end of this veth takes none without an XDP program \
                 of its own"
             .to_owned();
     }

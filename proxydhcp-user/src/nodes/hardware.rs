@@ -89,9 +89,9 @@ fn parse(text: &str) -> Result<HashMap<String, Vec<Mac>>> {
             [one, other] => match (Mac::parse(one), Mac::parse(other)) {
                 (None, Some(mac)) => (one, mac),
                 (Some(mac), None) => (other, mac),
-                _ => bail!("line {number} has not a name and a hardware address"),
+                _ => bail!("line {number} is not a name and a hardware address"),
             },
-            _ => bail!("line {number} has not two words, a name and a hardware address"),
+            _ => bail!("line {number} is not two words, a name and a hardware address"),
         };
         ensure!(
             !name.chars().any(char::is_control),
@@ -99,7 +99,7 @@ fn parse(text: &str) -> Result<HashMap<String, Vec<Mac>>> {
         );
         ensure!(
             seen.insert(mac),
-            "line {number}: {mac} is there already; leave one of the two lines out"
+            "line {number}: {mac} is listed already; remove one of the two lines"
         );
         let name = name.to_ascii_lowercase();
         if let Some((short, _)) = name.split_once('.') {

@@ -126,7 +126,7 @@ impl Question<'_> {
         looked.address = Some(address);
         if !is_client(address.octets()) {
             looked.steps.push(format!(
-                "{address} is no address that a client can have; requests from it are refused."
+                "{address} is not an address that a client can have; requests from it are refused."
             ));
             return;
         }

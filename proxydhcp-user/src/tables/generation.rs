@@ -30,7 +30,7 @@ impl Generation {
     /// # Errors
     ///
     /// If a reply cannot be encoded.
-    /// A reply that cannot be encoded.
+    /// If a reply cannot be encoded.
     pub fn next(
         previous: &Self,
         table: &Table,

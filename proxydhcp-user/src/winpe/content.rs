@@ -52,7 +52,7 @@ impl Kind {
                 return Ok(());
             }
             Err(format!(
-                "no {what}: it does not begin with {}",
+                "not {what}: it does not begin with {}",
                 magic.escape_ascii()
             ))
         };
@@ -62,10 +62,10 @@ impl Kind {
             ),
             Self::BootProgram | Self::OtherLoader => Ok(()),
             Self::EfiApplication => efi_application(bytes),
-            Self::BootManager => begins(b"MZ", "Windows program"),
-            Self::Registry => begins(b"regf", "BCD (a registry hive)"),
-            Self::Ramdisk => begins(b"$SDI", "ramdisk image"),
-            Self::Image => begins(b"MSWIM\0\0\0", "WIM image"),
+            Self::BootManager => begins(b"MZ", "a Windows program"),
+            Self::Registry => begins(b"regf", "a BCD (a registry hive)"),
+            Self::Ramdisk => begins(b"$SDI", "a ramdisk image"),
+            Self::Image => begins(b"MSWIM\0\0\0", "a WIM image"),
         }
     }
 
@@ -119,7 +119,7 @@ fn efi_application(bytes: &[u8]) -> Result<(), String> {
     let subsystem = headers.optional_header().subsystem();
     if subsystem != IMAGE_SUBSYSTEM_EFI_APPLICATION {
         return Err(format!(
-            "no EFI application: its subsystem is {subsystem}, not {IMAGE_SUBSYSTEM_EFI_APPLICATION}"
+            "not an EFI application: its subsystem is {subsystem}, not {IMAGE_SUBSYSTEM_EFI_APPLICATION}"
         ));
     }
     Ok(())

@@ -46,7 +46,7 @@ impl Root<'_> {
             let is_last = parts.peek().is_none();
             if metadata.is_dir() == is_last {
                 let problem = if is_last {
-                    "a folder, and not a file"
+                    "a folder, not a file"
                 } else {
                     "not a folder"
                 };

@@ -37,7 +37,7 @@ pub struct Change {
 pub enum LoaderError {
     /// The key is not a number, or is too large.
     #[error(
-        "{0:?} is no architecture: [loaders] takes the numbers 0 to {last}; \
+        "{0:?} is not an architecture: [loaders] takes the numbers 0 to {last}; \
          other keys stand above [loaders]",
         last = ARCHITECTURES - 1
     )]

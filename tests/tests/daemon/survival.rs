@@ -109,7 +109,7 @@ fn detach_ends_what_a_killed_daemon_left() -> Result<()> {
     let refused = detach(&site)?;
     assert_eq!(refused.code, Some(1));
     assert!(
-        refused.stderr.contains("a daemon runs; stop it"),
+        refused.stderr.contains("a daemon is running; stop it"),
         "{refused:?}"
     );
     site.ask_uefi(NODE_A, "winboot/a/")?;

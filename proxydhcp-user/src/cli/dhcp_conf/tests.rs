@@ -106,33 +106,33 @@ fn what_is_wrong_is_told_with_its_remedy() {
         (
             "node1 52:54:00:12:34",
             "node1",
-            "line 1 has not a name and a hardware address",
+            "line 1 is not a name and a hardware address",
         ),
         (
             "\nnode1 node2",
             "node1",
-            "line 2 has not a name and a hardware address",
+            "line 2 is not a name and a hardware address",
         ),
         (
             "node1 52:54:00:12:34:5x",
             "node1",
-            "line 1 has not a name and a hardware address",
+            "line 1 is not a name and a hardware address",
         ),
         (
             "a 1:2:3:4:5:6:7",
             "node1",
-            "line 1 has not a name and a hardware address",
+            "line 1 is not a name and a hardware address",
         ),
         (
             "1:2:3:4:5:6 1:2:3:4:5:7",
             "node1",
-            "line 1 has not a name and",
+            "line 1 is not a name and",
         ),
-        ("node1 1:2:3:4:5:6 x", "node1", "line 1 has not two words"),
+        ("node1 1:2:3:4:5:6 x", "node1", "line 1 is not two words"),
         (
             "a 1:2:3:4:5:6\nb 01:02:03:04:05:06",
             "a",
-            "line 2: 01:02:03:04:05:06 is there already",
+            "line 2: 01:02:03:04:05:06 is listed already",
         ),
         (
             "no\u{7}de 1:2:3:4:5:6",

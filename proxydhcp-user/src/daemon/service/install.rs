@@ -21,7 +21,7 @@ use crate::tables::table::{Files, Table};
 
 /// Why the resolver is not believed.
 const NONE_LEFT: &str = "the resolver denies every name, so that no node would be left; check the DNS, \
-    or, if no node is to be served any more, say so by `proxydhcp reload --allow-empty`";
+    or, if no node should be served any longer, run `proxydhcp reload --allow-empty`";
 
 /// What the resolver was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -246,7 +246,7 @@ impl Interfaces {
         if before.is_some() && awaits_tables {
             warn!(
                 "{}: the kernel goes on answering from the tables of a daemon that was killed, until \
-                 the files are mended and reloaded",
+                 the files are corrected and reloaded",
                 interface.name
             );
         } else {

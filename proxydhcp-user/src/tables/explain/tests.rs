@@ -202,7 +202,7 @@ fn each_rule_that_stops_a_client_is_told() {
         7,
         &["No line of", "add a line", "(--unknown ignore)"],
     );
-    site.refuses("127.0.0.1", 7, &["no address that a client can have"]);
+    site.refuses("127.0.0.1", 7, &["not an address that a client can have"]);
     site.refuses("10.0.0.3", 6, &["no loader for UEFI on IA32"]);
     site.refuses(
         "n4",

@@ -223,7 +223,7 @@ impl Files {
         if let Some(Malformed { count, first }) = malformed {
             let text = format!(
                 "{path}: malformed lines are left out: {count}, the first is line {first}; \
-                 each line is to be an address and its names"
+                 each line should be an address and its names"
             );
             self.warnings.push(text.into());
         }

@@ -230,9 +230,9 @@ fn what_a_file_is_not_is_named() {
         (
             "Boot/bootmgfw.efi",
             b"\xfa\x31\xc0".to_vec(),
-            "no EFI program",
+            "not an EFI program",
         ),
-        ("Boot/bootmgfw.efi", b"MZ".to_vec(), "no EFI program"),
+        ("Boot/bootmgfw.efi", b"MZ".to_vec(), "not an EFI program"),
         ("Boot/bootmgfw.efi", program(0x10b, 0x14c, 10), "32 bits"),
         (
             "Boot/bootmgfw.efi",
@@ -245,12 +245,12 @@ fn what_a_file_is_not_is_named() {
             "subsystem is 3",
         ),
         ("Boot/boot.sdi", b"SDI".to_vec(), "$SDI"),
-        ("Boot/WinPE_64.wim", b"<html>".to_vec(), "no WIM image"),
-        ("Boot/BCD", b"<html>".to_vec(), "no BCD"),
+        ("Boot/WinPE_64.wim", b"<html>".to_vec(), "not a WIM image"),
+        ("Boot/BCD", b"<html>".to_vec(), "not a BCD"),
         (
             "../../bootmgr.exe",
             b"\x7fELF".to_vec(),
-            "no Windows program",
+            "not a Windows program",
         ),
     ];
     for (file, bytes, problem) in cases {
@@ -261,7 +261,7 @@ fn what_a_file_is_not_is_named() {
     let tree = Tree::new();
     fs::remove_file(tree.path("winboot/a/Boot/BCD")).unwrap();
     fs::create_dir(tree.path("winboot/a/Boot/BCD")).unwrap();
-    tree.finds(&["a folder, and not a file"]);
+    tree.finds(&["a folder, not a file"]);
     fs::remove_dir(tree.path("winboot/a/Boot/BCD")).unwrap();
     symlink("nothing", tree.path("winboot/a/Boot/BCD")).unwrap();
     tree.finds(&["a symbolic link to nothing, which does not exist"]);
