@@ -103,7 +103,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn efi_application(bytes: &[u8]) -> Result<(), String> {
-    let no_program = |error: object::read::Error| format!("no EFI program: {error}");
+    let no_program = |error: object::read::Error| format!("not an EFI program: {error}");
     if optional_header_magic(bytes).map_err(no_program)? != IMAGE_NT_OPTIONAL_HDR64_MAGIC {
         return Err("a program for 32 bits (PE32), and clients need x64 (PE32+)".to_owned());
     }
