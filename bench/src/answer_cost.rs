@@ -1,4 +1,4 @@
-//! Nanoseconds for an answer: the XDP program run by itself, on frames in memory.
+//! Measures the nanoseconds for an answer: the XDP program runs alone, on frames in memory.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -21,17 +21,17 @@ use crate::report::percentile;
 use crate::results::AnswerCost;
 use crate::small_xdp;
 
-/// Runs of one program before it is the next one's turn.
+/// The number of runs of one program before the next one's turn.
 const RUNS: u32 = 1000;
-/// The nodes of the small table.
+/// The number of nodes in the small table.
 const FEW_NODES: u32 = 1000;
-/// Longer than any frame that a program makes.
+/// A length in bytes that no frame of a program exceeds.
 const LONGEST_FRAME: usize = 2048;
 
-/// Bytes of a BPF instruction.
+/// The length of a BPF instruction, in bytes.
 const INSTRUCTION: u32 = 8;
 
-/// Measures in so many rounds; `files` are those of `many_nodes`.
+/// Measures in this many rounds; `files` are those of `many_nodes`.
 pub(crate) fn answer_cost(
     folder: &Path,
     (files, many_nodes): (&Files, u32),
@@ -77,7 +77,7 @@ pub(crate) fn answer_cost(
     Ok(cost)
 }
 
-/// The program with the tables that the daemon would make of `files`.
+/// Loads the program with the tables that the daemon would make from `files`.
 fn load(files: &Files) -> Result<Program> {
     let sources = Sources {
         config: files.config.clone(),
@@ -92,7 +92,7 @@ fn load(files: &Files) -> Result<Program> {
         &table,
         &[SERVER_ADDRESS],
         &Policy {
-            // Each is charged, and none limited.
+            // Each request is charged, and none exceeds the limit.
             limit: Limit::new(Limit::MOST, Limit::MOST),
             ..Policy::default()
         },
@@ -100,8 +100,9 @@ fn load(files: &Files) -> Result<Program> {
     Program::load(Duty::Answer, &KernelTables::new(&generation)?, None)
 }
 
-/// Runs the programs in turn, round after round, on the requests of the nodes that `node` names
-/// for each run; returns their times in nanoseconds, the median round's median.
+/// Runs the programs in turn, round after round, on requests of the nodes that `node` selects for
+/// each run. Returns their times in nanoseconds: of each program, the median of the rounds'
+/// medians.
 fn interleave<const N: usize>(
     programs: &[(BorrowedFd, i32); N],
     rounds: u32,
@@ -109,7 +110,7 @@ fn interleave<const N: usize>(
 ) -> Result<[f64; N]> {
     let mut medians = [const { Vec::new() }; N];
     let mut out = [0; LONGEST_FRAME];
-    // The first round meets cold caches and is left out.
+    // The first round meets cold caches and does not count.
     for round in 0..=rounds {
         for ((program, wanted), medians) in programs.iter().zip(&mut medians) {
             let mut times = Vec::with_capacity(RUNS as usize);
@@ -137,7 +138,7 @@ fn interleave<const N: usize>(
     Ok(result)
 }
 
-/// Holds the last program to a right answer in every field.
+/// Checks every field of the last program's answer.
 fn check(program: Option<BorrowedFd>, node: Node) -> Result<()> {
     let program = program.context("no program")?;
     let mut out = [0; LONGEST_FRAME];
@@ -152,7 +153,7 @@ fn median(times: &mut [Duration]) -> Result<Duration> {
     percentile(times, 50).context("nothing was measured")
 }
 
-/// Xorshift: the same order at each run of the benchmark.
+/// Xorshift, so that the order is the same in each run of the benchmark.
 struct Random(u32);
 
 impl Default for Random {

@@ -1,4 +1,4 @@
-//! One simulated client: what it sends, when, and what it must be told.
+//! A simulated client: what it sends, when, and the answer that it must get.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::{Expected, RequestFrame};
 
-/// The two kinds of firmware, which differ in their clocks.
+/// The two kinds of firmware, whose retry times differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
     /// A BIOS machine with an iPXE network card.
@@ -16,7 +16,7 @@ pub enum Firmware {
 }
 
 impl Firmware {
-    /// When it asks, counted from its first request; it gives up after the last time.
+    /// The times of its requests, counted from the first, and the time at which it gives up.
     pub(crate) fn clock(self) -> ([Duration; 4], Duration) {
         let milliseconds = Duration::from_millis;
         match self {
@@ -32,16 +32,16 @@ impl Firmware {
 /// A client of a storm.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// Whose clock it keeps.
+    /// The firmware whose retry times it uses.
     pub firmware: Firmware,
-    /// What it sends each time. Its xid must differ from the other clients'.
+    /// The request it sends each time. The xid must be unique among the clients.
     pub request: RequestFrame,
-    /// What it must be told; if nothing, any answer to its xid will do.
+    /// The answer that it must get; if `None`, any answer with its xid is right.
     pub expected: Option<Expected>,
 }
 
 impl Client {
-    /// A client with this address that must be sent to this WinPE, as [`Expected::new`] has it.
+    /// A client with this address that must be sent to this WinPE, see [`Expected::new`].
     pub fn new(firmware: Firmware, address: Ipv4Addr, winpe: &str) -> Self {
         let (architecture, request) = match firmware {
             Firmware::Bios => (BIOS, RequestFrame::ipxe(address, BIOS)),

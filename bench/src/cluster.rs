@@ -1,4 +1,4 @@
-//! The nodes that a benchmark asks for, and the files that make a daemon serve them.
+//! The nodes that a benchmark simulates, and the files that make a daemon serve them.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -11,23 +11,23 @@ use proxydhcp_lab::{CLIENT_MAC, RequestFrame};
 
 use crate::{Client, Firmware};
 
-/// A cluster has about a dozen WinPEs, however many nodes it has.
+/// The number of WinPEs, about as many as a real cluster has, however large it is.
 const WINPES: u32 = 12;
-/// Nodes with addresses of the lab's own network; more than a storm ever has.
+/// The number of nodes with addresses in the lab's own network, which exceeds any storm.
 const ON_THE_WIRE: u32 = 50_000;
 const PER_SUBNET: u32 = 250;
 
-/// One node of the cluster, by its number from 0 on.
+/// One node of the cluster, by its number, from 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Node(pub(crate) u32);
 
 impl Node {
-    /// All of a cluster.
+    /// All nodes of a cluster.
     pub(crate) fn all(count: u32) -> impl Iterator<Item = Self> {
         (0..count).map(Self)
     }
 
-    /// Where it asks from: each node has an address of its own.
+    /// The address it asks from, which is unique to the node.
     pub(crate) fn address(self) -> Ipv4Addr {
         const LAB: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
         const BEYOND: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
@@ -47,8 +47,8 @@ impl Node {
         format!("winboot/winpe-{:02}/", self.0 % WINPES)
     }
 
-    /// It is a UEFI machine behind a router, which its frames come from: so no contender is held
-    /// up by the size of the kernel's neighbour table.
+    /// The node as a UEFI machine behind a router, which its frames come from, so that the size of
+    /// the kernel's neighbour table limits no contender.
     pub(crate) fn client(self) -> Client {
         let mut client = Client::new(Firmware::Uefi, self.address(), &self.winpe());
         client.request.source_mac = CLIENT_MAC;
@@ -60,7 +60,7 @@ impl Node {
     }
 }
 
-/// `proxydhcp.cfg` and a hosts file for the first nodes of the cluster.
+/// The `proxydhcp.cfg` and hosts file of the first nodes of the cluster.
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) config: PathBuf,
@@ -97,13 +97,13 @@ impl Files {
             }
             writeln!(hosts, "{} {name}", node.address())?;
         }
-        // What is set on this machine is for its own daemon.
+        // An empty file, because the settings of this machine are for its own daemon.
         File::create(&self.settings)?;
         config.flush()?;
         Ok(hosts.flush()?)
     }
 
-    /// The arguments that make the daemon use them.
+    /// The arguments that make the daemon use these files.
     pub(crate) fn arguments(&self) -> [&std::ffi::OsStr; 8] {
         [
             "--config".as_ref(),

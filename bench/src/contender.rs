@@ -1,4 +1,4 @@
-//! Who answers.
+//! The responders that take part in a benchmark.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -23,7 +23,7 @@ pub struct Contender {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// proxydhcp, by one of its datapaths.
+    /// proxydhcp, with one of its datapaths.
     Proxydhcp(Settings),
     Dnsmasq,
     /// An XDP program that only exchanges the addresses.
@@ -32,26 +32,28 @@ enum Kind {
     Peer(String),
 }
 
-/// What the daemon is told.
+/// The settings of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Settings {
     path: &'static str,
     xdp_mode: &'static str,
-    /// Answers to one source in a second, and at once; by default what an installed one has.
+    /// Answers to one source per second, and at once; `None` stands for the default of an installed
+    /// daemon.
     limit: Option<&'static str>,
 }
 
-/// Floods and loads come from fewer clients than requests: each is charged, and none limited.
+/// The rate limit in floods and loads, which come from fewer clients than requests: each request is
+/// charged, and none exceeds the limit.
 const HIGH_LIMIT: Option<&str> = Some("10000");
 
 impl Contender {
-    /// The names of those that need no command.
+    /// The names of the contenders that need no command.
     pub const USUAL: [&str; 5] = ["kernel", "af-xdp", "raw", "dnsmasq", "reflector"];
 
-    /// One of the usual contenders.
+    /// The contender with one of the usual names.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// If there is none of this name.
     pub fn usual(name: &str) -> Result<Self> {
         let proxydhcp = |path| {
             Kind::Proxydhcp(Settings {
@@ -77,7 +79,7 @@ impl Contender {
         })
     }
 
-    /// proxydhcp with the limit that it has where nothing is set, by each datapath.
+    /// proxydhcp with its default rate limit, with each datapath.
     pub(crate) fn as_installed() -> [Self; 4] {
         [
             ("kernel (native)", "kernel", "native"),
@@ -98,7 +100,7 @@ impl Contender {
     /// Any other daemon for port 4011, as `NAME=COMMAND`.
     ///
     /// # Errors
-    /// When it is not of this form.
+    /// If the text does not have this form.
     pub fn peer(text: &str) -> Result<Self> {
         match text.split_once('=') {
             Some((name, command)) if !name.is_empty() && !command.trim().is_empty() => Ok(Self {
@@ -109,20 +111,20 @@ impl Contender {
         }
     }
 
-    /// What the results call it.
+    /// The contender's name in the results.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether its replies are known in every field, and are checked.
+    /// Whether every field of its replies is known, and checked.
     pub(crate) fn is_checked(&self) -> bool {
         matches!(self.kind, Kind::Proxydhcp(_))
     }
 
-    /// Makes sure that it can be run at all.
+    /// Makes sure that the contender can run at all.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// If something is missing; the error names it.
     pub fn prepare(&self) -> Result<()> {
         match self.kind {
             Kind::Dnsmasq => dnsmasq::ensure_installed(),
@@ -130,7 +132,7 @@ impl Contender {
         }
     }
 
-    /// Starts it on the lab's server.
+    /// Starts the contender on the lab's server.
     pub(crate) fn start(&self, lab: &Lab, at: &Start) -> Result<Responder> {
         let command = match &self.kind {
             Kind::Reflector => {
@@ -161,7 +163,7 @@ fn start_proxydhcp(settings: &Settings, lab: &Lab, at: &Start) -> Result<Daemon>
     Daemon::start_command(&lab.server, command)
 }
 
-/// What contenders start with.
+/// What contenders need to start.
 #[derive(Clone, Copy)]
 pub(crate) struct Start<'a> {
     pub(crate) binary: &'a Path,
@@ -170,16 +172,16 @@ pub(crate) struct Start<'a> {
     pub(crate) cores: Cores,
 }
 
-/// A contender at work, until it is dropped.
+/// A running contender. Dropping it stops it.
 pub(crate) enum Responder {
     Daemon(Daemon),
     Process(Process),
-    /// Held, not used.
+    /// Held, but not used.
     Xdp(#[expect(dead_code, reason = "holds the program attached")] OwnedFd),
 }
 
 impl Responder {
-    /// What it has said so far.
+    /// The contender's output so far.
     pub(crate) fn log(&self) -> String {
         match self {
             Self::Daemon(daemon) => daemon.log(),
@@ -189,7 +191,7 @@ impl Responder {
     }
 }
 
-/// A process with whatever processes it starts.
+/// A process and its descendants.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
@@ -216,7 +218,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has nothing to put in order: its network goes with it.
+        // It need not shut down in order, because its network is removed with it.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }

@@ -12,10 +12,10 @@ use crate::results::{Results, Storm};
 use crate::session::Session;
 use crate::{Client, storm};
 
-/// Clients of a flood.
+/// The number of clients in a flood.
 const FLOOD_CLIENTS: u32 = 20_000;
 
-/// Storms and floods, as far as they are planned. A contender that fails is noted and left out.
+/// Runs storms and floods as planned. A contender that fails is noted and left out.
 pub(crate) fn contest(
     plan: &Plan,
     cores: Cores,
@@ -48,7 +48,7 @@ pub(crate) fn contest(
     Ok(())
 }
 
-/// One contender's storms and its flood.
+/// Runs one contender's storms and its flood.
 fn meet(
     plan: &Plan,
     contender: &Contender,
@@ -103,7 +103,7 @@ fn one_storm(
         &clients,
         &mut |standing| {
             if standing.answered == last {
-                // Told anyway, so that it can be broken off.
+                // Reported although nothing is new, so that the run can be aborted.
                 return observer(Progress::Detail(""));
             }
             last = standing.answered;

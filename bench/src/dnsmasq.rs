@@ -5,13 +5,13 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use proxydhcp_lab::{SERVER_INTERFACE, debian};
 
-/// Installs it where that is one command.
+/// Installs dnsmasq if that takes only one command.
 pub(crate) fn ensure_installed() -> Result<()> {
     debian::ensure_installed("dnsmasq", "dnsmasq-base").context("or leave it out by --contenders")
 }
 
-/// A proxyDHCP server for the lab's network: no DNS, no log lines for requests, one WinPE for all
-/// clients, which is less work than one by node.
+/// A proxyDHCP server for the lab's network: no DNS, no log lines for requests, and one WinPE for
+/// all clients, which is less work than one for each node.
 pub(crate) fn command() -> Command {
     let mut command = Command::new("dnsmasq");
     command.args([

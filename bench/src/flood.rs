@@ -1,5 +1,4 @@
-//! Full load: what comes back at the generator's full speed, and the highest rate that is kept
-//! without a loss.
+//! Full load: the replies at the generator's full speed, and the highest rate without a loss.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,34 +12,36 @@ use crate::results::Flood;
 use crate::session::Session;
 use crate::small_xdp::Counter;
 
-/// Replies are waited for until none has come for this long.
+/// Replies are awaited until none has come for this long.
 const SILENCE: Duration = Duration::from_millis(100);
-/// How long replies may trickle in at most.
+/// The longest time for which replies may trickle in.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
-/// Runs of the generator to warm up with: these meet cold caches and unused sockets.
+/// The number of generator runs to warm up with, which meet cold caches and unused sockets.
 const WARM_UP: u32 = 300_000;
-/// The highest rate without a loss is looked for down to this part of what comes back at most.
+/// The search for the highest rate without a loss goes down to this fraction of the full-speed
+/// replies.
 const RANGE: f64 = 64.0;
-/// Goes at a rate until one lasts long enough.
+/// The maximum number of attempts at a rate until one lasts long enough.
 const MOST_GOES: u32 = 5;
-/// The replies are counted this often while requests go out.
+/// The interval at which replies are counted while requests are sent.
 const SAMPLE: Duration = Duration::from_millis(10);
-/// A rate that loses something is tried again: a machine that does other things for a moment is
-/// not the contender's fault.
+/// How often a rate with a loss is tried: if the machine was briefly busy otherwise, the contender
+/// is not to blame.
 const TRIES: u32 = 3;
 
-/// How thoroughly to search.
+/// The effort of the search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     /// How long to send at full speed.
     pub(crate) full_speed: Duration,
-    /// How long to keep a rate.
+    /// How long to keep up a rate.
     pub(crate) paced: Duration,
-    /// How many rates to try.
+    /// The number of rates to try.
     pub(crate) steps: u32,
 }
 
-/// Floods the contender with `requests`, over and over. `go_on` is told what is tried.
+/// Floods the contender with `requests`, over and over. `go_on` receives a description of each
+/// attempt.
 pub(crate) fn flood(
     session: &mut Session,
     contender: &str,
@@ -83,8 +84,8 @@ pub(crate) fn flood(
     Ok(result)
 }
 
-/// The highest of the rates that `keeps` finds kept, by halving the interval's ratio `steps`
-/// times. `keeps` returns the rate that was really offered.
+/// The highest rate that `keeps` accepts, found by halving the interval's ratio `steps` times.
+/// `keeps` returns the rate that was actually offered.
 fn highest(
     mut low: f64,
     mut high: f64,
@@ -117,11 +118,11 @@ fn per_second(count: u64, time: Duration) -> f64 {
     count / time.as_secs_f64().max(1e-9)
 }
 
-/// What became of requests at full speed.
+/// The result of sending at full speed.
 struct Full {
     sent: Sent,
     replies: u64,
-    /// While requests went out.
+    /// The rate while requests were sent.
     replies_per_second: f64,
 }
 
@@ -136,12 +137,12 @@ struct Wire<'a> {
     server: Interfaces,
     generator: Generator,
     counter: &'a Counter,
-    /// Of the generator, when it ran last; the others have a share in that.
+    /// The speed of the generator when it last ran, which it shares with other work on the core.
     runs_per_second: f64,
 }
 
 impl Wire<'_> {
-    /// Sends as fast as it goes for about so long.
+    /// Sends as fast as possible for about this long.
     fn full_speed(&mut self, time: Duration) -> Result<Full> {
         self.send(None, WARM_UP)?;
         drain(self.counter, u64::MAX, 0)?;
@@ -171,11 +172,11 @@ impl Wire<'_> {
         })
     }
 
-    /// Whether every request is answered at this rate, in one go: a queue that fills up must
-    /// overflow. If so, the rate that was really kept.
+    /// Sends at this rate in one go, so that a queue that fills up must overflow. Returns the rate
+    /// that was actually kept if every request was answered.
     fn keeps(&mut self, rate: f64, time: Duration) -> Result<Option<f64>> {
         let mut sent = Sent::default();
-        // The generator runs faster at a lower rate, and how fast is known only then.
+        // The generator runs faster at a lower rate, and only shows then how fast.
         for _ in 0..MOST_GOES {
             let before = self.counter.total()?;
             sent = self.send(Some(rate), self.runs(time))?;
@@ -199,13 +200,13 @@ impl Wire<'_> {
         Ok(sent)
     }
 
-    /// Frames for the server that never came onto the wire, which has room for 256: where the
-    /// kernel puts the server's end off for a moment, nobody was asked.
+    /// The number of frames that never reached the wire, which has room for 256: if the kernel
+    /// briefly defers the server's end, they are not the contender's losses.
     fn not_taken(&self) -> Result<u64> {
         Ok(self.server.received(SERVER_INTERFACE)?.dropped)
     }
 
-    /// The generator's runs that take about so long.
+    /// The number of generator runs that take about this long.
     fn runs(&self, time: Duration) -> u32 {
         #[expect(
             clippy::cast_possible_truncation,
@@ -217,8 +218,8 @@ impl Wire<'_> {
     }
 }
 
-/// The rate of replies while requests went out for `took`: without the first and last tenth, when
-/// queues fill and empty.
+/// The rate of replies while requests were sent for `took`, without the first and last tenth, when
+/// queues fill and drain.
 fn middle_rate(samples: &[(Instant, u64)], took: Duration) -> Result<f64> {
     let (start, _) = *samples.first().context("no time to count replies")?;
     let mut middle = samples
@@ -231,7 +232,7 @@ fn middle_rate(samples: &[(Instant, u64)], took: Duration) -> Result<f64> {
     Ok(per_second(to.1 - from.1, to.0 - from.0))
 }
 
-/// Waits for the last replies; returns how many there are since there were `before`.
+/// Waits for the last replies; returns the number of replies since the count was `before`.
 fn drain(counter: &Counter, sent: u64, before: u64) -> Result<u64> {
     let started = Instant::now();
     let mut last = None;

@@ -1,7 +1,7 @@
-//! The fastest generator that the kernel has: an XDP program that writes request after request
-//! into frames of its own and sends them out by the clients' interface, 64 at a time, as a network
-//! card would. A socket that sends takes several times longer for a request than an XDP program
-//! takes for its answer.
+//! The fastest generator in the kernel: an XDP program that writes request after request into
+//! frames of its own and sends them on the clients' interface, 64 at a time, as a network card
+//! would. A socket takes several times longer to send a request than an XDP program takes to answer
+//! it.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -14,26 +14,26 @@ mod program;
 
 use program::{ROOM, SURPLUS, State, program};
 
-/// Sends requests in their order, over and over.
+/// Sends requests in order, over and over.
 pub(crate) struct Generator {
     program: OwnedFd,
     frame: Vec<u8>,
     state: Array<MapData, State>,
-    /// Held: the program knows it by its descriptor only.
+    /// Held only because the program refers to it by its descriptor.
     _requests: Array<MapData, [u8; ROOM]>,
 }
 
-/// What was sent.
+/// The requests that were sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) requests: u64,
-    /// From the first to the last, by the generator's own clock: the kernel takes its time to
-    /// clear up after it.
+    /// The time from the first to the last, on the generator's own clock, because the kernel takes
+    /// a while to clean up afterwards.
     pub(crate) took: Duration,
 }
 
 impl Generator {
-    /// Makes one for `requests`, which must all be of the same length.
+    /// Creates a generator for `requests`, which must all have the same length.
     pub(crate) fn new(namespace: &Namespace, requests: &[Vec<u8>]) -> Result<Self> {
         let length = requests.first().context("a flood of nothing")?.len();
         let count = u32::try_from(requests.len())?;
@@ -63,8 +63,9 @@ impl Generator {
         })
     }
 
-    /// Runs the program `runs` times, from a thread in the clients' namespace. At a `rate`, in
-    /// requests a second, it sends in as many of the runs as that makes; else in each.
+    /// Runs the program `runs` times, from a thread in the clients' namespace. With a `rate`, in
+    /// requests per second, it sends only in as many runs as the rate requires; otherwise in each
+    /// run.
     pub(crate) fn send(&mut self, rate: Option<f64>, runs: u32) -> Result<Sent> {
         let mut state = self.state.get(&0, 0)?;
         state = State::fresh(rate, &state);
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn requests_go_out_in_their_order_over_and_over() {
         let lab = Lab::new().unwrap();
-        // A veth end takes redirected frames only so, or if it has an XDP program itself.
+        // A veth end accepts redirected frames only like this, or if it has an XDP program itself.
         offload::set(&lab.server, SERVER_INTERFACE, Offload::Receive, true).unwrap();
         let mut server = Tap::open(&lab.server, SERVER_INTERFACE).unwrap();
         let requests: Vec<Vec<u8>> = Node::all(3).map(|node| node.request().bytes()).collect();
@@ -98,7 +99,7 @@ mod tests {
         for wanted in requests.iter().cycle().take(7) {
             let came = loop {
                 let came = server.receive(Duration::from_secs(1)).unwrap().unwrap();
-                // The clients' own kernel looks for IPv6 routers.
+                // Other frames are the router solicitations of the clients' kernel.
                 if came.len() == wanted.len() {
                     break came;
                 }
@@ -117,7 +118,7 @@ mod tests {
             let sent = lab.client.run(send).unwrap();
             let due = rate * sent.took.as_secs_f64();
             let kept = f64::from(u32::try_from(sent.requests).unwrap()) / due;
-            // It does not make up for the moments when others had the core.
+            // The generator does not catch up after moments when it had no core.
             assert!((0.05..=1.01).contains(&kept), "{sent:?}");
         }
     }

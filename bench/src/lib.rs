@@ -1,16 +1,17 @@
 //! Simulated PXE clients.
 //!
-//! A [`storm`] is a cluster that is powered on: all clients ask at the same instant and then, as
-//! firmware clocks have no jitter, again together while they have no answer. A [`steady`] load asks
-//! at a fixed rate and holds the daemon to one right answer for each request, which shows what a
-//! reload or a restart loses.
+//! A [`storm`] simulates a cluster that is powered on: all clients ask at the same instant, and
+//! again together while they have no answer, because firmware clocks have no jitter. A [`steady`]
+//! load asks at a fixed rate and checks that the daemon gives one right answer to each request,
+//! which shows what a reload or a restart loses.
 //!
-//! [`run`] is the benchmark: storms and floods against several responders, storms amid hostile
-//! packets, the cost of an answer, reloads and memory, as [`results`] and as [`plot`]s.
+//! [`run`] is the benchmark: it runs storms and floods against several responders, storms amid
+//! hostile packets, and measures the cost of an answer, reloads and memory. It yields [`results`]
+//! and [`plot`]s.
 //!
-//! All send and receive whole frames, so that thousands of clients need neither addresses nor
-//! sockets of their own, and all know when their own socket has lost frames: the daemon is never
-//! blamed for that.
+//! All of these send and receive whole frames, so that thousands of clients need neither addresses
+//! nor sockets of their own, and all detect whether their own socket has lost frames, for which the
+//! daemon is never blamed.
 
 mod answer_cost;
 mod client;

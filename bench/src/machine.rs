@@ -1,4 +1,4 @@
-//! Where and when a benchmark ran.
+//! The machine and the time of a benchmark.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,18 +12,18 @@ pub struct Machine {
     pub kernel: String,
     /// The processor.
     pub cpu: String,
-    /// Cores that are online.
+    /// The number of cores online.
     pub cores: usize,
     /// Memory in bytes.
     pub memory: u64,
-    /// Whether it is a virtual machine, as far as the processor says.
+    /// Whether it is a virtual machine, according to the processor.
     pub is_virtual: bool,
-    /// Processes that wanted a core in the minute before the run: more than a few tenths disturb.
+    /// The load in the minute before the run; more than a few tenths disturb the figures.
     pub load_before: f64,
 }
 
 impl Machine {
-    /// This one. What it does not tell is empty.
+    /// This machine. Values that it does not reveal are empty.
     pub(crate) fn this() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cpu = read("/proc/cpuinfo");
@@ -46,7 +46,7 @@ impl Machine {
     }
 }
 
-/// The first word after `key` in a file of the kernel's.
+/// The first word after `key` in a file of the kernel.
 pub(crate) fn field<T: std::str::FromStr>(text: &str, key: &str) -> Option<T> {
     text.lines()
         .find_map(|line| line.strip_prefix(key))?
@@ -56,7 +56,7 @@ pub(crate) fn field<T: std::str::FromStr>(text: &str, key: &str) -> Option<T> {
         .ok()
 }
 
-/// The time now: UTC, RFC 3339.
+/// The current time: UTC, RFC 3339.
 pub(crate) fn date() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     rfc3339(since.map_or(0, |since| since.as_secs()))
@@ -64,7 +64,7 @@ pub(crate) fn date() -> String {
 
 fn rfc3339(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Years that begin in March end with the leap day; eras of 400 of them are all alike.
+    // Years that begin in March end with the leap day, and all eras of 400 such years are alike.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

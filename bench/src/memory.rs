@@ -1,4 +1,4 @@
-//! The daemon's memory, as the kernel tells it.
+//! The daemon's memory, as the kernel reports it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::machine::field;
 use crate::results::Memory;
 
-/// That of a process and of the BPF maps that it holds.
+/// The memory of a process and of its BPF maps.
 pub(crate) fn memory(pid: u32) -> Result<Memory> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -21,17 +21,17 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
 
 fn map_memory(pid: u32) -> Result<u64> {
     let folder = format!("/proc/{pid}/fdinfo");
-    // Several descriptors may be of one map.
+    // Several descriptors may refer to the same map.
     let mut maps = BTreeMap::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
-        // A descriptor may be closed meanwhile.
+        // The descriptor may have been closed meanwhile.
         let text = fs::read_to_string(entry?.path()).unwrap_or_default();
         maps.extend(map_of(&text));
     }
     Ok(maps.values().sum())
 }
 
-/// The number and the memory of the map that a descriptor is of, if it is of one.
+/// The number and the memory of the map that a descriptor refers to, if it refers to one.
 fn map_of(text: &str) -> Option<(u32, u64)> {
     Some((field(text, "map_id:")?, field(text, "memlock:")?))
 }

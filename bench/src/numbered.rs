@@ -1,9 +1,9 @@
-//! A frame that goes out many times, each time with another xid.
+//! A frame that is sent many times, each time with another xid.
 
 use anyhow::{Context, Result};
 use proxydhcp_lab::RequestFrame;
 
-/// Where the xid stands in a UDP datagram with a BOOTP message.
+/// The offset of the xid in a UDP datagram with a BOOTP message.
 const XID_OFFSET: usize = 8 + 4;
 const CHECKSUM_OFFSET: usize = 6;
 
@@ -35,8 +35,7 @@ impl NumberedFrame {
         })
     }
 
-    /// Writes the frame with this xid, its UDP checksum brought up to date (RFC 1624), into
-    /// `frame`.
+    /// Writes the frame with this xid into `frame`, and updates its UDP checksum (RFC 1624).
     pub(crate) fn write(&self, xid: u32, frame: &mut Vec<u8>) {
         frame.clear();
         frame.extend_from_slice(&self.bytes);
@@ -77,7 +76,7 @@ mod tests {
         let mut request = RequestFrame::edk2(Ipv4Addr::new(10, 77, 1, 1), UEFI_X64);
         let numbered = NumberedFrame::new(&request).unwrap();
         let mut frame = Vec::new();
-        // Among all low halves are those that make the sum carry and that make it zero.
+        // The lower halves include all that make the sum carry or become zero.
         for xid in (0..=0xffff).chain([0xffff_0000, 0xffff_ffff, 0x8000_8000]) {
             request.xid = xid;
             numbered.write(xid, &mut frame);

@@ -1,4 +1,4 @@
-//! Which core does what: the same for all contenders.
+//! Assigns cores, in the same way for all contenders.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -7,19 +7,20 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The generator's core and the responder's. On a machine with a single core nothing is pinned.
+/// The cores of the generator and of the responder. On a machine with a single core, nothing is
+/// pinned.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Cores(Option<(usize, usize)>);
 
 impl Cores {
-    /// The first two cores that this process may use.
+    /// Selects the first two cores that this process may use.
     pub(crate) fn choose() -> Result<Self> {
         let allowed = sched_getaffinity(None).context("cannot ask for this process's cores")?;
         let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
         Ok(Self(cores.next().zip(cores.next())))
     }
 
-    /// Keeps this thread, and those that it starts from now on, on the generator's core.
+    /// Pins this thread, and those that it starts from now on, to the generator's core.
     pub(crate) fn pin_generator(self) -> Result<()> {
         let Some((generator, _)) = self.0 else {
             return Ok(());
@@ -27,7 +28,7 @@ impl Cores {
         sched_setaffinity(None, &only(generator)).context("cannot pin the generator to its core")
     }
 
-    /// Keeps this thread, and those that it starts from now on, on the responder's core.
+    /// Pins this thread, and those that it starts from now on, to the responder's core.
     pub(crate) fn pin_to_responder(self) -> Result<()> {
         let Some((_, responder)) = self.0 else {
             return Ok(());
@@ -35,7 +36,7 @@ impl Cores {
         sched_setaffinity(None, &only(responder)).context("cannot pin to the responder's core")
     }
 
-    /// Has `command` run on the responder's core.
+    /// Makes `command` run on the responder's core.
     pub(crate) fn pin_responder(self, command: &mut Command) {
         let Some((_, responder)) = self.0 else {
             return;
@@ -48,7 +49,7 @@ impl Cores {
         }
     }
 
-    /// Says so, for the reader of the results.
+    /// Describes the assignment, for the reader of the results.
     pub(crate) fn describe(self) -> String {
         match self.0 {
             Some((generator, responder)) => format!(

@@ -1,4 +1,4 @@
-//! What a benchmark is to measure, and how thoroughly.
+//! What a benchmark should measure, and how thoroughly.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::contender::Contender;
 use crate::siege::attack::Attack;
 use crate::{flood, reload};
 
-/// What can be measured.
+/// The figures that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     /// A boot storm.
@@ -19,24 +19,24 @@ pub enum Figure {
     Flood,
     /// Boot storms while hostile packets come in.
     Siege,
-    /// Nanoseconds for an answer.
+    /// Nanoseconds that the XDP program takes for an answer.
     Ns,
-    /// The time of a reload, and what it loses.
+    /// The time of a reload, and the requests it loses.
     Reload,
     /// The daemon's memory.
     Memory,
 }
 
-/// What to measure, and with what.
+/// The figures to measure, and the means.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The daemon's release binary.
     pub binary: PathBuf,
     /// A folder for temporary files.
     pub folder: PathBuf,
-    /// Who takes part in storms and floods.
+    /// The responders in storms and floods.
     pub contenders: Vec<Contender>,
-    /// The figures that are wanted.
+    /// The figures to measure.
     pub figures: Vec<Figure>,
     /// Fewer sizes and shorter runs.
     pub quick: bool,
@@ -104,7 +104,7 @@ impl Plan {
         self.figures.contains(&figure)
     }
 
-    /// How many steps a run has, for its progress bar.
+    /// The number of steps in a run, for its progress bar.
     pub fn steps(&self) -> u64 {
         let times = |wanted, steps: usize| if wanted { steps } else { 0 };
         let contest = self.wants_any([Figure::Storm, Figure::Flood]);
@@ -122,38 +122,38 @@ impl Plan {
     }
 }
 
-/// How thoroughly to besiege.
+/// The effort of the sieges.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SiegeEffort {
-    /// Storms of each siege.
+    /// The number of storms in each siege.
     pub(crate) storms: usize,
-    /// Each kind of hostile packets by itself too.
+    /// Whether each kind of hostile packets also comes alone.
     pub(crate) each_kind: bool,
 }
 
 impl SiegeEffort {
-    /// How many steps all sieges have.
+    /// The number of steps in all sieges.
     fn steps(self) -> usize {
         Contender::as_installed().len() * Attack::all(self.each_kind).len()
     }
 }
 
-/// How a run is going.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug)]
 pub enum Progress<'a> {
     /// The next step begins.
     Step(&'a str),
-    /// Something more of the same step.
+    /// Further detail about the current step.
     Detail(&'a str),
 }
 
-/// Is told how the run is going, and may break it off.
+/// Receives the progress of a run, and may abort the run.
 pub type Observer<'a> = dyn FnMut(Progress) -> ControlFlow<()> + 'a;
 
-/// Tells the observer how the run is going.
+/// Reports the progress of the run to the observer.
 ///
 /// # Errors
-/// The observer breaks the run off.
+/// If the observer aborts the run.
 pub(crate) fn tell(observer: &mut Observer, progress: Progress) -> Result<()> {
     if observer(progress).is_break() {
         bail!("the benchmark was broken off");

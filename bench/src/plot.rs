@@ -1,4 +1,4 @@
-//! Plots of the results, as SVG and as PNG.
+//! Plots the results as SVG and PNG.
 
 mod bars;
 mod curves;
@@ -19,15 +19,15 @@ const FONT: &str = "sans-serif";
 const WIDTH: u32 = 860;
 const INK: RGBColor = RGBColor(0x22, 0x26, 0x2b);
 const FAINT_INK: RGBColor = RGBColor(0x6b, 0x72, 0x7b);
-/// Pixels of a PNG for each of an SVG.
+/// The number of PNG pixels for each SVG pixel.
 const PNG_SCALE: u32 = 2;
 
-/// Draws what the results have figures for, into `folder`; returns the files.
+/// Draws plots of the figures in the results into `folder`; returns the files.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// If a file cannot be written.
 pub fn plot(results: &Results, folder: &Path) -> Result<Vec<PathBuf>> {
-    // PNG text is drawn here; no font need be installed.
+    // The text of PNGs is drawn here, so no font need be installed.
     register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
         .and_then(|()| register_font(FONT, FontStyle::Bold, dejavu::sans::bold()))
         .map_err(|_| anyhow!("the built-in font is damaged"))?;
@@ -166,7 +166,7 @@ impl<D: DrawingBackend> Sheet<D> {
         (FONT, size * self.scale, style).into_font().color(&ink)
     }
 
-    /// The figure's first two lines.
+    /// Draws the plot's first two lines.
     fn head(&self, title: &str, explanation: &str) -> Result<()> {
         let style = self.text(21, FontStyle::Bold, INK);
         drawn(self.area.draw_text(title, &style, self.at(20, 16)))?;
@@ -179,12 +179,12 @@ fn drawn<T, E: std::error::Error>(result: Result<T, E>) -> Result<T> {
     result.map_err(|error| anyhow!("cannot draw: {error}"))
 }
 
-/// A whole number with its digits in groups of three.
+/// A whole number with its digits grouped by three.
 fn thousands(value: f64) -> String {
     grouped(&format!("{value:.0}"))
 }
 
-/// Digits in groups of three, `1,234` for `1234`.
+/// Digits grouped by three: `1,234` for `1234`.
 pub fn grouped(digits: &str) -> String {
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {

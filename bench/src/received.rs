@@ -1,4 +1,4 @@
-//! What an interface has received, by the kernel's list of interfaces.
+//! Counts the frames that an interface has received, from the kernel's list of interfaces.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,18 +9,18 @@ use proxydhcp_lab::Namespace;
 /// The list of one namespace.
 pub(crate) struct Interfaces(File);
 
-/// Frames since the interface was made.
+/// The numbers of frames since the interface was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Received {
-    /// Those that came in.
+    /// Frames received.
     pub(crate) frames: u64,
-    /// Those that it had no room for.
+    /// Frames dropped for lack of room.
     pub(crate) dropped: u64,
 }
 
 impl Interfaces {
     pub(crate) fn of(namespace: &Namespace) -> Result<Self> {
-        // The file stays that of the namespace it was opened in.
+        // The file remains that of the namespace in which it was opened.
         let list = namespace.run(|| Ok(File::open("/proc/thread-self/net/dev")?));
         list.map(Self)
     }
@@ -38,7 +38,7 @@ fn find(text: &str, interface: &str) -> Option<Received> {
         .lines()
         .find_map(|line| line.trim_start().strip_prefix(interface)?.strip_prefix(':'))?;
     let mut counts = counts.split_whitespace().map(str::parse);
-    // Bytes, packets, errors, drops.
+    // The columns are bytes, packets, errors, drops.
     Some(Received {
         frames: counts.nth(1)?.ok()?,
         dropped: counts.nth(1)?.ok()?,

@@ -1,4 +1,4 @@
-//! What a reload takes, and what it loses.
+//! Measures how long a reload takes, and the requests it loses.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,23 +13,23 @@ use crate::cluster::{Files, Node};
 use crate::results::Reload;
 use crate::{Load, steady};
 
-/// Requests a second while tables are reloaded.
+/// The rate of requests while tables are reloaded, per second.
 const LOAD: u32 = 20_000;
-/// The nodes that ask them, which every table has.
+/// The number of nodes that send them, which every table contains.
 const ASKING: u32 = 1000;
-/// The load goes on for this long before the first reload and after the last.
+/// How long the load lasts before the first reload and after the last.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// How thoroughly to measure.
+/// The effort of the measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
-    /// Reloads whose times are taken, without load.
+    /// The number of timed reloads without load.
     pub(crate) quiet: u32,
-    /// How long reloads follow each other under load; there is one at least.
+    /// How long reloads follow each other under load; there is at least one.
     pub(crate) loaded: Duration,
 }
 
-/// Reloads the daemon's files, first by themselves, then while known nodes ask.
+/// Reloads the daemon's files, first without load, then while known nodes send requests.
 pub(crate) fn reload(lab: &Lab, daemon: &Daemon, files: &Files, effort: Effort) -> Result<Reload> {
     let mut times = Vec::new();
     for _ in 0..effort.quiet {

@@ -1,65 +1,65 @@
-//! What a storm found.
+//! The results of a storm.
 
 use std::time::Duration;
 
 use crate::Firmware;
 
-/// What became of one client.
+/// The outcome for one client.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Whose clock it kept.
+    /// The firmware whose retry times it used.
     pub firmware: Firmware,
-    /// How often it had asked when its answer came, or when it gave up.
+    /// The number of requests it had sent when its answer came, or when it gave up.
     pub tries: usize,
-    /// From its last request to the answer's arrival; none when it gave up.
+    /// The time from its last request to the answer's arrival; `None` if it gave up.
     pub latency: Option<Duration>,
-    /// From its first request to the answer's arrival; none when it gave up.
+    /// The time from its first request to the answer's arrival; `None` if it gave up.
     pub waited: Option<Duration>,
     /// What was wrong with the answer.
     pub fault: Option<String>,
 }
 
-/// What became of all of them.
+/// The outcome of the storm.
 #[derive(Clone, Debug)]
 pub struct StormReport {
-    /// In the order of the clients.
+    /// The outcomes, in the order of the clients.
     pub outcomes: Vec<Outcome>,
-    /// Answers to clients that had one already: late answers to requests that were repeated, or
-    /// a daemon that answers twice.
+    /// The number of answers to clients that had one already, either late answers to repeated
+    /// requests, or those of a daemon that answers twice.
     pub duplicates: usize,
-    /// Frames from port 4011 that answer no client of the storm.
+    /// The number of frames from port 4011 that answer no client of the storm.
     pub strays: usize,
     /// The first answer that came.
     pub sample: Option<Vec<u8>>,
-    /// How many requests all of them have sent.
+    /// The number of requests that all clients sent.
     pub asked: usize,
-    /// From the first request to the last answer, or to the end of all patience.
+    /// The time from the first request to the last answer, or until the last client gave up.
     pub took: Duration,
 }
 
-/// Counts and latencies of some or all clients. Each client is in one of the four counts.
+/// Counts and latencies of some or all clients. Each client is in exactly one of the four counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// All of them.
+    /// The number of clients.
     pub clients: usize,
-    /// Answered rightly before they asked again.
+    /// Clients with a right answer before they repeated the request.
     pub first_try: usize,
-    /// Answered rightly after they had asked again.
+    /// Clients with a right answer after they repeated the request.
     pub retried: usize,
-    /// Not answered when they gave up.
+    /// Clients without an answer when they gave up.
     pub never: usize,
-    /// Answered wrongly.
+    /// Clients with a wrong answer.
     pub wrong: usize,
-    /// The latency that half of the right answers kept.
+    /// The median latency of right answers.
     pub p50: Option<Duration>,
-    /// The latency that 99 of 100 right answers kept.
+    /// The 99th percentile of the latency of right answers.
     pub p99: Option<Duration>,
-    /// The longest latency of a right answer.
+    /// The maximum latency of right answers.
     pub max: Option<Duration>,
 }
 
 impl StormReport {
-    /// Sums up the clients of one firmware, or all.
+    /// Summarises the clients of one firmware, or all clients.
     pub fn summary(&self, firmware: Option<Firmware>) -> Summary {
         let mut summary = Summary::default();
         let mut latencies = Vec::new();
@@ -86,7 +86,8 @@ impl StormReport {
         summary
     }
 
-    /// Whether each client had one right answer to its first request, and nobody else had any.
+    /// Whether each client got exactly one right answer to its first request, and no other frame
+    /// was answered.
     pub fn is_flawless(&self) -> bool {
         let summary = self.summary(None);
         summary.first_try == summary.clients && self.duplicates == 0 && self.strays == 0

@@ -1,4 +1,4 @@
-//! What a benchmark found, as it stands in `results.json`.
+//! The results of a benchmark, as stored in `results.json`.
 
 use proxydhcp::api::status::Counters;
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ pub struct Results {
     pub date: String,
     /// The command line.
     pub command: String,
-    /// Where it ran.
+    /// The machine it ran on.
     pub machine: Machine,
-    /// What a reader must know to read the figures rightly.
+    /// What a reader must know to interpret the figures.
     pub notes: Vec<String>,
     /// Boot storms.
     pub storm: Vec<Storm>,
@@ -23,103 +23,105 @@ pub struct Results {
     /// Boot storms while hostile packets come in.
     #[serde(default)]
     pub siege: Vec<Siege>,
-    /// The XDP program by itself.
+    /// The cost of the XDP program alone.
     pub answer_cost: Option<AnswerCost>,
-    /// Tables by their size.
+    /// The cost of tables, by size.
     pub tables: Vec<TableCost>,
     /// What could not be measured, and why.
     pub failures: Vec<String>,
 }
 
-/// One boot storm: all clients ask at the same instant, and again by EDK2's clock.
+/// A boot storm: all clients ask at the same instant, and again at EDK2's retry times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Storm {
-    /// Who answered.
+    /// The responder.
     pub contender: String,
-    /// How many clients asked.
+    /// The number of clients.
     pub clients: usize,
-    /// How many of them had an answer within a second of their first request.
+    /// The number of clients answered within a second of their first request.
     pub first_second: usize,
-    /// How many had none when they gave up.
+    /// The number of clients without an answer when they gave up.
     pub never: usize,
-    /// How many had a wrong one.
+    /// The number of clients with a wrong answer.
     pub wrong: usize,
-    /// Times from a client's first request to its answer, of those that had one.
+    /// The median time from a client's first request to its answer, among clients with an answer.
     pub p50_ms: Option<f64>,
-    /// 99 of 100 had their answer in this time.
+    /// The 99th percentile of this time.
     pub p99_ms: Option<f64>,
-    /// The longest time.
+    /// The maximum of this time.
     pub max_ms: Option<f64>,
-    /// The time by which 1 %, 2 %, ... of all clients had an answer, as far as it goes.
+    /// The times by which 1 %, 2 %, ... of all clients had an answer, as far as any had.
     pub percent_answered_by_ms: Vec<f64>,
 }
 
 /// Full load from 20,000 clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flood {
-    /// Who answered.
+    /// The responder.
     pub contender: String,
-    /// What the generator offered, in requests a second.
+    /// The rate that the generator offered, in requests per second.
     pub offered_per_second: f64,
-    /// What came back.
+    /// The rate of replies.
     pub replies_per_second: f64,
     /// The highest rate at which every request was answered.
     pub lossless_per_second: Option<f64>,
-    /// The generator could not ask more than was answered: the contender may do better.
+    /// Whether the generator could ask no more than was answered, so that the contender may be
+    /// faster.
     pub bounded_by_generator: bool,
 }
 
-/// Boot storms, one after another, while hostile packets come in. The daemon has its usual limit.
+/// A series of boot storms while hostile packets come in. The daemon has its default rate limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Siege {
-    /// Who answered.
+    /// The datapath that answered.
     pub datapath: String,
-    /// What else came in.
+    /// The kind of hostile packets.
     pub hostile: String,
-    /// Hostile packets a second that the generator was to send; none: as many as it can.
+    /// The rate of hostile packets that the generator aimed at, per second; `None` stands for full
+    /// speed.
     pub pace: Option<f64>,
-    /// Hostile packets a second that came onto the server's interface, over all storms: each from
-    /// its first request to its last answer.
+    /// The rate of hostile packets that reached the server's interface, per second. It is measured
+    /// over all storms, each from its first request to its last answer.
     pub hostile_per_second: f64,
-    /// Hostile packets a second that came in during the storm with the fewest.
+    /// The rate of hostile packets in the storm with the lowest one.
     pub hostile_per_second_least: f64,
-    /// Hostile packets that the generator has sent, before, between and after storms too.
+    /// The number of hostile packets sent, including those before, between and after storms.
     pub hostile_sent: u64,
-    /// Those of them that found the wire's queue full, and have not come in.
+    /// The number of them that found the wire's queue full, and never arrived.
     pub no_room: u64,
-    /// The storms, of so many clients each.
+    /// The number of storms.
     pub storms: usize,
-    /// The clients of one storm.
+    /// The number of clients in each storm.
     pub clients: usize,
-    /// Clients of all storms that had an answer to their first request.
+    /// The number of clients, over all storms, whose first request was answered.
     pub first_try: usize,
-    /// Clients with an answer to their first request, of the storm with the fewest.
+    /// The number of clients whose first request was answered, in the storm with the fewest.
     pub first_try_least: usize,
-    /// Clients of all storms that had none when they gave up.
+    /// The number of clients, over all storms, without an answer when they gave up.
     pub never: usize,
-    /// Times from a client's last request to its answer: 99 of 100 had it in this time.
+    /// The 99th percentile of the time from a client's last request to its answer.
     pub p99_ms: Option<f64>,
-    /// The longest time.
+    /// The maximum of this time.
     pub max_ms: Option<f64>,
-    /// What the daemon has counted since its start: all datapaths together.
+    /// The daemon's counters since its start, summed over all datapaths.
     pub counters: Counters,
 }
 
-/// What the XDP program costs, run by itself on a frame in memory. Nanoseconds are medians, and
-/// less those of a program that does nothing.
+/// The cost of the XDP program, which runs alone on a frame in memory. Nanoseconds are medians,
+/// after subtracting those of a program that does nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AnswerCost {
     /// An answer, with 1,000 nodes in turn.
     pub hot_ns: f64,
-    /// How many nodes the large table has.
+    /// The number of nodes in the large table.
     pub many_nodes: u32,
     /// An answer, with that many nodes in random order.
     pub random_ns: f64,
     /// The reflector, which only exchanges addresses.
     pub reflector_ns: f64,
-    /// What was subtracted: the run of a program that does nothing.
+    /// The subtracted time: the run of a program that does nothing.
     pub empty_ns: f64,
-    /// Instructions that the verifier looked at; it allows 1,000,000.
+    /// The number of instructions that the verifier examined, out of 1,000,000 allowed.
     pub verified_instructions: Option<u32>,
     /// The program's size in BPF instructions of 8 bytes.
     pub instructions: Option<u32>,
@@ -127,21 +129,21 @@ pub struct AnswerCost {
     pub machine_code_bytes: Option<u32>,
 }
 
-/// What a table of this size costs the daemon, on the kernel datapath.
+/// The cost of a table of this size to the daemon, on the kernel datapath.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableCost {
-    /// Its nodes.
+    /// The number of nodes.
     pub nodes: u32,
-    /// A reload from the files, the median of several.
+    /// A reload from the files; times are medians of several.
     pub reload: Option<Reload>,
     /// Memory in steady state.
     pub memory: Option<Memory>,
 }
 
-/// How long a reload takes, in milliseconds, and what it loses.
+/// How long a reload takes, in milliseconds, and the requests it loses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reload {
-    /// All of it.
+    /// The whole reload.
     pub total_ms: f64,
     /// Reading and joining the files.
     pub read_ms: f64,
@@ -151,21 +153,21 @@ pub struct Reload {
     pub fill_ms: f64,
     /// Putting them into service.
     pub swap_ms: f64,
-    /// Reloads while known nodes asked.
+    /// The number of reloads while known nodes sent requests.
     pub reloads_under_load: u32,
-    /// The rate that they asked at.
+    /// The rate of these requests, per second.
     pub load_per_second: f64,
-    /// Their requests.
+    /// The number of these requests.
     pub asked: u32,
-    /// Those of them without an answer, or with a wrong one.
+    /// The number of these requests without an answer, or with a wrong one.
     pub lost: u32,
 }
 
 /// Memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// The daemon's resident set. It counts the maps' memory only where they are mapped.
+    /// The daemon's resident set, which includes a map's memory only while the map is mapped.
     pub resident: u64,
-    /// Its BPF maps in the kernel.
+    /// The daemon's BPF maps in the kernel.
     pub maps: u64,
 }

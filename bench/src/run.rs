@@ -1,4 +1,4 @@
-//! A whole benchmark.
+//! Runs a whole benchmark.
 
 use std::fs;
 
@@ -17,13 +17,13 @@ use crate::results::{Results, TableCost};
 use crate::session::Session;
 use crate::siege::sieges;
 
-/// The nodes that an answer's cost is measured with in random order.
+/// The number of nodes in random order for which the cost of an answer is measured.
 const MANY_NODES: u32 = 1_000_000;
 
-/// Measures all that is planned.
+/// Measures everything that is planned.
 ///
 /// # Errors
-/// When it is broken off or the lab itself fails; a contender that fails is noted in the results.
+/// If the run is aborted or the lab itself fails. A contender that fails is noted in the results.
 pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
     let machine = Machine::this();
     let cores = Cores::choose()?;
@@ -73,7 +73,7 @@ pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
     Ok(results)
 }
 
-/// Reload and memory at one size, on the kernel datapath.
+/// Measures reload and memory at one size, on the kernel datapath.
 fn table_cost(plan: &Plan, cores: Cores, nodes: u32) -> Result<TableCost> {
     let folder = plan.folder.join("table");
     let files = Files::write(&folder, nodes)?;

@@ -1,4 +1,4 @@
-//! A contender at work on a wire of its own.
+//! A running contender on a wire of its own.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -15,9 +15,9 @@ use crate::cluster::Node;
 use crate::contender::{Contender, Responder, Start};
 use crate::small_xdp::{self, Counter};
 
-/// How long a contender may take to answer at all.
+/// How long a contender may take until it answers at all.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// The lab's network in two halves, which go before the whole that the interface is in.
+/// The two halves of the lab's network, whose routes take precedence over that of the interface.
 const HALVES: [(Ipv4Addr, u8); 2] = [
     (Ipv4Addr::new(10, 77, 0, 0), 17),
     (Ipv4Addr::new(10, 77, 128, 0), 17),
@@ -38,9 +38,9 @@ fn routed_lab() -> Result<Lab> {
 
 /// A contender that answers.
 pub(crate) struct Session {
-    /// First, so that it goes before the wire does.
+    /// Declared first, so that it stops before the wire is removed.
     responder: Responder,
-    /// The program at the clients' end: a veth end takes what XDP transmits only if it has one.
+    /// The program at the clients' end: a veth end accepts what XDP transmits only if it has one.
     receiver: Option<OwnedFd>,
     pub(crate) lab: Lab,
 }
@@ -76,25 +76,25 @@ impl Session {
         )
     }
 
-    /// From now on replies are counted where they arrive, and go no further.
+    /// From now on replies are counted where they arrive, and dropped.
     pub(crate) fn count_replies(&mut self) -> Result<Counter> {
         let counter = Counter::new()?;
-        // One program at a time.
+        // An interface can have only one program.
         self.receiver = None;
         let client = &self.lab.client;
         self.receiver = Some(xdp::attach(client, CLIENT_INTERFACE, counter.program())?);
         Ok(counter)
     }
 
-    /// Lets the server's end take what XDP redirects to it, which then queues up together with what
-    /// sockets send.
+    /// Lets the server's end accept what XDP redirects to it, which then queues up together with
+    /// what sockets send.
     pub(crate) fn take_redirected(&self) -> Result<()> {
         let Lab { server, client, .. } = &self.lab;
         offload::set(server, SERVER_INTERFACE, Offload::Receive, true)?;
         offload::set(client, CLIENT_INTERFACE, Offload::Segmentation, false)
     }
 
-    /// What the responder has said so far.
+    /// The responder's output so far.
     pub(crate) fn log(&self) -> String {
         self.responder.log()
     }

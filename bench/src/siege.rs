@@ -1,4 +1,4 @@
-//! A siege: boot storms, one after another, while hostile packets come in.
+//! A siege: a series of boot storms while hostile packets come in.
 
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
@@ -25,12 +25,12 @@ pub(crate) mod attack;
 
 use attack::{Attack, Attacker};
 
-/// Clients of a storm. They are the nodes behind the first, whose address is forged.
+/// The number of clients in a storm. They are the nodes after the first, whose address is forged.
 const CLIENTS: u32 = 1000;
-/// Hostile packets come in for so long before the storm does.
+/// How long hostile packets come in before the storm begins.
 const BEFORE: Duration = Duration::from_millis(80);
 
-/// All sieges. One that fails is noted and left out.
+/// Runs all sieges. One that fails is noted and left out.
 pub(crate) fn sieges(
     plan: &Plan,
     cores: Cores,
@@ -83,7 +83,7 @@ fn besiege(
         let stormed = thread::scope(|scope| {
             let attack = scope.spawn(|| attacker.attack(&over));
             thread::sleep(BEFORE);
-            // From now on, the thread above is on the other core.
+            // From now on, the thread above runs on the other core.
             let pinned = start.cores.pin_to_responder();
             let stormed = pinned.and_then(|()| stormed(&session, &server, &mut go_on));
             over.store(true, Ordering::Relaxed);
@@ -117,7 +117,7 @@ fn besiege(
     })
 }
 
-/// A storm, and what came in meanwhile.
+/// A storm, and the traffic that came in meanwhile.
 struct Stormed {
     report: StormReport,
     hostile: Arrived,
@@ -145,7 +145,7 @@ fn stormed(
     })
 }
 
-/// All storms as one.
+/// Combines all storms into one.
 fn together(storms: &[Stormed]) -> Result<StormReport> {
     let outcomes = storms.iter().flat_map(|storm| &storm.report.outcomes);
     Ok(StormReport {
@@ -155,7 +155,7 @@ fn together(storms: &[Stormed]) -> Result<StormReport> {
     })
 }
 
-/// Hostile packets that came in.
+/// The hostile packets that came in.
 #[derive(Clone, Copy, Debug, Default)]
 struct Arrived {
     packets: u64,
@@ -163,7 +163,7 @@ struct Arrived {
 }
 
 impl Arrived {
-    /// From the first sample to the last, without the nodes' own requests.
+    /// Computes the traffic from the first sample to the last, without the nodes' own requests.
     fn between(samples: Vec<(Instant, Result<Received>)>, asked: usize) -> Result<Self> {
         let mut samples = samples.into_iter();
         let (began, first) = samples.next().context("a storm without a beginning")?;

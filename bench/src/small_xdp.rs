@@ -1,5 +1,5 @@
-//! The benchmark's own XDP programs: the reflector, which is the ceiling of what a responder can
-//! do on this wire, and the counter, which is the cheapest receiver there is.
+//! The benchmark's own XDP programs: the reflector, which shows how much a responder can achieve on
+//! this wire, and the counter, which is the cheapest possible receiver.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use aya::maps::{IterableMap, MapData, PerCpuArray};
 use proxydhcp_lab::xdp::{self, action, instruction, verdict};
 
-// Operation codes of `linux/bpf.h` and `linux/bpf_common.h`, put together.
+// Operation codes, combined from `linux/bpf.h` and `linux/bpf_common.h`.
 const LOAD_BYTE: u8 = 0x71;
 const LOAD_HALF: u8 = 0x69;
 const LOAD_WORD: u8 = 0x61;
@@ -27,7 +27,7 @@ const CALL: u8 = 0x85;
 const MAP_DESCRIPTOR: u8 = 1;
 const LOOK_UP: i32 = 1;
 
-// Where things stand in an untagged frame with an IPv4 header without options.
+// Offsets in an untagged frame with an IPv4 header without options.
 const ETHER_TYPE: i16 = 12;
 const IP_VERSION: i16 = 14;
 const PROTOCOL: i16 = 23;
@@ -37,7 +37,7 @@ const DESTINATION_PORT: i16 = 36;
 const UDP_END: i32 = 42;
 const PORT: u16 = 4011;
 
-/// Replies counted and dropped where they arrive, by an XDP program at the clients' end.
+/// Counts and drops replies where they arrive, by an XDP program at the clients' end.
 pub(crate) struct Counter {
     counts: PerCpuArray<MapData, u64>,
     program: OwnedFd,
@@ -67,14 +67,14 @@ impl Counter {
         &self.program
     }
 
-    /// All replies so far.
+    /// The number of replies so far.
     pub(crate) fn total(&self) -> Result<u64> {
         Ok(self.counts.get(&0, 0)?.iter().sum())
     }
 }
 
-/// A program that sends each request back as it is, with the addresses and ports exchanged: no
-/// checksum changes by that.
+/// A program that sends each request back unchanged, except that addresses and ports are exchanged,
+/// which changes no checksum.
 pub(crate) fn reflector() -> Result<OwnedFd> {
     let exchange = |load: u8, store: u8, one: i16, other: i16| {
         [
@@ -98,8 +98,8 @@ pub(crate) fn pass() -> Result<OwnedFd> {
     xdp::load(&verdict(action::PASS))
 }
 
-/// A program that does `body` and then `result` for UDP frames with the port 4011 at `port_at`,
-/// and passes the others. The frame's start is in register 2.
+/// A program that runs `body` and then returns `result` for UDP frames with port 4011 at `port_at`,
+/// and passes other frames. Register 2 points to the frame's start.
 fn for_port(port_at: i16, body: &[u64], result: i32) -> Vec<u64> {
     const IPV4_OF_20_BYTES: i32 = 0x45;
     const UDP: i32 = 17;
@@ -111,7 +111,7 @@ fn for_port(port_at: i16, body: &[u64], result: i32) -> Vec<u64> {
         (LOAD_HALF, port_at, wire_order(PORT)),
     ];
     let act = [body, &verdict(result)].concat();
-    // Each check that fails jumps over those after it and the act.
+    // A failed check jumps over the later checks and the body.
     let mut left = i16::try_from(2 * checks.len() + act.len()).unwrap_or_default();
     let mut program = vec![
         instruction(LOAD_WORD, 2, 1, 0, 0),
@@ -172,7 +172,7 @@ mod tests {
         let counter = Counter::new().unwrap();
         let mut out = [0; 2048];
         let mut other = request();
-        // The source port of EDK2 is 4011 too.
+        // EDK2's source port is also 4011.
         for _ in 0..3 {
             let run = xdp::run(counter.program().as_fd(), &other, &mut out).unwrap();
             assert_eq!(run.action, action::DROP);

@@ -1,4 +1,4 @@
-//! A steady load whose every request is accounted for.
+//! A steady load in which every request is accounted for.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,79 +12,78 @@ use proxydhcp_lab::{Namespace, RequestFrame};
 use crate::numbered::NumberedFrame;
 use crate::wire::{open, send_all, xid_of};
 
-/// How long after the last request the last answers may come.
+/// How long to wait for answers after the last request.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The sender sleeps this long when nothing is due.
+/// How long the sender sleeps if nothing is due.
 const NAP: Duration = Duration::from_micros(300);
-/// A sender that was kept from running does not make up for more than this: the burst would not
-/// be a steady load.
+/// How far a delayed sender catches up at most: a longer burst would not be a steady load.
 const LONGEST_DEBT: Duration = Duration::from_millis(10);
-/// How many fault descriptions a report keeps.
+/// The number of fault descriptions that a report keeps.
 const KEPT_FAULTS: usize = 5;
 
-/// What to ask, and how often.
+/// The requests of a load, and their rate.
 #[derive(Debug)]
 pub struct Load<'a> {
-    /// Requests a second.
+    /// Requests per second.
     pub rate: u32,
-    /// Sent in turn, over and over; the xid is replaced by the request's number.
+    /// The requests, sent in turn, over and over. Their xid is replaced by the request's number.
     pub requests: &'a [RequestFrame],
 }
 
-/// One answer, for the caller to judge.
+/// An answer, for the caller to judge.
 #[derive(Debug)]
 pub struct Reply<'a> {
     /// The number of the request: its xid.
     pub number: u32,
-    /// Which of the load's requests it was.
+    /// The index of the request among those of the load.
     pub request_index: usize,
-    /// The frame that was asked with.
+    /// The frame that was sent.
     pub request: &'a [u8],
     /// The frame that came back.
     pub frame: &'a [u8],
 }
 
-/// What became of the requests.
+/// The outcomes of the requests.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReport {
-    /// How many went out.
+    /// The number of requests sent.
     pub sent: u32,
-    /// How many of them were answered.
+    /// The number of requests answered.
     pub answered: u32,
-    /// How many answers came to requests that were already answered.
+    /// The number of answers to requests that had been answered already.
     pub duplicates: u32,
-    /// How many frames from port 4011 answer none of the requests.
+    /// The number of frames from port 4011 that answer none of the requests.
     pub strays: u32,
-    /// How many first answers the caller's check refused.
+    /// The number of first answers that the caller's check rejected.
     pub wrong: u32,
-    /// The first few reasons for that.
+    /// The first few reasons for rejection.
     pub faults: Vec<String>,
     /// How long requests were sent.
     pub took: Duration,
 }
 
 impl LoadReport {
-    /// How many requests were never answered.
+    /// The number of requests that were never answered.
     pub fn missing(&self) -> u32 {
         self.sent - self.answered
     }
 
-    /// The rate that was kept, in requests a second.
+    /// The actual rate in requests per second.
     pub fn rate(&self) -> f64 {
         f64::from(self.sent) / self.took.as_secs_f64()
     }
 
-    /// Whether each request had one answer, a right one.
+    /// Whether each request got exactly one answer, and a right one.
     pub fn is_flawless(&self) -> bool {
         self.missing() == 0 && self.duplicates == 0 && self.strays == 0 && self.wrong == 0
     }
 }
 
-/// Asks at a fixed rate from `interface` in `namespace` while `go_on` says so, which is told the
-/// time since the start, and gives each request's first answer to `check`.
+/// Sends requests at a fixed rate from `interface` in `namespace` while `go_on`, which receives the
+/// time since the start, returns true. Passes the first answer to each request to `check`.
 ///
 /// # Errors
-/// When the sockets fail or the receiving socket itself lost frames.
+/// If a socket fails, or the receiving socket itself lost frames.
 pub fn steady(
     namespace: &Namespace,
     interface: &str,
@@ -157,7 +156,7 @@ fn ask(
             thread::sleep(NAP);
             continue;
         }
-        // Told before they go: an answer must not overtake the news of its request.
+        // The number is published first, because an answer must not overtake it.
         sent.store(number, Ordering::Release);
         send_all(sender, batch.get(..due).unwrap_or_default())?;
     }

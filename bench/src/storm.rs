@@ -15,29 +15,29 @@ use crate::report::{Outcome, StormReport};
 use crate::wire::{now, open, send_all, xid_of};
 use crate::{Client, Firmware};
 
-/// How often the caller hears of progress.
+/// The interval between progress reports.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(20);
-/// The listener looks this often whether a burst is over.
+/// The interval at which the listener checks whether a burst is over.
 const BURST_NAP: Duration = Duration::from_micros(200);
-/// How long after the last first answer a second answer is waited for.
+/// How long to wait for second answers after the last first answer.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// How a storm is going.
+/// The progress of a storm.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// How many clients there are.
+    /// The number of clients.
     pub clients: usize,
-    /// How many of them have an answer.
+    /// The number of clients that have an answer.
     pub answered: usize,
-    /// How long it has lasted.
+    /// The time since the storm began.
     pub elapsed: Duration,
 }
 
-/// Lets all `clients` ask at once from `interface` in `namespace`, and each again by its own
-/// clock, until all have an answer or have given up. `progress` may break it off.
+/// Makes all `clients` ask at once from `interface` in `namespace`, and again at their own retry
+/// times, until all have an answer or have given up. `progress` may abort the storm.
 ///
 /// # Errors
-/// When it is broken off, when the sockets fail, or when the receiving socket itself lost frames.
+/// If the storm is aborted, a socket fails, or the receiving socket itself lost frames.
 pub fn storm(
     namespace: &Namespace,
     interface: &str,
@@ -95,10 +95,10 @@ pub fn storm(
     })
 }
 
-/// What sender and receiver know of one client.
+/// The state of one client, shared by sender and receiver.
 #[derive(Debug, Default)]
 struct Seat {
-    /// When it asked, in nanoseconds since the epoch; zero when it has not.
+    /// The times of its requests, in nanoseconds since the epoch; zero for requests not sent.
     sent: [AtomicU64; 4],
     answered: AtomicBool,
 }
@@ -115,12 +115,12 @@ impl Seat {
 struct Shared<'a> {
     seats: &'a [Seat],
     answered: AtomicUsize,
-    /// Requests are going out.
+    /// Whether requests are being sent.
     bursting: AtomicBool,
     done: AtomicBool,
 }
 
-/// An answer and when it came.
+/// An answer and its arrival time.
 type Answer = (Duration, Vec<u8>);
 
 #[derive(Default)]
@@ -138,7 +138,7 @@ fn listen(
 ) -> Result<Heard> {
     let mut heard = Heard::default();
     while !shared.done.load(Ordering::Acquire) {
-        // Answers have the kernel's stamps and room to wait; the sender must not wait for a core.
+        // Answers carry the kernel's timestamps and can wait; the sender must not wait for a core.
         if shared.bursting.load(Ordering::Acquire) {
             thread::sleep(BURST_NAP);
             continue;
@@ -201,7 +201,7 @@ fn ask(
         if all_answered_before(time)? {
             break;
         }
-        // Clients of both kinds that ask at the same time do so in their own order, mixed.
+        // Clients of both kinds that ask at the same time do so in their own mixed order.
         let unanswered: Vec<(&AtomicU64, &[u8])> = clients
             .iter()
             .zip(shared.seats)
@@ -235,10 +235,11 @@ fn send_burst(sender: &FrameSender, burst: &[(&AtomicU64, &[u8])]) -> Result<()>
     Ok(())
 }
 
-/// Who asks when, and which of its tries that is.
+/// The clients that ask at each time, with the number of the try.
 type Rounds = BTreeMap<Duration, Vec<(Firmware, usize)>>;
 
-/// The clocks of all kinds of firmware among the clients, and when the last of them gives up.
+/// The retry times of all kinds of firmware among the clients, and the time at which the last gives
+/// up.
 fn schedule(clients: &[Client]) -> (Rounds, Duration) {
     let mut rounds = Rounds::new();
     let mut patience = Duration::ZERO;
@@ -355,7 +356,7 @@ mod tests {
             Toy::NamesAnotherLoader,
             Toy::AnswersTwice,
         ];
-        // BIOS clients only: they give up first.
+        // Only BIOS clients, which give up first.
         let clients: Vec<Client> = (1..=10)
             .map(|host| Client::new(Firmware::Bios, Ipv4Addr::new(10, 77, 1, host), WINPE))
             .collect();

@@ -1,4 +1,4 @@
-//! A boot storm's outcomes as figures for the results.
+//! Converts a boot storm's outcomes into figures for the results.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Storm {
     }
 }
 
-/// To the microsecond: the kernel's stamps are no better in what they mean.
+/// Rounds to microseconds; the kernel's timestamps mean no more than that.
 pub(crate) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }

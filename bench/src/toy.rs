@@ -1,4 +1,4 @@
-//! A responder for testing the storm itself: it knows every client's answer beforehand.
+//! A responder for testing the storm itself: it knows every client's answer in advance.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;

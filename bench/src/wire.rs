@@ -1,4 +1,4 @@
-//! What the storm and the steady load share: sending in batches, and the xid of a reply.
+//! What the storm and the steady load share: sending in batches, and reading the xid of a reply.
 
 use std::io;
 use std::thread;
@@ -19,7 +19,7 @@ pub(crate) fn open(namespace: &Namespace, interface: &str) -> Result<(FrameSende
     Ok((sender, receiver))
 }
 
-/// Sends all of `frames`. A frame that a full wire refuses was never sent, and is offered again.
+/// Sends all of `frames`. A frame that a full wire rejects was never sent, and is offered again.
 pub(crate) fn send_all<F: AsRef<[u8]>>(sender: &FrameSender, mut frames: &[F]) -> Result<()> {
     let mut full_since = None;
     while !frames.is_empty() {
@@ -46,14 +46,14 @@ fn is_full(error: &io::Error) -> bool {
     error.raw_os_error() == Some(ENOBUFS) || error.kind() == io::ErrorKind::Interrupted
 }
 
-/// The time by the clock that the kernel stamps arrivals with.
+/// The current time on the clock that the kernel uses for arrival timestamps.
 pub(crate) fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
 }
 
-/// The xid of a reply, if it is one at all.
+/// The xid of a reply; `None` if the frame is not a reply.
 pub(crate) fn xid_of(frame: &[u8]) -> Option<u32> {
     let datagram = Datagram::parse(frame).ok()?;
     let xid = datagram.payload.get(4..)?.first_chunk()?;

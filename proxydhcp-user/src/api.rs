@@ -1,4 +1,4 @@
-//! What the daemon and its clients say to each other.
+//! The messages between the daemon and its clients.
 
 pub mod client;
 pub mod control;

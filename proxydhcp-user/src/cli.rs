@@ -57,15 +57,15 @@ Examples:
   proxydhcp status --json              counters and bad records, for programs
   proxydhcp node set n[01-36] winpepath=winboot/x   and see `proxydhcp node --help`";
 
-/// What the settings file says that is no flag.
+/// What the settings file contains besides values for flags.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// Which loader is for which architecture.
+    /// The boot loader for each architecture.
     pub loaders: Loaders,
 }
 
 impl Context {
-    /// What WinPE paths are judged by, within this TFTP root.
+    /// The rules for WinPE paths within this TFTP root.
     fn rules<'a>(&'a self, root: &'a RootArgs) -> Rules<'a> {
         Rules {
             tftp_root: &root.tftp_root,
@@ -180,15 +180,15 @@ How the file is used is told at its head.")]
 }
 
 impl Cli {
-    /// Reads the command line `args`, program name first. What a flag does not say is taken from
-    /// the settings file, else from `defaults` (flags without their `--`, and their values), else
-    /// it is the flag's own default.
+    /// Reads the command line `args`, which begins with the program name. A value that no flag
+    /// gives comes from the settings file, else from `defaults` (flags without their `--`, and
+    /// their values), else from the flag's own default.
     ///
-    /// Ends the process where the command line is wrong, or asks for help.
+    /// If the command line is wrong or asks for help, this ends the process.
     ///
     /// # Errors
     ///
-    /// The settings file is needed, and cannot be used.
+    /// If the settings file is needed and cannot be used.
     pub fn read(
         args: impl IntoIterator<Item = impl Into<OsString>>,
         defaults: &[(&str, &str)],
@@ -216,8 +216,9 @@ impl Cli {
         Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// A command that was told where the daemon is does not stumble over a file for the next start,
-    /// and what has nothing to do with a daemon not over any.
+    /// Whether the command needs the settings file. One that is given the daemon's socket must not
+    /// fail because of a file for the next start, and one that does not concern a daemon must not
+    /// fail because of any.
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
         match self.command {
             Command::Detach | Command::Probe(_) | Command::Completions(_) | Command::Man(_) => {
@@ -244,7 +245,7 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// The command has failed, for a reason that it has not printed.
+    /// If the command fails. The error has not been printed.
     pub fn run(&self, context: &Context) -> Result<ExitCode> {
         match self {
             Self::Serve(args) => serve::run(args, context),
@@ -262,7 +263,7 @@ impl Command {
         }
     }
 
-    /// The settings file that its arguments name.
+    /// The settings file that the command's arguments name.
     fn settings(&self) -> Option<&Path> {
         let settings = match self {
             Self::Serve(args) => &args.control.settings,
@@ -285,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    /// The commands, at any depth, whose help has no example that runs them.
+    /// Collects the commands, at any depth, whose help has no example that runs them.
     fn without_example(command: &mut clap::Command, line: &str, found: &mut Vec<String>) {
         let help = command.render_long_help().to_string();
         let mut examples = help.lines().skip_while(|line| *line != "Examples:").skip(1);

@@ -16,28 +16,29 @@ mod service;
 mod systemd;
 mod watch;
 
-/// What is to be served, and how.
+/// What the daemon serves, and how.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Settings {
-    /// The files.
+    /// The files that the tables are made from.
     pub sources: Sources,
-    /// The file of the resolver's last answers.
+    /// The file in which the resolver's last answers are kept.
     pub saved: PathBuf,
-    /// What clients are told.
+    /// What replies say, and what clients without a record get.
     pub policy: Policy,
-    /// The names of the interfaces to serve; none: all that are up with an IPv4 address.
+    /// The names of the interfaces to serve. If empty, all that are up and have an IPv4 address.
     pub interfaces: Vec<String>,
-    /// What is to answer on them.
+    /// The datapath that answers on the interfaces.
     pub plan: DatapathPlan,
-    /// If this process is killed, the kernel goes on answering.
+    /// Whether the kernel goes on answering if this process is killed.
     pub pins: bool,
-    /// At the start, a missing `proxydhcp.cfg` is one without records; else it is to be mended first.
+    /// Whether a `proxydhcp.cfg` that is missing at the start counts as one without records.
+    /// Otherwise it is rejected.
     pub may_lack_config: bool,
-    /// The log has each new or changed node's files.
+    /// Whether the files that each new or changed node is sent to are logged.
     pub announces: bool,
-    /// The files are read again when they have changed.
+    /// Whether the files are read again when they change.
     pub watch: bool,
-    /// The control socket.
+    /// The path of the control socket.
     pub socket: PathBuf,
 }

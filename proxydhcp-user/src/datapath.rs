@@ -1,4 +1,5 @@
-//! What answers on an interface: the XDP program in the kernel, and the threads beside it.
+//! The datapaths that answer on an interface: the XDP program in the kernel, and the threads beside
+//! it.
 
 use arc_swap::ArcSwap;
 
@@ -18,13 +19,13 @@ pub mod xdp;
 use buckets::Limits;
 use unknown_clients::UnknownClients;
 
-/// What all packet threads of the daemon answer by.
+/// What all packet threads of the daemon share.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// The tables in service.
     pub tables: ArcSwap<Generation>,
-    /// The buckets of the sources.
+    /// The rate-limit buckets of source addresses.
     pub limits: Limits,
-    /// Where clients are noted whose names are to be looked up, if that is the policy.
+    /// Receives clients whose names should be looked up, if that is the policy.
     pub unknown_clients: Option<UnknownClients>,
 }

@@ -10,10 +10,10 @@
 //! A folder imports only from those below it (`tests/layers.rs` has the list):
 //!
 //! ```text
-//! xcat      the daemon under xCAT's name, in place of xCAT's own
+//! xcat      runs the daemon under the name of xCAT's own, which it replaces
 //! cli       the commands, a file each
 //! daemon    a running daemon: its service, its control socket, what it watches
-//! datapath  what answers on an interface: the XDP program, AF_XDP, a packet socket
+//! datapath  the datapaths that answer on an interface: the XDP program, AF_XDP, a packet socket
 //! api       what the daemon and its clients say to each other
 //! tables    what is served
 //! nodes     which node boots which WinPE

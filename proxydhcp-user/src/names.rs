@@ -1,4 +1,4 @@
-//! Which address belongs to which name: the hosts file, and what the system's resolver says.
+//! Which address belongs to which name, by the hosts file and the system's resolver.
 
 pub(crate) mod ask;
 pub mod forward;

@@ -4,15 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How many entries of a list people are shown; `--json` has all of them.
+/// The number of entries of a list that are shown to people; `--json` has all of them.
 pub(crate) const SHOWN: usize = 20;
 
-/// The first of a list, and how many it has.
+/// The first entries of a list, and the length of the whole list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Few<T> {
-    /// The first.
+    /// The first entries.
     pub first: Vec<T>,
-    /// How many there are, these included.
+    /// The length of the list, these entries included.
     pub count: usize,
 }
 
@@ -24,7 +24,7 @@ impl<T> Few<T> {
         Self { first, count }
     }
 
-    /// The entries that would come first if the list were in order.
+    /// The entries that would come first if the list were sorted.
     pub(crate) fn least(mut list: Vec<T>) -> Self
     where
         T: Ord,
@@ -38,7 +38,7 @@ impl<T> Few<T> {
         Self { first: list, count }
     }
 
-    /// The entries made into others.
+    /// Converts each entry.
     pub(crate) fn map<U>(self, to: impl FnMut(T) -> U) -> Few<U> {
         Few {
             first: self.first.into_iter().map(to).collect(),
@@ -46,20 +46,20 @@ impl<T> Few<T> {
         }
     }
 
-    /// How many there are beyond the first.
+    /// The number of entries beyond those kept.
     pub(crate) fn more(&self) -> usize {
         self.count.saturating_sub(self.first.len())
     }
 }
 
-/// The first entries in a line, and how many more there are.
+/// Prints the first entries on one line, followed by the number of further ones.
 impl fmt::Display for Few<String> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.first.join(", "), and_more(self.more()))
     }
 }
 
-/// Says how many entries a list has beyond those that are shown; nothing where there are none.
+/// States how many entries a list has beyond those shown; empty if there are none.
 pub(crate) fn and_more(count: usize) -> String {
     match count {
         0 => String::new(),
@@ -67,12 +67,13 @@ pub(crate) fn and_more(count: usize) -> String {
     }
 }
 
-/// The entries of a list in a line: the first of them, and how many more there are.
+/// The first entries of a list on one line, followed by the number of further ones.
 pub(crate) fn listed<S: AsRef<str>>(list: &[S]) -> String {
     first_of(list, SHOWN, ", ")
 }
 
-/// The first `limit` entries of a list, with `separator` between them, and how many more there are.
+/// The first `limit` entries of a list, joined by `separator`, followed by the number of further
+/// ones.
 pub(crate) fn first_of<S: AsRef<str>>(list: &[S], limit: usize, separator: &str) -> String {
     let first = list.get(..limit).unwrap_or(list);
     let more = and_more(list.len() - first.len());
@@ -80,7 +81,7 @@ pub(crate) fn first_of<S: AsRef<str>>(list: &[S], limit: usize, separator: &str)
     format!("{}{more}", first.join(separator))
 }
 
-/// A number of things: `1 node`, `2 nodes`, `2 replies`.
+/// A number with its noun: `1 node`, `2 nodes`, `2 replies`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     if number == 1 {
         return format!("1 {noun}");

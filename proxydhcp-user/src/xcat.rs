@@ -1,5 +1,5 @@
-//! The daemon in place of xCAT's own `proxydhcp-xcat`, when it is called by that name: with its
-//! flags, pid file and syslog lines, so that xCAT starts, signals and stops it unchanged.
+//! The daemon in place of xCAT's own `proxydhcp-xcat`, when it runs under that name. It has the
+//! same flags, pid file and syslog lines, so xCAT can start, signal and stop it without a change.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -24,20 +24,21 @@ mod syslog;
 use background::{Outcome, Side, Starter};
 use flags::Flags;
 
-/// The name that the daemon is called by here.
+/// The program name that selects this mode.
 const NAME: &str = "proxydhcp-xcat";
-/// Where xCAT looks for the process to signal.
+/// The file in which xCAT looks for the process to signal.
 const PID_FILE: &str = "/var/run/xcat/proxydhcp-xcat.pid";
-/// xCAT starts a successor as soon as it has told the daemon to stop.
+/// How long to wait for the port: xCAT starts a successor as soon as it has signalled the daemon to
+/// stop.
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether the program is called in place of xCAT's daemon, by the first of its arguments.
+/// Whether the program was started in place of xCAT's daemon, judging by its name.
 pub fn is_called_by(program: Option<&OsStr>) -> bool {
     program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(NAME))
 }
 
-/// Serves in place of xCAT's daemon, with the arguments after the program's name. To be called
-/// before any thread is started.
+/// Serves in place of xCAT's daemon, with the arguments after the program's name. Call it before
+/// any thread is started.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let flags = Flags::parse(arguments);
     let mut starter = None;
@@ -45,14 +46,16 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         logging::last_words(&format!("{NAME}: {error:#}"));
         ExitCode::FAILURE
     });
-    // Not before: who reads the output of the command that has failed finds the error there.
+    // The starter is released only now, so that the error is found in the output of the command
+    // that failed.
     drop(starter);
     code
 }
 
-/// Serves, in the background where `starter` waits for it.
+/// Starts serving; in the background if `starter` waits for it.
 fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
-    // xCAT looks for this name, however the program was started; threads have names of their own.
+    // xCAT looks for this name, however the program was started; other threads have names of their
+    // own.
     rustix::thread::set_name(c"proxydhcp-xcat").context("cannot set the process's name")?;
     if flags.detach {
         match background::detach()? {
@@ -60,9 +63,9 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
             Side::Daemon(waiting) => *starter = Some(waiting),
         }
     }
-    // Before the log, which has threads of its own.
+    // Privileges are dropped before the log starts its threads.
     let prepared = settings(flags.verbose);
-    // Held to the end, so that the last lines are written.
+    // Kept to the end, so that the last lines are written.
     let _log = syslog::start(flags.verbose && !flags.detach)?;
     let manner = Manner {
         port_patience: PORT_PATIENCE,
@@ -82,15 +85,15 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-/// How the process ends that the daemon has detached itself from.
+/// The exit code of the process that has started the daemon in the background.
 fn end_as(outcome: &Outcome) -> ExitCode {
     match outcome {
         Outcome::Serves => ExitCode::SUCCESS,
         Outcome::Failed => ExitCode::FAILURE,
-        // There is a daemon, which may serve yet, and which another start would only disturb.
+        // The daemon exists and may serve yet; another start would only disturb it.
         Outcome::Starts => {
             let told = format!(
-                "the daemon is still starting after {:?}; does a disk hang that its files are on?",
+                "the daemon is still starting after {:?}; does the disk with its files hang?",
                 background::PATIENCE
             );
             syslog::tell(&format!("Warning: {told}"));
@@ -100,7 +103,7 @@ fn end_as(outcome: &Outcome) -> ExitCode {
     }
 }
 
-/// What the daemon serves here, with no more privileges than that takes.
+/// The daemon's settings here, and the privileges that they need.
 fn settings(announces: bool) -> Result<(Settings, Privileges)> {
     let (args, context) = serve_args()?;
     let privileges = args.keep_privileges()?;
@@ -112,8 +115,8 @@ fn settings(announces: bool) -> Result<(Settings, Privileges)> {
     Ok((settings, privileges))
 }
 
-/// What the settings file says, else the defaults of `serve`, but clients that are no node get the
-/// default WinPE, as xCAT's daemon gives them.
+/// The settings file, else the defaults of `serve`, except that clients that are no node get the
+/// default WinPE, as they do from xCAT's daemon.
 fn serve_args() -> Result<(ServeArgs, Context)> {
     let (command, context) = Cli::read([NAME, "serve"], &[("unknown", "default")])?;
     match command {

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the figures that users decide by.
+//! `cargo xtask bench`: measures the figures that matter to users.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -17,14 +17,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{bench_tables, binary};
 
-/// What a shell reports of a program that Ctrl-C ended.
+/// The exit code that a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Measures boot storms, full load, boot storms amid hostile packets, the cost of an answer, reloads and memory, against other
-/// responders on the same wire.
+/// Measures boot storms, full load, boot storms amid hostile packets, the cost of an answer,
+/// reloads and memory, against other responders on the same wire.
 ///
 /// Everything happens in private network namespaces. The results go to the terminal, and as JSON
-/// and plots to bench/results/, or to bench/results/partial/ where it is not a whole run. Needs
+/// and plots to bench/results/, or to bench/results/partial/ if the run is not complete. Needs
 /// root, and a machine that does nothing else meanwhile.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME=COMMAND")]
     peer: Vec<String>,
 
-    /// Who takes part in storm and flood, besides the peers.
+    /// The responders in storm and flood, besides the peers.
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_values = Contender::USUAL)]
     contenders: Vec<String>,
 }
@@ -55,13 +55,13 @@ pub(crate) struct Arguments {
 enum OnlyFigure {
     /// Boot storms of 1,000, 10,000 and 50,000 clients
     Storm,
-    /// Replies a second at full load, and without a loss
+    /// Replies per second at full load, and at the highest rate without a loss
     Flood,
     /// Boot storms of 1,000 clients while hostile packets come in
     Siege,
-    /// Nanoseconds for an answer of the XDP program
+    /// Nanoseconds that the XDP program takes for an answer
     Ns,
-    /// The time of a reload, and what it loses
+    /// The time of a reload, and the requests it loses
     Reload,
     /// The daemon's memory
     Memory,
@@ -91,7 +91,7 @@ impl Arguments {
         chosen.iter().copied().map(Figure::from).collect()
     }
 
-    /// Whether it is the run whose results the README shows.
+    /// Whether this is the run whose results the README shows.
     fn is_whole(&self) -> bool {
         let all = |contender: &str| self.contenders.iter().any(|name| name == contender);
         !self.quick && self.only.is_empty() && Contender::USUAL.into_iter().all(all)
@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     let binary = binary::build()?;
-    // From here on Ctrl-C only raises a flag, so that everything is taken down in order.
+    // From here on Ctrl-C only sets a flag, so that everything is taken down in order.
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
@@ -148,7 +148,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn measure_with_bar(plan: &Plan, interrupted: &AtomicBool) -> Result<Results> {
-    // Hidden where the output is not a terminal.
+    // The bar is hidden if the output is not a terminal.
     let bar = ProgressBar::new(plan.steps());
     bar.set_style(ProgressStyle::with_template(
         "{bar:30} {pos}/{len} {elapsed}  {prefix} {msg}",
@@ -172,7 +172,7 @@ fn measure_with_bar(plan: &Plan, interrupted: &AtomicBool) -> Result<Results> {
     results
 }
 
-/// As it was typed, so that the figures can be had again.
+/// The command line as typed, so that the figures can be reproduced.
 fn command_line() -> String {
     let quoted = |argument: String| {
         if argument.contains([' ', '\'', '"', '$']) {

@@ -1,11 +1,11 @@
-//! A benchmark's results as tables.
+//! Prints the results of a benchmark as tables.
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use proxydhcp_bench::grouped;
 use proxydhcp_bench::results::{AnswerCost, Flood, Results, Siege, Storm, TableCost};
 
-/// All tables and notes.
+/// Renders all tables and notes.
 pub(crate) fn render(results: &Results) -> String {
     let machine = &results.machine;
     let mut parts = vec![format!(
@@ -227,12 +227,12 @@ fn aligned(mut table: Table) -> Table {
     table
 }
 
-/// Digits in groups of three.
+/// Groups digits by three.
 fn thousands(number: usize) -> String {
     grouped(&number.to_string())
 }
 
-/// Three digits that mean something.
+/// Formats a rate with three significant digits.
 fn rate(value: f64) -> String {
     match value {
         1e6.. => format!("{:.2} M", value / 1e6),
@@ -247,7 +247,7 @@ fn share(part: usize, whole: usize) -> String {
         reason = "counts of clients are far below 2^52"
     )]
     let percent = part as f64 * 100.0 / whole as f64;
-    // Neither "all" nor "none" may be said by rounding.
+    // Rounding must not turn a part into "all" or "none".
     match part {
         0 => "0 %".to_owned(),
         part if part == whole => "100 %".to_owned(),

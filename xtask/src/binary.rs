@@ -1,4 +1,4 @@
-//! Building the daemon, and other programs of the workspace.
+//! Builds the daemon, and other programs of the workspace.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,30 +8,30 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-/// The cargo that runs this chore, in the workspace's root.
+/// The cargo that runs this command, in the workspace's root.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     cargo
 }
 
-/// `cargo test` of all crates that have tests of their own.
+/// `cargo test` for all crates that have tests of their own.
 pub(crate) fn cargo_test() -> Command {
     let mut cargo = cargo();
     cargo.args(["test", "--workspace", "--exclude", "proxydhcp-ebpf"]);
-    // Its checks are tests of proxydhcp-user too.
+    // Its checks are also tests of proxydhcp-user.
     cargo.args(["--exclude", "proxydhcp-fuzz"]);
     cargo
 }
 
-/// What cargo says of one thing that it built.
+/// What cargo reports about one thing that it built.
 #[derive(Deserialize)]
 struct Artifact {
     executable: Option<PathBuf>,
     profile: Profile,
 }
 
-/// How cargo built it.
+/// The profile that cargo built it with.
 #[derive(Deserialize)]
 struct Profile {
     test: bool,
@@ -48,7 +48,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         .context("cargo did not say where it put the daemon")
 }
 
-/// Runs `command`, a `cargo build`, and returns the absolute paths of the programs that it names.
+/// Runs `command`, a `cargo build`, and returns the absolute paths of the programs that it reports.
 pub(crate) fn executables(command: &mut Command) -> Result<Vec<PathBuf>> {
     let artifacts = artifacts(command)?.into_iter();
     Ok(artifacts
@@ -56,7 +56,7 @@ pub(crate) fn executables(command: &mut Command) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Runs `command`, a `cargo test --no-run`, and returns the absolute paths of the tests' runners.
+/// Runs `command`, a `cargo test --no-run`, and returns the absolute paths of the test programs.
 pub(crate) fn test_runners(command: &mut Command) -> Result<Vec<PathBuf>> {
     let runners = artifacts(command)?.into_iter();
     Ok(runners
@@ -65,7 +65,7 @@ pub(crate) fn test_runners(command: &mut Command) -> Result<Vec<PathBuf>> {
         .collect())
 }
 
-/// Runs a command of cargo that builds, and returns what it says of each thing that it built.
+/// Runs a cargo command that builds, and returns its report about each thing that it built.
 fn artifacts(command: &mut Command) -> Result<Vec<Artifact>> {
     let output = command
         .arg("--message-format=json-render-diagnostics")

@@ -1,8 +1,8 @@
-//! Builds the eBPF object that is committed beside its loader, and tells when it has drifted.
+//! Builds the eBPF object that is committed beside its loader, and detects when it is outdated.
 //!
-//! The object is committed so that everything else needs no more than stable Rust. That is only
-//! honest while it is what its sources give: a lock file beside it holds hashes of both, the tests
-//! compare them, and `--check` also rebuilds and compares the bytes.
+//! The object is committed so that everything else needs only stable Rust. It must therefore be
+//! what its sources produce: a lock file beside it holds hashes of both, the tests compare them,
+//! and `--check` also rebuilds the object and compares the bytes.
 
 mod command;
 mod compile;
@@ -55,7 +55,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
-/// Fails when the committed object is not the one that its sources gave. Needs no BPF toolchain.
+/// Fails if the committed object was not built from its sources. This needs no BPF toolchain.
 pub(crate) fn drift() -> Result<()> {
     let root = workspace()?;
     let lock = Lock::read(&root.join(LOCK))?;
@@ -71,7 +71,7 @@ pub(crate) fn drift() -> Result<()> {
     Ok(())
 }
 
-/// Holds a rebuilt object to the committed one, as far as the toolchains allow.
+/// Compares a rebuilt object with the committed one, as far as the toolchains allow.
 fn compare(now: &Lock, then: &Lock) -> Result<()> {
     let differences = now.toolchain_differences(then);
     if differences.is_empty() {
@@ -90,7 +90,8 @@ fn compare(now: &Lock, then: &Lock) -> Result<()> {
     Ok(())
 }
 
-/// The workspace's root, without symbolic links: rustc resolves them in the paths it records.
+/// The workspace's root, without symbolic links, because rustc resolves them in the paths that it
+/// records.
 fn workspace() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     root.canonicalize()

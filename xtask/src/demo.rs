@@ -21,15 +21,15 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::{binary, storm_table};
 
 const NODES: u16 = 1000;
-/// Two WinPEs of their own and the default.
+/// Two named WinPEs and the default one.
 const WINPES: [&str; 3] = ["winboot/winpe-a/", "winboot/winpe-b/", ""];
-/// What a shell reports of a program that Ctrl-C ended.
+/// The exit code that a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 pub(crate) fn run(serve: &[OsString]) -> Result<ExitCode> {
     require_rights().context("the demo cannot run")?;
     let binary = binary::build()?;
-    // From here on Ctrl-C only raises a flag, so that everything is taken down in order.
+    // From here on Ctrl-C only sets a flag, so that everything is taken down in order.
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
@@ -80,7 +80,7 @@ fn show(binary: &Path, serve: &[OsString], interrupted: &AtomicBool) -> Result<(
     Ok(())
 }
 
-/// One node of the cluster: BIOS and UEFI machines and the WinPEs are mixed.
+/// One node of the cluster, which mixes BIOS and UEFI machines and the WinPEs.
 struct Node {
     name: String,
     address: Ipv4Addr,
@@ -130,7 +130,7 @@ fn start(
         &hosts,
         hosts_text(nodes.iter().map(|node| (node.address, &node.name))),
     )?;
-    // What is set on this machine is for its own daemon.
+    // An empty file, because the settings of this machine are for its own daemon.
     let settings = folder.join("proxydhcp.toml");
     fs::write(&settings, "")?;
     let mut command = Command::new(binary);
@@ -147,7 +147,7 @@ fn start(
 }
 
 fn boot(lab: &Lab, clients: &[Client], interrupted: &AtomicBool) -> Result<StormReport> {
-    // Hidden where the output is not a terminal.
+    // The bar is hidden if the output is not a terminal.
     let bar = ProgressBar::new(NODES.into());
     bar.set_style(ProgressStyle::with_template(
         "{bar:40} {pos}/{len} nodes answered, {elapsed}",

@@ -1,7 +1,8 @@
-//! `cargo xtask fuzz`: whatever comes in by a packet, a file or the control socket, thrown at the code
-//! that reads it.
+//! `cargo xtask fuzz`: feeds generated packets, files and control requests to the code that reads
+//! them.
 //!
-//! The targets are in `fuzz/`. Stable Rust builds them: `fuzz/instrument` has rustc count what runs.
+//! The targets are in `fuzz/`. Stable Rust builds them: `fuzz/instrument` makes rustc count the
+//! code that runs.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use proxydhcp_lab::debian::ensure_installed;
 
 use crate::binary;
 
-/// The targets, and how many bytes an input has at most: short ones are quick.
+/// The targets, each with the maximum length of its inputs in bytes: short ones run faster.
 const TARGETS: [(&str, usize); 6] = [
     ("cfg", 820),
     ("control", 1200),
@@ -30,7 +31,7 @@ const TARGETS: [(&str, usize); 6] = [
 ///
 /// Begins with the inputs in fuzz/corpus/, and keeps those that reach new code in target/fuzz/. An
 /// input for which a check fails is written to fuzz/artifacts/, and the command that repeats it is
-/// told.
+/// printed.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask fuzz                       each target for ten minutes
@@ -45,7 +46,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10.0, value_parser = minutes)]
     minutes: f64,
 
-    /// Adds the inputs that reach new code to fuzz/corpus/, as few of them as do.
+    /// Adds the inputs that reach new code to fuzz/corpus/, as few as suffice.
     #[arg(long)]
     keep: bool,
 }
@@ -105,16 +106,16 @@ fn root() -> &'static Path {
     folder.parent().unwrap_or(folder)
 }
 
-/// A target that is built.
+/// A built target.
 struct Target {
     name: &'static str,
     longest: usize,
     program: PathBuf,
     /// The inputs that are kept in the repository.
     corpus: PathBuf,
-    /// Those that were found beside them.
+    /// The inputs found in addition to them.
     found: PathBuf,
-    /// Those that a check fails for.
+    /// The inputs for which a check failed.
     artifacts: PathBuf,
 }
 
@@ -136,7 +137,7 @@ impl Target {
         })
     }
 
-    /// Runs it and returns how many inputs it has tried.
+    /// Runs the target and returns the number of inputs tried.
     fn run(&self, time: Duration) -> Result<u64> {
         let mut command = Command::new(&self.program);
         command
@@ -157,23 +158,23 @@ impl Target {
         }
         eprintln!("{}", log.tail.join("\n"));
         let Some(input) = &log.input else {
-            bail!("{}: libFuzzer has ended early", self.name);
+            bail!("{}: libFuzzer ended early", self.name);
         };
         bail!(
             "{name}: a check has failed, after {executions} executions\n\
              the input: {input}\n\
              repeat it: {program} {input}\n\
-             once mended, move it to fuzz/corpus/{name}/: the tests try all inputs there",
+             once the bug is fixed, move it to fuzz/corpus/{name}/: the tests try all inputs there",
             name = self.name,
             executions = HumanCount(log.executions),
             program = self.program.display(),
         );
     }
 
-    /// Adds to the corpus what was found beside it.
+    /// Adds the inputs that were found to the corpus.
     fn keep(&self) -> Result<()> {
         let status = Command::new(&self.program)
-            // New code, not old code run more often.
+            // Only new code counts, not old code that runs more often.
             .args(["-set_cover_merge=1", "-use_counters=0"])
             .args([&self.corpus, &self.found])
             .stderr(Stdio::null())
@@ -183,22 +184,22 @@ impl Target {
     }
 }
 
-/// What libFuzzer has said.
+/// What libFuzzer has printed.
 #[derive(Debug, Default, PartialEq)]
 struct Log {
     executions: u64,
-    /// The last word on how far it has come.
+    /// Its latest report of progress.
     state: String,
-    /// The file of an input that a check failed for.
+    /// The file with an input for which a check failed.
     input: Option<String>,
     /// The last lines, for people.
     tail: Vec<String>,
 }
 
 impl Log {
-    /// Reads it to its end, and shows on a terminal how far it has come.
+    /// Reads the output to its end, and shows the progress on a terminal.
     fn read(lines: impl BufRead, name: &'static str) -> Result<Self> {
-        // Hidden where the output is not a terminal.
+        // The bar is hidden if the output is not a terminal.
         let bar = ProgressBar::new_spinner()
             .with_style(ProgressStyle::with_template("{prefix} {elapsed} {msg}")?)
             .with_prefix(name);
@@ -212,7 +213,7 @@ impl Log {
     }
 
     fn take(&mut self, line: &str) {
-        // A backtrace may be among them.
+        // Enough lines for a backtrace.
         const TAIL: usize = 80;
         let is_state = |rest: &str| rest.starts_with(|char: char| char.is_ascii_digit());
         if line.strip_prefix('#').is_some_and(is_state) {

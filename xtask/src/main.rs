@@ -33,7 +33,7 @@ enum Command {
     /// Rebuilds the XDP object that is committed beside its loader.
     #[command(after_help = "Example:\n  cargo xtask build-ebpf --check")]
     BuildEbpf {
-        /// Changes nothing; fails when the sources and the committed object have drifted apart.
+        /// Changes nothing; fails if the committed object does not match the sources.
         #[arg(long)]
         check: bool,
     },

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: the daemon as it is in the tree, or the demo.
+//! `cargo xtask run`: runs the daemon built from the tree, or the demo.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -9,9 +9,9 @@ use proxydhcp_lab::require_rights;
 
 use crate::{binary, demo};
 
-/// Builds the daemon and serves with it, or shows it under a storm of 1,000 simulated clients.
+/// Builds the daemon and runs it, or demonstrates it with a storm of 1,000 simulated clients.
 ///
-/// The build runs as the caller; only the daemon itself runs as root, through sudo where needed.
+/// The build runs as the caller; only the daemon itself runs as root, through sudo if necessary.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask run -- -i eth1 --config /etc/xcat/proxydhcp.cfg

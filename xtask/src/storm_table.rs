@@ -1,4 +1,4 @@
-//! A storm's figures as a table.
+//! Prints the figures of a storm as a table.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use proxydhcp_bench::{Firmware, StormReport};
 
-/// The table of clients and latencies, by firmware and in all.
+/// The table of clients and latencies, for each firmware and in total.
 pub(crate) fn render(report: &StormReport) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header([
@@ -45,7 +45,7 @@ pub(crate) fn render(report: &StormReport) -> String {
     table.to_string()
 }
 
-/// Three digits or so, whatever the unit.
+/// Formats a latency with about three digits, in a suitable unit.
 fn latency(value: Option<Duration>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1?}"))
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every test there is.
+//! `cargo xtask test`: runs all tests.
 
 use std::ffi::OsString;
 use std::io::{self, BufReader};
@@ -14,8 +14,8 @@ use results::Results;
 mod results;
 
 /// Runs all tests: of units and properties, against golden exchanges, and of the whole system in
-/// private network namespaces. The latter need root, and none is skipped, so all of it does. Last,
-/// unless there is a filter, come a few of them on other kernels.
+/// private network namespaces. The system tests need root, and none is skipped, so this needs root.
+/// Without a filter, some of them then run on other kernels.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:
@@ -36,11 +36,11 @@ pub(crate) struct Arguments {
     #[arg(value_name = "FILTER")]
     filters: Vec<OsString>,
 
-    /// How many random frames the kernel's and the userspace's judgement are compared on.
+    /// The number of random frames on which the judgements of kernel and user space are compared.
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     cases: u64,
 
-    /// What those frames follow from; a failure names it.
+    /// The seed of those frames; a failure prints it.
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
 
@@ -62,9 +62,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let binary = binary::build()?;
     let mut results = Results::new(count(arguments)?);
     let mut tests = binary::cargo_test()
-        // A failure in one crate must not hide what the others have to say.
+        // A failure in one crate must not hide the results of the others.
         .args(["--no-fail-fast", "--"])
-        // The system tests load the machine and measure time: more at once would disturb another.
+        // The system tests load the machine and measure time, so more at once would disturb each
+        // other.
         .arg("--test-threads=2")
         .args(&arguments.runner)
         .args(&arguments.filters)
@@ -91,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     })
 }
 
-/// Builds the tests, and counts those that are to run.
+/// Builds the tests, and counts those that will run.
 fn count(arguments: &Arguments) -> Result<usize> {
     let runners = binary::test_runners(binary::cargo_test().arg("--no-run"))?;
     let mut count = 0;

@@ -8,7 +8,7 @@ use proxydhcp_lab::xdp::{action, instruction, verdict};
 
 use super::Sent;
 
-// Operation codes of `linux/bpf.h` and `linux/bpf_common.h`, put together.
+// Operation codes, combined from `linux/bpf.h` and `linux/bpf_common.h`.
 const LOAD_BYTE: u8 = 0x71;
 const LOAD_WORD: u8 = 0x61;
 const LOAD_LONG: u8 = 0x79;
@@ -35,42 +35,42 @@ const EXIT: u8 = 0x95;
 /// Marks a constant as a map's descriptor.
 const MAP_DESCRIPTOR: u8 = 1;
 
-// Numbers of the kernel's functions.
+// Numbers of the kernel's helper functions.
 const LOOK_UP: i32 = 1;
 const TIME: i32 = 5;
 const REDIRECT: i32 = 23;
 const ADJUST_TAIL: i32 = 65;
 
-/// Room for a request in its map, a multiple of 8.
+/// The space for a request in its map in bytes, a multiple of 8.
 pub(super) const ROOM: usize = 512;
-/// Frames begin with so many bytes too much, and the program cuts them off. A frame that comes back
-/// as somebody's reply keeps its length otherwise: the kernel looks at its bounds anew only after
-/// a program has changed them.
+/// The number of surplus bytes at the start of a frame, which the program cuts off. Without a cut,
+/// a frame that comes back as a reply would keep the reply's length, because the kernel looks at a
+/// frame's bounds only after a program has changed them.
 pub(super) const SURPLUS: i32 = 8;
-/// A generator that was kept from running does not make up for more requests than this: a burst
-/// would not be a steady rate.
+/// The number of requests that a delayed generator catches up at most: a longer burst would not be
+/// a steady rate.
 const LONGEST_DEBT: i32 = 64;
-/// Rates are in requests a nanosecond, times two to this power.
+/// Rates are in requests per nanosecond, times two to this power.
 const RATE_BITS: i32 = 32;
 
-/// What the program keeps from run to run.
+/// The state that the program keeps between runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub(super) struct State {
-    /// The number of the request that is next.
+    /// The number of the next request.
     next: u64,
-    /// Zero: one in each run.
+    /// The rate; zero sends one request in each run.
     rate: u64,
-    /// When the rate was begun to be kept, and how many requests have gone since.
+    /// When pacing began, and the number of requests sent since.
     paced_from: u64,
     paced: u64,
-    /// When the first and the last run were, and how many requests have gone.
+    /// The times of the first and the last run, and the number of requests sent.
     first: u64,
     last: u64,
     sent: u64,
 }
 
-// SAFETY: it is seven words without a gap; any bits are valid.
+// SAFETY: it is seven words without padding, and any bits are valid.
 unsafe impl Pod for State {}
 
 const NEXT: i16 = 0;
@@ -82,7 +82,7 @@ const LAST: i16 = 40;
 const SENT: i16 = 48;
 
 impl State {
-    /// To begin with, going on with the request that `before` came to.
+    /// The state to begin with, continuing after the last request of `before`.
     pub(super) fn fresh(rate: Option<f64>, before: &Self) -> Self {
         let factor = 2_f64.powi(RATE_BITS) / 1e9;
         #[expect(
@@ -106,7 +106,7 @@ impl State {
     }
 }
 
-/// Instructions, with the jumps to their end.
+/// Instructions, including jumps to their end.
 #[derive(Default)]
 struct Program {
     instructions: Vec<u64>,
@@ -148,8 +148,8 @@ impl Program {
     }
 }
 
-/// Where a request is due, writes the next one over the frame and redirects it to `interface`.
-/// `requests` are a map's descriptor and the number of its entries.
+/// If a request is due, writes the next one over the frame and redirects the frame to `interface`.
+/// `requests` holds a map's descriptor and the number of its entries.
 pub(super) fn program(
     state: i32,
     requests: (i32, i32),
@@ -168,13 +168,13 @@ pub(super) fn program(
     program.add(&[
         instruction(MOVE, 9, 0, 0, 0),
         instruction(CALL, 0, 0, 0, TIME),
-        // The first run of all sets the clocks.
+        // The very first run sets the clocks.
         instruction(LOAD_LONG, 1, 9, FIRST, 0),
         instruction(JUMP_UNLESS, 1, 0, 2, 0),
         instruction(STORE_LONG, 9, 0, FIRST, 0),
         instruction(STORE_LONG, 9, 0, PACED_FROM, 0),
         instruction(STORE_LONG, 9, 0, LAST, 0),
-        // At full speed, over all that keeps a rate.
+        // At full speed, pacing is skipped.
         instruction(LOAD_LONG, 2, 9, RATE, 0),
         instruction(JUMP_IF, 2, 0, 14, 0),
         instruction(MOVE, 4, 0, 0, 0),
@@ -193,7 +193,7 @@ pub(super) fn program(
         instruction(JUMP, 0, 0, 2, 0),
         instruction(ADD_CONSTANT, 3, 0, 0, 1),
         instruction(STORE_LONG, 9, 3, PACED, 0),
-        // The request that is next.
+        // Loads the number of the next request.
         instruction(LOAD_LONG, 1, 9, SENT, 0),
         instruction(ADD_CONSTANT, 1, 0, 0, 1),
         instruction(STORE_LONG, 9, 1, SENT, 0),
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn rates_are_fine_enough() {
         let state = State::fresh(Some(1000.0), &State::default());
-        // After a second, this many requests are due.
+        // The number of requests that are due after a second.
         assert_eq!((u128::from(state.rate) * 1_000_000_000) >> RATE_BITS, 999);
         assert_eq!(State::fresh(None, &State::default()).rate, 0);
     }

@@ -1,4 +1,4 @@
-//! Horizontal bars, one for each contender, with the value written beside.
+//! Horizontal bars, one for each contender, with the value written beside each.
 
 use anyhow::Result;
 use plotters::prelude::{Color, DrawingBackend, FontStyle, RGBColor, Rectangle};
@@ -9,7 +9,7 @@ use super::{FAINT_INK, INK, Sheet, drawn, thousands};
 const TOP: i32 = 80;
 const ROW: i32 = 36;
 const THICKNESS: i32 = 24;
-/// Where bars begin, and how long the longest is.
+/// The left end of the bars, and the length of the longest.
 const LEFT: i32 = 176;
 const LONGEST: f64 = 280.0;
 
@@ -24,7 +24,7 @@ pub(super) struct Bar {
     pub(super) label: String,
     pub(super) color: RGBColor,
     pub(super) value: f64,
-    /// What is written after the value.
+    /// Text after the value.
     pub(super) note: String,
     /// A darker bar within the bar.
     pub(super) inner: Option<f64>,
@@ -90,7 +90,7 @@ impl Bars {
     }
 }
 
-/// Pixels of a bar; something of it is always seen.
+/// The length of a bar in pixels, never so short that it is invisible.
 fn length(value: f64, largest: f64) -> i32 {
     #[expect(
         clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! The share of a storm's clients that have an answer, as time goes by.
+//! The share of a storm's clients with an answer, over time.
 
 use anyhow::Result;
 use plotters::prelude::{
@@ -10,9 +10,9 @@ use super::{FAINT_INK, INK, Sheet, color, drawn, thousands};
 use crate::results::Storm;
 
 pub(super) const HEIGHT: u32 = 430;
-/// Where the names stand in the chart: few curves have to do with the time and share there.
+/// The place of the names in the chart, where curves seldom pass.
 const LEGEND: (i32, i32) = (530, 14);
-/// Milliseconds at both ends of the time axis.
+/// The ends of the time axis, in milliseconds.
 const TIMES: (f64, f64) = (0.01, 10_000.0);
 
 pub(super) struct Curves<'a> {
@@ -64,7 +64,7 @@ impl<'a> Curves<'a> {
                 .label_style(sheet.text(14, FontStyle::Normal, INK))
                 .draw(),
         )?;
-        // In reverse, so that the first contender lies on top; but it is the first by name.
+        // Drawn in reverse, so that the first contender is on top; it is still listed first.
         let line = |storm: &Storm| color(&storm.contender).stroke_width(3 * scale);
         for storm in self.storms.iter().rev() {
             drawn(chart.draw_series(LineSeries::new(points(storm), line(storm))))?;
@@ -103,7 +103,7 @@ fn count(clients: usize) -> String {
     thousands(clients)
 }
 
-/// Times and shares; the last share is kept to the end.
+/// The points of the curve; the last share is kept to the end.
 fn points(storm: &Storm) -> Vec<(f64, f64)> {
     let (first, last) = TIMES;
     let mut points = vec![(first, 0.0)];

@@ -1,4 +1,4 @@
-//! The hostile packets of a siege, and who sends them.
+//! The hostile packets of a siege, and their sender.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,27 +12,28 @@ use crate::generator::{Generator, Sent};
 
 /// The node whose address is forged.
 const FORGED: Node = Node(0);
-/// Hostile packets a second. The generator does not make up for moments that it was kept from its
-/// core: this leaves it more than half a million on a machine that is not quite idle.
+/// Hostile packets per second. The generator does not catch up after moments without its core, so
+/// this leaves more than half a million on a machine that is not quite idle.
 const PACE: f64 = 700_000.0;
-/// Hostile frames, over and over.
+/// The number of different hostile frames, which are repeated.
 const FRAMES: u16 = 1536;
-/// The kernel needs some 20 ms between two stints, so one is to last for a whole storm.
+/// How long a stint lasts. The kernel needs some 20 ms between two, so one should cover a whole
+/// storm.
 const STINT: Duration = Duration::from_millis(300);
-/// How often the generator runs in the first one, which only shows how fast it is.
+/// The number of generator runs in the first stint, which only shows how fast the generator is.
 const FIRST_STINT: u32 = 300_000;
 
-/// What comes in.
+/// The hostile traffic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attack {
-    /// All kinds where there is none.
+    /// The kind of packets; `None` stands for all kinds.
     kind: Option<Hostile>,
-    /// Packets a second; as many as the generator can where there is none.
+    /// Packets per second; `None` stands for the generator's full speed.
     pub(super) pace: Option<f64>,
 }
 
 impl Attack {
-    /// Each kind by itself if wanted, and all kinds by turns, these at full speed too.
+    /// Each kind alone if wanted, and all kinds in turn, also at full speed.
     pub(crate) fn all(each_kind: bool) -> Vec<Self> {
         let kinds = Hostile::ALL.into_iter().filter(|_| each_kind).map(Some);
         let paced = kinds.chain([None]).map(|kind| Self {
@@ -54,7 +55,7 @@ impl Attack {
         }
     }
 
-    /// The generator's frames are of one length: shorter ones are padded, as Ethernet does.
+    /// All frames have the same length, so shorter ones are padded, as on Ethernet.
     fn frames(self) -> Vec<Vec<u8>> {
         let node = FORGED.address();
         let mut frames = self.kind.map_or_else(
@@ -69,18 +70,18 @@ impl Attack {
     }
 }
 
-/// Who sends them.
+/// Sends the hostile packets.
 pub(super) struct Attacker<'a> {
     clients: &'a Namespace,
     generator: Generator,
     pace: Option<f64>,
-    /// The generator's runs in a stint.
+    /// The number of generator runs in a stint.
     runs: u32,
     pub(super) sent: u64,
 }
 
 impl<'a> Attacker<'a> {
-    /// One who has sent a little already, and knows how fast he is.
+    /// Creates an attacker, and sends a little to learn how fast it is.
     pub(super) fn new(clients: &'a Namespace, attack: Attack) -> Result<Self> {
         let mut attacker = Self {
             clients,
@@ -93,7 +94,7 @@ impl<'a> Attacker<'a> {
         Ok(attacker)
     }
 
-    /// Sends from this thread's core, one stint at least, until it is over.
+    /// Sends from this thread's core, at least one stint, until `over` is set.
     pub(super) fn attack(&mut self, over: &AtomicBool) -> Result<()> {
         loop {
             let started = Instant::now();
@@ -108,7 +109,7 @@ impl<'a> Attacker<'a> {
     }
 }
 
-/// The runs of a stint, after so many have taken so long.
+/// The number of runs in a stint, if `before` runs took this long.
 fn runs(before: u32, took: Duration) -> u32 {
     let ratio = STINT.as_secs_f64() / took.as_secs_f64().max(1e-3);
     #[expect(

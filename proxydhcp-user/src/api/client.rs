@@ -15,11 +15,11 @@ use crate::api::control::{PATIENCE, Reply, Request};
 use crate::api::status::{Problems, Reloaded, Status};
 use crate::tables::explain::Looked;
 
-/// How long a command waits for its reply: a reload may wait for slow files and names. A daemon that
-/// is stopped never answers.
+/// How long a command waits for its reply, because a reload may wait for slow files and names. A
+/// daemon that is suspended never replies.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// No daemon listens on this socket.
+/// The error that no daemon listens on this socket.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no daemon listens on {}; start one with `proxydhcp serve`, or name its socket with --control",
@@ -27,12 +27,12 @@ const LIMIT: Duration = Duration::from_mins(1);
 )]
 pub struct NoDaemon(pub PathBuf);
 
-/// Has the daemon read its files again.
+/// Makes the daemon read its files again.
 ///
 /// # Errors
 ///
-/// [`NoDaemon`] listens there, or it does not reply; the files are rejected, and what was in service
-/// stays.
+/// If no daemon listens there ([`NoDaemon`]), it does not reply, or it rejects the files; what was
+/// in service stays.
 pub fn reload(socket: &Path, allow_empty: bool) -> Result<Reloaded> {
     match ask(socket, &Request::Reload { allow_empty })? {
         Reply::Reloaded(reloaded) => Ok(Arc::unwrap_or_clone(reloaded)),
@@ -41,11 +41,11 @@ pub fn reload(socket: &Path, allow_empty: bool) -> Result<Reloaded> {
     }
 }
 
-/// How things stand, with all that is wrong.
+/// The daemon's status, with all problems.
 ///
 /// # Errors
 ///
-/// [`NoDaemon`] listens there, or it does not reply.
+/// If no daemon listens there ([`NoDaemon`]), or it does not reply.
 pub fn status(socket: &Path) -> Result<Status> {
     match ask(socket, &Request::Status { whole: true })? {
         Reply::Status(status) => Ok(*status),
@@ -53,11 +53,11 @@ pub fn status(socket: &Path) -> Result<Status> {
     }
 }
 
-/// How things stand, with what people are told of what is wrong.
+/// The daemon's status, with the problems summarised for people.
 ///
 /// # Errors
 ///
-/// [`NoDaemon`] listens there, or it does not reply.
+/// If no daemon listens there ([`NoDaemon`]), or it does not reply.
 pub fn brief_status(socket: &Path) -> Result<Status<Problems>> {
     match ask(socket, &Request::Status { whole: false })? {
         Reply::Brief(status) => Ok(*status),
@@ -69,7 +69,7 @@ pub fn brief_status(socket: &Path) -> Result<Status<Problems>> {
 ///
 /// # Errors
 ///
-/// [`NoDaemon`] listens there, or it does not reply.
+/// If no daemon listens there ([`NoDaemon`]), or it does not reply.
 pub fn look_up(socket: &Path, client: &str, arch: u16) -> Result<Vec<Looked>> {
     let client = client.to_owned();
     match ask(socket, &Request::Lookup { client, arch })? {
@@ -78,7 +78,7 @@ pub fn look_up(socket: &Path, client: &str, arch: u16) -> Result<Vec<Looked>> {
     }
 }
 
-/// Why a reply is not the one to the request.
+/// The error for a reply that does not belong to the request.
 fn unexpected(reply: Reply) -> anyhow::Error {
     match reply {
         Reply::Rejected(reason) => anyhow!("{reason}"),
@@ -111,7 +111,7 @@ fn ask_within(limit: Duration, socket: &Path, request: &Request) -> Result<Reply
     if let Err(error) = BufReader::new(stream).read_line(&mut reply) {
         return Err(match (error.kind(), request) {
             (io::ErrorKind::WouldBlock, Request::Reload { .. }) => anyhow!(
-                "the daemon on {shown} has not told within {limit:?} what came of the reload, and \
+                "the daemon on {shown} has not reported the outcome of the reload within {limit:?}, and \
                  goes on with it; `proxydhcp status` and the daemon's log tell"
             ),
             (io::ErrorKind::WouldBlock, _) => {
@@ -130,7 +130,7 @@ fn ask_within(limit: Duration, socket: &Path, request: &Request) -> Result<Reply
         .with_context(|| format!("the daemon on {shown} is of another version"))
 }
 
-/// Who may connect: whoever may write to the socket.
+/// Explains which users may connect: those who may write to the socket.
 fn not_allowed(socket: &Path) -> anyhow::Error {
     let group = fs::metadata(socket).map(|socket| Gid::from_raw(socket.gid()));
     let group = group.ok().filter(|group| group.as_raw() != 0);
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes of asking a daemon that says no more than this, and goes on or ends.
+    /// The error of a client whose daemon says only this, and then stays silent or ends.
     fn error(request: &Request, said: &[u8], ends: bool) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
@@ -175,7 +175,7 @@ mod tests {
         let status = Request::Status { whole: false };
         assert_eq!(
             error(&reload, b"", false),
-            "the daemon on SOCKET has not told within 100ms what came of the reload, and goes on \
+            "the daemon on SOCKET has not reported the outcome of the reload within 100ms, and goes on \
              with it; `proxydhcp status` and the daemon's log tell"
         );
         assert_eq!(

@@ -1,4 +1,5 @@
-//! The control socket: one request and one reply a connection, each a line of JSON.
+//! The protocol of the control socket: one request and one reply for each connection, each a line
+//! of JSON.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::api::status::{Problems, Reloaded, Status};
 use crate::tables::explain::Looked;
 
-/// Where the daemon listens unless told otherwise.
+/// The socket that the daemon listens on by default.
 pub const DEFAULT_SOCKET: &str = "/run/proxydhcp/control.sock";
 
-/// How long a client may take to say what it wants, and to take each piece of the reply.
+/// How long a client may take to send its request, and to take each piece of the reply.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A request to the daemon.
@@ -20,21 +21,21 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Request {
     /// Read the files again.
     Reload {
-        /// A file without records may replace one with some.
+        /// Whether a file without records may replace one with some.
         #[serde(default)]
         allow_empty: bool,
     },
-    /// Tell how things stand.
+    /// Report the status.
     Status {
-        /// With all that is wrong; else with what people are told of it.
+        /// Whether to list all problems; otherwise they are summarised for people.
         #[serde(default)]
         whole: bool,
     },
-    /// Tell what a client gets, and why.
+    /// Explain what a client gets, and why.
     Lookup {
-        /// Its address, or its name.
+        /// The client's address or name.
         client: String,
-        /// Its architecture.
+        /// The client's architecture.
         arch: u16,
     },
 }
@@ -45,11 +46,11 @@ pub enum Request {
 pub enum Reply {
     /// The files are in service.
     Reloaded(Arc<Reloaded>),
-    /// The files, or the request, are rejected; what was in service is still.
+    /// The files or the request are rejected; what was in service stays.
     Rejected(String),
-    /// How things stand, with all that is wrong.
+    /// The status, with all problems.
     Status(Box<Status>),
-    /// How things stand, with what people are told of what is wrong.
+    /// The status, with the problems summarised for people.
     Brief(Box<Status<Problems>>),
     /// What a client gets, for each of its addresses.
     Looked(Vec<Looked>),

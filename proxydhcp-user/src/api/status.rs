@@ -1,4 +1,4 @@
-//! What the daemon tells about itself.
+//! The daemon's reports about itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,13 +23,14 @@ pub use names::{NamesStatus, NamesTold};
 pub use problems::{Lists, Problems};
 pub use shortfall::{Better, Fallback, Lost};
 
-/// Who answers on an interface.
+/// The datapath that answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Datapath {
-    /// The XDP program; what it hands up goes to the raw datapath.
+    /// The XDP program; the raw datapath handles what it hands up.
     Kernel,
-    /// The sockets that the XDP program redirects to; what it lets pass goes to the raw datapath.
+    /// The sockets that the XDP program redirects to; the raw datapath handles what the program
+    /// lets pass.
     AfXdp,
     /// The raw datapath alone.
     Raw,
@@ -45,41 +46,41 @@ impl fmt::Display for Datapath {
     }
 }
 
-/// The answer to `proxydhcp status`, with what is wrong: all of it in [`Lists`], or [`Problems`].
+/// The daemon's status, with its problems: all of them in [`Lists`], or summarised in [`Problems`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status<P = Lists> {
     /// The program's version.
     pub version: String,
-    /// The daemon's process.
+    /// The daemon's process id.
     pub pid: u32,
     /// Seconds since it started.
     pub uptime: f64,
-    /// Tables installed since then.
+    /// The number of tables installed since then.
     pub generation: u64,
-    /// Addresses that are served.
+    /// The number of addresses served.
     pub nodes: usize,
-    /// Records in the file, bad ones included.
+    /// The number of records in the file, bad ones included.
     pub records: usize,
-    /// The file they came from.
+    /// The file that they come from.
     pub config: PathBuf,
-    /// For how many seconds a reload has been running, if one is.
+    /// How long a reload has been running, in seconds, if one is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reloading: Option<f64>,
     /// Why the newest file is not in service, if it is not.
     pub rejected: Option<String>,
-    /// What is wrong with the files that are in service.
+    /// The problems with the files in service.
     #[serde(flatten)]
     pub problems: P,
-    /// How many names the resolver has to be heard of before clients without a record get the
-    /// default WinPE.
+    /// For how many names the resolver must answer before clients without a record get the default
+    /// WinPE.
     #[serde(skip_serializing_if = "is_none", default)]
     pub waited_for: usize,
-    /// What has become of clients without a record, where they are looked up.
+    /// What has become of clients without a record, if they are looked up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lookups: Option<LookupStatus>,
-    /// The interfaces that are served.
+    /// The interfaces in service.
     pub interfaces: Vec<InterfaceStatus>,
-    /// The interfaces that are to be served, and are not.
+    /// The interfaces that should be served, and are not.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub unserved: Vec<Unserved>,
 }
@@ -89,12 +90,12 @@ fn is_none(count: &usize) -> bool {
     *count == 0
 }
 
-/// An interface that is to be served, and is not.
+/// An interface that should be served, and is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unserved {
     /// Its name.
     pub name: String,
-    /// Whether there is such an interface.
+    /// Whether the interface exists.
     pub is_there: bool,
     /// What is wrong.
     pub why: String,
@@ -124,45 +125,46 @@ impl fmt::Display for Unserved {
     }
 }
 
-/// An interface that is served.
+/// An interface in service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct InterfaceStatus {
     /// Its name.
     pub name: String,
-    /// Who answers there.
+    /// The datapath that answers there.
     pub datapath: Datapath,
-    /// How the XDP program is attached, if it is.
+    /// The mode in which the XDP program is attached, if it is.
     pub mode: Option<AttachMode>,
-    /// Whether the driver puts frames right into the memory of the AF_XDP sockets, where there are
-    /// any.
+    /// Whether the driver writes frames directly into the memory of the AF_XDP sockets, if there
+    /// are any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub zero_copy: Option<bool>,
-    /// Why it is not served by what is best, where it is not.
+    /// Why it is not served in the best way, if it is not.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub fallback: Option<Fallback>,
-    /// What the driver has dropped of the XDP program's replies, where it says.
+    /// The XDP program's replies that the driver has dropped, if the driver counts them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lost: Option<Lost>,
-    /// What has become of the requests that came in there, on all datapaths together.
+    /// The counters of all datapaths together.
     pub counters: Counters,
-    /// The XDP program's share, where there is one.
+    /// The XDP program's counters, if there is a program.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub program: Option<Counters>,
-    /// The share of the AF_XDP sockets, where there are any.
+    /// The counters of the AF_XDP sockets, if there are any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub af_xdp: Option<Counters>,
-    /// The raw datapath's share.
+    /// The raw datapath's counters.
     pub raw: Counters,
 }
 
 /// What has become of packets to port 4011.
 ///
-/// Each is received once by each datapath that it comes to, and has one outcome there: `received` is
-/// `answered` + `handed_up` + `passed` + `limited` + all of `refused` + `unsent`, on each datapath and together,
-/// but for packets that are under way while the counters are read.
+/// Each packet is received once by each datapath that it reaches, and has one outcome there:
+/// `received` is the sum of `answered`, `handed_up`, `passed`, `limited`, all of `refused`, and
+/// `unsent`, on each datapath and in total, except for packets that are in progress while the
+/// counters are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Packets to port 4011 that came in.
+    /// Packets to port 4011 that arrived.
     pub received: u64,
     /// Replies sent.
     pub answered: u64,
@@ -170,18 +172,18 @@ pub struct Counters {
     pub handed_up: u64,
     /// Packets to other hosts, left alone.
     pub passed: u64,
-    /// Requests of sources that had asked too often.
+    /// Requests from sources that had exceeded the rate limit.
     pub limited: u64,
     /// Requests not answered, by reason; only reasons that have occurred.
     pub refused: BTreeMap<String, u64>,
-    /// Replies that the interface has not taken.
+    /// Replies that the interface did not take.
     pub unsent: u64,
-    /// Frames that a datapath has not received, for its ring was full.
+    /// Frames that a datapath did not receive because its ring was full.
     pub lost: u64,
 }
 
 impl Counters {
-    /// A datapath's counts with their names.
+    /// Assigns names to a datapath's counts.
     pub fn new(counts: &Counts) -> Self {
         let get = |counter: usize| counts.get(counter).copied().unwrap_or(0);
         let refused = Reason::ALL
@@ -200,7 +202,7 @@ impl Counters {
         }
     }
 
-    /// The two together.
+    /// Adds two sets of counters.
     #[must_use]
     pub fn plus(mut self, other: &Self) -> Self {
         self.received += other.received;
@@ -294,30 +296,30 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
     }
 }
 
-/// The answer to `proxydhcp reload`.
+/// The outcome of a reload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reloaded {
     /// The number of the tables now in service.
     pub generation: u64,
-    /// Addresses that are served.
+    /// The number of addresses served.
     pub nodes: usize,
     /// What the reload has changed.
     pub changes: Changes,
     /// Records that cannot be served.
     pub refused: Vec<Refused>,
-    /// Names that no address leads to, and what the resolver says of them.
+    /// Names without an address, and what the resolver says about them.
     #[serde(flatten)]
     pub names: NamesStatus,
-    /// What else is wrong with the files.
+    /// Other problems with the files.
     pub warnings: Vec<String>,
-    /// How long it took.
+    /// How long the reload took.
     pub took: Took,
 }
 
 /// How long a reload took, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Took {
-    /// All of it.
+    /// The whole reload.
     pub total: f64,
     /// Reading and joining the files.
     pub read: f64,
@@ -365,7 +367,7 @@ impl fmt::Display for Reloaded {
 }
 
 impl Reloaded {
-    /// What is wrong with the files that are in service, a line each; nothing if all is well.
+    /// The problems with the files in service, one on each line; empty if all is well.
     pub fn problems(&self) -> impl fmt::Display {
         Problems::of(&self.refused, &self.names, &self.warnings)
     }

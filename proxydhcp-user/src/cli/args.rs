@@ -1,4 +1,4 @@
-//! Arguments that several commands have: which files, and which of their nodes.
+//! Arguments that several commands share: which files to use, and which of their nodes.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub(super) const CONFIG: &str = "/var/lib/xcat/proxydhcp.cfg";
 pub(super) const HOSTS: &str = "/etc/hosts";
 pub(super) const TFTP_ROOT: &str = "/tftpboot";
 
-/// Where the WinPEs are.
+/// Options that say where the WinPEs are.
 #[derive(Clone, Debug, Args)]
 pub struct RootArgs {
     /// The folder that the TFTP server serves; absolute WinPE paths must lie in it
@@ -23,7 +23,7 @@ pub struct RootArgs {
     pub tftp_root: PathBuf,
 }
 
-/// Which nodes there are, and what their paths are judged by.
+/// Options that say which nodes there are, and which paths are allowed.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
     /// The file that says which node boots which WinPE
@@ -34,7 +34,7 @@ pub struct ConfigArgs {
     pub root: RootArgs,
 }
 
-/// Which address is which node.
+/// Options that say which address belongs to which node.
 #[derive(Clone, Debug, Args)]
 pub struct NamesArgs {
     /// The hosts file, which gives nodes their addresses; names missing there go to the resolver
@@ -53,7 +53,7 @@ pub struct NamesArgs {
     pub suffixes: Vec<String>,
 }
 
-/// What noderanges refer to.
+/// Options that say what noderanges refer to.
 #[derive(Clone, Debug, Args)]
 pub struct GroupsArgs {
     /// The groups file, for a RANGE with groups [default: /etc/proxydhcp.groups, if it exists]
@@ -62,14 +62,14 @@ pub struct GroupsArgs {
 }
 
 impl GroupsArgs {
-    /// The groups file that is named, if one is.
+    /// The groups file named on the command line, if any.
     pub(super) fn file(&self) -> Option<&Path> {
         self.groups.as_deref()
     }
 }
 
 impl NamesArgs {
-    /// What tables are made from.
+    /// The files and rules that tables are made from.
     pub(super) fn sources(&self, config: &ConfigArgs, context: &Context) -> Sources {
         Sources {
             config: config.config.clone(),
@@ -81,7 +81,7 @@ impl NamesArgs {
     }
 }
 
-/// Where the daemon is reached.
+/// Options that say where to reach the daemon.
 #[derive(Clone, Debug, Args)]
 pub struct ControlArgs {
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub struct ControlArgs {
     pub socket: PathBuf,
 }
 
-/// Where defaults come from.
+/// Options that say where defaults come from.
 #[derive(Clone, Debug, Args)]
 pub struct SettingsArgs {
     /// The settings file, for options not given here [default: /etc/proxydhcp.toml, if it exists]
@@ -134,7 +134,7 @@ impl ValueEnum for ReplyFormat {
     }
 }
 
-/// A suffix that the first part of a host name can have; an option that follows is none.
+/// Parses a suffix of the first part of a host name; an option that follows by mistake is not one.
 pub(super) fn suffix(text: &str) -> Result<String, String> {
     let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
     if text.is_empty() || text.starts_with("--") || !text.chars().all(is_part) {
@@ -143,7 +143,7 @@ pub(super) fn suffix(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A noderange may begin with a hyphen; what begins with two is an option with a slip in it.
+/// Parses a noderange. It may begin with one hyphen; two mean a misspelt option.
 pub(super) fn range(text: &str) -> Result<String, String> {
     if text.starts_with("--") {
         return Err("there is no such option".to_owned());

@@ -75,7 +75,7 @@ impl CfgCommand {
 ///
 /// # Errors
 ///
-/// A file cannot be read or written, or the daemon has rejected it.
+/// If a file cannot be read or written, or the daemon rejects it.
 pub(super) fn run(command: &CfgCommand, context: &Context) -> Result<ExitCode> {
     match command {
         CfgCommand::Check(args) => check::check(args, context),

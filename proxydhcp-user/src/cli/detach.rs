@@ -9,11 +9,11 @@ use crate::cli::runtime::block_on;
 use crate::datapath::xdp::pins::{self, PinsError};
 use crate::sys::interface;
 
-/// Takes what daemons that were killed have left out of the kernel, and tells of each interface.
+/// Removes what killed daemons have left from the kernel, and prints a line for each interface.
 ///
 /// # Errors
 ///
-/// A daemon runs; the interfaces cannot be listed, or what is pinned cannot be removed.
+/// If a daemon runs, the interfaces cannot be listed, or something pinned cannot be removed.
 pub(super) fn run() -> Result<ExitCode> {
     let mut anything = false;
     let cleared = block_on(async {
@@ -25,7 +25,7 @@ pub(super) fn run() -> Result<ExitCode> {
         anyhow::Ok(pins::clear(&all, tell).await)
     })??;
     match cleared {
-        Err(PinsError::Held) => bail!("a daemon runs; stop it, and it takes everything with it"),
+        Err(PinsError::Held) => bail!("a daemon is running; stop it, which removes everything"),
         Err(error) => return Err(error.into()),
         Ok(()) if anything => {}
         Ok(()) => print("nothing is left of a killed daemon\n"),

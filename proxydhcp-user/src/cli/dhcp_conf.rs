@@ -1,13 +1,13 @@
-//! Configuration that has a DHCP server hand nodes off to proxydhcp.
+//! Configuration that makes a DHCP server hand nodes off to proxydhcp.
 //!
-//! PXE firmware asks UDP port 4011 when the offer it takes has option 60 = `PXEClient` and no boot
-//! file. Whom it asks is the server identifier (option 54) to iPXE, and siaddr to EDK2 where that
-//! is not zero, else option 54 too. So with proxydhcp on the DHCP server's own host nothing need be
-//! said of its address, and on another host only EDK2 finds it.
+//! PXE firmware asks UDP port 4011 if the offer it takes has option 60 = `PXEClient` and no boot
+//! file. iPXE asks the server identifier (option 54). EDK2 asks siaddr if that is not zero, else
+//! option 54 too. So with proxydhcp on the DHCP server's own host the configuration needs no
+//! address, and on another host only EDK2 finds it.
 //!
-//! Each server's configuration is a class of clients that wins over what the site has for all:
-//! PXE clients of the architectures that there is a loader for, and, where nodes are named, of
-//! their hardware addresses alone. No other client sees a difference.
+//! Each server's configuration is a class of clients that overrides what the site sets for all: PXE
+//! clients of the architectures that have a loader, and, if nodes are named, of only these hardware
+//! addresses. No other client sees a difference.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub struct DhcpConfArgs {
     pub settings: SettingsArgs,
 }
 
-/// The DHCP servers that there is configuration for.
+/// The DHCP servers with a generator here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DhcpServer {
     /// ISC dhcpd
@@ -73,14 +73,14 @@ pub enum DhcpServer {
     Dnsmasq,
 }
 
-/// The name of the class, or tag, that the nodes are in.
+/// The name of the class, or tag, that contains the nodes.
 const CLASS: &str = "proxydhcp";
 
-/// Who is handed off, and where to.
+/// The clients to hand off, and the server that they should ask.
 struct HandOff {
-    /// Not empty.
+    /// The architectures, at least one.
     architectures: Vec<usize>,
-    /// None: all clients of these architectures.
+    /// The nodes; `None` stands for all clients of these architectures.
     nodes: Option<Vec<Node>>,
     server: Option<Ipv4Addr>,
 }
@@ -89,7 +89,7 @@ struct HandOff {
 ///
 /// # Errors
 ///
-/// No architecture has a loader, or a node of the range has no hardware address.
+/// If no architecture has a loader, or a node of the range has no hardware address.
 pub(super) fn run(args: &DhcpConfArgs, context: &Context) -> Result<ExitCode> {
     print(&configuration(args, &context.loaders)?);
     Ok(ExitCode::SUCCESS)

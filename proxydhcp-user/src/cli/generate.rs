@@ -1,4 +1,4 @@
-//! What is made from the command line's own description: completions for shells, and man pages.
+//! Output generated from the definition of the command line: shell completions and man pages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub struct ManArgs {
 ///
 /// # Errors
 ///
-/// The completions are not text, which they always are.
+/// If the generated completions are not UTF-8, which does not happen.
 pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
     let mut command = Cli::command();
     let name = command.get_name().to_owned();
@@ -46,7 +46,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 ///
-/// A page cannot be written.
+/// If a page cannot be written.
 pub(super) fn man(args: &ManArgs) -> Result<ExitCode> {
     let command = Cli::command().disable_help_subcommand(true);
     if let Some(folder) = &args.dir {

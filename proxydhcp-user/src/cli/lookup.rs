@@ -1,4 +1,4 @@
-//! `proxydhcp lookup`: why a client gets what it gets, step by step.
+//! `proxydhcp lookup`: explains step by step why a client gets what it gets.
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -89,7 +89,7 @@ pub struct LookupArgs {
 ///
 /// # Errors
 ///
-/// No daemon was reached; files cannot be read.
+/// If no daemon can be reached, or with --config a file cannot be read.
 pub(super) fn run(args: &LookupArgs, context: &Context) -> Result<ExitCode> {
     let looked = match &args.offline {
         Some(config) => block_on(offline(args, config.clone(), &context.loaders))??,
@@ -112,7 +112,7 @@ pub(super) fn run(args: &LookupArgs, context: &Context) -> Result<ExitCode> {
     })
 }
 
-/// Does as a daemon does at its start.
+/// Explains from the files, which are read as a daemon reads them at its start.
 async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Result<Vec<Looked>> {
     let sources = Sources {
         config,

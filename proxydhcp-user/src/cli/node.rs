@@ -1,18 +1,19 @@
 //! `proxydhcp node`: the operator's commands for nodes.
 //!
-//! They change `proxydhcp.cfg`, and the file of disabled nodes beside it, in one go each and under
-//! one lock, and then tell the daemon to read them.
+//! The commands change `proxydhcp.cfg` and the file of disabled nodes beside it, both in one step
+//! and under one lock, and then make the daemon read them.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::cli::Context;
-use crate::cli::output::print;
+use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, edit};
 use crate::nodes::selection::Nodes;
+use crate::text::listed;
 
 mod args;
 mod list;
@@ -29,7 +30,7 @@ use report::Report;
 /// Runs a command.
 ///
 /// # Errors
-/// Its arguments, or a file, are wrong; then nothing is changed. The daemon rejects what was
+/// If its arguments or a file are wrong; then nothing is changed. If the daemon rejects what was
 /// written.
 pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
     match &args.command {
@@ -59,7 +60,7 @@ pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
     }
 }
 
-/// Changes the nodes as `plan` says, tells what has changed, and has the daemon read it.
+/// Changes the nodes as `plan` does, reports the changes, and makes the daemon read them.
 fn change(
     args: &ChangeArgs,
     names: &[String],
@@ -69,7 +70,7 @@ fn change(
     if args.dry_run {
         let report = plan(&mut Nodes::read_if_there(config)?)?;
         print(&format!("{report}; dry run, nothing is written"));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(exit_code(&report));
     }
     let (report, none_left) = edit(config, |records: &mut Vec<RawRecord>| {
         let mut nodes = Nodes {
@@ -77,7 +78,7 @@ fn change(
             disabled: Disabled::read(config)?,
         };
         let report = plan(&mut nodes)?;
-        // Within the lock on proxydhcp.cfg.
+        // Both files change while the lock on proxydhcp.cfg is held.
         nodes.disabled.write(config)?;
         let none_left = nodes.has_none_to_serve();
         *records = nodes.records;
@@ -85,7 +86,7 @@ fn change(
     })?;
     print(&report.to_string());
     if report.is_change() {
-        // That no node is left is what was asked for.
+        // If no node is left, that is what the user asked for.
         take_up(
             &args.files.control.socket,
             config,
@@ -93,5 +94,17 @@ fn change(
             Of::These(names),
         )?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(exit_code(&report))
+}
+
+/// Failure if nodes to remove do not exist; stderr names them.
+fn exit_code(report: &Report) -> ExitCode {
+    if report.absent.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    note(&format!(
+        "proxydhcp: no such node: {}",
+        listed(&report.absent)
+    ));
+    ExitCode::FAILURE
 }

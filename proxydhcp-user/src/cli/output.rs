@@ -1,4 +1,4 @@
-//! What commands print.
+//! Prints the output of commands.
 
 use std::env;
 use std::ffi::OsStr;
@@ -7,21 +7,21 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigSet, Signal};
 
-/// Prints text with one newline at its end. Whoever reads it may have read enough: a closed pipe is
-/// no error. Colours come to a terminal only, and never with `NO_COLOR`.
+/// Prints text with one newline at its end. A closed pipe is no error, because the reader may have
+/// read enough. Colours go to a terminal only, and never with `NO_COLOR`.
 pub(super) fn print(text: &str) {
     let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
 }
 
-/// Prints a message to the people at the terminal, if there is any. Nobody may be reading.
+/// Prints a message to stderr, which may have no reader.
 pub(crate) fn note(text: &str) {
     if !text.is_empty() {
         let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
     }
 }
 
-/// Prints a text that may be long: on a terminal by a pager, as git does. `PAGER` names it; empty,
-/// or `cat`, it is none.
+/// Prints a text that may be long: on a terminal through a pager, as git does. `PAGER` names the
+/// pager; if it is empty or `cat`, there is none.
 pub(super) fn page(text: &str) {
     let shown = stdout().is_terminal() && by_pager(text).unwrap_or_default();
     if !shown {
@@ -29,7 +29,7 @@ pub(super) fn page(text: &str) {
     }
 }
 
-/// Whether a pager has shown it.
+/// Shows the text in a pager; false if the pager could not be run.
 fn by_pager(text: &str) -> io::Result<bool> {
     let mut command = match env::var_os("PAGER") {
         Some(pager) if pager.is_empty() || pager == "cat" => return Ok(false),
@@ -41,18 +41,18 @@ fn by_pager(text: &str) -> io::Result<bool> {
         None => Command::new("less"),
     };
     if env::var_os("LESS").is_none() {
-        // A text that fits the screen is only printed, and none is wiped off at the end.
+        // A text that fits the screen is simply printed, and the screen is not cleared at the end.
         command.env("LESS", "FRX");
     }
-    // Who may run this command by sudo may not therefore run a shell from within less.
+    // A user who may run this command with sudo must not get a shell from within less.
     command.env("LESSSECURE", "1");
     let mut pager = command.stdin(Stdio::piped()).spawn()?;
-    // Ctrl-C means something to the pager, which would be left alone with the terminal.
+    // Ctrl-C belongs to the pager, which must not lose its parent while it has the terminal.
     let _ = SigSet::from(Signal::SIGINT).thread_block();
     if let Some(mut stdin) = pager.stdin.take() {
-        // Its reader may have read enough.
+        // The user may quit the pager early.
         let _ = writeln!(stdin, "{}", text.trim_end());
     }
-    // The shell has not found it, or may not run it.
+    // 126 and 127 mean that the shell could not execute the pager or did not find it.
     Ok(!matches!(pager.wait()?.code(), Some(126 | 127)))
 }

@@ -1,4 +1,4 @@
-//! `proxydhcp probe`: asks a daemon as a client would.
+//! `proxydhcp probe`: sends a request as a client would.
 
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
@@ -19,11 +19,11 @@ use crate::tables::client_message::{self, Answer, Asked};
 use crate::text::count;
 use crate::winpe::architecture::Architecture;
 
-/// The port of firmware that asks with iPXE or by BIOS.
+/// The port that iPXE and BIOS firmware ask from.
 const BOOTP_CLIENT: u16 = 68;
 
-/// When a request is sent, in twelfths of the time until the probe gives up: the ratio of the first
-/// three tries of UEFI firmware, which sends at 0, 1, 3 and 6 s.
+/// When requests are sent, in twelfths of the time limit. The ratio is that of the first three
+/// tries of UEFI firmware, which sends at 0, 1, 3 and 6 s.
 const TRIES: [u32; 3] = [0, 2, 6];
 const LAST: u32 = 12;
 
@@ -55,31 +55,31 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it is a number of seconds, 0.1 to 3600".to_owned())
 }
 
-/// A reply, and how it came.
+/// A reply, and how it was obtained.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Probed {
-    /// Who was asked.
+    /// The address that was asked.
     pub server: Ipv4Addr,
     /// The address that asked.
     pub client: Ipv4Addr,
     /// The UDP port that asked.
     pub port: u16,
-    /// The architecture that was named.
+    /// The architecture in the request.
     pub arch: Architecture,
-    /// Requests that were sent until the reply came.
+    /// The number of requests sent until the reply came.
     pub tries: usize,
-    /// From the last of them to the reply.
+    /// The time from the last of them to the reply, in milliseconds.
     pub milliseconds: f64,
-    /// What it says.
+    /// The contents of the reply.
     #[serde(flatten)]
     pub answer: Answer,
 }
 
-/// Asks, and prints the reply.
+/// Sends requests, and prints the reply.
 ///
 /// # Errors
 ///
-/// There was no reply, or it was malformed.
+/// If there is no reply, or it is malformed.
 pub(super) fn run(args: &ProbeArgs) -> Result<ExitCode> {
     let probed = probe(args)?;
     print(&if args.json {
@@ -107,7 +107,7 @@ fn probe(args: &ProbeArgs) -> Result<Probed> {
     let mac = interfaces
         .iter()
         .find(|interface| interface.addresses.contains(&client))
-        .with_context(|| format!("{client} is no address of this host; see `ip address`"))?
+        .with_context(|| format!("{client} is not an address of this host; see `ip address`"))?
         .mac;
     let socket = open(client, args)?;
     let (xid, request) = client_message::request(client, mac, args.arch.0)?;
@@ -120,7 +120,8 @@ fn probe(args: &ProbeArgs) -> Result<Probed> {
     exchange(&socket, &request, &asked, args)
 }
 
-/// A request from a host to itself goes through the loopback, where no datapath sees it.
+/// Refuses to ask this host itself: such a request goes through the loopback, where no datapath
+/// sees it.
 fn refuse_own(server: Ipv4Addr, interfaces: &[Interface]) -> Result<()> {
     let owner = interfaces
         .iter()
@@ -139,7 +140,7 @@ fn refuse_own(server: Ipv4Addr, interfaces: &[Interface]) -> Result<()> {
     )
 }
 
-/// The address that the kernel takes for requests to the server.
+/// The source address that the kernel selects for requests to the server.
 fn route(server: Ipv4Addr) -> Result<Ipv4Addr> {
     let address = || -> io::Result<SocketAddr> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
@@ -155,7 +156,7 @@ fn route(server: Ipv4Addr) -> Result<Ipv4Addr> {
     }
 }
 
-/// A socket of a port that daemons answer: the one of the firmware that is asked for, or the other.
+/// A socket on a port that daemons answer: that of the requested firmware, or else the other one.
 fn open(client: Ipv4Addr, args: &ProbeArgs) -> Result<UdpSocket> {
     let ports = match args.arch {
         Architecture::BIOS => [BOOTP_CLIENT, PORT],
@@ -168,7 +169,7 @@ fn open(client: Ipv4Addr, args: &ProbeArgs) -> Result<UdpSocket> {
                 socket
                     .connect((args.server, PORT))
                     .with_context(|| format!("no route to {} from {client}", args.server))?;
-                // Hosts and networks that are not reached are told, too.
+                // Errors such as unreachable hosts and networks are reported on the socket, too.
                 setsockopt(&socket, Ipv4RecvErr, &true)?;
                 return Ok(socket);
             }
@@ -265,7 +266,7 @@ fn unreachable(error: &io::Error, args: &ProbeArgs) -> anyhow::Error {
     let server = args.server;
     match error.kind() {
         ErrorKind::ConnectionRefused => anyhow::anyhow!(
-            "nobody listens on {server}, port {PORT} (ICMP port unreachable): start \
+            "no program listens on {server}, port {PORT} (ICMP port unreachable): start \
              `proxydhcp serve` there; if it runs, a firewall rejects the request"
         ),
         ErrorKind::HostUnreachable => anyhow::anyhow!(

@@ -23,11 +23,11 @@ pub struct ReloadArgs {
     pub control: ControlArgs,
 }
 
-/// Has the daemon read its files again, and prints what has changed.
+/// Makes the daemon read its files again, and prints what has changed.
 ///
 /// # Errors
 ///
-/// No daemon was reached, or it has rejected the files.
+/// If no daemon can be reached, or it rejects the files.
 pub(super) fn run(args: &ReloadArgs) -> Result<ExitCode> {
     let reloaded = client::reload(&args.control.socket, args.allow_empty)?;
     if args.json {

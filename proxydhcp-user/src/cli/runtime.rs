@@ -3,11 +3,12 @@
 use anyhow::{Context, Result};
 use tokio::runtime::Builder;
 
-/// Does the work of a command. A question that the resolver has not answered by then is not waited for.
+/// Runs the future of a command. Questions that the resolver has not answered by its end are
+/// abandoned.
 ///
 /// # Errors
 ///
-/// The system has no descriptors for a runtime.
+/// If the runtime cannot be started.
 pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
     let runtime = Builder::new_current_thread()
         .enable_all()

@@ -72,15 +72,15 @@ pub struct ServeArgs {
     pub control: ControlArgs,
 }
 
-/// A number for the limit, at least this one.
+/// Parses a number for the rate limit, at least this one.
 fn at_least(least: i64) -> RangedI64ValueParser<u16> {
     value_parser!(u16).range(least..=Limit::MOST.into())
 }
 
-/// `--path`.
+/// The values of `--path`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DatapathChoice {
-    /// kernel where XDP attaches, else raw
+    /// kernel where XDP attaches; raw elsewhere, and where a short transmit ring would lose replies
     Auto,
     /// The XDP program answers inside the kernel
     Kernel,
@@ -90,7 +90,7 @@ pub enum DatapathChoice {
     Raw,
 }
 
-/// `--xdp-mode`.
+/// The values of `--xdp-mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum XdpMode {
     /// native, else generic; on veth pairs generic
@@ -105,9 +105,9 @@ pub enum XdpMode {
 ///
 /// # Errors
 ///
-/// Privileges cannot be given up, or there is no log.
+/// If privileges cannot be dropped, the log cannot be started, or the service fails to start.
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
-    // Before the log, which has a thread of its own.
+    // Privileges are dropped before the log starts its thread.
     let privileges = args.keep_privileges()?;
     let log = logging::start()?;
     let ended = serve(args.settings(context), &privileges, Manner::default());
@@ -122,12 +122,13 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
 }
 
 impl ServeArgs {
-    /// Gives up the privileges that are not needed to serve like this. To be called before any thread
-    /// is started.
+    /// Drops the privileges that serving with these arguments does not need. Call it before any
+    /// thread is started.
     ///
     /// # Errors
     ///
-    /// There is no such group for the control socket, or it cannot be joined; the system refuses.
+    /// If the group of the control socket does not exist or cannot be joined, or the system refuses
+    /// to drop a capability.
     pub fn keep_privileges(&self) -> Result<Privileges> {
         let needs = match self.path {
             DatapathChoice::Raw => Needs::PacketSockets,
@@ -137,7 +138,7 @@ impl ServeArgs {
         privileges::keep(needs, self.control_group.as_deref())
     }
 
-    /// What the daemon is to do.
+    /// The settings of the daemon.
     pub fn settings(&self, context: &Context) -> Settings {
         Settings {
             sources: self.names.sources(&self.config, context),

@@ -1,8 +1,8 @@
 //! The settings file: TOML whose keys are the flags of `serve`, and the table `[loaders]`.
 //!
-//! The command line is the list of keys: what the file says takes the place of the flags' defaults,
-//! and a text is judged as if it stood behind its flag. So each flag of `serve` is a key, with the
-//! flag's name, and a flag wins over the file, the file over the default.
+//! The definition of the command line is the list of keys: values of the file replace the defaults
+//! of flags, and are checked as if they stood behind the flag. So each flag of `serve` is a key of
+//! the same name, a flag overrides the file, and the file overrides the default.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,24 +20,24 @@ use crate::winpe::loaders::{Change, LoaderError, Loaders};
 
 mod error;
 
-/// The file that is read unless another is named. It may be missing.
+/// The file that is read if no other is named. It may be missing.
 pub const DEFAULT_FILE: &str = "/etc/proxydhcp.toml";
 
-/// The flag that names the file: it makes no sense within.
+/// The flag that names the file, and makes no sense inside it.
 const SETTINGS: &str = "settings";
-/// The key that is no flag.
+/// The key that is not a flag.
 const LOADERS: &str = "loaders";
 
-/// What a settings file says.
+/// The contents of a settings file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SettingsFile {
-    /// The values of each key that is there.
+    /// The values of each key in the file.
     values: BTreeMap<String, Vec<String>>,
-    /// The table `[loaders]`, over the defaults.
+    /// The table `[loaders]`, applied to the defaults.
     pub loaders: Loaders,
 }
 
-/// A fault, and the byte that it begins at.
+/// A fault, and the byte at which it begins.
 type Located = (usize, Fault);
 
 const STRING: &str = "text in quotes";
@@ -47,12 +47,13 @@ const NUMBER: &str = "a number";
 const TABLE: &str = "lines such as 7 = \"Boot/bootmgfw.efi\" under [loaders]";
 
 impl SettingsFile {
-    /// Reads the file at `path`, or else the default one, if there is one. Its keys are the flags
-    /// of `flags`, a command.
+    /// Reads the file at `path`, else the default one, if it exists. Its keys are the flags of
+    /// `flags`, a command.
     ///
     /// # Errors
     ///
-    /// See [`SettingsError`].
+    /// If the file is missing though it was named, cannot be read, or is wrong: see
+    /// [`SettingsError`].
     pub fn read(path: Option<&Path>, flags: &Command) -> Result<Self, SettingsError> {
         let file = path.unwrap_or(Path::new(DEFAULT_FILE));
         let bytes = match file::read(file) {
@@ -63,11 +64,11 @@ impl SettingsFile {
         Self::of_bytes(&bytes, file, flags)
     }
 
-    /// Takes these bytes for a settings file, which faults name `file`.
+    /// Parses the bytes of a settings file; faults refer to it as `file`.
     ///
     /// # Errors
     ///
-    /// [`SettingsError::Content`].
+    /// If the contents are wrong: [`SettingsError::Content`].
     pub fn of_bytes(bytes: &[u8], file: &Path, flags: &Command) -> Result<Self, SettingsError> {
         Self::parse(bytes, flags).map_err(|(at, fault)| {
             let before = bytes.get(..at).unwrap_or(bytes);
@@ -89,7 +90,7 @@ impl SettingsFile {
             (at, Fault::Syntax(error.message().replace('\n', ", ")))
         })?;
         let mut settings = Self::default();
-        // In the order of the file, so that the first fault is told first.
+        // In the order of the file, so that its first fault is reported.
         let mut entries: Vec<_> = table.get_ref().iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
@@ -107,7 +108,7 @@ impl SettingsFile {
         Ok(settings)
     }
 
-    /// Has the file say `value` for `key` where it says nothing.
+    /// Sets `key` to `value` unless the file sets it.
     #[must_use]
     pub fn or(mut self, key: &str, value: &str) -> Self {
         let entry = self.values.entry(key.to_owned());
@@ -115,7 +116,7 @@ impl SettingsFile {
         self
     }
 
-    /// The command with what the file says in the place of its flags' defaults, and those of its
+    /// The command, with the file's values as the defaults of its flags and of those of its
     /// subcommands.
     #[must_use]
     pub fn under(&self, command: Command) -> Command {
@@ -156,7 +157,7 @@ fn unknown(key: &str, flags: &Command) -> Fault {
     }
 }
 
-/// The texts of `value`, each as good as behind the flag.
+/// The texts of `value`, each checked as if it stood behind the flag.
 fn values(
     key: &str,
     flag: &Arg,
@@ -183,12 +184,12 @@ fn values(
     }
 }
 
-/// Whether the flag's values are numbers, which stand in the file without quotes.
+/// Whether the flag's values are numbers, which are written without quotes in the file.
 fn is_number(flag: &Arg) -> bool {
     flag.get_value_parser().type_id() == ValueParser::from(value_parser!(u16)).type_id()
 }
 
-/// Whether the flag takes this text.
+/// Checks that the flag accepts this text.
 fn judge(key: &str, value: &str, flags: &Command) -> Result<(), Fault> {
     let line = [flags.get_name(), &format!("--{key}={value}")];
     let Err(error) = flags.clone().try_get_matches_from(line) else {
@@ -208,7 +209,7 @@ fn judge(key: &str, value: &str, flags: &Command) -> Result<(), Fault> {
     })
 }
 
-/// The table `[loaders]`, whose key is `at` this byte.
+/// Parses the table `[loaders]`, whose key is at byte `at`.
 fn loaders(at: usize, value: &Spanned<DeValue>) -> Result<Loaders, Located> {
     let DeValue::Table(table) = value.get_ref() else {
         return Err(wrong_type(LOADERS, TABLE, value));

@@ -25,7 +25,7 @@ pub struct StatusArgs {
 ///
 /// # Errors
 ///
-/// No daemon was reached.
+/// If no daemon can be reached.
 pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let socket = &args.control.socket;
     let text = if args.json {
@@ -37,7 +37,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where no daemon runs, the kernel may answer all the same.
+/// Adds a note if the kernel answers although no daemon runs.
 fn with_what_is_left(error: anyhow::Error) -> anyhow::Error {
     if error.is::<NoDaemon>() && pins::are_there() {
         return anyhow!(

@@ -1,4 +1,4 @@
-//! Telling the daemon that its files have changed.
+//! Makes the daemon read the files that a command has changed.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,22 +11,22 @@ use crate::api::status::Reloaded;
 use crate::cli::output::{note, print};
 use crate::text::count;
 
-/// Whose problems are told of.
+/// Selects whose problems are reported.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Of<'a> {
-    /// All nodes'.
+    /// Those of all nodes.
     All,
-    /// Those of the nodes of these names.
+    /// Those of the nodes with these names.
     These(&'a [String]),
 }
 
-/// Has a running daemon take up `config`, which a command has just written, and reports the outcome:
-/// on stdout what is in service now, on stderr what is wrong with it, or that no daemon runs, or
-/// that the daemon serves another file. None of these is an error.
+/// Makes a running daemon read `config`, which a command has just written, and reports the outcome.
+/// What is in service now goes to stdout. What is wrong with it goes to stderr, as does the note
+/// that no daemon runs or that it serves another file. None of these is an error.
 ///
 /// # Errors
 ///
-/// The daemon rejects its files, or cannot be asked. The file stays as it was written.
+/// If the daemon rejects its files or cannot be asked. The file stays as it was written.
 pub(crate) fn take_up(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_>) -> Result<()> {
     match reload_with(socket, config, allow_empty) {
         Ok(None) => {}
@@ -54,7 +54,7 @@ pub(crate) fn take_up(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_
     Ok(())
 }
 
-/// What the daemon has reloaded, if `config` is its file.
+/// Reloads the daemon if `config` is its file.
 fn reload_with(socket: &Path, config: &Path, allow_empty: bool) -> Result<Option<Reloaded>> {
     if let Some(other) = serves_another(socket, config)? {
         note(&format!("the daemon was not reloaded: it serves {other}"));
@@ -72,10 +72,10 @@ fn problems(reloaded: &Reloaded, of: Of<'_>) -> String {
     reloaded.names.clone().only(of_these).to_string()
 }
 
-/// The file that the daemon serves, if it surely is another than `config`.
+/// The file that the daemon serves, if it is certainly not `config`.
 fn serves_another(socket: &Path, config: &Path) -> Result<Option<String>> {
     let served = brief_status(socket)?.config;
-    // What is relative to the daemon's folder is not known here.
+    // A path relative to the daemon's working directory cannot be resolved here.
     if served.is_relative() {
         return Ok(None);
     }

@@ -1,4 +1,4 @@
-//! `proxydhcp winpe`: its commands and what they print.
+//! `proxydhcp winpe`: its commands and their output.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::winpe::activate;
 use crate::winpe::check::{Checked, check, folder, folders};
 use crate::winpe::path::{Rules, WinPe};
 
-/// The commands.
+/// The commands of `winpe`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum WinPeCommand {
     /// List the WinPEs below the TFTP root.
@@ -114,7 +114,7 @@ impl WinPeCommand {
 ///
 /// # Errors
 ///
-/// Its failure, in words.
+/// If the WinPEs cannot be read, or one cannot be activated.
 pub(super) fn run(command: &WinPeCommand, context: &Context) -> Result<ExitCode> {
     match command {
         WinPeCommand::List(args) => list(args, context),
@@ -187,7 +187,7 @@ fn checked(name: Option<&str>, rules: Rules<'_>) -> Result<Vec<Checked>> {
     Ok(folders.iter().map(|folder| check(folder, rules)).collect())
 }
 
-/// Whether each node's record names this WinPE.
+/// Checks that each node's record names this WinPE.
 fn agree(winpe: &WinPe, nodes: &[String], config: &Path, rules: Rules<'_>) -> Result<()> {
     let bytes = cfg::read(config)?;
     let records = cfg::parse(&bytes, rules);
@@ -292,7 +292,7 @@ mod tests {
         record
     }
 
-    /// What is wrong with activating `winboot/a/` for the nodes, where the file has these records.
+    /// What prevents activating `winboot/a/` for the nodes if the file has these records.
     fn faults(records: &[(&str, &str)], nodes: &[&str]) -> Option<String> {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("proxydhcp.cfg");

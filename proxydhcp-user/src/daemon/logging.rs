@@ -1,5 +1,5 @@
-//! The log's way out. What writes a line never waits for who reads it: a stopped terminal, a full
-//! pipe or a hanging syslog takes no more than lines of the log.
+//! Writes the log. A thread that logs never waits for the reader: with a stopped terminal, a full
+//! pipe or a hanging syslog, only log lines are lost.
 
 use std::collections::VecDeque;
 use std::env;
@@ -21,13 +21,13 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::sys::privileges;
 
-/// The bytes that may wait for who reads them; lines that come then are lost.
+/// The number of bytes that may wait to be written; further lines are lost.
 const LIMIT: usize = 16 << 20;
 
-/// How long the last lines may take at the end.
+/// How long the daemon waits at its end for the last lines to be written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A log that is being written. Dropping it has the last lines written, if they can be.
+/// A log that is being written. Dropping it waits a moment for the last lines.
 #[must_use]
 pub struct Log(Vec<Outlet>);
 
@@ -45,12 +45,12 @@ impl Drop for Log {
     }
 }
 
-/// Has the log go to stderr from now on; `RUST_LOG` chooses what it has. To be called after rights
-/// were given up, for it starts a thread.
+/// Starts logging to stderr, filtered by `RUST_LOG`. Call it after privileges are dropped, because
+/// it starts a thread.
 ///
 /// # Errors
 ///
-/// Stderr is closed, or the thread that writes to it cannot be started.
+/// If stderr cannot be duplicated or the thread cannot be started.
 pub fn start() -> Result<Log> {
     let outlet = Outlet::stderr()?;
     tracing_subscriber::registry()
@@ -59,14 +59,14 @@ pub fn start() -> Result<Log> {
     Ok(Log::new([outlet]))
 }
 
-/// What of the log is written.
+/// The filter of the log, from `RUST_LOG`.
 pub(crate) fn filter() -> EnvFilter {
     EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .from_env_lossy()
 }
 
-/// Lines as they are on stderr.
+/// The layer that formats lines as they appear on stderr.
 pub(crate) fn to_stderr<S>(outlet: &Outlet) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -74,12 +74,13 @@ where
     let outlet = outlet.clone();
     layer()
         .with_writer(move || outlet.clone())
-        // Else they would be told on stderr, and the daemon die of a terminal that is gone.
+        // Otherwise write errors would go to stderr themselves, and the daemon would die of a
+        // closed terminal.
         .log_internal_errors(false)
         .with_ansi(stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
 }
 
-/// Writes a daemon's last line to stderr, if it can be written.
+/// Writes a daemon's last line to stderr, if possible.
 pub fn last_words(line: &str) {
     if let Ok(mut outlet) = Outlet::stderr() {
         let _ = outlet.write_all(format!("{line}\n").as_bytes());
@@ -94,18 +95,18 @@ pub(crate) struct Outlet(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write.
+    /// Signals that there are lines to write.
     given: Condvar,
-    /// Something was written.
+    /// Signals that lines were written.
     written: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     lines: VecDeque<Vec<u8>>,
-    /// Their bytes.
+    /// The total length of the waiting lines, in bytes.
     size: usize,
-    /// The lines that there was no room for, and that was not told yet.
+    /// The number of lines lost and not yet reported.
     lost: u64,
     is_writing: bool,
 }
@@ -115,24 +116,24 @@ impl State {
         self.lines.is_empty() && self.lost == 0
     }
 
-    /// What is to be written next.
+    /// Takes what to write next.
     fn take(&mut self) -> Vec<u8> {
         if let Some(line) = self.lines.pop_front() {
             self.size = self.size.saturating_sub(line.len());
             return line;
         }
         let lost = std::mem::take(&mut self.lost);
-        format!("log lines lost, since nobody read them in time: {lost}\n").into_bytes()
+        format!("log lines lost, because nobody read them in time: {lost}\n").into_bytes()
     }
 }
 
 impl Outlet {
-    /// Has a thread of this name write lines to the sink, each by one call. It has no rights, for
-    /// the sink is open.
+    /// Starts a thread of this name that writes each line to the sink in one call. The thread has
+    /// no privileges; the sink is open already.
     ///
     /// # Errors
     ///
-    /// There cannot be one thread more.
+    /// If the thread cannot be started.
     pub(crate) fn new(name: &str, sink: impl Write + Send + 'static) -> io::Result<Self> {
         let outlet = Self(Arc::default());
         let shared = Arc::clone(&outlet.0);
@@ -145,14 +146,15 @@ impl Outlet {
         Ok(outlet)
     }
 
-    /// To what stderr is now. Not by the standard library's lock of it, for others may want that.
+    /// An outlet to what stderr is now. It does not use the standard library's handle, whose lock
+    /// other threads may need.
     pub(crate) fn stderr() -> Result<Self> {
         let file = stderr().as_fd().try_clone_to_owned().map(File::from);
         file.and_then(|file| Self::new("log", file))
             .context("cannot begin to write the log to stderr")
     }
 
-    /// Waits until all is written, but not for long.
+    /// Waits until everything is written, but not for long.
     fn finish(&self) {
         let shared = &self.0;
         let _ = shared
@@ -196,7 +198,7 @@ impl Shared {
             let line = state.take();
             state.is_writing = true;
             drop(state);
-            // A line that cannot be written has no other place to go.
+            // A line that cannot be written has nowhere else to go.
             let _ = sink.write_all(&line);
             state = self.lock();
             state.is_writing = false;
@@ -239,7 +241,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut outlet = Outlet::new("log", writer).unwrap();
         let line = vec![b'x'; 1 << 16];
-        // One is in the pipe, or on its way there, and the others wait.
+        // One line is in the pipe or on its way there, and the others wait.
         let fit = LIMIT / line.len() + 1;
         outlet.write_all(&line).unwrap();
         outlet.write_all(&line).unwrap();
@@ -255,7 +257,7 @@ mod tests {
         assert!(began.elapsed() >= PATIENCE, "the last lines are waited for");
 
         text(&mut reader, (fit + 1) * line.len());
-        let told = "7 lines of the log are lost: they were not read in time\n";
+        let told = "log lines lost, because nobody read them in time: 7\n";
         assert_eq!(text(&mut reader, told.len()), told);
         outlet.write_all(b"more\n").unwrap();
         assert_eq!(text(&mut reader, 5), "more\n");

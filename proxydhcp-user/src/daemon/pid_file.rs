@@ -1,4 +1,4 @@
-//! The file that tells other programs the daemon's process id.
+//! The file with the daemon's process id, for other programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use crate::sys::replace::{self, Lasting};
 pub(super) struct PidFile(PathBuf);
 
 impl PidFile {
-    /// Writes the file, and its folder where that is missing. It takes the place of an older one in
-    /// one step, so that whoever reads it finds a whole id at any time: of an empty file, a
-    /// program that is to signal the process makes id 0, and signals its own process group.
+    /// Writes the file, and creates its folder if it is missing. An older file is replaced in one
+    /// step, so that a reader finds a whole id at any time: a program that reads an empty file
+    /// takes the id for 0, and signals its own process group.
     ///
     /// # Errors
     ///
-    /// The folder cannot be made, or the file not be written.
+    /// If the folder cannot be created or the file cannot be written.
     pub(super) fn write(path: &Path) -> Result<Self> {
         let write = || {
             if let Some(folder) = path.parent() {
@@ -34,7 +34,7 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // A successor may have written its own.
+        // A successor may have written its own id.
         if fs::read_to_string(&self.0).is_ok_and(|id| id == process::id().to_string()) {
             let _ = fs::remove_file(&self.0);
         }

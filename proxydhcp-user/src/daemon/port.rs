@@ -8,24 +8,24 @@ use proxydhcp_common::PORT;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::time::{Instant, sleep};
 
-/// Between two attempts to take the port: a bind costs the kernel next to nothing.
+/// The pause between two attempts to take the port; a bind costs the kernel next to nothing.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The port, taken: the kernel sends no "port unreachable" to clients, and a second daemon is told
-/// that there is a first. What arrives is dropped; the datapaths have seen it before.
+/// The port, taken: the kernel sends clients no "port unreachable", and a second daemon finds that
+/// there is a first. What arrives on it is dropped, because the datapaths have seen it before.
 #[derive(Debug)]
 pub struct Port(#[expect(dead_code, reason = "held open")] Socket);
 
-/// Why the port is not to be had.
+/// The reason why the port cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// Another program has it.
+    /// Another program holds it.
     #[error(
         "UDP port {PORT} is taken: another proxyDHCP daemon is running; \
          find it with `ss -lunp 'sport = :{PORT}'` and stop it first"
     )]
     Taken,
-    /// The system refuses a step.
+    /// The socket cannot be opened, bound or filtered.
     #[error("cannot take UDP port {PORT}: {0}")]
     Io(#[from] io::Error),
 }
@@ -35,7 +35,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// See [`PortError`].
+    /// If another program keeps the port, or the system refuses a step: see [`PortError`].
     pub async fn take(patience: Duration) -> Result<Self, PortError> {
         let deadline = Instant::now() + patience;
         loop {
@@ -48,7 +48,7 @@ impl Port {
 
     fn take_now() -> Result<Self, PortError> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        // BPF_RET with the number of bytes to keep: none.
+        // BPF_RET with the number of bytes to keep, which is 0.
         socket.attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])?;
         let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT);
         match socket.bind(&address.into()) {

@@ -1,4 +1,4 @@
-//! What goes on beside the service: asking the resolver, and putting its answers into service.
+//! Runs beside the service: asks the resolver, and puts its answers into service.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -15,17 +15,17 @@ use crate::daemon::service::{Asked, Service};
 use crate::names::forward::PATIENCE;
 use crate::names::resolver::{self, REVERSE_LOOKUPS, Resolution};
 
-/// How long after a round some names of which have failed these are asked for again.
+/// How long after a round the names that failed in it are asked for again.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Answers of this time are put into service together.
+/// Answers that arrive within this time are put into service together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
-/// How often it is looked for names of clients that are too old.
+/// The interval at which names of clients that have grown too old are removed.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Asks for the names that the hosts file lacks, whenever the files were read and when some could
-/// not be asked for, and puts the answers into service as they come.
+/// Asks for the names that the hosts file lacks, after each reload and again for those that failed,
+/// and puts the answers into service as they come.
 pub(crate) async fn names(service: Arc<Service>) {
     let asked = || service.with_names(|names, _| names.asked());
     let failed = || {
@@ -49,7 +49,7 @@ pub(crate) async fn names(service: Arc<Service>) {
     }
 }
 
-/// Tells the log which names have no address, unless it has been told.
+/// Logs which names have no address, unless that was logged already.
 fn tell(service: &Service, told: &mut String) {
     let names = service.names_told().to_string();
     if names != *told {
@@ -58,7 +58,7 @@ fn tell(service: &Service, told: &mut String) {
     }
 }
 
-/// Asks for all these names.
+/// Asks for all these names once.
 async fn round(service: &Service, names: Vec<String>) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut left: HashSet<_> = names.iter().cloned().collect();
@@ -85,12 +85,12 @@ async fn round(service: &Service, names: Vec<String>) {
         news
     });
     if news || pace.is_pending() {
-        // What is wrong is in the log and in the status.
+        // Failures are in the log and in the status.
         let _ = service.refresh(Asked::All).await;
     }
 }
 
-/// Keeps the file of the resolver's answers as they are, for the daemon that comes after this one.
+/// Keeps the file of the resolver's answers up to date, for the next daemon.
 pub(crate) async fn save(service: Arc<Service>) {
     let mut is_told = false;
     loop {
@@ -110,7 +110,8 @@ fn out_of_time<T>(limit: Duration) -> Resolution<T> {
     Resolution::Failed(format!("the name server has not answered within {limit:?}"))
 }
 
-/// Looks up the names of clients without a record, and puts those that lead to one into service.
+/// Looks up the names of clients without a record, and puts those that lead to a record into
+/// service.
 pub(crate) async fn unknown_clients(service: Arc<Service>, mut waiting: Receiver<Ipv4Addr>) {
     let mut lookups = FuturesUnordered::new();
     let mut pace = Pace::default();
@@ -118,7 +119,7 @@ pub(crate) async fn unknown_clients(service: Arc<Service>, mut waiting: Receiver
     loop {
         tokio::select! {
             address = waiting.recv(), if lookups.len() < REVERSE_LOOKUPS => {
-                // The other end is gone when the service is.
+                // The sender is dropped with the service.
                 let Some(address) = address else { return };
                 let now = Instant::now();
                 if service.with_names(|_, looked_up| looked_up.is_to_be_asked(address, now)) {
@@ -142,8 +143,8 @@ pub(crate) async fn unknown_clients(service: Arc<Service>, mut waiting: Receiver
     }
 }
 
-/// Puts news into service some time after the first of them, together with those that follow: on
-/// large tables, at intervals that leave time for other things.
+/// Puts answers into service some time after the first of them, together with those that follow.
+/// With large tables, it leaves intervals for other work.
 struct Pace {
     due: Option<tokio::time::Instant>,
     wait: Duration,
@@ -178,7 +179,7 @@ impl Pace {
     async fn refresh(&mut self, service: &Service) {
         self.due = None;
         let started = Instant::now();
-        // What is wrong is in the log and in the status.
+        // Failures are in the log and in the status.
         let _ = service.refresh(Asked::Some).await;
         self.wait = TOGETHER.max(2 * started.elapsed());
     }

@@ -1,4 +1,4 @@
-//! The daemon's life, as `proxydhcp serve` and in place of xCAT's.
+//! The daemon's life, as `proxydhcp serve` and in place of xCAT's daemon.
 
 use std::io::Write;
 use std::path::Path;
@@ -26,21 +26,21 @@ use crate::sys::interface::{self, Interface};
 use crate::sys::privileges::Privileges;
 use crate::tables::policy::Unknown;
 
-/// What differs between the two ways to be called.
+/// What differs between the two ways to run the daemon.
 pub struct Manner<'a> {
     /// How long to wait for a predecessor to free the port.
     pub port_patience: Duration,
-    /// Where to tell the process id.
+    /// The file for the process id, if there is one.
     pub pid_file: Option<&'a Path>,
-    /// Tells whoever is to know that requests are answered from now on, with a line that says so.
+    /// Called with the line that says that requests are answered from now on.
     pub ready: Ready<'a>,
 }
 
-/// What is done with the line that says that requests are answered.
+/// Takes the line that says that requests are answered.
 pub type Ready<'a> = Box<dyn FnOnce(&str) -> Result<()> + 'a>;
 
 impl Default for Manner<'_> {
-    /// That of `proxydhcp serve`.
+    /// How `proxydhcp serve` runs the daemon.
     fn default() -> Self {
         Self {
             port_patience: Duration::ZERO,
@@ -54,12 +54,12 @@ impl Default for Manner<'_> {
 }
 
 /// Serves until SIGINT or SIGTERM; SIGUSR1 and SIGHUP reload. All threads have the `privileges` of
-/// this one.
+/// the calling one.
 ///
 /// # Errors
 ///
-/// The service cannot start: the port or the control socket is taken, an interface cannot be served,
-/// or the system refuses what it takes.
+/// If the port or the control socket is taken, an interface cannot be served, or the system lacks a
+/// resource the service needs.
 pub fn serve(settings: Settings, privileges: &Privileges, manner: Manner) -> Result<()> {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
@@ -68,23 +68,23 @@ pub fn serve(settings: Settings, privileges: &Privileges, manner: Manner) -> Res
         .build()
         .context("cannot start the runtime")?;
     let result = runtime.block_on(run(settings, privileges, manner));
-    // A look-up that the resolver has not answered is not waited for.
+    // Pending look-ups are not waited for.
     runtime.shutdown_background();
     result
 }
 
 async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) -> Result<()> {
-    // Before anything that a signal could interrupt.
+    // The handlers are installed before anything that a signal could interrupt.
     let mut signals = Signals::new()?;
-    // Freed last, for a successor waits for it.
+    // The port is freed last, because a successor waits for it.
     let _port = tokio::select! {
         port = Port::take(manner.port_patience) => port?,
         () = signals.stop() => return Ok(()),
     };
-    // From here on a reload can be asked for, and what is loaded below is newer than that.
+    // From here on a reload can be requested, and what is loaded below is newer than the request.
     let _pid_file = manner.pid_file.map(PidFile::write).transpose()?;
     let server = Server::bind(&settings.socket, privileges.control_group)?;
-    // Before they are listed: what changes from then on is noticed.
+    // The watch begins before the interfaces are listed, so that every later change is noticed.
     let changes = interface::Changes::new()?;
     let all = interface::list().await?;
     warn_of_addresses(&all, &settings.interfaces);
@@ -94,9 +94,9 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     let service = tokio::select! {
         service = start => service?,
         () = signals.stop() => {
-            // It stands for the daemon whose place it was to take.
+            // A stop during the start also removes what a killed daemon has left.
             return match pins::clear(&all, |removed| info!("{removed}")).await {
-                // What is pinned is that one's.
+                // The pins belong to the running daemon.
                 Err(PinsError::Held) => Ok(()),
                 cleared => Ok(cleared?),
             };
@@ -121,7 +121,7 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     Ok(())
 }
 
-/// Warns of interfaces to serve that are without an address, or of none at all.
+/// Warns of interfaces to serve without an address, or if there is none to serve.
 fn warn_of_addresses(all: &[Interface], names: &[String]) {
     let served = interface::choose(all, names);
     for interface in served.iter().filter(|served| served.addresses.is_empty()) {
@@ -136,13 +136,13 @@ fn warn_of_addresses(all: &[Interface], names: &[String]) {
     }
 }
 
-/// Starts the service, and what goes on beside it.
+/// Starts the service and the tasks beside it.
 async fn start(
     settings: Settings,
     mut watch: Option<&mut Watching>,
     all: &[Interface],
 ) -> Result<Arc<Service>> {
-    // Before the files are read: what changes from then on is noticed.
+    // The watch begins before the files are read, so that every later change is noticed.
     if let Some(watch) = &mut watch {
         watch.began().await;
     }
@@ -181,7 +181,7 @@ async fn reload_when_changed(service: &Arc<Service>, watch: Option<Watching>) {
     }
 }
 
-/// Serves interfaces as they come and go, and tries those again that could not be served.
+/// Serves interfaces as they come and go, and retries those that could not be served.
 async fn follow(service: &Service, mut changes: interface::Changes) {
     loop {
         let noticed = tokio::select! {
@@ -189,7 +189,7 @@ async fn follow(service: &Service, mut changes: interface::Changes) {
             () = service.retry_is_due() => Ok(()),
         };
         if let Err(error) = noticed {
-            error!("interfaces that come and go are not noticed any more: {error:#}");
+            error!("interfaces that come and go are no longer noticed: {error:#}");
             return std::future::pending().await;
         }
         if let Err(error) = service.interfaces_changed(&changes.take_deleted()).await {
@@ -200,7 +200,7 @@ async fn follow(service: &Service, mut changes: interface::Changes) {
 
 fn print_and_notify(line: &str) {
     let line = format!("{line}\n");
-    // Nobody may be reading, or ever read.
+    // Stdout may have no reader, now or ever.
     spawn_blocking(move || {
         let mut stdout = std::io::stdout();
         let _ = stdout
@@ -218,7 +218,7 @@ struct Signals {
 
 struct ReloadSignals {
     user: Signal,
-    /// Daemons are sent it by log rotation, and by terminals that go away: no reason to end.
+    /// Log rotation sends it to daemons, and so do closed terminals: no reason to end.
     hang_up: Signal,
 }
 
@@ -256,8 +256,8 @@ async fn stop(interrupt: &mut Signal, terminate: &mut Signal) {
     }
 }
 
-/// Passes what the XDP programs log on to the daemon's log. They log faults of their own alone, so
-/// that looking once a second will do.
+/// Forwards what the XDP programs log to the daemon's log. They log only their own faults, so
+/// reading it once a second is enough.
 async fn forward_logs(service: Arc<Service>) {
     let mut ticks = interval(Duration::from_secs(1));
     loop {

@@ -1,5 +1,6 @@
-//! The running service: a catalogue of what is served, the interfaces that serve it, and what brings
-//! new tables to them: [`Service::reload`], [`Service::refresh`] and [`Service::readdress`].
+//! The running service: the catalogue of what is served, the interfaces that serve it, and the
+//! three ways new tables reach them: [`Service::reload`], [`Service::refresh`] and
+//! [`Service::readdress`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,44 +45,45 @@ use interfaces::Interfaces;
 
 /// The service. Dropping it stops all datapaths.
 ///
-/// Where both locks are held, that of the interfaces was taken first.
+/// Lock order: the interfaces, then the catalogue.
 pub(crate) struct Service {
     settings: Settings,
-    /// Who watches the files, and may have trouble with it.
+    /// The watch over the files, whose trouble the status shows.
     watching: Option<Watching>,
     started: Instant,
-    /// What the packet threads answer by.
+    /// What all packet threads share.
     shared: Arc<Shared>,
     catalogue: Mutex<Catalogue>,
     interfaces: Mutex<Interfaces>,
-    /// Held while tables are made and installed: one at a time.
+    /// Held while tables are made and installed, one set at a time.
     installing: tokio::sync::Mutex<()>,
-    /// The reloads that have been asked for and have not begun, by what they may empty.
+    /// The reloads that are requested and have not begun, keyed by whether they allow empty tables.
     waiting: Mutex<HashMap<bool, reload::Awaited>>,
-    /// Since when the files are being read again, if they are.
+    /// When the running reload began, if one is running.
     reloading: watch::Sender<Option<Instant>>,
-    /// Names are to be asked for.
+    /// Notified when names should be asked for.
     pub(crate) reloaded: Notify,
-    /// There may be answers of the resolver to save.
+    /// Notified when there may be answers of the resolver to save.
     pub(crate) answered: Notify,
-    /// Interfaces that could not be served are to be tried again at other times.
+    /// Notified when the times to retry interfaces have changed.
     failures_changed: Notify,
 }
 
 impl Service {
-    /// Starts to serve interfaces out of `all` that there are. A file that is rejected does not keep
-    /// the service from starting, with no nodes: it is reloaded when the file is mended.
+    /// Starts to serve some of `all` interfaces. If a file is rejected, the service starts without
+    /// nodes all the same; the file is reloaded once it is corrected.
     ///
     /// # Errors
     ///
-    /// A datapath cannot be opened.
+    /// If a datapath cannot be opened.
     pub(crate) async fn start(
         settings: Settings,
         watching: Option<Watching>,
         unknown_clients: Option<UnknownClients>,
         all: &[Interface],
     ) -> Result<Self> {
-        // A daemon before may be ending: what is read afterwards is newer.
+        // Take the pins first: a previous daemon may be ending, and what is read afterwards is
+        // newer.
         let pins = leftovers::take_pins(&settings).await;
         let answers_nodes = || leftovers::answer_nodes(&settings, pins.as_ref(), all);
         let (catalogue, generation) = Catalogue::begin(&settings, answers_nodes, all).await?;
@@ -112,7 +114,7 @@ impl Service {
         Ok(service)
     }
 
-    /// Works on what the resolver has said.
+    /// Gives `work` access to the resolver's answers.
     pub(crate) fn with_names<T>(&self, work: impl FnOnce(&mut Names, &mut LookedUp) -> T) -> T {
         let Catalogue {
             names, looked_up, ..
@@ -124,12 +126,12 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// The file cannot be written; it is as it was.
+    /// If the file cannot be written. It is then unchanged.
     pub(crate) async fn save_answers(&self) -> Result<()> {
         let names = {
             let catalogue = self.catalogue();
             if catalogue.awaits_tables {
-                // Those of the file are still to be taken up.
+                // The answers in the file have not been loaded yet.
                 return Ok(());
             }
             Arc::clone(&catalogue.names)
@@ -142,8 +144,8 @@ impl Service {
         .await?
     }
 
-    /// How things stand, with what is wrong as `of` finds it. That may take long where much is, and
-    /// the service does not wait for it.
+    /// The status, with the problems that `of` finds. Finding them may take long in large tables,
+    /// and happens outside the locks.
     pub(crate) fn status<P>(
         &self,
         of: impl FnOnce(&Table, &Names, Option<String>) -> P,
@@ -181,8 +183,8 @@ impl Service {
         }
     }
 
-    /// What a client gets, and why, by the tables in service. This reads the hosts file, which may
-    /// be long, or on a slow disk, and the service does not wait for it.
+    /// What a client gets from the tables in service, and why. This reads the hosts file, which may
+    /// be long or on a slow disk, outside the locks.
     pub(crate) fn look_up(&self, client: &str, arch: Architecture) -> Vec<Looked> {
         let hosts = hosts::read(&self.settings.sources.hosts);
         let catalogue = self.catalogue();
@@ -192,7 +194,7 @@ impl Service {
         let waited_for = catalogue.waited_for(&self.settings.policy);
         let policy = match waited_for {
             0 => catalogue.policy.clone(),
-            // What it will be is told along with that.
+            // A temporary policy is explained elsewhere in the reply; show the configured one.
             _ => self.settings.policy.clone(),
         };
         let (local, rejected) = (catalogue.local.clone(), catalogue.rejected.clone());
@@ -213,7 +215,7 @@ impl Service {
         })
     }
 
-    /// The names that are not as they should be.
+    /// The names with problems.
     pub(crate) fn names_told(&self) -> NamesTold {
         let (table, names) = {
             let catalogue = self.catalogue();
@@ -223,13 +225,13 @@ impl Service {
     }
 
     /// Looks at the interfaces again: serves those that have come, lets go of those that have gone,
-    /// and answers to the addresses that this host has now. Those that were `deleted` are others
-    /// now, also where they look the same.
+    /// and answers on the addresses that this host has now. Interfaces that were `deleted` are new
+    /// ones now, even if they look alike.
     ///
     /// # Errors
     ///
-    /// The interfaces cannot be listed; the tables for the addresses cannot be installed, and those in
-    /// service stay.
+    /// If the interfaces cannot be listed, or the tables for the addresses cannot be installed;
+    /// those in service stay.
     pub(crate) async fn interfaces_changed(&self, deleted: &[u32]) -> Result<()> {
         let _one_at_a_time = self.installing.lock().await;
         let all = interface::list().await?;
@@ -243,7 +245,7 @@ impl Service {
         changed
     }
 
-    /// Waits until an interface that could not be served is to be tried again.
+    /// Waits until an interface that could not be served is due to be tried again.
     pub(crate) async fn retry_is_due(&self) {
         loop {
             let due = self.interfaces().retry_due();
@@ -283,7 +285,7 @@ impl Service {
         self.interfaces().forward_logs();
     }
 
-    /// What is served, in a line.
+    /// A one-line description of what is served.
     pub(crate) fn summary(&self) -> String {
         let (nodes, generation) = {
             let catalogue = self.catalogue();
@@ -297,17 +299,18 @@ impl Service {
         )
     }
 
-    /// Since when the files are being read again, if they are, and when other tables are in service.
+    /// Reports when the running reload began, if one is running, and when other tables enter
+    /// service.
     pub(crate) fn reloading(&self) -> watch::Receiver<Option<Instant>> {
         self.reloading.subscribe()
     }
 
-    /// The packet threads that have not shown that they live since this was last called.
+    /// The packet threads that have shown no sign of life since the last call.
     pub(crate) fn silent_threads(&self) -> Vec<String> {
         self.interfaces().silent_threads()
     }
 
-    /// Has the log tell each new or changed node's files, if that is asked for.
+    /// Logs each new or changed node's files, if that is asked for.
     fn announce(&self, old: &Table, new: &Table) {
         if self.settings.announces {
             announce(old, new, &self.settings.policy.loaders);
@@ -315,14 +318,14 @@ impl Service {
     }
 
     fn catalogue(&self) -> MutexGuard<'_, Catalogue> {
-        // Each change is complete before anything that could panic.
+        // A panic cannot leave a half-made change, so a poisoned lock is still sound.
         self.catalogue
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn interfaces(&self) -> MutexGuard<'_, Interfaces> {
-        // Each change is complete before anything that could panic.
+        // A panic cannot leave a half-made change, so a poisoned lock is still sound.
         self.interfaces
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

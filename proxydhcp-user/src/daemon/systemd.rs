@@ -1,5 +1,5 @@
-//! What the service manager (systemd) is told, by `sd_notify(3)`: that the service is ready, reloads
-//! and stops, what it serves, and that it lives. Where none has asked, nothing is sent.
+//! Notifies the service manager (systemd) by `sd_notify(3)` that the service is ready, reloads or
+//! stops, what it serves, and that it is alive. If no service manager asks for it, nothing is sent.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,29 +15,30 @@ use tracing::{error, warn};
 
 use crate::daemon::service::Service;
 
-/// A sign of life takes no longer, unless the daemon is stuck or has very much to do.
+/// The longest time in which a sign of life arrives, unless the daemon hangs or is very busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Tells that the service is ready. That it is not heard is no reason to end.
+/// Notifies the service manager that the service is ready. If that fails, the service runs on.
 pub(crate) fn ready() {
     if let Err(error) = sd_notify::notify(&[Ready]) {
-        warn!("cannot tell the service manager that the service is ready: {error}");
+        warn!("cannot notify the service manager that the service is ready: {error}");
     }
 }
 
-/// Tells that the service stops.
+/// Notifies the service manager that the service stops.
 pub(crate) fn stopping() {
     notify(&[Stopping]);
 }
 
-/// Shows that all that the daemon does beside packets lives, when it is asked to.
+/// Shows, when asked, that everything in the daemon except the packet threads is alive.
 pub(crate) struct Pulse(mpsc::Receiver<oneshot::Sender<()>>);
 
 impl Pulse {
-    /// To be waited for where the daemon waits for all else.
+    /// Answers each request for a sign of life. It runs in the loop in which the daemon waits for
+    /// everything else, so that it shows that this loop is alive.
     pub(crate) async fn run(mut self) {
         while let Some(sign) = self.0.recv().await {
-            // The runtime's own threads, too.
+            // The runtime's own threads must be alive, too.
             let _ = tokio::spawn(async {}).await;
             let _ = sign.send(());
         }
@@ -45,13 +46,13 @@ impl Pulse {
     }
 }
 
-/// Tells of reloads and what is served, and, where the manager asks for it (`WatchdogSec=`), that
-/// the service lives: as long as every packet thread has shown that it does, and the [`Pulse`].
-/// This has a thread of its own: the others may have much to do.
+/// Notifies the service manager of reloads and of what is served, and, if the manager asks for it
+/// (`WatchdogSec=`), of being alive: as long as all packet threads and the [`Pulse`] show that they
+/// are. This has a thread of its own, because the others may be busy.
 ///
 /// # Errors
 ///
-/// There is no thread to have.
+/// If the runtime or the thread cannot be started.
 pub(crate) fn keep_informed(service: Arc<Service>) -> Result<Pulse> {
     let runtime = Builder::new_current_thread().enable_time().build();
     let runtime = runtime.context("cannot start the runtime that informs the service manager")?;
@@ -76,7 +77,7 @@ async fn inform(service: Arc<Service>, pulse: mpsc::Sender<oneshot::Sender<()>>)
                 } else if beats(&pulse).await {
                     notify(&[Watchdog]);
                 } else {
-                    // The daemon ends.
+                    // The daemon is stopping.
                     return;
                 }
             }
@@ -97,7 +98,7 @@ async fn inform(service: Arc<Service>, pulse: mpsc::Sender<oneshot::Sender<()>>)
     }
 }
 
-/// Waits for a sign of life, however long it takes: who stops to wait for it is the manager.
+/// Waits for a sign of life without a limit: if none comes, the manager's watchdog ends the daemon.
 async fn beats(pulse: &mpsc::Sender<oneshot::Sender<()>>) -> bool {
     let mut sign = pin!(async {
         let (sign, shown) = oneshot::channel();
@@ -114,7 +115,7 @@ fn no_sign_of(silent: &str) {
     error!("no sign of life from {silent}: the watchdog of the service manager is not reset");
 }
 
-/// Twice in the time within which the manager must hear of the service.
+/// Ticks at half the interval within which the manager must hear from the service.
 fn ticks(limit: Duration) -> Interval {
     let mut ticks = interval((limit / 2).max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -131,6 +132,6 @@ async fn tick(ticks: &mut Option<Interval>) {
 }
 
 fn notify(states: &[NotifyState]) {
-    // It was told at the start if it is not heard.
+    // A failure was logged at the start already.
     let _ = sd_notify::notify(states);
 }

@@ -1,16 +1,16 @@
 //! Notices that the files have changed, once their writer is done.
 //!
 //! inotify watches the folders, not the files, so that a file may be written in place, renamed into
-//! place, removed, or not be there yet. Where a file is a symbolic link, the folders of all that it
-//! leads over are watched. An event is a hint alone: what counts is whether a file is another one, or
-//! of another size or time, than when it was last looked at. So no event is too many or too few, and
-//! those that the kernel drops are made up for. Where the kernel will not watch a folder, the files
-//! are looked at from time to time, until it does.
+//! place, removed, or not exist yet. If a file is a symbolic link, the folders of all links in the
+//! chain are watched. An event is only a hint. What counts is whether a file differs in identity,
+//! size or time from when it was last looked at, so surplus events do no harm, and events that the
+//! kernel drops are made up for. If the kernel refuses to watch a folder, the files are polled
+//! until it does.
 //!
-//! All of this is on a thread of its own, for the files may be on a disk that hangs.
+//! All of this runs on a thread of its own, because the files may be on a disk that hangs.
 //!
-//! What inotify does not see, this does not: changes that another host makes on a network file
-//! system, and a folder on the way that is a symbolic link and is made to lead elsewhere.
+//! inotify does not see changes that another host makes on a network file system, or a folder on
+//! the way that is a symbolic link and is redirected. Neither does this.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -35,52 +35,51 @@ use thread::Told;
 pub(super) use thread::Watching;
 pub(crate) use thread::start;
 
-/// Files at rest for so long are taken for written.
+/// Files that have not changed for this long count as written.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// A file that is missing, or cut within a record, is waited for as long as it grows, and so much
-/// longer.
+/// How long to wait, after its last change, for a file that is missing or ends within a record.
 const HALF: Duration = Duration::from_secs(2);
 
-/// A file that its writer holds open is waited for as long as it changes, and so much longer.
+/// How long to wait, after its last change, for a file that its writer holds open.
 const OPEN: Duration = Duration::from_secs(10);
 
-/// Whatever goes on, the files are read after this time.
+/// After this time the files are read, whatever goes on.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long after a folder could not be watched that is tried again: the first time, and at most.
+/// The first and the longest pause before a folder that could not be watched is tried again.
 const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
-/// The links that one file may lead over, as in the kernel (`path_resolution(7)`).
+/// The length of a chain of links, limited as in the kernel (`path_resolution(7)`).
 const LINKS: usize = 40;
 
 /// The watch over the files.
 struct Watch {
     /// `proxydhcp.cfg`, the hosts file, and that of disabled nodes.
     files: [PathBuf; 3],
-    /// Takes, of all that is told, the trouble.
+    /// Receives the reports; the watch itself sets the trouble in them.
     tell: Sender<Told>,
-    /// How long is waited next where there is trouble.
+    /// The next pause while there is trouble.
     pause: Duration,
     inotify: Option<(EventStream<[u8; 4096]>, Watches)>,
     watched: HashSet<WatchDescriptor>,
     /// The names of the files, and of what they link to.
     names: HashSet<OsString>,
-    /// Those of them that have been written to and not closed.
+    /// The names among them that have been written to and not closed.
     open: HashSet<OsString>,
     overflowed: bool,
     seen: Stamps,
 }
 
-/// By what a file is known again: device, inode, size, and the times of its last change in seconds
+/// Identifies a file's contents: device, inode, size, and the time of the last change in seconds
 /// and nanoseconds.
 type Stamp = (u64, u64, u64, [i64; 4]);
 
-/// Those of `proxydhcp.cfg` and of the others, where they are there.
+/// The stamps of `proxydhcp.cfg` and the other files, where they exist.
 type Stamps = [Option<Stamp>; 3];
 
 impl Watch {
-    /// Begins to watch these files: what changes from now on is noticed.
+    /// Begins to watch these files: later changes are noticed.
     fn new(files: [PathBuf; 3], tell: Sender<Told>) -> Self {
         let mut watch = Self {
             files,
@@ -98,7 +97,7 @@ impl Watch {
         watch
     }
 
-    /// Waits until a file is another than at the last call, and at rest.
+    /// Waits until a file differs from the last call, and has come to rest.
     async fn changed(&mut self) {
         loop {
             if self.stamps() == self.seen {
@@ -120,7 +119,7 @@ impl Watch {
         }
     }
 
-    /// Waits for an event, for so long at most, and takes note of it. Whether there was one.
+    /// Waits at most this long for an event, and records it. Returns whether there was one.
     async fn event(&mut self, patience: Option<Duration>) -> bool {
         let Some((events, _)) = &mut self.inotify else {
             sleep(patience.unwrap_or(RETRY[0])).await;
@@ -132,14 +131,14 @@ impl Watch {
         };
         match next {
             Ok(Some(Ok(event))) => self.note(&event),
-            // Another one is made with the next look at the folders.
+            // A new one is made with the next look at the folders.
             Ok(Some(Err(_)) | None) => self.forget(),
             Err(_) => return false,
         }
         true
     }
 
-    /// Waits until the files are at rest.
+    /// Waits until the files no longer change.
     async fn rest(&mut self) -> Stamps {
         let started = Instant::now();
         let (mut stamps, mut since) = (self.stamps(), started);
@@ -167,7 +166,7 @@ impl Watch {
         }
     }
 
-    /// Whether a file is as it is in the middle of being written anew.
+    /// Whether a file looks as if it were being rewritten.
     fn is_half(&self, stamps: &Stamps) -> bool {
         let is_gone =
             |(now, seen): (&Option<Stamp>, &Option<Stamp>)| now.is_none() && seen.is_some();
@@ -188,12 +187,12 @@ impl Watch {
         if event.mask.contains(EventMask::MODIFY) {
             self.open.insert(name.clone());
         } else if !event.mask.contains(EventMask::ATTRIB) {
-            // Closed, or another file.
+            // The file was closed or replaced.
             self.open.remove(name);
         }
     }
 
-    /// Watches the folders that the files are in by now, and no others.
+    /// Watches the folders that the files are in now, and no others.
     fn arm(&mut self) {
         let trouble = self.try_to_arm().err().map(|error| {
             let [_, late] = RETRY;
@@ -214,16 +213,16 @@ impl Watch {
         self.tell.borrow().trouble.is_some()
     }
 
-    /// Where one folder cannot be watched, the others are.
+    /// Watches the folders; if one fails, the others are still watched.
     fn try_to_arm(&mut self) -> Result<()> {
         if self.inotify.is_none() {
             self.inotify = Some(inotify()?);
         }
-        // In a fixed order, for one trouble is told.
+        // The order is fixed, because only one failure is reported.
         let mut folders = BTreeSet::new();
         let mut watched = HashSet::new();
         let mut trouble = Ok(());
-        // A folder may appear after it was looked for, and before its parent is watched.
+        // A folder may appear after the look for it, and before its parent is watched.
         for _ in 0..LINKS {
             let places: Vec<_> = self.files.iter().flat_map(|file| links(file)).collect();
             let now = places.iter().map(|path| folder(path).to_owned()).collect();
@@ -247,10 +246,11 @@ impl Watch {
                 }
             }
         }
-        // A watch from before may tell of a folder that cannot be watched anew when it can.
+        // An old watch may still report a folder that could not be watched anew, so keep it in that
+        // case.
         if trouble.is_ok() {
             for old in self.watched.difference(&watched) {
-                // It is gone already where its folder is.
+                // The kernel has removed the watch already if the folder is gone.
                 if let Some((_, watches)) = &mut self.inotify {
                     let _ = watches.remove(old.clone());
                 }
@@ -262,7 +262,7 @@ impl Watch {
         trouble
     }
 
-    /// Lets go of the kernel's watches.
+    /// Releases the kernel's watches.
     fn forget(&mut self) {
         self.inotify = None;
         self.watched.clear();
@@ -290,7 +290,7 @@ fn inotify() -> Result<(EventStream<[u8; 4096]>, Watches)> {
     Ok((inotify.into_event_stream([0; 4096])?, watches))
 }
 
-/// Watches a folder, which may just have gone.
+/// Watches a folder; `None` if it has just vanished.
 fn add(watches: &mut Watches, folder: &Path) -> Result<Option<WatchDescriptor>> {
     const CHANGES: WatchMask = WatchMask::MODIFY
         .union(WatchMask::CLOSE_WRITE)
@@ -320,7 +320,7 @@ fn add(watches: &mut Watches, folder: &Path) -> Result<Option<WatchDescriptor>> 
     }
 }
 
-/// The path, and all that it links to in turn.
+/// The path, followed by each path it links to in turn.
 fn links(path: &Path) -> Vec<PathBuf> {
     let mut places = vec![path.to_owned()];
     while let Some(last) = places.last()
@@ -333,7 +333,7 @@ fn links(path: &Path) -> Vec<PathBuf> {
     places
 }
 
-/// The folder of a path, or the nearest above it that is there.
+/// The folder of a path, or the nearest existing one above it.
 fn folder(path: &Path) -> &Path {
     let above = path.ancestors().skip(1);
     above

@@ -1,5 +1,5 @@
 //! The `af-xdp` datapath: a thread per queue answers the requests that the XDP program redirects
-//! into its socket, where they lie, and transmits them on the same queue.
+//! into its socket, in place, and transmits the replies on the same queue.
 
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
@@ -23,14 +23,14 @@ mod queue;
 
 use queue::{Outcome, Queue, Socket};
 
-/// Frames of 2 KiB for all queues of an interface together, 64 MiB; more where a queue would get
-/// less than 2,048 of them.
+/// The number of 2 KiB frames for all queues of an interface together, 64 MiB. There are more if a
+/// queue would otherwise get less than 2,048 of them.
 const FRAMES: u32 = 1 << 15;
 
-/// How often packets are taken before it is looked for orders: a flood has no end.
+/// How many batches are taken before the thread checks for orders: a flood has no end.
 const TURNS: u32 = 64;
 
-/// How long replies are left alone that have not gone out, where no request comes meanwhile.
+/// How long to wait before replies that have not gone out are offered again, if no request comes.
 const RETRY: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 10_000_000,
@@ -42,19 +42,21 @@ pub struct AfXdpDatapath {
 }
 
 struct Worker {
-    /// The thread's own: if it ends, its socket closes, and the XDP program lets requests pass.
+    /// Owned by the thread: if the thread ends, its socket closes, and the XDP program lets
+    /// requests pass.
     socket: Weak<Socket>,
     tally: Arc<Tally>,
     thread: PacketThread,
 }
 
 impl AfXdpDatapath {
-    /// Opens a socket on every queue of the interface, gives them to the program, which is not
-    /// attached yet, and starts their threads.
+    /// Opens a socket on every queue of the interface, gives the sockets to the program, which is
+    /// not attached yet, and starts their threads.
     ///
     /// # Errors
     ///
-    /// A socket cannot be opened; mostly, there is a lack of rights or of memory.
+    /// If a socket, its memory or a thread cannot be created, mostly for lack of privileges or of
+    /// lockable memory, or if the program does not accept the socket.
     pub fn start(
         interface: &Interface,
         program: &mut Program,
@@ -83,12 +85,12 @@ impl AfXdpDatapath {
         Ok(Self { workers })
     }
 
-    /// Who answers, on each queue.
+    /// The threads that answer, one for each queue.
     pub(crate) fn threads(&self) -> impl Iterator<Item = &PacketThread> {
         self.workers.iter().map(|worker| &worker.thread)
     }
 
-    /// What has become of the requests that came to the sockets.
+    /// The counts of the requests that reached the sockets.
     pub fn counts(&self) -> Counts {
         let mut sum = [0; COUNTERS];
         for worker in &self.workers {
@@ -99,18 +101,18 @@ impl AfXdpDatapath {
         sum
     }
 
-    /// Replies that the interface has not taken.
+    /// The number of replies that the interface has not taken.
     pub fn unsent(&self) -> u64 {
         let unsent = |worker: &Worker| worker.tally.unsent.load(Ordering::Relaxed);
         self.workers.iter().map(unsent).sum()
     }
 
-    /// Requests that came while a socket had no room.
+    /// The number of requests lost because a socket had no room.
     pub fn lost(&self) -> u64 {
         self.sockets().map(|socket| socket.lost()).sum()
     }
 
-    /// Whether the driver and all sockets share their memory.
+    /// Whether the driver and all sockets share their memory (zero copy).
     pub fn is_zero_copy(&self) -> bool {
         self.sockets().all(|socket| socket.is_zero_copy())
     }
@@ -124,7 +126,8 @@ impl AfXdpDatapath {
 
 impl Drop for AfXdpDatapath {
     fn drop(&mut self) {
-        // All at once, before each is waited for: closing a socket takes the kernel its time.
+        // All threads are stopped before any is waited for, because the kernel closes a socket
+        // slowly.
         self.threads().for_each(PacketThread::stop);
     }
 }
@@ -141,12 +144,13 @@ impl Worker {
         let (index, mac) = (interface.index, interface.mac);
         let (opened, socket) = mpsc::channel();
         let name = format!("xdp-{}-{queue}", interface.name);
-        // The memory belongs to the thread from the start: its pointers are not to be sent.
+        // The memory belongs to the thread from the start, because its pointers cannot be sent to
+        // another.
         let thread = PacketThread::start(name, move |orders| {
             let queue = match Queue::open(index, queue, frames) {
                 Ok(queue) => queue,
                 Err(error) => {
-                    // Nobody listens only where nobody waits for this queue.
+                    // There is no receiver if opening an earlier queue has failed.
                     let _ = opened.send(Err(error));
                     return;
                 }
@@ -180,7 +184,8 @@ fn run(
             PollFd::new(socket, PollFlags::IN),
             PollFd::new(orders, PollFlags::IN),
         ];
-        // What the interface did not take is offered again, and what it has sent is taken back.
+        // Replies that the interface did not take are offered again, and frames that it has sent
+        // are recycled.
         let patience = (queue.leaving() > 0).then_some(&RETRY);
         if let Err(error) = poll(&mut ready, patience)
             && error != rustix::io::Errno::INTR
@@ -215,10 +220,11 @@ fn run(
     }
 }
 
-/// Makes the packet its reply, where it lies; `None` where there is none, and why is counted.
+/// Turns the packet into its reply, in place; `None` if there is none, the reason for which is
+/// counted.
 fn answer_packet(packet: &mut Packet, context: &AnswerContext<'_>, tally: &Tally) -> Option<()> {
     let len = packet.len();
-    // To its full capacity, and then back to the reply's length; neither fails.
+    // Grows the packet to its full capacity, and then cuts it to the reply's length; neither fails.
     let spare = i32::try_from(packet.capacity() - len).ok()?;
     packet.adjust_tail(spare).ok()?;
     let reply = answer(packet, len, context, false, tally)?;

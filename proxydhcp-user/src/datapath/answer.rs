@@ -1,4 +1,4 @@
-//! Answering a frame in a buffer of userspace, as all packet threads do.
+//! Answers a frame in a buffer in user space, as all packet threads do.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,14 +17,15 @@ use crate::datapath::buckets::Limits;
 use crate::datapath::unknown_clients::UnknownClients;
 use crate::tables::generation::Generation;
 
-/// What a packet thread answers by.
+/// What a packet thread needs to answer a frame.
 pub(crate) struct AnswerContext<'t> {
     pub(crate) tables: &'t Generation,
     /// The interface's own address.
     pub(crate) mac: [u8; 6],
-    /// Who is charged, and when; nobody where the XDP program has charged already.
+    /// The rate limits and the current time; `None` if the XDP program has applied the limits
+    /// already.
     pub(crate) limits: Option<(&'t Limits, Ticks)>,
-    /// Where clients are noted whose names are to be looked up.
+    /// Receives clients whose names should be looked up.
     pub(crate) unknown_clients: Option<&'t UnknownClients>,
 }
 
@@ -45,11 +46,11 @@ impl Tables for AnswerContext<'_> {
     }
 }
 
-/// Makes the frame of `len` bytes in `buffer` its own reply and returns the reply's length; `None`
-/// where there is none, and why is counted. Of a frame that is longer than the buffer, this has the
-/// beginning. For `vouched` see [`proxydhcp_common::slow_path::judge`].
+/// Turns the frame of `len` bytes in `buffer` into its reply and returns the reply's length; `None`
+/// if there is no reply, the reason for which is counted. Of a frame longer than the buffer, the
+/// buffer holds the beginning. For `vouched` see [`proxydhcp_common::slow_path::judge`].
 ///
-/// What becomes of the reply is the caller's to count.
+/// The caller counts whether the reply was sent.
 pub(crate) fn answer(
     buffer: &mut [u8],
     len: usize,
@@ -78,8 +79,8 @@ pub(crate) fn answer(
     }
 }
 
-/// Notes the client to be looked up, where that is the policy. The frame was made plain and found
-/// sound but for its client; its UDP checksum was not looked at.
+/// Notes the client to be looked up, if that is the policy. The frame has been normalised, and
+/// nothing but its client stands against it; its UDP checksum was not verified.
 fn note(frame: &Slice<'_>, context: &AnswerContext<'_>) -> Option<()> {
     let unknown_clients = context.unknown_clients?;
     let nodes = Nodes::open(context.tables.lines())?;
@@ -91,7 +92,7 @@ fn note(frame: &Slice<'_>, context: &AnswerContext<'_>) -> Option<()> {
     Some(())
 }
 
-/// What a packet thread counts.
+/// The counters of a packet thread.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     counts: [AtomicU64; COUNTERS],
@@ -104,7 +105,7 @@ impl Tally {
     fn stop(&self, stop: Stop) {
         match stop {
             Stop::NotOurs => self.add(PASSED, 1),
-            // Nobody is left to hand it to.
+            // There is no slower path to hand it to.
             Stop::SlowPath => self.add(HANDED_UP, 1),
             Stop::Refuse(reason) => self.add(refused(reason), 1),
             Stop::Limited => self.add(LIMITED, 1),
@@ -118,7 +119,7 @@ impl Tally {
         }
     }
 
-    /// All counts but that of unsent replies.
+    /// All counts except that of unsent replies.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = [0; COUNTERS];
         for (count, counter) in counts.iter_mut().zip(&self.counts) {

@@ -1,10 +1,10 @@
-//! The buckets of the packet threads: see [`limit`](proxydhcp_common::limit).
+//! The buckets of the packet threads; see [`limit`](proxydhcp_common::limit).
 
 use proxydhcp_common::limit::{LINES, Limit, Line, Ticks, ticks};
 use proxydhcp_common::wire::Address;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The buckets, shared by all threads that charge. Those of the XDP programs are in their maps.
+/// The buckets, shared by all packet threads. The XDP programs have theirs in maps.
 #[derive(Debug)]
 pub struct Limits(Vec<Line>);
 
@@ -15,7 +15,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Takes one request out of the bucket of `source`; false where it is empty.
+    /// Takes one request out of the bucket of `source`; false if the bucket is empty.
     pub(crate) fn charge(&self, source: Address, limit: Limit, now: Ticks) -> bool {
         let line = usize::try_from(Line::of(source)).ok();
         let line = line.and_then(|line| self.0.get(line));
@@ -27,7 +27,7 @@ impl Limits {
 pub(crate) fn now() -> Ticks {
     let time = clock_gettime(ClockId::MonotonicCoarse);
     let [seconds, nanoseconds] = [time.tv_sec, time.tv_nsec].map(i64::cast_unsigned);
-    // It wraps as ticks do.
+    // It wraps like the ticks themselves.
     ticks(
         seconds
             .wrapping_mul(1_000_000_000)

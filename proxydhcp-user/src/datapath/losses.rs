@@ -1,7 +1,8 @@
-//! Replies of the XDP program that the driver dropped: its transmit ring was full, mostly.
+//! Replies of the XDP program that the driver dropped, mostly because its transmit ring was full.
 //!
-//! The program counts a reply as sent when it returns `XDP_TX`, and is never told what becomes of it.
-//! Drivers count what they drop, each by names of its own. Nothing is read but when somebody asks.
+//! The program counts a reply as sent when it returns `XDP_TX`, and never learns what becomes of
+//! it. Drivers count what they drop, each under its own names. The counters are read only on
+//! request.
 
 use std::fs;
 use std::io;
@@ -14,23 +15,23 @@ use crate::datapath::xdp::pins;
 use crate::sys::ethtool::Driver;
 use crate::sys::interface::{Interface, Kind};
 
-/// Drivers whose transmit ring is emptied by the host of a virtual machine, when it gets to it. Those of
-/// cards send as fast as they receive.
+/// Drivers whose transmit ring is emptied by the host of a virtual machine, at its own pace. Those
+/// of physical cards send as fast as they receive.
 const EMPTIED_BY_A_HOST: [&str; 2] = ["virtio_net", "vmxnet3"];
 
-/// A ring of so many frames was never seen to overflow in a storm of 10,000. Those of 256 (`virtio_net`),
-/// 512 and 1024 (vmxnet3) were.
+/// A ring of this many frames was never seen to overflow in a storm of 10,000 requests. Rings of
+/// 256 (`virtio_net`), 512 and 1024 frames (vmxnet3) were.
 const ROOMY: u32 = 4096;
 
-/// What is to be known of an interface that loses replies of native or generic XDP in a storm.
+/// Why an interface loses replies of native or generic XDP in a storm.
 pub(crate) struct Prone {
-    /// Why it does.
+    /// The reason.
     pub(crate) why: String,
-    /// The command that mends it, where there is one.
+    /// The command that prevents it, if there is one.
     pub(crate) remedy: Option<String>,
 }
 
-/// Whether one of these interfaces loses replies of an XDP program in a storm.
+/// Whether one of these interfaces would lose replies of an XDP program in a storm.
 pub(crate) fn expected(carriers: &[Interface]) -> Option<Prone> {
     carriers.iter().find_map(|carrier| {
         let driver = Driver::of(carrier.index).ok()?;
@@ -47,22 +48,23 @@ pub(crate) fn expected(carriers: &[Interface]) -> Option<Prone> {
     })
 }
 
-/// What the drivers of an interface have dropped since its XDP program began to count, by this daemon
-/// or one before.
+/// What the drivers of an interface have dropped since its XDP program began to count, under this
+/// daemon or a previous one.
 pub(crate) struct Losses {
-    /// Where the numbers that were found at the start are noted for a successor, if anywhere.
+    /// Where the initial values are recorded for a successor, if anywhere.
     notes: Option<PathBuf>,
     carriers: Vec<Carrier>,
 }
 
-/// An interface whose driver runs the program, and what that had dropped before.
+/// An interface whose driver runs the program, and the initial value of its counter.
 struct Carrier {
     interface: Interface,
     before: u64,
 }
 
 impl Losses {
-    /// Begins to count, or goes on where the program is pinned in `folder` and a daemon before had begun.
+    /// Begins to count, or continues if the program is pinned in `folder` and a previous daemon had
+    /// begun.
     pub(crate) fn new(carriers: &[Interface], folder: Option<&Path>) -> Self {
         let mut losses = Self {
             notes: folder.map(|folder| folder.join(pins::DROPPED_BEFORE)),
@@ -72,7 +74,7 @@ impl Losses {
         losses
     }
 
-    /// Takes note that these interfaces run the program now.
+    /// Records that the drivers of these interfaces run the program now.
     pub(crate) fn follow(&mut self, carriers: &[Interface]) {
         self.carriers
             .retain(|old| carriers.iter().any(|it| it.index == old.interface.index));
@@ -97,7 +99,7 @@ impl Losses {
         }
     }
 
-    /// What is lost; `None` where no driver says.
+    /// The replies lost; `None` if no driver counts them.
     pub(crate) fn count(&self) -> Option<Lost> {
         let mut lost = Lost::default();
         let mut counts = false;
@@ -116,10 +118,10 @@ impl Losses {
     }
 }
 
-/// What keeps an interface from losing more.
+/// How to keep an interface from losing more.
 fn remedy(interface: &Interface) -> String {
     if interface.kind == Kind::Veth {
-        return "--xdp-mode generic, for the other end of this veth takes none without an XDP program \
+        return "--xdp-mode generic, because the other end of this veth takes none without an XDP program \
                 of its own"
             .to_owned();
     }
@@ -132,14 +134,14 @@ fn remedy(interface: &Interface) -> String {
     }
 }
 
-/// What the driver has dropped since it was loaded; `None` where it does not say.
+/// What the driver has dropped since it was loaded; `None` if it does not count that.
 fn dropped(interface: u32) -> Option<u64> {
     let statistics = Driver::of(interface).and_then(|driver| driver.statistics());
     sum(&statistics.ok()?)
 }
 
-/// The sum of what counts dropped replies. Where there are sums over all queues, those of each queue
-/// are left out.
+/// The sum of the counters of dropped replies. If there are totals over all queues, the counters of
+/// single queues are left out.
 fn sum(statistics: &[(String, u64)]) -> Option<u64> {
     let counting = || {
         let counting = statistics.iter();
@@ -151,9 +153,10 @@ fn sum(statistics: &[(String, u64)]) -> Option<u64> {
     counted.map(|&(_, value)| value).reduce(u64::saturating_add)
 }
 
-/// Drivers say `tx_queue_0_xdp_tx_drops` (`virtio_net`), `rx_queue_0_xdp_tx_errors` (veth), `rx_xdp_tx_full`
-/// (mlx4, mlx5), `queue_4_xdp_tx_prepare_ctx_err` (ena), `rx_xdp_tx_errors[0]` (gve), `[drv] xdp tx errors`
-/// (dpaa2) and the like. What is redirected to them is `xdp_xmit`, and not of us.
+/// Drivers name them `tx_queue_0_xdp_tx_drops` (`virtio_net`), `rx_queue_0_xdp_tx_errors` (veth),
+/// `rx_xdp_tx_full` (mlx4, mlx5), `queue_4_xdp_tx_prepare_ctx_err` (ena), `rx_xdp_tx_errors[0]`
+/// (gve), `[drv] xdp tx errors` (dpaa2) and the like. `xdp_xmit` counts frames redirected to the
+/// interface, which are not ours.
 fn counts_dropped_replies(name: &str) -> bool {
     let name = name.replace(' ', "_");
     let outcome = name.split_once("xdp_tx").map(|(_, outcome)| outcome);
@@ -164,7 +167,8 @@ fn counts_dropped_replies(name: &str) -> bool {
     })
 }
 
-/// Notes what was dropped before, by the name of a folder: a BPF file system has no files.
+/// Records an initial value in the name of a folder, because a BPF file system has no ordinary
+/// files.
 fn note(notes: &Path, interface: u32, before: u64) -> io::Result<()> {
     for old in named(notes, interface) {
         fs::remove_dir(notes.join(old.0))?;
@@ -177,7 +181,7 @@ fn noted(notes: Option<&Path>, interface: u32) -> Option<u64> {
     Some(before)
 }
 
-/// What is noted of an interface: the folders' names, and the numbers in them.
+/// The recorded values of an interface: the folders' names, and the numbers in them.
 fn named(notes: &Path, interface: u32) -> Vec<(String, u64)> {
     let entries = fs::read_dir(notes).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

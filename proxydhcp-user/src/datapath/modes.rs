@@ -1,4 +1,4 @@
-//! In which modes an XDP program is tried on an interface, and why not in others.
+//! The modes in which an XDP program is tried on an interface, and why others are not.
 
 use anyhow::{Result, ensure};
 
@@ -9,18 +9,18 @@ use crate::sys::interface::{AttachMode, Interface, Kind};
 
 /// The modes to try.
 pub(crate) struct Modes {
-    /// The best first.
+    /// The modes, best first.
     pub(crate) tried: &'static [AttachMode],
-    /// Why native mode is not among them, where that was left to us.
+    /// Why native mode is not among them, if the choice was free.
     pub(crate) fallback: Option<Fallback>,
 }
 
 impl Modes {
-    /// Those for `interface`, where drivers would run the program on `carriers`.
+    /// The modes for `interface`, whose program drivers would run on `carriers`.
     ///
     /// # Errors
     ///
-    /// What is asked for answers nothing.
+    /// If the requested mode or datapath would answer nothing.
     pub(crate) fn of(
         options: AttachOptions,
         interface: &Interface,
@@ -75,8 +75,8 @@ impl Modes {
     }
 }
 
-/// A veth among the interfaces that drivers run the program on. Its other end keeps what a native program
-/// sends back, unless it has an XDP program itself, which cannot be told from this end.
+/// A veth among the interfaces whose drivers run the program. Its other end drops what a native
+/// program sends back, unless it has an XDP program itself, which cannot be seen from this end.
 pub(crate) fn veth(carriers: &[Interface]) -> Option<&Interface> {
     carriers.iter().find(|carrier| carrier.kind == Kind::Veth)
 }
@@ -126,7 +126,7 @@ mod tests {
             let modes = of(Duty::Answer, Some(*mode), Kind::Veth, Kind::Veth).unwrap();
             assert_eq!((modes.tried, modes.fallback), (&[*mode][..], None));
         }
-        // But for what would answer nothing.
+        // Modes that would answer nothing are refused.
         let native = Some(AttachMode::Native);
         assert!(of(Duty::Redirect, native, Kind::Bond, Kind::Other).is_err());
         assert!(of(Duty::Answer, native, Kind::Bond, Kind::Other).is_ok());

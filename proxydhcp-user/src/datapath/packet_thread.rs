@@ -1,4 +1,4 @@
-//! The threads that wait for packets: how they are stopped, and seen to live.
+//! The threads that wait for packets: how they are stopped, and how they show that they are alive.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,26 +12,26 @@ use rustix::event::{EventfdFlags, eventfd};
 #[derive(Debug)]
 pub(crate) struct PacketThread {
     orders: Arc<Orders>,
-    /// Gone once it has been waited for.
+    /// `None` once it has been joined.
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread is told: to be waited for beside the packets.
+/// Orders to the thread, which waits for them along with the packets.
 #[derive(Debug)]
 pub(crate) struct Orders {
     event: OwnedFd,
     stop: AtomicBool,
-    /// How often the thread was asked to show that it lives, and the last of these that it has seen.
+    /// How often the thread was asked for a sign of life, and the last request it has seen.
     asked: AtomicU64,
     seen: AtomicU64,
 }
 
 impl PacketThread {
-    /// Starts a thread that is to call [`Orders::stop`] whenever there are orders.
+    /// Starts a thread, which must call [`Orders::stop`] whenever there are orders.
     ///
     /// # Errors
     ///
-    /// There is no descriptor for its orders, or no room for a thread.
+    /// If the event descriptor or the thread cannot be created.
     pub(crate) fn start(
         name: String,
         work: impl FnOnce(&Orders) + Send + 'static,
@@ -50,14 +50,14 @@ impl PacketThread {
         })
     }
 
-    /// Tells the thread to stop, without waiting for it.
+    /// Orders the thread to stop, without waiting for it.
     pub(crate) fn stop(&self) {
         self.orders.stop.store(true, Ordering::Release);
         self.orders.tell();
     }
 
-    /// Asks the thread to show that it lives; false if it has not done so since it was last asked.
-    /// It costs the thread nothing where it is not called.
+    /// Asks the thread for a sign of life; false if it has not given one since the last call. A
+    /// thread that is never asked pays nothing for this.
     pub(crate) fn is_alive(&self) -> bool {
         let Orders { asked, seen, .. } = &*self.orders;
         let is_alive = seen.load(Ordering::Acquire) == asked.load(Ordering::Acquire);
@@ -79,16 +79,16 @@ impl Drop for PacketThread {
     fn drop(&mut self) {
         self.stop();
         if let Some(thread) = self.thread.take() {
-            // If it has panicked, that was told.
+            // If it has panicked, the panic was logged.
             let _ = thread.join();
         }
     }
 }
 
 impl Orders {
-    /// Takes the orders that there are; whether the thread is to stop.
+    /// Takes pending orders; returns whether the thread should stop.
     pub(crate) fn stop(&self) -> bool {
-        // There may be none.
+        // There may be no order; then the read fails.
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
         self.seen
             .store(self.asked.load(Ordering::Acquire), Ordering::Release);
@@ -96,7 +96,7 @@ impl Orders {
     }
 
     fn tell(&self) {
-        // It does not fail on what is open here.
+        // Writing to an open event descriptor does not fail.
         let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
     }
 }
@@ -119,7 +119,7 @@ mod tests {
         poll(&mut [PollFd::new(orders, PollFlags::IN)], None).unwrap();
     }
 
-    /// Until the thread has taken what it was told.
+    /// Waits until the thread has taken its orders.
     fn until_alive(thread: &PacketThread) {
         let started = Instant::now();
         while !thread.is_alive() {
@@ -153,7 +153,7 @@ mod tests {
             orders.stop();
         })
         .unwrap();
-        assert!(thread.is_alive(), "nothing was asked of it before");
+        assert!(thread.is_alive(), "it was not asked before");
         for _ in 0..3 {
             assert!(!thread.is_alive());
         }

@@ -1,8 +1,8 @@
 //! The `raw` datapath: a thread per interface that answers requests from an AF_PACKET ring.
 //!
-//! It takes everything that the XDP program lets pass, or simply everything where there is none,
-//! and is the only one that judges requests for the slow path. Replies go out by the same socket, a batch at
-//! a time.
+//! It receives everything that the XDP program lets pass, or every request where there is no
+//! program, and is the only datapath that judges requests of the slow path. Replies go out through
+//! the same socket, a batch at a time.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,13 +29,14 @@ mod ring;
 
 use ring::{Received, Ring};
 
-/// Replies sent by one system call.
+/// The number of replies sent by one system call.
 const BATCH: usize = 64;
 
-/// Blocks read between two looks at the orders: a flood must not keep the thread from them.
+/// The number of blocks read before the thread checks for orders again: a flood must not prevent
+/// that.
 const TURN: usize = 8;
 
-/// Room for a frame of the usual MTU with two VLAN tags, and for any reply. Longer frames are no
+/// Room for a frame of the usual MTU with two VLAN tags, and for any reply. Longer frames are not
 /// requests.
 const FRAME: usize = 2048;
 
@@ -49,12 +50,12 @@ pub struct RawDatapath {
 }
 
 impl RawDatapath {
-    /// Opens the ring and starts the thread, which answers by the tables that `shared` holds then, and
-    /// charges for answers by its limits.
+    /// Opens the ring and starts the thread, which answers from the tables that `shared` holds at
+    /// the time, within its rate limits.
     ///
     /// # Errors
     ///
-    /// The ring cannot be opened; mostly, CAP_NET_RAW is lacking.
+    /// If the ring or the thread cannot be created, mostly for lack of CAP_NET_RAW.
     pub fn start(interface: &Interface, shared: Arc<Shared>) -> Result<Self> {
         let name = &interface.name;
         let ring = Ring::open(interface.index, &filter::REQUESTS)
@@ -81,31 +82,31 @@ impl RawDatapath {
         })
     }
 
-    /// What has become of the frames that came in here.
+    /// The counts of the frames received here.
     pub fn counts(&self) -> Counts {
         self.tally.counts()
     }
 
-    /// Who answers.
+    /// The thread that answers.
     pub(crate) fn thread(&self) -> &PacketThread {
         &self.thread
     }
 
-    /// Replies that the interface has not taken.
+    /// The number of replies that the interface has not taken.
     pub fn unsent(&self) -> u64 {
         self.tally.unsent.load(Ordering::Relaxed)
     }
 
-    /// Frames that came while the ring was full.
+    /// The number of frames lost because the ring was full.
     pub fn lost(&self) -> u64 {
-        // The kernel forgets what it has told.
+        // The kernel resets its counter whenever it is read.
         let now = ring::lost(self.socket.as_fd()).unwrap_or(0);
         let before = self.lost.fetch_add(now.into(), Ordering::Relaxed);
         before + u64::from(now)
     }
 }
 
-/// What the thread owns.
+/// The state that the thread owns.
 struct Worker {
     ring: Ring,
     shared: Arc<Shared>,
@@ -142,7 +143,7 @@ impl Worker {
         }
     }
 
-    /// Answers what the next blocks hold, as far as they are ready.
+    /// Answers the requests in the next blocks, as long as blocks are ready.
     fn answer_blocks(&mut self) {
         let Self {
             ring,
@@ -176,8 +177,7 @@ impl Worker {
     }
 }
 
-/// Puts the frame into `buffer` as it was on the wire, as much of it as there is room for, and
-/// returns its length.
+/// Writes the frame into `buffer` as it was on the wire, as far as it fits, and returns its length.
 fn restore(buffer: &mut [u8], received: &Received<'_>) -> usize {
     let tag = received.vlan.as_ref().map_or(&[][..], |tag| &tag[..]);
     let (macs, rest) = received
@@ -221,7 +221,7 @@ impl Outbox {
             .map_or(&mut [], |buffer| &mut buffer[..])
     }
 
-    /// Takes the next buffer's first `len` bytes for a reply; true if it was the last buffer.
+    /// Takes the next buffer's first `len` bytes as a reply; true if it was the last buffer.
     fn push(&mut self, len: usize) -> bool {
         if let Some(slot) = self.lens.get_mut(self.filled) {
             *slot = len;
@@ -243,7 +243,7 @@ impl Outbox {
                     }
                     (0, self.filled - sent)
                 }
-                // The first of them could not be sent: the interface is down, or out of buffers.
+                // The first reply could not be sent: the interface is down, or out of buffers.
                 Err(_) => (0, 1),
             };
             tally.add(ANSWERED, answered);
@@ -253,8 +253,7 @@ impl Outbox {
         self.filled = 0;
     }
 
-    /// Waits until there is room to send, but not for long: a link that is paused must not hold up
-    /// a stop.
+    /// Waits until there is room to send, but not for long: a paused link must not delay a stop.
     fn wait(&self) -> bool {
         let mut room = [PollFd::new(&*self.socket, PollFlags::OUT)];
         let patience = Timespec {
@@ -264,7 +263,7 @@ impl Outbox {
         poll(&mut room, Some(&patience)).is_ok_and(|ready| ready > 0)
     }
 
-    /// Sends the replies from number `first` on and returns how many of them went out.
+    /// Sends the replies from number `first` on and returns how many went out.
     fn send(&self, first: usize) -> io::Result<usize> {
         let mut parts = [[IoSlice::new(&[])]; BATCH];
         let replies = self.buffers.iter().zip(&self.lens).skip(first);

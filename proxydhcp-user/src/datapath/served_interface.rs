@@ -1,4 +1,4 @@
-//! An interface in service, with the datapaths that serve it.
+//! An interface in service, with its datapaths.
 
 use std::sync::Arc;
 use std::thread;
@@ -17,7 +17,7 @@ use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::datapath::xdp::{Duty, KernelTables, Program, Refused};
 use crate::sys::interface::{AttachMode, Interface};
 
-/// Who is to answer.
+/// The datapath that should answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatapathPlan {
     /// The XDP program, or the sockets it redirects to.
@@ -26,36 +26,36 @@ pub enum DatapathPlan {
     Raw,
 }
 
-/// What is asked of the XDP program.
+/// How the XDP program should be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttachOptions {
-    /// What it does.
+    /// What the program does.
     pub duty: Duty,
-    /// How it is attached; else as it works best.
+    /// The mode in which it is attached; `None` leaves the choice to the daemon.
     pub mode: Option<AttachMode>,
-    /// Where it does not attach, the raw datapath serves; else that is an error.
+    /// Whether the raw datapath serves if the program does not attach. Otherwise that is an error.
     pub or_raw: bool,
 }
 
-/// What it takes to serve an interface by XDP.
+/// The parts that are needed to serve an interface by XDP.
 pub(crate) struct Xdp<'a> {
     pub(crate) options: AttachOptions,
     pub(crate) tables: &'a KernelTables,
-    /// Where the program is to be pinned, if it is.
+    /// Where to pin the program, if it should be.
     pub(crate) pins: Option<&'a Pins>,
-    /// What a daemon that was killed has left on the interface.
+    /// What a killed daemon has left on the interface.
     pub(crate) before: Option<Leftover>,
 }
 
 /// An interface in service.
 pub(crate) struct Served {
     interface: Interface,
-    /// Those that drivers run its program on: itself, or the members of a bond.
+    /// The interfaces whose drivers run its program: itself, or the members of a bond.
     carriers: Vec<Interface>,
-    /// Why it is not served by what is best.
+    /// Why it is not served in the best way, if it is not.
     fallback: Option<Fallback>,
     losses: Option<Losses>,
-    /// First, so that it is detached before those behind it stop.
+    /// Declared first, so that it is detached before the datapaths behind it stop.
     program: Option<Program>,
     af_xdp: Option<AfXdpDatapath>,
     raw: RawDatapath,
@@ -79,12 +79,13 @@ impl Served {
         })
     }
 
-    /// Serves by the XDP program from now on, and by the raw datapath what the program leaves. Where it may
-    /// choose, the raw datapath goes on alone on what would lose replies of the program.
+    /// Serves by the XDP program from now on, and by the raw datapath what the program leaves. If
+    /// the choice is free, the raw datapath alone goes on serving interfaces that would lose
+    /// replies of the program.
     ///
     /// # Errors
     ///
-    /// Why the program cannot serve.
+    /// If the program cannot serve.
     pub(crate) fn attach(&mut self, xdp: Xdp<'_>, shared: &Arc<Shared>) -> Result<()> {
         if xdp.options.or_raw
             && xdp.options.mode.is_none()
@@ -96,11 +97,11 @@ impl Served {
         let interface = &self.interface;
         let duty = xdp.options.duty;
         let Modes { tried, fallback } = Modes::of(xdp.options, interface, &self.carriers)?;
-        // Sockets end with the process, so that a program which needs them is to end with it too.
+        // Sockets end with the process, so a program that needs them must end with it, too.
         let pins = xdp.pins.filter(|_| duty == Duty::Answer);
         let folder = pins.map(|pins| pins.of(interface.index));
         let mut program = Program::load(duty, xdp.tables, folder.as_deref())?;
-        // Its sockets are ready before the first request comes.
+        // The program's sockets are ready before the first request comes.
         let af_xdp = match duty {
             Duty::Answer => None,
             Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, shared)?),
@@ -125,7 +126,7 @@ impl Served {
         Ok(())
     }
 
-    /// Takes note that the raw datapath serves alone, and why the XDP program cannot.
+    /// Records that the raw datapath serves alone, and why the XDP program cannot.
     pub(crate) fn stays_raw(&mut self, error: &anyhow::Error) {
         let (why, remedy) = match error.downcast_ref::<Refused>() {
             Some(refused) => (refused.why.clone(), refused.remedy.clone()),
@@ -134,7 +135,7 @@ impl Served {
         self.falls_back(Better::Kernel, why, remedy);
     }
 
-    /// Takes note that it is served by the second best, and why.
+    /// Records that the interface is served in the second-best way, and why.
     fn falls_back(&mut self, instead_of: Better, why: String, remedy: Option<String>) {
         let fallback = Fallback {
             instead_of,
@@ -167,7 +168,7 @@ impl Served {
         &self.interface
     }
 
-    /// Takes note of the interface's name, and of what drivers run its program on now.
+    /// Records the interface's current name, and the interfaces whose drivers run its program now.
     pub(crate) fn follow(&mut self, name: &str, carriers: Vec<Interface>) {
         name.clone_into(&mut self.interface.name);
         if let Some(losses) = &mut self.losses {
@@ -185,14 +186,14 @@ impl Served {
         self.program.is_some()
     }
 
-    /// Passes what the XDP program has logged on to the daemon's log.
+    /// Forwards what the XDP program has logged to the daemon's log.
     pub(crate) fn forward_log(&mut self) {
         if let Some(program) = &mut self.program {
             program.forward_log();
         }
     }
 
-    /// The threads that answer, or could.
+    /// The threads that answer, or would.
     pub(crate) fn threads(&self) -> impl Iterator<Item = &PacketThread> {
         let af_xdp = self.af_xdp.iter().flat_map(AfXdpDatapath::threads);
         af_xdp.chain([self.raw.thread()])
@@ -206,7 +207,7 @@ impl Served {
         }
     }
 
-    /// Its part of the line that says that requests are answered.
+    /// The interface's part of the line that says that requests are answered.
     pub(crate) fn describe(&self) -> String {
         let (name, datapath) = (&self.interface.name, self.datapath());
         match &self.program {
@@ -260,7 +261,7 @@ impl Served {
     }
 }
 
-/// Ends the service of these interfaces, all at once: the kernel takes its time to let go of each.
+/// Ends the service of these interfaces at the same time, because the kernel releases each slowly.
 pub(crate) fn stop(served: Vec<Served>) {
     thread::scope(|scope| {
         for one in served {
@@ -269,7 +270,7 @@ pub(crate) fn stop(served: Vec<Served>) {
     });
 }
 
-/// Installs the tables on all interfaces, or else leaves those of `before` on all.
+/// Installs the tables on all interfaces, or else restores those of `before` on all.
 pub(crate) fn install(
     served: &mut [Served],
     tables: &KernelTables,

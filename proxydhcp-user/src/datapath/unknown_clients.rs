@@ -1,14 +1,14 @@
-//! Clients whose address no record leads to, on their way to being looked up.
+//! Queues clients whose address belongs to no record, so that they are looked up.
 //!
-//! Packet threads note such a client's address here and never wait. Sources can be forged, so the
-//! addresses that wait are bounded.
+//! Packet threads note such a client's address here without ever waiting. As source addresses can
+//! be forged, the queue is bounded.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Addresses that wait to be looked up.
+/// The number of addresses that may wait to be looked up.
 const WAITING: usize = 1024;
 
 /// The packet threads' end of the queue.
@@ -19,21 +19,21 @@ pub struct UnknownClients {
 }
 
 impl UnknownClients {
-    /// Both ends of the queue.
+    /// Creates both ends of the queue.
     pub fn new() -> (Self, Receiver<Ipv4Addr>) {
         let (waiting, receiver) = channel(WAITING);
         let dropped = AtomicU64::new(0);
         (Self { waiting, dropped }, receiver)
     }
 
-    /// Notes that a client has asked. Where too many wait already, it is only counted.
+    /// Notes that a client has asked. If the queue is full, the request is only counted.
     pub(crate) fn note(&self, address: Ipv4Addr) {
         if self.waiting.try_send(address).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Requests whose address was not noted, because too many waited.
+    /// The number of requests whose address was not noted because the queue was full.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }

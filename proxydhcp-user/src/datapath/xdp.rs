@@ -30,16 +30,16 @@ use pin::Pinned;
 pub use tables::KernelTables;
 use tables::{Nodes, Templates};
 
-/// The compiled `proxydhcp-ebpf`; `cargo xtask build-ebpf` makes it.
+/// The compiled `proxydhcp-ebpf`, made by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/proxydhcp.bpf.o"));
 
-/// What the program does with the requests that are to be answered.
+/// What the program does with the requests it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Duty {
     /// It answers them.
     Answer,
-    /// It gives them to the socket of their queue.
+    /// It redirects them to the AF_XDP socket of their queue.
     Redirect,
 }
 
@@ -61,7 +61,7 @@ pub struct Program {
     pinned: Option<Pinned>,
     ebpf: Ebpf,
     duty: Duty,
-    /// The kernel's number for it.
+    /// The kernel's number for the program.
     id: u32,
     mode: AttachMode,
     has_nodes: bool,
@@ -69,14 +69,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// Loads the program with `tables`; it is not attached yet. With a folder to pin it in, it
-    /// goes on with the maps of [`pins::ADOPTED`] that are pinned there.
+    /// Loads the program with `tables`, without attaching it. With a folder to pin it in, it
+    /// continues with the maps of [`pins::ADOPTED`] that are pinned there.
     ///
     /// # Errors
     ///
-    /// Why the kernel refuses it.
+    /// If the kernel refuses the program or its maps, or the folder cannot be created.
     pub fn load(duty: Duty, tables: &KernelTables, folder: Option<&Path>) -> Result<Self> {
-        // Whatever keeps that from being known keeps the program from being loaded.
+        // If the kernel refuses the probe, it will refuse the program too, and say why.
         let coarse = u8::from(coarse_clock().unwrap_or(false));
         let mut loader = EbpfLoader::new();
         loader.override_global("COARSE_CLOCK", &coarse, true);
@@ -102,16 +102,16 @@ impl Program {
         };
         program.xdp()?.load().map_err(refusal::of_program)?;
         program.id = program.loaded()?.info()?.id();
-        // Before the first frame comes.
+        // The tables are in place before the first frame comes.
         program.install(tables)?;
         Ok(program)
     }
 
-    /// Makes `socket` the one that takes the requests of `queue`.
+    /// Makes `socket` receive the requests of `queue`.
     ///
     /// # Errors
     ///
-    /// The queue number is too large, or the kernel does not take the socket.
+    /// If the kernel refuses the socket, or the queue number is too large for the map.
     pub fn set_socket(&mut self, queue: u32, socket: impl AsRawFd) -> Result<()> {
         let mut sockets = XskMap::try_from(self.map("SOCKETS")?)?;
         sockets
@@ -119,18 +119,19 @@ impl Program {
             .with_context(|| format!("cannot serve queue {queue}"))
     }
 
-    /// Puts a generation's tables into service, in one step: a request sees those before or these.
+    /// Puts a generation's tables into service, in one step: a request sees either the old ones or
+    /// these.
     ///
     /// # Errors
     ///
-    /// The kernel does not take the maps; what was in service stays.
+    /// If the kernel refuses to replace a map. What was in service stays.
     pub fn install(&mut self, tables: &KernelTables) -> Result<()> {
         if tables.has_nodes {
             self.set_has_nodes(true);
         }
-        // Nothing refers to this bank yet: the node table in service points to the other one. And
-        // when the kernel returns from replacing the node table, no run of the program reads the
-        // old one any more, so that the next generation may replace the other bank.
+        // Nothing refers to this bank yet: the node table in service points to the other one. When
+        // the kernel returns from replacing the node table, no run of the program reads the old one
+        // any longer, so the next generation may replace the other bank.
         let mut templates: ArrayOfMaps<_, Templates> =
             ArrayOfMaps::try_from(self.map("TEMPLATES")?)?;
         templates
@@ -151,7 +152,7 @@ impl Program {
         self.id
     }
 
-    /// How the program is attached.
+    /// The mode in which the program is attached.
     pub fn mode(&self) -> AttachMode {
         self.mode
     }
@@ -160,7 +161,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// The map of counters cannot be read.
+    /// If the kernel does not return the counters.
     pub fn counts(&self) -> Result<Counts> {
         let map = self.ebpf.map("COUNTERS").context("no map COUNTERS")?;
         let counters: PerCpuArray<_, Counts> = PerCpuArray::try_from(map)?;
@@ -173,12 +174,12 @@ impl Program {
         Ok(sum)
     }
 
-    /// Runs the program on a frame, on no interface, and returns its action (`xdp_action` of
-    /// `linux/bpf.h`), what it made of the frame, and how long it took.
+    /// Runs the program on a frame without an interface. Returns its action (`xdp_action` of
+    /// `linux/bpf.h`), the frame as it left it, and how long it took.
     ///
     /// # Errors
     ///
-    /// The kernel does not run the program: frames of less than 14 bytes are none to it.
+    /// If the kernel refuses the run, as it does for frames of less than 14 bytes.
     pub fn try_on(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>, Duration)> {
         let mut made = vec![0; frame.len() + 1024];
         let mut options = TestRunOptions::new();
@@ -189,11 +190,11 @@ impl Program {
         Ok((run.return_value, made, run.duration))
     }
 
-    /// The program as it is loaded, to be run or looked at by itself.
+    /// The loaded program, for running or inspecting it alone.
     ///
     /// # Errors
     ///
-    /// The object is not the one that this was written for.
+    /// If the object does not contain the program.
     pub fn loaded(&self) -> Result<&Xdp> {
         let program = self.ebpf.program(self.duty.program());
         Ok(program
@@ -201,7 +202,7 @@ impl Program {
             .try_into()?)
     }
 
-    /// Passes what the program has logged on to the daemon's log.
+    /// Forwards what the program has logged to the daemon's log.
     pub fn forward_log(&mut self) {
         self.log.flush();
     }
@@ -220,8 +221,8 @@ impl Program {
     }
 }
 
-/// Whether the kernel has the clock of [`proxydhcp_common::limit`] that takes no time to read (Linux
-/// 5.11), which is found out by a program that reads it.
+/// Whether the kernel has the cheap clock of [`proxydhcp_common::limit`] (Linux 5.11). A test
+/// program that reads it shows that.
 fn coarse_clock() -> Result<bool, ProgramError> {
     is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
 }

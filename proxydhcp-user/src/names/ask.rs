@@ -1,4 +1,4 @@
-//! Asks the resolver for all names at once, where their answers are waited for together.
+//! Asks the resolver for all names at once, and waits for the answers.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use super::forward::Names;
 use super::resolver;
 
-/// Asks for all names that are to be asked for, and waits for the answers up to `limit`. A name whose
-/// answer is late is still to be asked for; one that the resolver denies has no address any more.
+/// Asks for all names that should be asked for, and waits up to `limit` for the answers. A name
+/// whose answer is late is still to ask for; one that the resolver denies loses its addresses.
 pub(crate) async fn ask_for_all(names: &mut Names, limit: Duration) {
     let mut answers = resolver::addresses(names.asked()).boxed();
     let answered = async {

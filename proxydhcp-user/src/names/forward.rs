@@ -1,9 +1,9 @@
-//! What the resolver has said of the names that the hosts file lacks.
+//! The resolver's answers about names that the hosts file lacks.
 //!
-//! Nothing that is served waits for it, and nothing is lost while it cannot be asked: a name keeps
-//! the addresses that the resolver last gave until the resolver gives others, or says that there is
-//! no such name. That is taken to heart when all names were asked for: where the resolver denies them
-//! all, it has lost them.
+//! Serving never waits for them, and nothing is lost while the resolver cannot be asked: a name
+//! keeps the addresses last given until the resolver gives others, or denies the name. A denial
+//! takes effect once all names have been asked for, because a resolver that denies them all has
+//! lost them.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -13,15 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::resolver::{Addresses, Resolution};
 
-/// How long the resolver may take for a name. What it has not answered by then has failed.
+/// How long the resolver may take for a name. After that, the look-up has failed.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The names and what is known of each.
+/// The names and what is known about each.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// By the name in lower case.
+    /// What is known, by the name in lower case.
     known: HashMap<String, Known>,
-    /// How many of them nothing is known of yet.
+    /// The number of names about which nothing is known yet.
     unheard: usize,
 }
 
@@ -30,12 +30,12 @@ struct Known {
     name: String,
     addresses: Vec<Ipv4Addr>,
     state: State,
-    /// When it was first asked for, until there was an answer or it has failed.
+    /// When it was first asked for, until the resolver answers or fails.
     first_asked: Option<Instant>,
 }
 
 impl Known {
-    /// Whether the resolver is to be asked for it.
+    /// Whether the resolver should be asked for it.
     fn is_asked(&self) -> bool {
         matches!(self.state, State::Asked | State::Denied)
     }
@@ -48,14 +48,15 @@ impl Known {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    /// To be asked for.
+    /// The resolver should be asked.
     Asked,
-    /// The resolver says that there is no such name. The addresses are those of its answer before,
-    /// until all names were asked for.
+    /// The resolver denies the name. The addresses are those of its previous answer, until all
+    /// names have been asked for.
     Denied,
-    /// The addresses are the resolver's answer, which may be that there are none.
+    /// The addresses are the resolver's answer, which may be none.
     Answered,
-    /// The resolver could not be asked; the addresses are those of its last answer.
+    /// The resolver could not be asked, for this reason. The addresses are those of its last
+    /// answer.
     Failed(String),
 }
 
@@ -64,14 +65,14 @@ enum State {
 pub struct Failed {
     /// The name.
     pub name: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// The addresses that it keeps, from before.
+    /// The addresses from before, which it keeps.
     pub kept: Vec<Ipv4Addr>,
 }
 
 impl Names {
-    /// What is known of these names, all of which are to be asked for anew, and of no others.
+    /// What is known about these names, and no others. All of them will be asked for anew.
     #[must_use]
     pub fn of<'a>(&self, names: impl Iterator<Item = &'a str>, now: Instant) -> Self {
         let known = names.map(|name| {
@@ -83,7 +84,7 @@ impl Names {
                 state: State::Asked,
                 first_asked: match before {
                     None => Some(now),
-                    // However often the files are read meanwhile.
+                    // The time stays, however often the files are read meanwhile.
                     Some(known) => known
                         .first_asked
                         .filter(|&first| now.saturating_duration_since(first) < PATIENCE),
@@ -96,7 +97,7 @@ impl Names {
         Self { known, unheard }
     }
 
-    /// Has a name that nothing is known of keep these addresses, of an answer to an earlier process.
+    /// Gives addresses from an answer to an earlier process to a name about which nothing is known.
     pub fn keep(&mut self, name: &str, addresses: Vec<Ipv4Addr>) {
         if let Some(known) = self.known.get_mut(&name.to_ascii_lowercase())
             && known.is_unheard()
@@ -107,7 +108,7 @@ impl Names {
         }
     }
 
-    /// Each name that has addresses, with these, in the alphabet's order.
+    /// The names that have addresses, with the addresses, in alphabetical order.
     pub fn with_addresses(&self) -> impl Iterator<Item = (&str, &[Ipv4Addr])> {
         let names = self.in_order(|known| !known.addresses.is_empty());
         names
@@ -115,7 +116,7 @@ impl Names {
             .map(|known| (known.name.as_str(), known.addresses.as_slice()))
     }
 
-    /// How many names nothing is known of, because the resolver has neither answered nor failed.
+    /// The number of names for which the resolver has neither answered nor failed.
     pub fn unheard(&self) -> usize {
         self.unheard
     }
@@ -127,14 +128,15 @@ impl Names {
             .map_or(&[], |known| &known.addresses)
     }
 
-    /// The names to ask for, those that nothing is known of first: they are waited for.
+    /// The names to ask for. Those about which nothing is known come first, because they are waited
+    /// for.
     pub fn asked(&self) -> Vec<String> {
         let mut asked = self.in_order(Known::is_asked);
         asked.sort_by_key(|known| !known.addresses.is_empty());
         asked.iter().map(|known| known.name.clone()).collect()
     }
 
-    /// The names that the resolver could not be asked for, in the alphabet's order.
+    /// The names that the resolver could not be asked for, in alphabetical order.
     pub fn failed(&self) -> Vec<Failed> {
         let failed = self.in_order(|known| matches!(known.state, State::Failed(_)));
         let failed = failed.into_iter().filter_map(|known| match &known.state {
@@ -148,14 +150,14 @@ impl Names {
         failed.collect()
     }
 
-    /// The names to ask for, in no order, each after whether an address of it is known.
+    /// The names to ask for, in no particular order, each with whether it has a known address.
     pub(crate) fn are_asked(&self) -> impl Iterator<Item = (bool, &str)> {
         let asked = self.known.values().filter(|known| known.is_asked());
         asked.map(|known| (!known.addresses.is_empty(), &*known.name))
     }
 
-    /// Why the resolver could not be asked, whether no address is known from before, and the name;
-    /// in no order.
+    /// For each failed name: the reason, whether it has no address from before, and the name, in no
+    /// particular order.
     pub(crate) fn have_failed(&self) -> impl Iterator<Item = (&str, bool, &str)> {
         self.known.values().filter_map(|known| match &known.state {
             State::Failed(reason) => Some((&**reason, known.addresses.is_empty(), &*known.name)),
@@ -163,15 +165,15 @@ impl Names {
         })
     }
 
-    /// Whether the resolver has not answered for this name, so far, for good or at all.
+    /// Whether the resolver has not yet given a definite answer for this name.
     pub(crate) fn is_open(&self, name: &str) -> bool {
         let known = self.known.get(&name.to_ascii_lowercase());
         known.is_some_and(|known| known.state != State::Answered)
     }
 
-    /// Takes an answer; true if the name has other addresses now, or if no name is unheard any more.
-    /// A name that is denied keeps its addresses until [`Names::settle`] or [`Names::doubt`]. Of a
-    /// name that nobody wants to know of any more, nothing is learnt.
+    /// Records an answer; true if the name has other addresses now, or if no name is unheard any
+    /// longer. A denied name keeps its addresses until [`Names::settle`] or [`Names::doubt`]. An
+    /// answer for a name that is no longer wanted is ignored.
     pub fn answer(&mut self, name: &str, answer: Addresses) -> bool {
         let Some(known) = self.known.get_mut(&name.to_ascii_lowercase()) else {
             return false;
@@ -196,13 +198,13 @@ impl Names {
         changed
     }
 
-    /// Whether there are names that are denied and still have addresses.
+    /// Whether any denied name still has addresses.
     pub fn has_denied(&self) -> bool {
         let mut known = self.known.values();
         known.any(|known| known.state == State::Denied)
     }
 
-    /// Takes the addresses from the names that are denied.
+    /// Removes the addresses of the denied names.
     pub fn settle(&mut self) {
         for known in self.denied() {
             known.state = State::Answered;
@@ -210,7 +212,7 @@ impl Names {
         }
     }
 
-    /// Does not believe it, for this reason: they have failed.
+    /// Rejects the denials for this reason: the names count as failed.
     pub fn doubt(&mut self, reason: &str) {
         for known in self.denied() {
             known.state = State::Failed(reason.to_owned());
@@ -229,9 +231,10 @@ impl Names {
     }
 }
 
-/// Says that clients without a record wait until the resolver has answered for so many `names` more.
+/// States that clients without a record wait until the resolver has answered for this many more
+/// `names`.
 pub(crate) fn waiting(names: usize) -> String {
-    format!("clients without a record wait until the resolver has been heard; names to go: {names}")
+    format!("clients without a record wait until the resolver has answered; names to go: {names}")
 }
 
 #[cfg(test)]
@@ -262,7 +265,7 @@ mod tests {
         names.answer("c", failure());
         assert!(names.asked().is_empty());
 
-        // A reload asks anew, and first for what is not known.
+        // A reload asks for all names anew, beginning with unknown ones.
         let mut names = of(&names, &["A", "b", "c", "d"]);
         assert_eq!(names.asked(), ["b", "c", "d", "A"]);
         assert_eq!(names.addresses("a"), [A]);
@@ -316,12 +319,12 @@ mod tests {
         assert_eq!((names.unheard(), names.addresses("a")), (3, &[A][..]));
         assert!(names.answer("b", found(A)));
         assert!(!names.answer("c", failure()));
-        // It is news that nobody need wait any more.
+        // The caller must learn that nobody needs to wait any longer.
         assert!(names.answer("d", Resolution::Unknown));
         assert_eq!(names.unheard(), 0);
         assert!(!names.answer("d", failure()));
 
-        // Only a new name is waited for, and not for ever where the files are read again and again.
+        // Only a new name is waited for, and not for ever if the files are read again and again.
         let start = Instant::now();
         let wanted = || ["a", "b", "c", "d", "e"].into_iter();
         let names = names.of(wanted(), start);

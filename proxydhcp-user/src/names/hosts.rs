@@ -1,4 +1,4 @@
-//! The hosts file: which names an address has (hosts(5)).
+//! The hosts file: the names of each address (hosts(5)).
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -7,18 +7,18 @@ use proxydhcp_common::wire::is_client;
 
 use crate::sys::file::{self, FileError};
 
-/// Reads a hosts file; `None` when there is none, for names may all be in the DNS.
+/// Reads a hosts file; `None` if it does not exist, because all names may be in the DNS.
 ///
 /// # Errors
-/// Anything but a missing file, see [`FileError`].
+/// If the file exists but cannot be read: see [`FileError`].
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     file::read_if_there(path)
 }
 
-/// The lines of a hosts file that name a client's address.
+/// Iterates over the lines of a hosts file that name a client's address.
 ///
-/// Comments, IPv6 and addresses that are no client's are passed over, and so is a malformed line,
-/// which is counted.
+/// Comments, IPv6 addresses and addresses that no client has are skipped. So are malformed lines,
+/// which are counted.
 #[derive(Clone, Debug)]
 pub struct Hosts<'a> {
     rest: &'a [u8],
@@ -26,19 +26,19 @@ pub struct Hosts<'a> {
     malformed: Option<Malformed>,
 }
 
-/// The lines that are neither blank, comment nor an address with names.
+/// The lines that are neither blank, nor a comment, nor an address with names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// How many there are.
+    /// The number of malformed lines.
     pub count: usize,
-    /// The number of the first, from 1.
+    /// The line number of the first, from 1.
     pub first: usize,
 }
 
-/// A line: an address, and at least one name for it.
+/// A line with an address, and at least one name for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Host<'a> {
-    /// The number of the line, from 1.
+    /// The line number, from 1.
     pub line: u32,
     /// The address.
     pub address: Ipv4Addr,
@@ -46,14 +46,14 @@ pub struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    /// The canonical name and the aliases after it. They need not be UTF-8.
+    /// The canonical name, followed by the aliases. They need not be UTF-8.
     pub fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         words(self.names)
     }
 }
 
 impl<'a> Hosts<'a> {
-    /// Walks over a file's bytes.
+    /// Iterates over a file's bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self {
             rest: bytes,
@@ -62,7 +62,7 @@ impl<'a> Hosts<'a> {
         }
     }
 
-    /// The malformed lines among those walked over so far.
+    /// The malformed lines seen so far.
     pub fn malformed(&self) -> Option<Malformed> {
         self.malformed
     }
@@ -78,7 +78,7 @@ impl<'a> Iterator for Hosts<'a> {
             self.number += 1;
             match host(line) {
                 Ok(Some(host)) => {
-                    // Files are read up to a length that this holds.
+                    // The limit on a file's size keeps the number in range.
                     let line = u32::try_from(self.number).unwrap_or(u32::MAX);
                     return Some(Host { line, ..host });
                 }
@@ -123,7 +123,7 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|word| !word.is_empty())
 }
 
-/// What comes before the first such byte, and what after.
+/// The parts before and after the first such byte.
 fn until(bytes: &[u8], end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
     let length = bytes
         .iter()

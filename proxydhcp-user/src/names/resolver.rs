@@ -1,14 +1,13 @@
-//! The system's resolver: from a node's name to its addresses, and from a client's address to its
-//! name.
+//! The system's resolver: finds the addresses of a node's name, and the name of a client's address.
 //!
-//! It is getaddrinfo(3) and getnameinfo(3) on bounded threads, and no resolver of our own, although
-//! one could drop a question and a thread cannot: what `getent hosts NODE` prints is what is served,
-//! by whatever nsswitch.conf names (files, DNS with its search list, SSSD, LDAP, mDNS), and
-//! `resolv.conf` is read as everywhere else. The price is that a dead name server holds a thread for
-//! as long as the C library is patient, some 5 to 30 s. So there are a few hundred of them at most,
-//! however many names are asked for, and most are for questions that take long, so that these do not
-//! keep the others waiting. Nobody waits for a thread, not even a stop: a runtime with such threads
-//! is stopped by `shutdown_background`.
+//! It calls getaddrinfo(3) and getnameinfo(3) on a bounded number of threads, instead of a resolver
+//! of our own, although that could drop a question and a thread cannot. So what `getent hosts NODE`
+//! prints is what is served, from any source that nsswitch.conf names (files, DNS with its search
+//! list, SSSD, LDAP, mDNS), and `resolv.conf` is read as everywhere else. The price is that a dead
+//! name server occupies a thread for as long as the C library waits, some 5 to 30 s. Therefore
+//! there are a few hundred threads at most, however many names are asked for, and most are reserved
+//! for slow questions, so that these do not delay the others. Nothing waits for a thread, not even
+//! a stop: a runtime with such threads is stopped by `shutdown_background`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,29 +24,30 @@ mod forms;
 
 use forms::{forms, search_list};
 
-/// How many names are asked for at a time, those that take long included.
+/// The number of names asked for at a time, including slow ones.
 const LOOKUPS: usize = 256;
 
-/// Over all questions, so that a dead name server holds no more threads however often it is asked.
-/// Those for names and those for addresses do not hold up each other.
+/// Shared by all questions, so that a dead name server occupies no more threads however often it is
+/// asked. Names and addresses have separate threads, so that they do not delay each other.
 static NAMES: Lanes = Lanes::new(64, LOOKUPS - 64);
 
 static ADDRESSES: Lanes = Lanes::new(32, REVERSE_LOOKUPS - 32);
 
-/// How many addresses are asked for at a time, those that take long included.
+/// The number of addresses asked for at a time, including slow ones.
 pub const REVERSE_LOOKUPS: usize = 128;
 
-/// A question that takes longer makes room for others.
+/// A question that takes longer counts as a slow one, and makes room for others.
 const QUICK: Duration = Duration::from_millis(250);
 
-/// What the resolver made of a question.
+/// The outcome of a question to the resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution<T> {
     /// The answer.
     Found(T),
-    /// There is none: the name, or the address, is not known.
+    /// There is no answer, because the name or the address is not known.
     Unknown,
-    /// It could not be asked, for this reason. It may be known all the same.
+    /// The resolver could not be asked, for this reason. The name or address may exist all the
+    /// same.
     Failed(String),
 }
 
@@ -73,7 +73,7 @@ pub async fn name(address: Ipv4Addr) -> Resolution<String> {
     ADDRESSES.ask(move || name_of(address)).await
 }
 
-/// The threads that questions may take.
+/// The threads that questions may occupy.
 struct Lanes {
     quick: Semaphore,
     slow: Semaphore,
@@ -87,8 +87,8 @@ impl Lanes {
         }
     }
 
-    /// Asks on a thread of its own. A question that nobody waits for any more keeps its place until
-    /// the system answers.
+    /// Asks on a thread of its own. A question whose asker has gone keeps its thread until the
+    /// system answers.
     async fn ask<T, F>(&'static self, question: F) -> Resolution<T>
     where
         T: Send + 'static,
@@ -118,9 +118,9 @@ impl Lanes {
     }
 }
 
-/// The addresses of a name. That there is none is believed only if there is none of each form of it
-/// that the C library tries: it tells what it heard last, which may be that there is no such name
-/// though it got no answer for the form that is there.
+/// The addresses of a name. A denial is believed only if every form of the name that the C library
+/// tries is denied: the library reports the last result, which may be a denial although the form
+/// that exists got no answer.
 fn addresses_of(name: &str, domains: &[String]) -> Addresses {
     let denies = |answer: &Addresses| *answer == Resolution::Unknown;
     let answer = ask(name);
@@ -134,7 +134,7 @@ fn addresses_of(name: &str, domains: &[String]) -> Addresses {
 fn ask(name: &str) -> Addresses {
     let hints = AddrInfoHints {
         address: libc::AF_INET,
-        // One kind of socket, for the system gives each address once for every kind.
+        // One type of socket, because the system returns each address once for every type.
         socktype: libc::SOCK_DGRAM,
         ..AddrInfoHints::default()
     };
@@ -212,7 +212,7 @@ mod tests {
             })
         };
         runtime.block_on(async {
-            // As many as may take long, and one that holds the place of a quick one.
+            // As many as the slow places, and one that occupies a quick one.
             let hung = [(); 4].map(|()| timeout(QUICK * 6, hang_one()));
             let quick = stream::iter(0..50).then(|n| LANES.ask(move || Resolution::Found(n)));
             let (hung, quick) = tokio::join!(
@@ -223,7 +223,7 @@ mod tests {
             assert_eq!(quick, (0..50).map(Resolution::Found).collect::<Vec<_>>());
             let left = (&LANES.quick, &LANES.slow);
             let left = (left.0.available_permits(), left.1.available_permits());
-            assert_eq!(left, (1, 0), "they are held by who nobody waits for");
+            assert_eq!(left, (1, 0), "abandoned questions hold them");
         });
         runtime.shutdown_background();
         drop(hang);

@@ -1,7 +1,7 @@
-//! The names of clients whose address no record leads to, where the policy is to look them up.
+//! The names of clients whose address leads to no record, if the policy is to look them up.
 //!
-//! A name is remembered for a while, and leads to a record as the names in the hosts file do.
-//! Sources can be forged, so the addresses that are remembered are bounded.
+//! A name is remembered for a while, and leads to a record like a name in the hosts file. As source
+//! addresses can be forged, the number of remembered addresses is bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -12,23 +12,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::resolver::Resolution;
 
-/// Addresses that are remembered.
+/// The number of addresses that are remembered.
 const REMEMBERED: usize = 1 << 16;
 
 /// How long a name is remembered.
 const FOUND_FOR: Duration = Duration::from_mins(10);
 
-/// How long it is remembered that there is none.
+/// How long it is remembered that an address has no name.
 const UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
-/// How long it is remembered that the resolver could not be asked: firmware tries for 10 s.
+/// How long it is remembered that the resolver could not be asked. Firmware tries for 10 s.
 const FAILED_FOR: Duration = Duration::from_secs(5);
 
-/// What has been found out.
+/// The results of the look-ups.
 #[derive(Clone, Debug, Default)]
 pub struct LookedUp {
     known: HashMap<Ipv4Addr, Known>,
-    /// The addresses known, oldest first.
+    /// The known addresses, oldest first.
     order: VecDeque<Ipv4Addr>,
     counts: Counts,
 }
@@ -44,13 +44,13 @@ struct Counts {
 #[derive(Clone, Debug)]
 struct Known {
     name: Option<String>,
-    /// From then on, it is to be looked up again.
+    /// When the address may be looked up again.
     until: Instant,
 }
 
 impl LookedUp {
-    /// Whether the name of `address` is to be looked up now. Until the answer comes, it is not asked
-    /// for again.
+    /// Whether the name of `address` should be looked up now. If so, it is not asked for again
+    /// until the answer comes.
     pub fn is_to_be_asked(&mut self, address: Ipv4Addr, now: Instant) -> bool {
         if self
             .known
@@ -64,7 +64,7 @@ impl LookedUp {
         true
     }
 
-    /// Takes an answer; true if the address has a name now.
+    /// Records an answer; true if the address has a name now.
     pub fn answer(&mut self, address: Ipv4Addr, answer: Resolution<String>, now: Instant) -> bool {
         let (name, time, count) = match answer {
             Resolution::Found(name) => (Some(name), FOUND_FOR, &mut self.counts.found),
@@ -77,12 +77,12 @@ impl LookedUp {
         found
     }
 
-    /// Forgets what is too old; true if there was a name among it.
+    /// Forgets results that are too old; true if one of them had a name.
     pub fn forget_old(&mut self, now: Instant) -> bool {
         self.forget(|known| known.until <= now)
     }
 
-    /// Forgets who has no name: after a reload, they may.
+    /// Forgets addresses without a name, because they may have one after a reload.
     pub fn forget_nameless(&mut self) {
         self.forget(|known| known.name.is_none());
     }
@@ -99,12 +99,12 @@ impl LookedUp {
         named
     }
 
-    /// Whether the address was looked up, and the name that it has.
+    /// The result for the address: `None` if it was not looked up, else its name, if it has one.
     pub fn of(&self, address: Ipv4Addr) -> Option<Option<&str>> {
         self.known.get(&address).map(|known| known.name.as_deref())
     }
 
-    /// The addresses with their names, oldest first.
+    /// The addresses that have names, oldest first.
     pub fn named(&self) -> impl Iterator<Item = (Ipv4Addr, &str)> {
         self.order.iter().filter_map(|&address| {
             let name = self.known.get(&address)?.name.as_deref()?;
@@ -125,25 +125,25 @@ impl LookedUp {
     }
 }
 
-/// What has become of clients without a record, by the policy to look their names up.
+/// What has become of clients without a record whose names are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookupStatus {
-    /// Addresses that were looked up.
+    /// The number of addresses looked up.
     pub asked: u64,
-    /// Those that have a name.
+    /// The number of addresses with a name.
     pub found: u64,
-    /// Those that have none.
+    /// The number of addresses without a name.
     pub unknown: u64,
-    /// Those that the resolver could not be asked for.
+    /// The number of addresses for which the resolver could not be asked.
     pub failed: u64,
-    /// Requests whose address was not looked up, because too many waited.
+    /// The number of requests whose address was not looked up because too many were waiting.
     pub dropped: u64,
-    /// Addresses that are remembered, with a name or without.
+    /// The number of addresses remembered, with or without a name.
     pub remembered: usize,
 }
 
 impl LookupStatus {
-    /// How things stand, with so many requests `dropped` because too many waited.
+    /// The current status, with `dropped` requests whose address was not looked up.
     pub fn new(looked_up: &LookedUp, dropped: u64) -> Self {
         let counts = looked_up.counts;
         Self {
@@ -168,7 +168,7 @@ impl fmt::Display for LookupStatus {
         if self.dropped > 0 {
             write!(
                 f,
-                "; NOT looked up, since too many were waiting: {}",
+                "; NOT looked up, because too many were waiting: {}",
                 self.dropped
             )?;
         }

@@ -1,9 +1,9 @@
-//! The file that has the resolver's last answers outlive the daemon: a restart while the resolver is
-//! down takes no node out of service.
+//! The file that keeps the resolver's last answers beyond the daemon's life, so that a restart
+//! while the resolver is down takes no node out of service.
 //!
-//! It is a hosts file of its own beside the control socket, for the hosts reader to read back and for
-//! an administrator to look at. It is never more than a help: what is wrong with it is told, and
-//! the daemon goes on without.
+//! It is a separate hosts file beside the control socket, which the hosts reader reads back and an
+//! administrator can inspect. It is only a help: if something is wrong with it, that is logged, and
+//! the daemon continues without it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -21,22 +21,22 @@ use crate::names::hosts::{self, Hosts};
 use crate::sys::replace::{self, Lasting};
 use crate::text::count;
 
-/// Its name.
+/// The file's name.
 const NAME: &str = "resolved.hosts";
 
 const HEADER: &str = "\
 # The system resolver's last answers for nodes that the hosts file lacks, written by proxydhcp. It reads\n\
 # them at its start, until the resolver has answered anew. What is changed here is overwritten.\n";
 
-/// Enough for a million names, in bytes.
+/// The maximum size in bytes, enough for a million names.
 const LIMIT: u64 = 64 << 20;
 
-/// Where the file is: in the folder of the control socket.
+/// The path of the file, which is in the folder of the control socket.
 pub(crate) fn beside(socket: &Path) -> PathBuf {
     socket.with_file_name(NAME)
 }
 
-/// Has the names that nothing is known of keep the addresses that the file has for them.
+/// Gives the addresses in the file to names about which nothing is known.
 pub(crate) fn restore(path: &Path, names: &mut Names) {
     if names.unheard() == 0 {
         return;
@@ -54,7 +54,7 @@ pub(crate) fn restore(path: &Path, names: &mut Names) {
 
 fn read(path: &Path, names: &mut Names) -> Result<usize> {
     let shown = path.display();
-    // Not through a link, which another user may have put there.
+    // A link is not followed, because another user may have put it there.
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         metadata => metadata?,
@@ -87,7 +87,7 @@ fn read(path: &Path, names: &mut Names) -> Result<usize> {
     Ok(before.saturating_sub(names.unheard()))
 }
 
-/// What the file is to say of these names.
+/// The contents of the file for these names.
 pub(crate) fn text(names: &Names) -> String {
     let mut text = String::from(HEADER);
     for (name, addresses) in names.with_addresses().filter(|(name, _)| is_a_word(name)) {
@@ -99,18 +99,18 @@ pub(crate) fn text(names: &Names) -> String {
     text
 }
 
-/// Whether it is read back from a hosts file.
+/// Whether a hosts file can hold the name and give it back.
 fn is_a_word(name: &str) -> bool {
     let is_apart = |c: char| c == '#' || c.is_whitespace() || c.is_control();
     !name.contains(is_apart)
 }
 
-/// Writes the text to the file, in one step, if it says something else so far. Where there are no
-/// addresses, there is no file.
+/// Writes the text to the file in one step, if the contents differ. If there are no addresses, the
+/// file is removed.
 ///
 /// # Errors
 ///
-/// The file, or its folder, cannot be written. The file is as it was.
+/// If the file, or its folder, cannot be written. The file is then unchanged.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     if text == HEADER {
         return match fs::remove_file(path) {
@@ -123,7 +123,8 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     if is_so {
         return Ok(());
     }
-    // For the next process: it need not outlive a power cut, and /run does not.
+    // The file serves the next process. It need not survive a power cut, which /run does not
+    // either.
     Ok(replace::write(path, text.as_bytes(), Lasting::No)?)
 }
 
@@ -190,7 +191,7 @@ mod tests {
         let before = inode();
         write(&path, &text(&answered())).unwrap();
         assert_eq!(inode(), before);
-        // Of the same length.
+        // The new text has the same length.
         fs::write(&path, text(&answered()).replace("10.0.0.1", "10.0.0.9")).unwrap();
         write(&path, &text(&answered())).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), text(&answered()));
@@ -224,7 +225,7 @@ mod tests {
         fs::write(&elsewhere, "10.0.0.1 a\n").unwrap();
         symlink(&elsewhere, &path).unwrap();
         assert!(kept().is_empty());
-        // A link is replaced, and nothing is written through it.
+        // A link is replaced; nothing is written through it.
         write(&path, &text(&answered())).unwrap();
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "10.0.0.1 a\n");
         assert_eq!(kept(), [A, B]);

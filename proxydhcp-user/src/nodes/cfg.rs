@@ -1,8 +1,8 @@
-//! `proxydhcp.cfg`: which WinPE each node boots, as xCAT's nodeset writes it.
+//! `proxydhcp.cfg`: which WinPE each node boots, in the format that xCAT's nodeset writes.
 //!
-//! The file is a row of 200-byte records without header or separators: 50 bytes of node name, then
-//! 150 bytes of WinPE path, each padded with NULs. A text ends at its field's first NUL, or with
-//! the field. An empty path is the default WinPE.
+//! The file is a sequence of 200-byte records without header or separators: 50 bytes of node name,
+//! then 150 bytes of WinPE path, each padded with NULs. A text ends at its field's first NUL, or
+//! with the field. An empty path is the default WinPE.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,12 +19,12 @@ pub mod disabled;
 pub mod edit;
 pub mod salvage;
 
-/// Bytes of a record.
+/// The length of a record, in bytes.
 pub const RECORD: usize = 200;
-/// Bytes of a record's name field, its first.
+/// The length of a record's name field, which is its first, in bytes.
 pub const NAME: usize = 50;
 
-/// Why a file cannot be a `proxydhcp.cfg`.
+/// Why a file cannot be used as `proxydhcp.cfg`.
 #[derive(Debug, thiserror::Error)]
 pub enum CfgError {
     /// There is no such file.
@@ -65,12 +65,13 @@ pub struct Records<'a> {
     pub winpes: Vec<WinPe>,
     /// The records that cannot be served, in the file's order.
     pub refused: Vec<Refused>,
-    /// Those whose name is sound and has no sound record besides, and what [`Self::deny`] adds.
+    /// Nodes whose name is sound and whose records are all refused, and those that [`Self::deny`]
+    /// adds.
     pub denied: Vec<Denied<'a>>,
-    /// What else an administrator should know, in the file's order.
+    /// Anything else an administrator should know, in the file's order.
     pub warnings: Vec<Warning>,
-    /// Whether any sound record is padded with nothing but NULs, as every writer leaves them.
-    /// Noise has a sound record in about 70,000, but none of these.
+    /// Whether any sound record is padded with only NULs, as every writer pads it. In noise about
+    /// one record in 70,000 is sound, but none is padded like that.
     pub padded: bool,
     positions: HashMap<Name<'a>, u32>,
 }
@@ -78,7 +79,7 @@ pub struct Records<'a> {
 /// A sound record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Its place in the file, from 1.
+    /// Its position in the file, from 1.
     pub number: u32,
     /// The node's name.
     pub name: &'a str,
@@ -86,22 +87,22 @@ pub struct Record<'a> {
     pub winpe: usize,
 }
 
-/// A node whose only record is refused, or that is to get no answer and has none: it must not be
+/// A node whose only record is refused, or which is disabled and has no record: it must not be
 /// taken for a client without a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Denied<'a> {
-    /// The record's place in the file, from 1.
+    /// The record's position in the file, from 1.
     pub number: Option<u32>,
     /// The node's name.
     pub name: &'a str,
 }
 
-/// What an administrator should know, though no record is refused for it.
+/// Something that an administrator should know, for which no record is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// The record that is not served as it says, from 1, if it is one.
+    /// The number, from 1, of the record that is not served as written, if it concerns one.
     pub record: Option<u32>,
-    /// What it is, and the remedy.
+    /// What it is, with the remedy.
     pub text: String,
 }
 
@@ -120,21 +121,21 @@ impl From<String> for Warning {
 /// A record that cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// Its place in the file, from 1.
+    /// Its position in the file, from 1.
     pub number: u32,
-    /// Its name, with what is not printable escaped.
+    /// Its name, with unprintable characters escaped.
     pub name: String,
-    /// What is wrong, and the remedy.
+    /// What is wrong, with the remedy.
     pub reason: String,
 }
 
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// Nobody can ask for it.
+    /// No client can have an empty name.
     #[error("the node name is empty; remove the record, or run nodeset for the node again")]
     NoName,
-    /// Not UTF-8, or with characters that no name has.
+    /// Not UTF-8, or with characters that names cannot have.
     #[error(
         "the node name is not text (UTF-8 without spaces and control characters); \
          run nodeset for the node again"
@@ -146,7 +147,7 @@ pub enum Fault {
         /// Its length in bytes.
         length: usize,
     },
-    /// Longer than its field, though short enough to be served: absolute, below a long root.
+    /// Longer than its field, though short enough to be served: an absolute path below a long root.
     #[error(
         "the WinPE path has {length} bytes, and a record holds {}; \
          give it relative to the TFTP root",
@@ -161,7 +162,7 @@ pub enum Fault {
     WinPe(#[from] WinPeError),
 }
 
-/// A node name; names that differ only in ASCII case are the same.
+/// A node name. Names that differ only in ASCII case are equal.
 #[derive(Clone, Copy, Debug)]
 struct Name<'a>(&'a [u8]);
 
@@ -183,13 +184,13 @@ impl Hash for Name<'_> {
     }
 }
 
-/// Reads a `proxydhcp.cfg`. An empty one is sound and has no records.
+/// Reads a `proxydhcp.cfg`. An empty one is valid and has no records.
 ///
-/// xCAT's writer truncates the file and fills it again, so half a file is read again a little
-/// later.
+/// xCAT's writer truncates the file and fills it again, so a file that ends within a record is read
+/// again a little later.
 ///
 /// # Errors
-/// See [`CfgError`].
+/// If the file cannot be read or is not a `proxydhcp.cfg`: see [`CfgError`].
 pub fn read(path: &Path) -> Result<Vec<u8>, CfgError> {
     let bytes = read_damaged(path)?;
     if !bytes.len().is_multiple_of(RECORD) {
@@ -201,10 +202,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, CfgError> {
     Ok(bytes)
 }
 
-/// Reads a `proxydhcp.cfg` as [`read`] does; a missing file has no records, and so no bytes.
+/// Reads a `proxydhcp.cfg` like [`read`], except that a missing file has no records, and so no
+/// bytes.
 ///
 /// # Errors
-/// The file is there and cannot be read, or is no `proxydhcp.cfg`, see [`CfgError`].
+/// If the file exists and cannot be read, or is not a `proxydhcp.cfg`: see [`CfgError`].
 pub fn read_if_there(path: &Path) -> Result<Vec<u8>, CfgError> {
     match read(path) {
         Err(CfgError::Missing(_)) => Ok(Vec::new()),
@@ -215,15 +217,15 @@ pub fn read_if_there(path: &Path) -> Result<Vec<u8>, CfgError> {
 /// The bytes of a `proxydhcp.cfg`, even if they end within a record after three attempts.
 ///
 /// # Errors
-/// The file is missing or cannot be read.
+/// If the file is missing or cannot be read.
 pub(crate) fn read_damaged(path: &Path) -> Result<Vec<u8>, CfgError> {
     Ok(file::read_until(path, |bytes| {
         bytes.len().is_multiple_of(RECORD)
     })?)
 }
 
-/// Parses a file's bytes. A record that is not sound is refused and the others are kept; of several
-/// with one name the last is. A last part of less than a record is left out.
+/// Parses a file's bytes. Bad records are refused and the others are kept; of several records with
+/// one name, the last counts. An incomplete record at the end is ignored.
 pub fn parse<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Records<'a> {
     let (chunks, _) = bytes.as_chunks::<RECORD>();
     let mut parsed = Records {
@@ -275,8 +277,8 @@ pub fn parse<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// The position of the record with this name, whatever its ASCII case: in [`Self::records`], or
-    /// in [`Self::denied`], whose positions follow.
+    /// The position of the record with this name, ignoring ASCII case: in [`Self::records`], or in
+    /// [`Self::denied`], whose positions follow.
     pub fn position(&self, name: &[u8]) -> Option<u32> {
         if name.len() > NAME {
             return None;
@@ -297,7 +299,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Adds a record at `position`, the end, or in place of an earlier one with its name. Returns
+    /// Adds a record at `position`, the end, or replaces an earlier one of the same name. Returns
     /// whether it was added.
     fn insert(&mut self, record: Record<'a>, position: u32) -> bool {
         match self.positions.entry(Name(record.name.as_bytes())) {
@@ -325,7 +327,7 @@ impl<'a> Records<'a> {
     }
 }
 
-/// A field's text, and what follows it.
+/// Splits a field into its text and what follows it.
 fn split(field: &[u8]) -> (&[u8], &[u8]) {
     let end = field
         .iter()
@@ -348,7 +350,7 @@ fn name_of(name: &[u8]) -> Result<&str, Fault> {
     Ok(name)
 }
 
-/// The text with what is not printable escaped.
+/// The text with unprintable characters escaped.
 pub fn printable(text: &[u8]) -> String {
     let mut printable = String::new();
     for chunk in text.utf8_chunks() {

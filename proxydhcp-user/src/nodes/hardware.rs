@@ -1,4 +1,4 @@
-//! The file that tells nodes' hardware addresses: as ethers(5), or with the name first.
+//! The file of nodes' hardware addresses: like ethers(5), or with the name first.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::text::listed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Mac(pub(crate) [u8; 6]);
 
-/// A node and its hardware address. One with several interfaces comes several times.
+/// A node and its hardware address. A node with several interfaces occurs several times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) name: String,
@@ -21,7 +21,7 @@ pub(crate) struct Node {
 }
 
 impl Mac {
-    /// Six numbers of one or two hexadecimal digits, with colons or hyphens between them.
+    /// Parses six numbers of one or two hexadecimal digits, separated by colons or hyphens.
     fn parse(text: &str) -> Option<Self> {
         let mut bytes = text.split([':', '-']).map(|digits| {
             let are_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -46,12 +46,12 @@ impl fmt::Display for Mac {
 ///
 /// # Errors
 ///
-/// The file cannot be read or has a line that is neither blank, comment nor node, or it lacks one
-/// of the names.
+/// If the file cannot be read, has a line that is neither blank nor a comment nor a node, or lacks
+/// one of the names.
 pub(crate) fn find(path: &Path, names: &[String]) -> Result<Vec<Node>> {
     let bytes = file::read(path)?;
     let text = str::from_utf8(&bytes).ok();
-    let text = text.with_context(|| format!("{} is no text (UTF-8)", path.display()))?;
+    let text = text.with_context(|| format!("{} is not text (UTF-8)", path.display()))?;
     let all = parse(text).with_context(|| format!("cannot use {}", path.display()))?;
 
     let mut nodes = Vec::new();
@@ -76,7 +76,8 @@ pub(crate) fn find(path: &Path, names: &[String]) -> Result<Vec<Node>> {
     Ok(nodes)
 }
 
-/// The addresses by name, in lower case; those of a full name also by what is before its first dot.
+/// The addresses by name, in lower case. A full name is also listed by the part before its first
+/// dot.
 fn parse(text: &str) -> Result<HashMap<String, Vec<Mac>>> {
     let mut all: HashMap<String, Vec<Mac>> = HashMap::new();
     let mut seen = HashSet::new();
@@ -88,9 +89,9 @@ fn parse(text: &str) -> Result<HashMap<String, Vec<Mac>>> {
             [one, other] => match (Mac::parse(one), Mac::parse(other)) {
                 (None, Some(mac)) => (one, mac),
                 (Some(mac), None) => (other, mac),
-                _ => bail!("line {number} has not a name and a hardware address"),
+                _ => bail!("line {number} is not a name and a hardware address"),
             },
-            _ => bail!("line {number} has not two words, a name and a hardware address"),
+            _ => bail!("line {number} is not two words, a name and a hardware address"),
         };
         ensure!(
             !name.chars().any(char::is_control),
@@ -98,7 +99,7 @@ fn parse(text: &str) -> Result<HashMap<String, Vec<Mac>>> {
         );
         ensure!(
             seen.insert(mac),
-            "line {number}: {mac} is there already; leave one of the two lines out"
+            "line {number}: {mac} is listed already; remove one of the two lines"
         );
         let name = name.to_ascii_lowercase();
         if let Some((short, _)) = name.split_once('.') {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `n1,n5` | each of these |
 //! | `n[01-10]`, `n[01,03,05-07]` | those numbers, with their zeros |
-//! | `n01-n10`, `n01:n10` | the same, in full; one number may differ |
+//! | `n01-n10`, `n01:n10` | that range, with names in full; one number may differ |
 //! | `f[1-2]n[1-3]` | f1n1, f1n2, f1n3, f2n1, f2n2, f2n3 |
 //! | `n10+3` | n10 and the three after it |
 //! | `@rack1` | what the groups file has for rack1 |
@@ -12,9 +12,9 @@
 //! | `/n1.*` | the known names that the regular expression fits as a whole |
 //! | `-n5`, `-n[3-5]`, `-@rack1` | none of these, wherever it stands |
 //!
-//! Unlike xCAT's, names need not be known, keep their order, and a group has its `@`. Intersections,
-//! parentheses, `10-20` for `node10-node20` and the tables of xCAT are not there. A hyphen between
-//! names that are not of one form is part of a name: `node1-ib0`.
+//! Unlike in xCAT, names need not be known, they keep their order, and a group is written with `@`.
+//! Intersections, parentheses, `10-20` for `node10-node20` and xCAT's tables are not supported. A
+//! hyphen between names of different forms is part of a name: `node1-ib0`.
 //!
 //! Nothing here reads or writes files.
 
@@ -33,24 +33,25 @@ pub use groups::{Groups, GroupsError};
 
 use parse::{Element, Term};
 
-/// The most names that a noderange may have, or exclude, those that come again counted again.
-// Fuzzers find short ways to many names.
+/// The maximum number of names that a noderange may have or exclude, repeated names included.
+// Fuzzers find short ways to write many names.
 pub const LIMIT: usize = if cfg!(fuzzing) { 1_000 } else { 1_000_000 };
 
 /// What noderanges refer to.
 pub struct Context<'a> {
-    /// The names that a regular expression is tried on.
+    /// The names that regular expressions search.
     pub known: &'a [String],
     /// The groups.
     pub groups: &'a Groups,
-    /// Reads the file of `^FILE`, or tells why that cannot be done.
+    /// Reads the file of `^FILE`, or returns why that fails.
     pub read: &'a dyn Fn(&Path) -> Result<String, String>,
 }
 
-/// The names of a noderange, in its order, each once. Names that differ in case are different.
+/// Expands a noderange to its names, in its order, each once. Names that differ in case are
+/// different.
 ///
 /// # Errors
-/// See [`Fault`].
+/// If the noderange is wrong: see [`Fault`].
 pub fn expand(range: &str, context: &Context<'_>) -> Result<Vec<String>, Box<RangeError>> {
     let mut expansion = Expansion {
         context,
@@ -64,7 +65,7 @@ pub fn expand(range: &str, context: &Context<'_>) -> Result<Vec<String>, Box<Ran
     })
 }
 
-/// A fault at a byte of the text at hand, or in another text that it refers to.
+/// A fault at a byte of the current text, or in another text that it refers to.
 enum Located {
     Here(usize, Fault),
     Within(Box<RangeError>),
@@ -78,9 +79,9 @@ impl From<(usize, Fault)> for Located {
 
 struct Expansion<'a> {
     context: &'a Context<'a>,
-    /// How many more names there may be.
+    /// How many more names are allowed.
     left: usize,
-    /// The groups that are being expanded, one within the other.
+    /// The groups that are being expanded, from the outermost to the innermost.
     groups: Vec<String>,
     is_nested: bool,
 }
@@ -90,7 +91,7 @@ impl Expansion<'_> {
         self.list(std::iter::once((None, text)))
     }
 
-    /// The names of several lines. What one line excludes, no other brings back.
+    /// Expands several lines. What one line excludes, no other line can bring back.
     fn list<'t>(
         &mut self,
         lines: impl Iterator<Item = (Option<String>, &'t str)>,
@@ -146,7 +147,7 @@ impl Expansion<'_> {
     }
 
     fn group(&mut self, at: usize, name: &str) -> Result<Vec<String>, Located> {
-        // Groups of groups must come to an end even where they have no names at all.
+        // Groups of groups must come to an end, even if they contain no names at all.
         self.spend(at, 1)?;
         let groups = self.context.groups;
         let Some(lines) = groups.lines(name) else {

@@ -1,4 +1,4 @@
-//! The nodes that the files have, and those that a command's noderange names.
+//! The nodes in the files, and those that a command's noderange selects.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::nodes::cfg::{self, CfgError};
 use crate::nodes::noderange::{self, Groups};
 use crate::sys::file::{self, FileError};
 
-/// The groups file that is read unless another is named. It may be missing.
+/// The groups file that is read if no other is named. It may be missing.
 const DEFAULT_GROUPS: &str = "/etc/proxydhcp.groups";
 
 /// The records, and the disabled nodes.
@@ -23,12 +23,12 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// The nodes of `config` and the file beside it.
+    /// Reads the nodes of `config` and of the file beside it.
     pub(crate) fn read(config: &Path) -> Result<Self, CfgError> {
         Self::of_bytes(&cfg::read(config)?, config)
     }
 
-    /// The nodes of `config` and the file beside it. A missing file has no records.
+    /// Reads the nodes of `config` and of the file beside it. A missing file has no records.
     pub(crate) fn read_if_there(config: &Path) -> Result<Self, CfgError> {
         Self::of_bytes(&cfg::read_if_there(config)?, config)
     }
@@ -40,8 +40,8 @@ impl Nodes {
         })
     }
 
-    /// The nodes of a noderange, which need not be among these: they are what its regular
-    /// expressions are tried on. Its groups are those of the file `groups`, or of the default one.
+    /// The nodes of a noderange, which need not be among these; its regular expressions search
+    /// these. Its groups come from the file `groups`, or from the default one.
     pub(crate) fn of_range(&self, range: &str, groups: Option<&Path>) -> Result<Vec<String>> {
         let context = noderange::Context {
             known: &self.names(),
@@ -49,14 +49,14 @@ impl Nodes {
             read: &|path| text(path).map_err(|error| error.to_string()),
         };
         let mut names = noderange::expand(range, &context)?;
-        // To noderanges, names that differ in case are different.
+        // Names that differ in case are different in noderanges.
         let mut seen = HashSet::with_capacity(names.len());
         names.retain(|name| seen.insert(name.to_ascii_lowercase()));
         Ok(names)
     }
 
-    /// The nodes of a noderange as [`Nodes::of_range`] has them, for commands that have nothing to do
-    /// without a node.
+    /// The nodes of a noderange, as [`Nodes::of_range`] selects them, for commands that need at
+    /// least one node. An empty selection is an error.
     pub(crate) fn some_of_range(&self, range: &str, groups: Option<&Path>) -> Result<Vec<String>> {
         let names = self.of_range(range, groups)?;
         if names.is_empty() {
@@ -65,8 +65,8 @@ impl Nodes {
         Ok(names)
     }
 
-    /// The names of all nodes that are text, each once: of records in the file's order, then of
-    /// disabled nodes without one.
+    /// The names of all nodes that are valid text, each once: those of records in the file's order,
+    /// then those of disabled nodes without a record.
     fn names(&self) -> Vec<String> {
         let mut seen = HashSet::new();
         self.records
@@ -78,7 +78,7 @@ impl Nodes {
             .collect()
     }
 
-    /// For each name in lower case, its last record, which is the one that is served.
+    /// The last record for each name in lower case, which is the one that is served.
     pub(crate) fn by_name(&self) -> HashMap<String, RawRecord> {
         let text = |record: &RawRecord| {
             let name = str::from_utf8(record.name()).ok()?;
@@ -87,12 +87,12 @@ impl Nodes {
         self.records.iter().filter_map(text).collect()
     }
 
-    /// The records as they lie in the file.
+    /// The records as the file stores them.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.records.as_slice().as_bytes()
     }
 
-    /// Whether every node is disabled, or there is none.
+    /// Whether there is no node, or all are disabled.
     pub(crate) fn has_none_to_serve(&self) -> bool {
         self.records.iter().all(|record| {
             str::from_utf8(record.name()).is_ok_and(|name| self.disabled.contains(name))

@@ -1,11 +1,13 @@
-//! What a driver says of its interface by the `SIOCETHTOOL` ioctl. Its statistics are to be had no
-//! other way: ethtool's netlink family has those that all drivers share, not each driver's own.
+//! What a driver reports about its interface through the `SIOCETHTOOL` ioctl. This is the only way
+//! to its statistics: ethtool's netlink family has those that all drivers share, not each driver's
+//! own.
 //!
-//! Safety: a call has the kernel read and write one buffer, which outlives the call. Commands of a fixed
-//! length get a buffer of that length. The two whose length the driver decides ([`GET_STRINGS`] and
-//! [`GET_STATISTICS`]) write as many entries as the driver has at that moment, whatever they are told
-//! (Linux before 7.0). So they get [`ROOM`] for them, and are not called of a driver that has more than
-//! half of that: nothing but a change of the number of queues, between two calls, can make it more.
+//! Safety: in each call the kernel reads and writes one buffer, which outlives the call. Commands
+//! of a fixed length get a buffer of that length. The two whose length the driver decides
+//! ([`GET_STRINGS`] and [`GET_STATISTICS`]) write as many entries as the driver has at that moment,
+//! whatever length is requested (Linux before 7.0). So they get room for [`ROOM`] entries, and are
+//! not called if the driver has more than half as many: only a change of the number of queues
+//! between two calls can add entries.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,7 +17,7 @@ use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use zerocopy::IntoBytes;
 
-// Of `linux/ethtool.h`.
+// From `linux/ethtool.h`.
 const GET_DRIVER_INFO: u32 = 0x03;
 const GET_RINGS: u32 = 0x10;
 const GET_STRINGS: u32 = 0x1b;
@@ -23,33 +25,33 @@ const GET_STATISTICS: u32 = 0x1d;
 const GET_CHANNELS: u32 = 0x3c;
 /// The set of strings that names the statistics.
 const OF_STATISTICS: u32 = 1;
-/// Bytes of a name.
+/// The length of a name, in bytes.
 const NAME: usize = 32;
 
-/// Statistics that there is room for. Drivers with a hundred queues have some 20,000.
+/// The number of statistics that there is room for. Drivers with a hundred queues have some 20,000.
 const ROOM: usize = 1 << 16;
 
-/// A number that can be set, and the largest that it can be set to.
+/// A value that can be set, with its maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// What is set.
+    /// The current value.
     pub now: u32,
-    /// The most that can be.
+    /// The maximum.
     pub most: u32,
 }
 
-/// A driver's interface.
+/// The driver of an interface.
 pub struct Driver {
     socket: OwnedFd,
     name: String,
 }
 
 impl Driver {
-    /// That of the interface with this number.
+    /// The driver of the interface with this number.
     ///
     /// # Errors
     ///
-    /// There is no such interface, or no socket is to be had.
+    /// If there is no such interface, or no socket can be opened.
     pub fn of(interface: u32) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
@@ -61,17 +63,18 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// It does not say.
+    /// If the driver does not report it.
     pub fn name(&self) -> io::Result<String> {
         let info = self.info()?;
         Ok(text(info.get(1..9).unwrap_or_default().as_bytes()))
     }
 
-    /// Its statistics by their names, in its order.
+    /// The driver's statistics with their names, in its order.
     ///
     /// # Errors
     ///
-    /// It has none; it has more than anybody could read; or they change while they are read.
+    /// If the driver has none, has more than fit into the buffer, or changes them while they are
+    /// read.
     pub fn statistics(&self) -> io::Result<Vec<(String, u64)>> {
         // The second of the last five words.
         let count = self.info()?.get(45).map_or(0, |&count| count as usize);
@@ -111,11 +114,11 @@ impl Driver {
             .collect())
     }
 
-    /// How many frames its transmit rings hold, each.
+    /// The number of frames that each of its transmit rings holds.
     ///
     /// # Errors
     ///
-    /// It does not say.
+    /// If the driver does not report it.
     pub fn transmit_ring(&self) -> io::Result<Setting> {
         // `struct ethtool_ringparam`
         let mut rings = [0; 9];
@@ -124,11 +127,11 @@ impl Driver {
         Ok(Setting { now, most })
     }
 
-    /// How many channels it has that both receive and transmit.
+    /// The number of its channels that both receive and transmit.
     ///
     /// # Errors
     ///
-    /// It does not say.
+    /// If the driver does not report it.
     pub fn channels(&self) -> io::Result<Setting> {
         // `struct ethtool_channels`
         let mut channels = [0; 9];
@@ -144,7 +147,7 @@ impl Driver {
         Ok(info)
     }
 
-    /// Has the driver fill `buffer`, whose first word is the command's.
+    /// Passes `buffer`, whose first word is the command, to the driver, which fills it.
     fn call(&self, command: u32, buffer: &mut [u32]) -> io::Result<()> {
         if let Some(first) = buffer.first_mut() {
             *first = command;

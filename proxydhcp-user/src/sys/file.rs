@@ -1,4 +1,4 @@
-//! Reading a file that others rewrite in place, without lock or rename.
+//! Reads a file that others rewrite in place, without lock or rename.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 
-/// The largest file that is read, in bytes: 2,000,000 records of 200 bytes.
+/// The size of the largest file that is read, in bytes: 2,000,000 records of 200 bytes.
 pub const LIMIT: u64 = 400_000_000;
 
 const TRIES: u32 = 3;
@@ -36,7 +36,7 @@ pub enum FileError {
         /// Its size in bytes.
         size: u64,
     },
-    /// It changed during each of the attempts to read it.
+    /// It changed during every attempt to read it.
     #[error("{}: changes while it is read; try again once its writer is done", .0.display())]
     Changing(PathBuf),
     /// The system refuses to open or read it.
@@ -44,24 +44,25 @@ pub enum FileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why the system refuses.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Reads the file at `path` as a whole. If it changes meanwhile, it is read again, up to three times,
-/// 50 ms apart.
+/// Reads the file at `path` as a whole. If it changes meanwhile, it is read again, up to three
+/// times, 50 ms apart.
 ///
 /// # Errors
-/// The file cannot be read, see [`FileError`]. A FIFO or device is refused, never waited for.
+/// If the file cannot be read: see [`FileError`]. A FIFO or device is refused, and never waited
+/// for.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     read_until(path, |_| true)
 }
 
-/// Reads the file at `path` as [`read`] does; `None` if there is no such file.
+/// Reads the file at `path` like [`read`]; `None` if there is no such file.
 ///
 /// # Errors
-/// The file is there and cannot be read, see [`FileError`].
+/// If the file exists and cannot be read: see [`FileError`].
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match read(path) {
         Err(FileError::Missing(_)) => Ok(None),
@@ -69,11 +70,11 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
-/// Reads the file at `path` as [`read`] does, and also again while `whole` takes it for half of a
-/// file. What is at rest after the last attempt is returned even if `whole` denies it.
+/// Reads the file at `path` like [`read`], and also again while `whole` considers it incomplete.
+/// After the last attempt, a file that no longer changes is returned even if `whole` rejects it.
 ///
 /// # Errors
-/// The file cannot be read, see [`FileError`].
+/// If the file cannot be read: see [`FileError`].
 pub(crate) fn read_until(path: &Path, whole: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, FileError> {
     let mut at_rest = None;
     for attempt in 0..TRIES {
@@ -88,7 +89,7 @@ pub(crate) fn read_until(path: &Path, whole: impl Fn(&[u8]) -> bool) -> Result<V
     at_rest.ok_or_else(|| FileError::Changing(path.to_owned()))
 }
 
-/// One attempt; `None` when the file changed under it.
+/// Reads the file once; `None` if it changed meanwhile.
 fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => FileError::Missing(path.to_owned()),
@@ -110,7 +111,7 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
         });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    // A file that grows without end must not be followed.
+    // A file that grows without end must not be read without end.
     file.by_ref()
         .take(size.saturating_add(1))
         .read_to_end(&mut bytes)
@@ -120,7 +121,7 @@ fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     Ok(unchanged.then_some(bytes))
 }
 
-/// Non-blocking, so that opening a FIFO does not wait for its writer.
+/// Opens without blocking, so that a FIFO is not waited for.
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

@@ -1,4 +1,4 @@
-//! The network interfaces of this host, as netlink tells them.
+//! The network interfaces of this host, as netlink reports them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -28,21 +28,21 @@ pub struct Interface {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// Its other names: longer ones mostly, which a card keeps wherever it is plugged in.
+    /// Its other names, mostly longer ones that a card keeps wherever it is plugged in.
     pub altnames: Vec<String>,
-    /// Its Ethernet address; zeros where it has none.
+    /// Its Ethernet address; zeros if it has none.
     pub mac: [u8; 6],
-    /// Largest IP packet, in bytes.
+    /// The length of the largest IP packet, in bytes.
     pub mtu: u32,
     /// Its IPv4 addresses.
     pub addresses: Vec<Ipv4Addr>,
     /// Whether it is up and not the loopback.
     pub in_service: bool,
-    /// Whether its frames are Ethernet's.
+    /// Whether it carries Ethernet frames.
     pub is_ethernet: bool,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// The number of the interface that its frames come by, where it is a VLAN or the like of that.
+    /// The number of the interface that its frames pass through, if it is a VLAN or the like.
     pub lower: Option<u32>,
     /// The number of the bond, team or bridge that it is a member of.
     pub controller: Option<u32>,
@@ -51,33 +51,33 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Whether it goes by this name, as its own or as another one.
+    /// Whether this is its name, or one of its other names.
     pub fn is_named(&self, name: &str) -> bool {
         self.name == name || self.altnames.iter().any(|altname| altname == name)
     }
 
-    /// Whether it is there still, by this name or another.
+    /// Whether it still exists, by this name or another.
     pub fn is_there(&self) -> bool {
         Driver::of(self.index).is_ok()
     }
 }
 
-/// The XDP program on an interface, whoever has put it there.
+/// The XDP program on an interface, of this daemon or of another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttachedXdp {
     /// The kernel's number for the program.
     pub program: u32,
-    /// How it is attached, if it is one of these two.
+    /// The mode in which it is attached, if it is one of these two.
     pub mode: Option<AttachMode>,
 }
 
-/// How an XDP program is attached to its interface.
+/// The mode in which an XDP program is attached to its interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AttachMode {
-    /// By the driver, before the kernel makes a socket buffer.
+    /// In the driver, before the kernel allocates a socket buffer.
     Native,
-    /// By the network core, on any interface.
+    /// In the network core, on any interface.
     Generic,
 }
 
@@ -94,7 +94,7 @@ impl fmt::Display for AttachMode {
 ///
 /// # Errors
 ///
-/// There is no netlink socket to be had, or the kernel does not list them.
+/// If netlink cannot be opened, or does not list the interfaces.
 pub async fn list() -> Result<Vec<Interface>> {
     let (connection, handle, _) =
         rtnetlink::new_connection().context("cannot open a netlink socket")?;
@@ -116,7 +116,7 @@ async fn dump(handle: &Handle) -> Result<Vec<Interface>> {
             .iter_mut()
             .find(|interface| interface.index == message.header.index);
         let Some(owner) = owner else { continue };
-        // The local address, which on point-to-point links is not the plain one.
+        // The local address, which on point-to-point links differs from the plain one.
         let local = message
             .attributes
             .iter()
@@ -162,7 +162,7 @@ fn interface(link: &LinkMessage) -> Interface {
             }
             LinkAttribute::Controller(index) => interface.controller = Some(*index),
             LinkAttribute::Link(index) => lower = Some(*index),
-            // In a container, say.
+            // The lower interface is in another namespace, as in a container.
             LinkAttribute::LinkNetNsId(_) => is_lower_here = false,
             LinkAttribute::LinkInfo(infos) => {
                 kind = infos.iter().find_map(|info| match info {
@@ -175,7 +175,7 @@ fn interface(link: &LinkMessage) -> Interface {
         }
     }
     match kind {
-        // The other end of the pair is no lower one.
+        // The other end of the pair is not a lower interface.
         Some(InfoKind::Veth) => interface.kind = Kind::Veth,
         Some(InfoKind::Bond) => interface.kind = Kind::Bond,
         Some(
@@ -203,9 +203,9 @@ fn attached(attributes: &[LinkXdp]) -> Option<AttachedXdp> {
     Some(AttachedXdp { program, mode })
 }
 
-/// The interfaces to serve: those named as far as they are there, or else all Ethernet interfaces
-/// that are up and have an IPv4 address. Of those that stand on each other, one is served: each request
-/// has one answer.
+/// The interfaces to serve: those named, if they exist, or else all Ethernet interfaces that are up
+/// and have an IPv4 address. Of interfaces built on each other, one is served, so that each request
+/// gets one answer.
 pub fn choose(all: &[Interface], names: &[String]) -> Vec<Interface> {
     let is_wanted = |interface: &&Interface| match names {
         [] => interface.in_service && interface.is_ethernet && !interface.addresses.is_empty(),
@@ -218,8 +218,8 @@ pub fn choose(all: &[Interface], names: &[String]) -> Vec<Interface> {
     wanted
 }
 
-/// The addresses that requests may be sent to: all of this host but the loopback's, for a host
-/// answers to each of them on every interface.
+/// The addresses that requests may be sent to: all addresses of this host except the loopback's,
+/// because a host answers to each of them on every interface.
 pub fn local_addresses(all: &[Interface]) -> Vec<Ipv4Addr> {
     all.iter()
         .flat_map(|interface| interface.addresses.iter().copied())
@@ -231,7 +231,7 @@ pub fn local_addresses(all: &[Interface]) -> Vec<Ipv4Addr> {
 pub(crate) mod tests {
     use super::*;
 
-    /// One that may be served.
+    /// An interface that may be served.
     pub(crate) fn interface(index: u32, name: &str, lower: Option<u32>) -> Interface {
         Interface {
             index,
@@ -266,7 +266,7 @@ pub(crate) mod tests {
         assert_eq!(chosen(&all, &[]), ["lan0", "mv1"]);
         assert_eq!(chosen(&all, &["mv0", "lan0.7"]), ["lan0.7"]);
         assert_eq!(chosen(&all, &["mv0"]), ["mv0"]);
-        // The lower one is not served: it has no address.
+        // The lower interface is not served, because it has no address.
         all[0].addresses.clear();
         assert_eq!(chosen(&all, &[]), ["lan0.7", "mv1"]);
     }
@@ -298,7 +298,7 @@ pub(crate) mod tests {
         tunnel.is_ethernet = false;
         let all = [tunnel, interface(3, "lan0", None)];
         assert_eq!(chosen(&all, &[]), ["lan0"]);
-        // Who names it is told.
+        // If it is named, the daemon reports that it cannot be served.
         assert_eq!(chosen(&all, &["wg0"]), ["wg0"]);
     }
 }

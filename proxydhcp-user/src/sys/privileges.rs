@@ -1,9 +1,9 @@
-//! The rights of the daemon, which runs as root and yet may do little.
+//! The privileges of the daemon, which runs as root and yet may do little.
 //!
-//! Before there is any thread but the first, it keeps these capabilities(7) and gives up all others,
-//! for good: no program that it could start would get them back (`no_new_privs`).
+//! Before any second thread starts, the daemon keeps these capabilities(7) and drops all others for
+//! good: no program that it could start would get them back (`no_new_privs`).
 //!
-//! | capability | on | for |
+//! | capability | on | purpose |
 //! |---|---|---|
 //! | `CAP_BPF` | kernel, af-xdp | maps: a reload makes new ones; loading the XDP program |
 //! | `CAP_NET_ADMIN` | kernel, af-xdp | loading an XDP program, which is one of the network's |
@@ -11,22 +11,22 @@
 //! | `CAP_NET_RAW` | all | packet sockets and AF_XDP sockets |
 //! | `CAP_IPC_LOCK` | af-xdp | the packets' memory, which is more than `ulimit -l` allows |
 //!
-//! All but the first are for opening an interface, and stay for those that come later. What sends
-//! and receives on sockets that are open needs none: the packet threads have none at all, nor have
-//! those of the log and of `--watch`.
+//! All except the first are for opening an interface, and are kept for interfaces that come later.
+//! Sending and receiving on open sockets needs none: the packet threads have none at all, and
+//! neither have those of the log and of `--watch`.
 //!
-//! It is missed nowhere that there is no right to pass over file permissions (`CAP_DAC_OVERRIDE`,
-//! `CAP_DAC_READ_SEARCH`): xCAT's files, the folders under /run and the pins under /sys/fs/bpf are
-//! root's. A file that belongs to another user must let root read it, as it would any other user.
-//! Nor are there rights over groups (`CAP_CHOWN`, `CAP_SETGID`): the group of the control socket is
-//! joined before, and whoever owns a file may give it to a group of his own.
+//! Capabilities to bypass file permissions (`CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`) are not
+//! needed: xCAT's files, the folders under /run and the pins under /sys/fs/bpf belong to root. A
+//! file of another user must be readable by root as by any other user. Capabilities over groups
+//! (`CAP_CHOWN`, `CAP_SETGID`) are not needed either: the group of the control socket is joined
+//! before they are dropped, and the owner of a file may give it to one of the owner's groups.
 //!
-//! Before they go, the limit of locked memory is lifted: Linux before 5.11 takes BPF's maps and
-//! programs for such memory, and usually allows 64 KiB of it.
+//! Before they are dropped, the limit on locked memory is raised: Linux before 5.11 counts BPF maps
+//! and programs as locked memory, of which it usually allows 64 KiB.
 //!
-//! A daemon that is started as another user with these capabilities, ambient say, works the same. The
-//! bounding set stays as it is then, for narrowing it takes `CAP_SETPCAP`; it counts for programs that
-//! are started, which `no_new_privs` covers.
+//! A daemon that is started as another user with these capabilities, for example ambient ones,
+//! works the same way. Its bounding set is not narrowed, because that takes `CAP_SETPCAP`. The set
+//! only matters for programs that are started, which `no_new_privs` covers.
 
 use std::io;
 
@@ -40,45 +40,46 @@ use rustix::thread::{
 };
 use tracing::warn;
 
-/// What the daemon does that takes capabilities, as long as it serves.
+/// The daemon's work that takes capabilities, as long as it serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// It has packet sockets alone.
+    /// It uses only packet sockets.
     PacketSockets,
-    /// It loads XDP programs and fills their maps, too.
+    /// It also loads XDP programs and fills their maps.
     XdpProgram,
-    /// It has AF_XDP sockets besides.
+    /// It uses AF_XDP sockets as well.
     AfXdpSockets,
 }
 
-/// What the daemon is left with.
+/// What the daemon keeps.
 #[derive(Debug)]
 pub struct Privileges {
-    /// The group that the control socket is to have, which this process is in.
+    /// The group for the control socket, which this process has joined.
     pub control_group: Option<Gid>,
 }
 
-/// Joins the group of the control socket, if there is one, and gives up what is not needed. To be
-/// called before any thread is started: threads have capabilities of their own, and inherit these.
+/// Joins the group of the control socket, if there is one, and drops all capabilities that are not
+/// needed. Call it before any thread is started: threads inherit capabilities, and then have their
+/// own.
 ///
 /// # Errors
 ///
-/// There is no such group, or it cannot be joined; the system refuses to take a capability away.
+/// If the group does not exist or cannot be joined, or the system refuses to drop a capability.
 pub fn keep(needs: Needs, control_group: Option<&str>) -> Result<Privileges> {
     let group = control_group.map(join).transpose()?;
     if needs != Needs::PacketSockets {
         lift_memory_limit();
     }
-    narrow(capabilities_for(needs)).context("cannot give up the rights that are not needed")?;
+    narrow(capabilities_for(needs)).context("cannot drop the capabilities that are not needed")?;
     Ok(Privileges {
         control_group: group,
     })
 }
 
-/// Lets this process lock as much memory as it wants, or, without `CAP_SYS_RESOURCE`, as much as
-/// it may.
+/// Lets this process lock as much memory as it wants, or, without `CAP_SYS_RESOURCE`, up to the
+/// hard limit.
 ///
-/// Where that is not enough, what then fails says so: most kernels do not ask.
+/// If that is not enough, the operation that fails says so: most kernels do not check the limit.
 pub fn lift_memory_limit() {
     let unlimited = Rlimit {
         current: None,
@@ -94,14 +95,14 @@ pub fn lift_memory_limit() {
     }
 }
 
-/// Gives up all capabilities of this thread, which needs none.
+/// Drops all capabilities of this thread, which needs none.
 pub(crate) fn give_up() {
     if let Err(error) = set(CapabilitySet::empty()) {
-        warn!("a thread keeps its rights: {error}");
+        warn!("a thread keeps its capabilities: {error}");
     }
 }
 
-/// The capabilities of the table in the module's description.
+/// The capabilities in the module's table.
 fn capabilities_for(needs: Needs) -> CapabilitySet {
     let raw = CapabilitySet::NET_RAW;
     let xdp = raw | CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
@@ -112,10 +113,11 @@ fn capabilities_for(needs: Needs) -> CapabilitySet {
     }
 }
 
-/// Keeps what there is of `needed`. What lacks is told by what then fails.
+/// Keeps those of the `needed` capabilities that the process has. An operation that lacks one
+/// reports it.
 fn narrow(needed: CapabilitySet) -> io::Result<()> {
     let held = capabilities(None)?;
-    // The bounding set first, which takes a right that is given up next.
+    // The bounding set comes first, because narrowing it takes a capability that is dropped next.
     if held.effective.contains(CapabilitySet::SETPCAP) {
         narrow_bounding_set(needed)?;
     }
@@ -132,7 +134,7 @@ fn narrow_bounding_set(needed: CapabilitySet) -> io::Result<()> {
                 remove_capability_from_bounding_set(capability)?;
             }
             Ok(_) => {}
-            // This kernel has no more.
+            // This kernel has no further capabilities.
             Err(_) => break,
         }
     }

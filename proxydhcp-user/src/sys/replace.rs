@@ -1,10 +1,11 @@
-//! Replacing a file as a whole: a reader, now or after a power cut, finds the old bytes or the new
-//! ones, and never a part of either.
+//! Replaces a file as a whole: a reader, now or after a power cut, finds either the old bytes or
+//! the new ones, never a mixture.
 //!
-//! The new bytes go into a temporary file beside it, which then takes its name by rename(2). That is
-//! all of [`write`]. A [`Replacement`] is for files that have several writers: a lock (flock(2)) is
-//! held from before the file is read. It is on a file of its own, which stays, for the file itself is
-//! renamed away with every lock on it. The kernel releases it however its holder ends.
+//! The new bytes go into a temporary file beside it, which then takes its name by rename(2).
+//! [`write`] does no more than that. A [`Replacement`] is for files with several writers: it holds
+//! a lock (flock(2)) from before the file is read. The lock is on a separate file, which stays,
+//! because the file itself is replaced, along with any lock on it. The kernel releases the lock
+//! however its holder ends.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
@@ -19,25 +20,25 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{Access, access};
 use tempfile::{Builder, NamedTempFile};
 
-/// Whether a file is to be there after a power cut, which takes the disk its time.
+/// Whether a file must survive a power cut, for which the disk needs time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lasting {
     Yes,
-    /// It is for this run of the system alone.
+    /// It only serves until the next boot.
     No,
 }
 
-/// Writes a file of this program alone, which all may read, in the place of the one that is there.
+/// Writes a file that only this program writes and everybody may read, replacing the existing one.
 ///
 /// # Errors
-/// There is no such folder, or no file may be made in it; the disk is full; `path` is a folder. What
-/// was there is as it was.
+/// If the folder does not exist or is not writable, the disk is full, or `path` is a folder. The
+/// existing file is then unchanged.
 pub(crate) fn write(path: &Path, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
     let folder = folder_of(path);
     let name = path.file_name().unwrap_or_default();
     let mut hidden = OsString::from(".");
     hidden.push(name);
-    // A name of its own, so that two writers at once do not write into one file.
+    // A unique name, so that two simultaneous writers do not write into the same file.
     let mut file = Builder::new()
         .prefix(&hidden)
         .suffix(".new")
@@ -53,45 +54,46 @@ pub(crate) fn write(path: &Path, bytes: &[u8], lasting: Lasting) -> io::Result<(
     sync(folder)
 }
 
-/// Gives a temporary file the name that it was made for.
+/// Renames a temporary file to its final name.
 fn take_place(file: NamedTempFile, path: &Path) -> io::Result<()> {
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
 
-/// Has a new name in a folder outlive a power cut.
+/// Makes a new name in a folder survive a power cut.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Another writer takes milliseconds.
+/// How long to wait for another writer, which normally takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The mode of a file that was not there before; that of a [`Replacement`] less the umask.
+/// The mode of a new file; a [`Replacement`] applies the umask to it.
 const MODE: u32 = 0o644;
-/// Those who may lock the file could keep all others from writing.
+/// The mode of the lock file: users who could lock it could keep all others from writing.
 const LOCK_MODE: u32 = 0o600;
 const PERMISSION_BITS: u32 = 0o7777;
 
-/// The right to replace a file, which one process has at a time. Dropping it gives it up.
+/// The exclusive right to replace a file. Dropping it releases the right.
 #[derive(Debug)]
 pub(crate) struct Replacement {
-    /// The file itself, where the path given is a link to it.
+    /// The file itself, if the given path is a link to it.
     target: PathBuf,
     folder: PathBuf,
     /// The name of the temporary file.
     temporary: OsString,
     before: Option<Metadata>,
-    /// Held.
+    /// Holds the lock.
     _lock: File,
 }
 
 impl Replacement {
-    /// Waits for the right to replace `path`, which need not exist. What a writer that was killed
-    /// has left beside it is removed.
+    /// Waits for the right to replace `path`, which need not exist. What a killed writer has left
+    /// beside it is removed.
     ///
     /// # Errors
-    /// There is no such folder, or no file may be made in it; another writer holds on to the right.
+    /// If the folder does not exist or is not writable, or another writer does not release the
+    /// right.
     pub(crate) fn begin(path: &Path) -> Result<Self> {
         let target = target_of(path)?;
         let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
@@ -116,55 +118,56 @@ impl Replacement {
         })
     }
 
-    /// Writes these bytes to a new file beside it, whose name is the file's own with `end` after it,
-    /// and returns its path. It has the file's owner and mode.
+    /// Writes these bytes to a new file beside it, named after the file with `end` appended, and
+    /// returns its path. The new file has the same owner and mode.
     ///
     /// # Errors
-    /// There is such a file already; the disk is full, or cannot be written.
+    /// If such a file exists already, or it cannot be written, as on a full disk.
     pub(crate) fn set_aside(&self, end: &str, bytes: &[u8]) -> Result<PathBuf> {
         let mut name = self.target.clone().into_os_string();
         name.push(end);
         let aside = PathBuf::from(name);
         let written = self.create(bytes).and_then(|file| {
-            // Unlike a rename, this takes no other file's place.
+            // Unlike a rename, a link never replaces another file.
             Ok(fs::hard_link(file.path(), &aside)?)
         });
         written.with_context(|| format!("{}: cannot be written", aside.display()))?;
         Ok(aside)
     }
 
-    /// Gives the file these bytes, and the owner and mode that it had.
+    /// Replaces the contents of the file, and keeps its owner and mode.
     ///
     /// # Errors
-    /// The file is write-protected, or was changed by a program that does not ask for the right; the
-    /// disk is full, or cannot be written. The file is as it was, unless the error says otherwise.
+    /// If the file is write-protected, was changed by a program that ignores the lock, or cannot be
+    /// written, as on a full disk. The file is then unchanged, unless the error says otherwise.
     pub(crate) fn replace(&self, bytes: &[u8]) -> Result<()> {
         let shown = self.target.display();
         if self.before.is_some() {
             access(&self.target, Access::WRITE_OK).map_err(|error| {
                 let error = io::Error::from(error);
-                anyhow::anyhow!("{shown}: is write-protected: {error}; it is as it was")
+                anyhow::anyhow!("{shown}: is write-protected: {error}; it is unchanged")
             })?;
         }
         self.write(bytes)
-            .with_context(|| format!("{shown}: cannot be replaced; it is as it was"))?;
+            .with_context(|| format!("{shown}: cannot be replaced; it is unchanged"))?;
         sync(&self.folder)
             .with_context(|| format!("{shown}: written, but a power cut may yet undo it"))
     }
 
     fn write(&self, bytes: &[u8]) -> Result<()> {
         let file = self.create(bytes)?;
-        // xCAT's writer knows no lock. This leaves it some microseconds to lose its work in.
+        // xCAT's writer takes no lock. This leaves only microseconds in which its changes could be
+        // lost.
         if metadata(&self.target)?.as_ref().map(stamp) != self.before.as_ref().map(stamp) {
             bail!("another program has changed it meanwhile; try again");
         }
         Ok(take_place(file, &self.target)?)
     }
 
-    /// Makes the temporary file with these bytes, on the disk, and with the owner and mode of the old
-    /// one. Dropped, it is gone.
+    /// Creates the temporary file with these bytes, on the disk, and with the owner and mode of the
+    /// old one. Dropping it removes it.
     fn create(&self, bytes: &[u8]) -> Result<NamedTempFile> {
-        // There is none of this name, so that nothing is written through a link.
+        // The file must not exist yet, so that nothing is written through a link.
         let mut file = Builder::new()
             .prefix(&self.temporary)
             .rand_bytes(0)
@@ -178,7 +181,7 @@ impl Replacement {
                 fchown(on_disk, Some(before.uid()), Some(before.gid()))
                     .context("cannot keep its owner; run this as root")?;
             }
-            // After the owner, whose change takes away some of the bits.
+            // The mode is set after the owner, because changing the owner clears some of its bits.
             on_disk.set_permissions(Permissions::from_mode(before.mode() & PERMISSION_BITS))?;
         }
         on_disk.sync_all()?;
@@ -186,7 +189,7 @@ impl Replacement {
     }
 }
 
-/// The folder of a file, which need not be there.
+/// The folder of a file, which need not exist.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -194,7 +197,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// What `path` is a link to, or itself.
+/// The target of the link `path`, or `path` itself.
 fn target_of(path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     match fs::canonicalize(path) {
@@ -203,7 +206,9 @@ fn target_of(path: &Path) -> Result<PathBuf> {
         Err(error) => return Err(error).with_context(|| format!("{shown}: cannot be reached")),
     }
     if path.is_symlink() {
-        bail!("{shown}: a link to a file that is not there; make that file, or remove the link");
+        bail!(
+            "{shown}: a link to a file that does not exist; create that file, or remove the link"
+        );
     }
     let name = path.file_name();
     let name = name.with_context(|| format!("{shown}: not a file; name the file itself"))?;
@@ -221,9 +226,9 @@ fn lock(lock: &Path, path: &Path) -> Result<File> {
         .mode(LOCK_MODE)
         .open(lock)
         .with_context(|| {
-            format!("{path}: cannot be written, for its lock {shown} cannot be opened")
+            format!("{path}: cannot be written, because its lock {shown} cannot be opened")
         })?;
-    // The kernel serves those who wait in their order. One who tries again and again is overtaken.
+    // The kernel serves waiting lockers in order. A process that polls would be overtaken.
     let (locked, waited) = mpsc::channel();
     thread::spawn(move || locked.send(file.lock().map(|()| file)));
     match waited.recv_timeout(PATIENCE) {

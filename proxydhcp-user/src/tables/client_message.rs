@@ -1,4 +1,4 @@
-//! The request that a probe sends, and what it reads out of the reply.
+//! The request that a probe sends, and the contents of the reply.
 
 use std::net::Ipv4Addr;
 
@@ -7,14 +7,14 @@ use dhcproto::v4::{Architecture, DhcpOption, Message, MessageType, Opcode, Optio
 use dhcproto::{Encodable, error::EncodeError};
 use serde::Serialize;
 
-/// The fixed part of a BOOTP message and the magic cookie, in bytes: options follow.
+/// The length of a BOOTP message's fixed part and magic cookie, in bytes; options follow.
 const OPTIONS_AT: usize = 240;
-/// The magic cookie that ends it (RFC 2131, section 3).
+/// The magic cookie (RFC 2131, section 3).
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
-/// The longest reply that every client accepts, in bytes of BOOTP.
+/// The longest reply that every client accepts, in bytes of BOOTP message.
 const MAX_REPLY: usize = 548;
 
-/// What the request says, and the reply must say again.
+/// The contents of the request that the reply must repeat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) xid: u32,
@@ -23,31 +23,31 @@ pub(crate) struct Asked {
     pub(crate) mac: [u8; 6],
 }
 
-/// What a reply says.
+/// The contents of a reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Answer {
-    /// The boot loader's path on the TFTP server (file).
+    /// The boot loader's path on the TFTP server (the file field).
     pub loader: Option<String>,
     /// The BCD's path on the TFTP server (option 252).
     pub bcd: Option<String>,
-    /// The TFTP server (siaddr).
+    /// The TFTP server (the siaddr field).
     pub next_server: Option<Ipv4Addr>,
-    /// Option 54.
+    /// The server identifier, option 54.
     pub server_id: Option<Ipv4Addr>,
-    /// Option 60.
+    /// The vendor class, option 60.
     pub vendor_class: Option<String>,
-    /// What a client would stumble over, field by field.
+    /// What a client would reject, field by field.
     pub faults: Vec<String>,
 }
 
-/// A request as UEFI firmware sends it, for an architecture of any kind.
+/// A request like that of UEFI firmware, for any architecture.
 pub(crate) fn request(
     client: Ipv4Addr,
     mac: [u8; 6],
     architecture: u16,
 ) -> Result<(u32, Vec<u8>), EncodeError> {
     const NONE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
-    // Firmware takes this from the board; any will do that is no other machine's.
+    // Firmware takes the UUID from the board; any other unique one will do.
     let mut uuid = [0; 17];
     for (at, byte) in uuid.iter_mut().rev().zip(mac.iter().rev()) {
         *at = *byte;
@@ -73,13 +73,13 @@ pub(crate) fn request(
     Ok((message.xid(), message.to_vec()?))
 }
 
-/// The transaction that a message belongs to, if it is long enough to tell.
+/// The transaction that a message belongs to, if it is long enough to contain one.
 pub(crate) fn xid(bytes: &[u8]) -> Option<u32> {
     let xid = bytes.get(4..8)?.try_into().ok()?;
     Some(u32::from_be_bytes(xid))
 }
 
-/// Reads a reply as firmware does, and names all that firmware would stumble over.
+/// Reads a reply as firmware does, and lists everything that firmware would reject.
 pub(crate) fn read(bytes: &[u8], asked: &Asked) -> Answer {
     let mut answer = Answer::default();
     let message = match borrowed::Message::new(bytes) {
@@ -123,7 +123,7 @@ pub(crate) fn read(bytes: &[u8], asked: &Asked) -> Answer {
         Ipv4Addr::UNSPECIFIED => answer.fault("siaddr is 0.0.0.0: no TFTP server".to_owned()),
         server => answer.next_server = Some(server),
     }
-    // Read from the bytes: that there is a NUL matters.
+    // Read from the raw bytes, because the NUL matters.
     answer.loader = answer.text("file", bytes.get(108..236).unwrap_or_default());
     if let Err(fault) = answer.options(bytes.get(OPTIONS_AT..).unwrap_or_default()) {
         answer.fault(fault);
@@ -137,7 +137,7 @@ impl Answer {
         self.faults.push(fault);
     }
 
-    /// A field's text up to its NUL.
+    /// The text of a field up to its NUL.
     fn text(&mut self, field: &str, bytes: &[u8]) -> Option<String> {
         let mut parts = bytes.split(|&byte| byte == 0);
         let text = parts.next().unwrap_or_default();
@@ -151,7 +151,7 @@ impl Answer {
         Some(text.escape_ascii().to_string())
     }
 
-    /// Walks over the options.
+    /// Iterates over the options.
     fn options(&mut self, mut rest: &[u8]) -> Result<(), String> {
         let mut kind = None;
         loop {
@@ -183,7 +183,7 @@ impl Answer {
         match kind {
             Some([5]) => Ok(()),
             Some([other]) => Err(format!("option 53 (message type) is {other}, not 5 (ACK)")),
-            Some(_) => Err("option 53 (message type) has not 1 byte".to_owned()),
+            Some(_) => Err("option 53 (message type) is not 1 byte long".to_owned()),
             None => Err("there is no option 53 (message type)".to_owned()),
         }
     }
@@ -197,7 +197,7 @@ impl Answer {
             )),
             None => self.fault("there is no option 54 (server identifier)".to_owned()),
         }
-        // xCAT's own daemon leaves it out, and firmware does not mind.
+        // xCAT's own daemon omits it, and firmware does not mind.
         if let Some(class) = self.vendor_class.clone()
             && !class.starts_with("PXEClient")
         {
@@ -222,7 +222,7 @@ mod tests {
         mac: [2, 0, 0, 0, 0, 9],
     };
 
-    /// A sound reply.
+    /// A valid reply.
     fn reply() -> Vec<u8> {
         let mut bytes = vec![0; OPTIONS_AT];
         bytes[..4].copy_from_slice(&[2, 1, 6, 0]);

@@ -1,4 +1,4 @@
-//! From a client's address to its files, in words.
+//! Explains in words which files an address leads to.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -21,16 +21,16 @@ mod simulate;
 
 use simulate::simulate;
 
-/// What was found out about an address.
+/// The findings about an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looked {
-    /// The address; none where a name leads to none.
+    /// The address; `None` if a name leads to none.
     pub address: Option<Ipv4Addr>,
-    /// Whether a request from there would be answered.
+    /// Whether a request from the address would be answered.
     pub answered: bool,
     /// The node's name in its record.
     pub node: Option<String>,
-    /// The record's place in proxydhcp.cfg, from 1.
+    /// The record's position in proxydhcp.cfg, from 1.
     pub record: Option<u32>,
     /// The record's first byte in proxydhcp.cfg, from 0.
     pub offset: Option<u64>,
@@ -40,7 +40,7 @@ pub struct Looked {
     pub bcd: Option<String>,
     /// The TFTP server, if it is not the address that the client asks.
     pub next_server: Option<Ipv4Addr>,
-    /// How it came to this, in words.
+    /// The steps that led to this result, in words.
     pub steps: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Looked {
     }
 }
 
-/// Who is asked about, and the tables that tell.
+/// A question about a client, and the tables that answer it.
 #[derive(Clone, Copy)]
 pub(crate) struct Question<'a> {
     pub(crate) asked: &'a str,
@@ -68,13 +68,13 @@ pub(crate) struct Question<'a> {
     pub(crate) generation: &'a Generation,
     pub(crate) policy: &'a Policy,
     pub(crate) sources: &'a Sources,
-    /// The hosts file as it is now, if there is one.
+    /// The hosts file as it is now, if it exists.
     pub(crate) hosts: &'a Result<Option<Vec<u8>>, FileError>,
     /// This host's own addresses.
     pub(crate) local: &'a [Ipv4Addr],
     /// Why the newest file is not in service, if it is not.
     pub(crate) rejected: Option<&'a str>,
-    /// How many names clients without a record wait for.
+    /// The number of names that clients without a record wait for.
     pub(crate) waited_for: usize,
 }
 
@@ -126,7 +126,7 @@ impl Question<'_> {
         looked.address = Some(address);
         if !is_client(address.octets()) {
             looked.steps.push(format!(
-                "{address} is no address that a client can have; requests from it are refused."
+                "{address} is not an address that a client can have; requests from it are refused."
             ));
             return;
         }
@@ -193,7 +193,7 @@ impl Question<'_> {
         });
     }
 
-    /// Why no record has the address, and what becomes of such clients.
+    /// Explains why no record has the address, and what becomes of such clients.
     fn unknown(&self, address: Ipv4Addr, looked: &mut Looked) {
         looked.steps.push(self.hosts_line(address));
         let failed = self.names.have_failed().count() + self.names.are_asked().count();
@@ -229,7 +229,7 @@ impl Question<'_> {
         looked.steps.push(policy);
     }
 
-    /// What the hosts file says of an address that it leads to no record from.
+    /// What the hosts file says about an address that leads to no record.
     fn hosts_line(&self, address: Ipv4Addr) -> String {
         let shown = self.sources.hosts.display();
         let bytes = match self.hosts {
@@ -275,7 +275,7 @@ impl Question<'_> {
         Some(&refused.reason)
     }
 
-    /// What the tables in service make of a request from there.
+    /// Explains what the tables in service make of a request from the address.
     fn verdict(&self, address: Ipv4Addr, looked: &mut Looked) {
         let Some(&server) = self.local.first() else {
             looked
@@ -309,14 +309,14 @@ impl Question<'_> {
                 "There is no loader for {arch}; boot the node by BIOS or x64 UEFI PXE, or name a \
                  loader under [loaders] in the settings file."
             )),
-            // That was told: clients without a record.
+            // The case of clients without a record has been explained already.
             Err(Stop::Refuse(Reason::Unknown))
                 if looked.record.is_none() && !matches!(self.policy.unknown, Unknown::Default) => {}
             Err(Stop::Refuse(reason)) => looked.steps.push(format!(
                 "A request from it is refused as {}, which `proxydhcp status` counts.",
                 reason.name()
             )),
-            // Nobody is charged here.
+            // The simulation applies no rate limit.
             Err(Stop::NotOurs | Stop::SlowPath | Stop::Limited) => {
                 looked.steps.push("A request from it is left alone.".into());
             }

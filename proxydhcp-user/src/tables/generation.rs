@@ -1,5 +1,5 @@
-//! A generation of the tables: all that requests are judged and answered by, built once, checked,
-//! and then installed as a whole.
+//! A generation of the tables: everything that requests are judged by and answered from. It is
+//! built once, checked, and then installed as a whole.
 
 use std::net::Ipv4Addr;
 
@@ -12,10 +12,10 @@ use crate::tables::policy::{Policy, ReplyFormat, Unknown};
 use crate::tables::table::Table;
 use crate::tables::template::{self, TemplateError};
 
-/// The tables in the layout that the protocol core reads, in userspace and in the kernel.
+/// The tables in the layout that the protocol core reads, in user space and in the kernel.
 #[derive(Debug, Default)]
 pub struct Generation {
-    /// Counts the tables installed since the start; 0 is the empty one that precedes them.
+    /// The number of tables installed since the start; 0 is the empty generation before them.
     pub number: u64,
     bank: u32,
     lines: Vec<Line>,
@@ -29,7 +29,8 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// A reply that cannot be encoded.
+    /// If a reply cannot be encoded.
+    /// If a reply cannot be encoded.
     pub fn next(
         previous: &Self,
         table: &Table,
@@ -42,11 +43,11 @@ impl Generation {
         }
         let bank = 1 - previous.bank;
         let node = |winpe: usize| {
-            // A table has fewer records than this.
+            // A table never has more records than this.
             Target::node(u32::try_from(winpe).unwrap_or(Target::MAX_WINPE), bank)
         };
         let denied = match policy.unknown {
-            // They are refused as all others are.
+            // They are refused like all other clients.
             Unknown::Ignore => &[],
             Unknown::Default | Unknown::Lookup => table.denied(),
         };
@@ -65,7 +66,8 @@ impl Generation {
         let lines = loop {
             match fill(header(unknown, policy), buckets, entries()) {
                 Some(lines) => break lines,
-                // Half full on average; where too many fell together, room parts them.
+                // Buckets are half full on average; if one overflows, more buckets spread the
+                // addresses.
                 None => buckets *= 2,
             }
         };
@@ -88,12 +90,12 @@ impl Generation {
         &self.templates
     }
 
-    /// Whether there is any node.
+    /// Whether any node is served.
     pub(crate) fn has_nodes(&self) -> bool {
         self.has_nodes
     }
 
-    /// The bank that the templates belong in.
+    /// The bank that the templates belong to.
     pub fn bank(&self) -> u32 {
         self.bank
     }
@@ -111,7 +113,7 @@ impl Tables for Generation {
     }
 }
 
-/// What is the same for all nodes; the mask is set when the table's size is known.
+/// The part of the table that all nodes share; the mask is set once the table's size is known.
 fn header(unknown: Option<Target>, policy: &Policy) -> Header {
     let mut loaders = [0; ARCHITECTURES];
     for (to, index) in loaders.iter_mut().zip(policy.loaders.indexes()) {
@@ -121,7 +123,7 @@ fn header(unknown: Option<Target>, policy: &Policy) -> Header {
         mask: 0,
         unknown: unknown.map_or(0, Target::stored),
         loaders,
-        // A few at most.
+        // There are only a few loaders.
         loader_count: u8::try_from(policy.loaders.paths().len()).unwrap_or(u8::MAX),
         echoes: u8::from(policy.reply_format == ReplyFormat::Pxe),
         interval: policy.limit.interval,
@@ -129,8 +131,8 @@ fn header(unknown: Option<Target>, policy: &Policy) -> Header {
     }
 }
 
-/// Fills a node table of `buckets`, a power of two, or gives up where an address finds no place in
-/// its buckets. An address that comes twice keeps its first target.
+/// Fills a node table with `buckets` buckets, a power of two; gives up if an address finds no room
+/// in its buckets. An address that occurs twice keeps its first target.
 fn fill(
     header: Header,
     buckets: usize,
@@ -192,7 +194,7 @@ mod tests {
         assert!(is_local(first.lines(), [10, 0, 0, 1]));
         assert!(!is_local(first.lines(), [10, 0, 0, 2]));
         assert_eq!(node(first.lines(), [10, 0, 0, 2]), None);
-        // The host itself is no client of its own.
+        // The host itself is not its own client.
         assert_eq!(node(first.lines(), [10, 0, 0, 1]), None);
     }
 
@@ -245,7 +247,7 @@ mod tests {
             let filled = entries.iter().map(|(a, w)| (of(*a), Target::node(*w, 1)));
             let header = header(None, &Policy::default());
             let Some(lines) = fill(header, 1 << buckets, filled) else {
-                // A bucket that is full has eight entries.
+                // A full bucket has eight entries.
                 prop_assert!(entries.len() > SLOTS);
                 return Ok(());
             };

@@ -1,4 +1,4 @@
-//! The policy: what clients are told besides their WinPE, and which of them are answered.
+//! The policy: what replies contain besides the WinPE, and which clients get one.
 
 use std::net::Ipv4Addr;
 
@@ -6,22 +6,22 @@ use proxydhcp_common::limit::Limit;
 
 use crate::winpe::loaders::Loaders;
 
-/// What clients are told besides their WinPE, and which of them are answered.
+/// What replies contain besides the WinPE, and which clients get one.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// What becomes of clients without a record.
+    /// How clients without a record are treated.
     pub unknown: Unknown,
-    /// The TFTP server; if there is none, it is the address that the client asked.
+    /// The TFTP server; `None` stands for the address that the client asked.
     pub next_server: Option<Ipv4Addr>,
-    /// How replies are laid out.
+    /// The layout of replies.
     pub reply_format: ReplyFormat,
-    /// Which loader is for which architecture.
+    /// The boot loader for each architecture.
     pub loaders: Loaders,
-    /// How often each source is answered.
+    /// The rate limit for each source address.
     pub limit: Limit,
 }
 
-/// What becomes of clients without a record.
+/// How clients without a record are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unknown {
     /// They get no answer.
@@ -33,12 +33,12 @@ pub enum Unknown {
     Lookup,
 }
 
-/// How replies are laid out.
+/// The layout of replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReplyFormat {
-    /// All that PXE asks for: options 60 and 97, and at least 300 bytes of BOOTP message.
+    /// Everything that PXE requires: options 60 and 97, and a BOOTP message of at least 300 bytes.
     #[default]
     Pxe,
-    /// The very bytes of xCAT's own daemon: without options 60 and 97, and no longer than need be.
+    /// Byte for byte like xCAT's own daemon: without options 60 and 97, and without padding.
     Xcat,
 }

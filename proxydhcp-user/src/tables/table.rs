@@ -1,8 +1,9 @@
-//! What is served: each node's address, name and WinPE.
+//! The table of what is served: each node's address, name and WinPE.
 //!
-//! A request tells a client's address, so the table is ordered by it. Names lead there: a record
-//! of `proxydhcp.cfg` names a node, and its addresses come from the hosts file, else from the system
-//! resolver, else from the name of a client that has asked, in this order.
+//! A request contains a client's address, so the table is sorted by it. Addresses are found through
+//! names: a record of `proxydhcp.cfg` names a node, and the node's addresses come from the hosts
+//! file, else from the system resolver, else from the name of a client that has asked, in this
+//! order.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -24,23 +25,23 @@ pub use trace::{NotServed, Source, Traced};
 use join::Claim;
 pub(crate) use join::mentioned;
 
-/// What is served, and what of its sources is not.
+/// The nodes served, and the records and names that are not.
 #[derive(Clone, Debug)]
 pub struct Table {
     files: Arc<Files>,
-    /// Ordered by address, each address once. Its record is a sound one.
+    /// Sorted by address, each address once. All their records are sound.
     claims: Vec<Claim>,
-    /// The addresses of nodes whose record is refused, and of disabled ones.
+    /// The addresses of nodes whose record is refused, and of disabled nodes.
     denied: Vec<Ipv4Addr>,
-    /// The sound records that no address leads to.
+    /// The sound records without an address.
     unresolved: Vec<u32>,
     warnings: Vec<Warning>,
 }
 
-/// A node that is served.
+/// A node in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node<'a> {
-    /// Where it asks from. A node may have several addresses.
+    /// The address that it asks from. A node may have several.
     pub address: Ipv4Addr,
     /// Its name in `proxydhcp.cfg`.
     pub name: &'a str,
@@ -54,14 +55,14 @@ impl Table {
         Self::of_files(Arc::new(Files::none()))
     }
 
-    /// What the files alone lead to.
+    /// The table that the files alone produce.
     pub fn of_files(files: Arc<Files>) -> Self {
         Self::new(files, &Names::default(), &LookedUp::default())
     }
 
-    /// What the files lead to, with the addresses that the resolver has for the names that the hosts
-    /// file lacks, and the clients that were looked up. An address belongs to the first of them that
-    /// claims it.
+    /// The table of the files, with the addresses that the resolver has for names that the hosts
+    /// file lacks, and with the clients that were looked up. An address belongs to the first of
+    /// these that claims it.
     pub fn new(files: Arc<Files>, names: &Names, looked_up: &LookedUp) -> Self {
         let mut claims = files.claims.clone();
         for (record, name) in files.wanted_records() {
@@ -74,7 +75,7 @@ impl Table {
         }
         let warnings = files.settle(&mut claims);
         let mut warnings = [files.warnings.clone(), warnings].concat();
-        // A client that asked before its address had a record is no conflict.
+        // A client that asked before its address had a record is not a conflict.
         let news: Vec<_> = looked_up
             .named()
             .filter(|(address, _)| position(&claims, *address).is_err())
@@ -119,12 +120,12 @@ impl Table {
         }
     }
 
-    /// The files it is made from.
+    /// The files that the table is made from.
     pub fn files(&self) -> &Arc<Files> {
         &self.files
     }
 
-    /// The nodes, by rising address.
+    /// The nodes, by ascending address.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = Node<'_>> {
         self.claims.iter().map(|&claim| self.node_of(claim))
     }
@@ -140,7 +141,7 @@ impl Table {
         self.claims == other.claims && self.denied == other.denied
     }
 
-    /// This table with the nodes of another one of the same files.
+    /// This table, with the nodes of another table of the same files.
     #[must_use]
     pub fn with_nodes_of(self, other: &Self) -> Self {
         Self {
@@ -151,8 +152,8 @@ impl Table {
         }
     }
 
-    /// The addresses of nodes whose record is refused, and of disabled ones: whatever other clients get, these get no
-    /// answer.
+    /// The addresses of nodes whose record is refused, and of disabled nodes. They get no answer,
+    /// whatever other clients get.
     pub fn denied(&self) -> &[Ipv4Addr] {
         &self.denied
     }
@@ -167,26 +168,27 @@ impl Table {
         &self.files.refused
     }
 
-    /// The names of the sound records that no address leads to, in the file's order.
+    /// The names of the sound records without an address, in the file's order.
     pub fn unresolved(&self) -> impl ExactSizeIterator<Item = &str> {
         self.unresolved
             .iter()
             .map(|&record| self.files.name(record))
     }
 
-    /// The places of those records in the file, from 1.
+    /// The positions of the sound records without an address in the file, from 1.
     pub fn unresolved_numbers(&self) -> impl ExactSizeIterator<Item = u32> {
         self.unresolved
             .iter()
             .map(|&record| self.files.number(record).unwrap_or_default())
     }
 
-    /// What else an administrator should know: duplicates, conflicts, a missing hosts file.
+    /// Anything else an administrator should know: duplicates, conflicts, a missing hosts file.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// Warns of nodes whose address is one of `local`, this host's own: they cannot be served.
+    /// Adds a warning for each node that has one of this host's own addresses, `local`: it cannot
+    /// be served.
     pub fn warn_of_own(&mut self, local: &[Ipv4Addr]) {
         for &address in local {
             if let Some(Node { name, .. }) = self.node(address) {
@@ -199,7 +201,7 @@ impl Table {
         }
     }
 
-    /// How many records `proxydhcp.cfg` has, refused ones and duplicates included.
+    /// The number of records in `proxydhcp.cfg`, including refused ones and duplicates.
     pub fn records(&self) -> usize {
         self.files.records_read
     }
@@ -213,7 +215,7 @@ impl Table {
     }
 }
 
-/// Where the address lies among the claims.
+/// The position of the address among the claims.
 fn position(claims: &[Claim], address: Ipv4Addr) -> Result<usize, usize> {
     claims.binary_search_by_key(&address, |claim| claim.address)
 }

@@ -12,30 +12,31 @@ use crate::winpe::path::WinPe;
 /// Option 252: the path of the BCD, for Windows' boot manager.
 const BCD_OPTION: u8 = 252;
 
-/// A reply would not hold what it has to say.
+/// Why a reply cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// The encoder refuses it.
+    /// The DHCP encoder refuses it.
     #[error("the reply for WinPE '{path}' cannot be encoded: {source}")]
     Encode {
         /// The WinPE's path.
         path: String,
-        /// What the encoder says.
+        /// The encoder's error.
         source: dhcproto::error::EncodeError,
     },
-    /// It is longer than any client need accept.
+    /// The reply is longer than clients have to accept.
     #[error("the reply for WinPE '{0}' is longer than 548 bytes; give it a shorter path")]
     TooLong(String),
 }
 
-/// What is left free for the echo of a boot item.
+/// The bytes left free for the echo of a boot item.
 const BOOT_ITEM: usize = 8;
 
-/// The templates of one WinPE, in the order of [`proxydhcp_common::nodes::Nodes::template`].
+/// Encodes the templates of one WinPE, in the order of
+/// [`proxydhcp_common::nodes::Nodes::template`].
 ///
 /// # Errors
 ///
-/// See [`TemplateError`].
+/// If a reply cannot be encoded or is too long: see [`TemplateError`].
 pub fn encode(winpe: &WinPe, policy: &Policy) -> Result<Vec<Template>, TemplateError> {
     let mut templates = Vec::with_capacity(2 * policy.loaders.paths().len());
     for loader in policy.loaders.paths() {
@@ -63,7 +64,7 @@ fn encode_one(
     let too_long = || TemplateError::TooLong(winpe.path().to_owned());
     let encoded = bytes.get(BODY_AT..).unwrap_or_default();
     let len = match policy.reply_format {
-        // In whole words, which are the quickest to copy.
+        // Padded to whole words, which are the quickest to copy.
         ReplyFormat::Pxe => encoded.len().next_multiple_of(8).max(MIN_BODY),
         ReplyFormat::Xcat => encoded.len(),
     };
@@ -82,8 +83,9 @@ fn encode_one(
     })
 }
 
-/// The reply with zeros for what is patched in. Options are encoded by rising code, which puts the
-/// patched ones where [`proxydhcp_common::template`] says; `layout` tests that they are there.
+/// The reply with zeros in place of patched values. Options are encoded in ascending order, which
+/// puts the patched ones where [`proxydhcp_common::template`] expects them; the test `layout`
+/// checks that.
 fn message(winpe: &WinPe, loader: &str, uuid: bool, format: ReplyFormat) -> Message {
     let mut message = Message::default();
     let mut bcd = winpe.bcd().into_bytes();

@@ -1,7 +1,7 @@
-//! Puts a WinPE's BCD where clients look for it whose firmware knows no proxyDHCP.
+//! Copies a WinPE's BCD to where clients look for it whose firmware does not support proxyDHCP.
 //!
-//! They come to `pxeboot.0` by other ways, and look for `Boot/BCD` in the TFTP root. There is one such
-//! file, so all nodes that are set at a time must need the same.
+//! They obtain `pxeboot.0` in other ways, and look for `Boot/BCD` in the TFTP root. There is only
+//! one such file, so all nodes that are installed at a time must need the same.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use super::find::{Root, other_case, quoted};
 use crate::sys::replace::{self, Lasting};
 use crate::winpe::path::{BCD, WinPe};
 
-/// A file to put in place.
+/// A file to copy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Copy {
     pub(crate) from: PathBuf,
@@ -23,11 +23,11 @@ pub(crate) struct Copy {
     bytes: Vec<u8>,
 }
 
-/// The WinPE of `folder`, if it is one that can be activated.
+/// The WinPE of `folder`, if it can be activated.
 ///
 /// # Errors
 ///
-/// Its folder cannot be served, or it is the default one.
+/// If the folder cannot be served, or is the default one.
 pub(crate) fn target(folder: &Folder) -> Result<&WinPe> {
     let winpe = match &folder.winpe {
         Ok(winpe) => winpe,
@@ -41,12 +41,11 @@ pub(crate) fn target(folder: &Folder) -> Result<&WinPe> {
     Ok(winpe)
 }
 
-/// What is to be copied below the TFTP root so that nodes boot the WinPE, found out without changing
-/// anything.
+/// The copies below the TFTP root that make nodes boot the WinPE. Nothing is changed yet.
 ///
 /// # Errors
 ///
-/// A file is missing or not sound, or is there in another letter case.
+/// If a file is missing or invalid, or exists in another letter case.
 pub(crate) fn plan(winpe: &WinPe, root: &Path) -> Result<Vec<Copy>> {
     let mut copies = Vec::new();
     copies.extend(copy(root, &winpe.bcd(), BCD, Kind::Registry)?);
@@ -65,7 +64,7 @@ pub(crate) fn plan(winpe: &WinPe, root: &Path) -> Result<Vec<Copy>> {
     Ok(copies)
 }
 
-/// Puts the files in place: each at once, so that a client fetches the old one or the new one.
+/// Copies the files, each in one step, so that a client fetches either the old one or the new one.
 pub(crate) fn put(copies: &[Copy]) -> Result<()> {
     copies.iter().try_for_each(|copy| {
         write(copy).with_context(|| format!("cannot write {}", copy.to.display()))
@@ -81,7 +80,7 @@ fn write(copy: &Copy) -> Result<()> {
     Ok(replace::write(&copy.to, &copy.bytes, Lasting::Yes)?)
 }
 
-/// The copy from one path below the root to another, if it is not there already.
+/// The copy from one path below the root to another; `None` if the target is identical already.
 fn copy(root: &Path, from: &str, to: &str, kind: Kind) -> Result<Option<Copy>> {
     let mut findings = Vec::new();
     let found = Root(root).find(from, kind.remedy(), &mut findings);

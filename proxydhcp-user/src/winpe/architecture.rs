@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-/// The number that DHCP option 93 carries (RFC 4578, section 2.1).
+/// The architecture's number in DHCP option 93 (RFC 4578, section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Architecture(pub u16);
 

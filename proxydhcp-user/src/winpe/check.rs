@@ -1,8 +1,8 @@
-//! The files of the WinPEs below the TFTP root: which there are, and whether clients can boot them.
+//! Checks the WinPEs below the TFTP root: which there are, and whether clients can boot them.
 //!
-//! A WinPE is a folder `winboot/NAME/`, and the default one lies in the TFTP root itself, in `Boot/`.
-//! A client fetches from there, by TFTP and so by exact names: a loader, `bootmgr.exe` from the root,
-//! the BCD, and the files that the BCD names.
+//! A WinPE is a folder `winboot/NAME/`; the default one is in the TFTP root itself, in `Boot/`. A
+//! client fetches from there by TFTP, which matches names exactly: a loader, `bootmgr.exe` from the
+//! root, the BCD, and the files that the BCD names.
 
 use std::fs;
 
@@ -14,54 +14,54 @@ use super::find::{self, Root};
 use super::finding::Finding;
 use crate::winpe::path::{Rules, WinPe};
 
-/// The folder of the WinPEs that have a name.
+/// The folder that contains the WinPEs with a name.
 const FOLDER: &str = "winboot";
-/// What the default WinPE is called: its folder.
+/// The name of the default WinPE, after its folder.
 const DEFAULT: &str = "Boot";
-/// The boot manager of BIOS clients, which all WinPEs share: in the TFTP root itself.
+/// The boot manager of BIOS clients, which all WinPEs share. It is in the TFTP root itself.
 pub(super) const BOOTMGR: &str = "bootmgr.exe";
 
 /// A WinPE's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
-    /// Its name: of its folder in `winboot/`, or [`DEFAULT`].
+    /// Its name: that of its folder in `winboot/`, or [`DEFAULT`].
     pub name: String,
-    /// Where it lies, if it can be served.
+    /// The WinPE, or why it cannot be served.
     pub winpe: Result<WinPe, String>,
 }
 
-/// What was found out about a WinPE.
+/// The findings about a WinPE.
 #[derive(Clone, Debug, Serialize)]
 pub struct Checked {
     /// Its name.
     pub name: String,
-    /// Its folder below the TFTP root, as it is to stand in a record.
+    /// Its folder below the TFTP root, as records must name it.
     pub path: String,
-    /// The images that it boots, below the TFTP root, with their sizes in bytes.
+    /// The images that it boots, with their sizes.
     pub images: Vec<Image>,
-    /// What is wrong with it; empty: nothing.
+    /// The problems with it; empty if there are none.
     pub findings: Vec<Finding>,
 }
 
-/// A file that a WinPE is booted from.
+/// An image that a WinPE boots.
 #[derive(Clone, Debug, Serialize)]
 pub struct Image {
-    /// The file, below the TFTP root.
+    /// The file's path, below the TFTP root.
     pub file: String,
     /// Its size in bytes.
     pub size: u64,
 }
 
-/// All WinPEs: the default one first, if it has one of the loaders, then the others by name.
+/// All WinPEs: first the default one, if it has one of the loaders, then the others by name.
 ///
 /// # Errors
 ///
-/// The TFTP root or its `winboot/` cannot be read.
+/// If the TFTP root or its `winboot/` cannot be read.
 pub fn folders(rules: Rules<'_>) -> Result<Vec<Folder>> {
     let root = rules.tftp_root;
     let shown = root.display();
     if !root.is_dir() {
-        bail!("there is no folder {shown}; name what the TFTP server serves by --tftp-root");
+        bail!("there is no folder {shown}; name the TFTP server's folder with --tftp-root");
     }
     let mut folders = Vec::new();
     let default = Root(root);
@@ -97,11 +97,11 @@ pub fn folders(rules: Rules<'_>) -> Result<Vec<Folder>> {
     Ok(folders)
 }
 
-/// The WinPE of this name, or with this path below the TFTP root, or with this absolute path.
+/// The WinPE with this name, this path below the TFTP root, or this absolute path.
 ///
 /// # Errors
 ///
-/// There is no such folder.
+/// If there is no such folder.
 pub fn folder(name: &str, rules: Rules<'_>) -> Result<Folder> {
     let root = rules.tftp_root;
     let folder = if name == DEFAULT {
@@ -124,7 +124,7 @@ pub fn folder(name: &str, rules: Rules<'_>) -> Result<Folder> {
         let known = folders(rules)?.into_iter();
         let known: Vec<_> = known.map(|known| known.name).collect();
         bail!(
-            "there is no folder {}; there are: {}",
+            "there is no folder {}; these exist: {}",
             root.join(winpe.path()).display(),
             if known.is_empty() {
                 "none".to_owned()
@@ -144,7 +144,7 @@ fn named(name: String, rules: Rules<'_>) -> Folder {
     }
 }
 
-/// Checks the files of a WinPE, its loaders among them.
+/// Checks the files of a WinPE, including its loaders.
 pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
     let mut checked = Checked {
         name: folder.name.clone(),
@@ -172,7 +172,7 @@ pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
     }
     check_bootmgr(root, winpe, findings);
     let bcd = check_file(root, &winpe.bcd(), Kind::Registry, findings);
-    // Without a BCD nobody can tell which files it names: those that genimage makes, most likely.
+    // Without a BCD it is unknown which files it names; most likely those that genimage makes.
     let bcd = bcd.unwrap_or_default();
     let mut ramdisks = content::paths_in(&bcd, ".sdi");
     if ramdisks.is_empty() {
@@ -228,7 +228,8 @@ fn check_file(
     }
 }
 
-/// genimage makes it in the WinPE's folder, and clients ask for it in the root.
+/// Checks `bootmgr.exe`: genimage makes it in the WinPE's folder, and clients ask for it in the
+/// root.
 fn check_bootmgr(root: Root<'_>, winpe: &WinPe, findings: &mut Vec<Finding>) {
     let made = root.0.join(winpe.path()).join(BOOTMGR);
     let remedy = if !winpe.path().is_empty() && made.is_file() {

@@ -1,4 +1,4 @@
-//! Whether a file is what its name says, by its first bytes.
+//! Checks by its first bytes whether a file is what its name says.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,21 +10,21 @@ use object::pe::{
 };
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
 
-/// As much of a file as is looked at, in bytes. A BCD is far shorter.
+/// The number of bytes of a file that are examined. A BCD is far shorter.
 const HEAD: u64 = 4 << 20;
 
-/// What a file is to be.
+/// The kind of file that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A network boot program for BIOS: bytes to be run, without a header.
+    /// A network boot program for BIOS, which is plain code without a header.
     BootProgram,
     /// An EFI application for x64.
     EfiApplication,
-    /// A loader for an architecture of which no more is known here.
+    /// A loader for an architecture about which nothing more is known here.
     OtherLoader,
     /// `bootmgr.exe`.
     BootManager,
-    /// A registry hive, as a BCD is.
+    /// A registry hive, which is the format of a BCD.
     Registry,
     /// `boot.sdi`.
     Ramdisk,
@@ -33,7 +33,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// What the loader of this architecture's clients is to be.
+    /// The expected kind of the loader for this architecture.
     pub(super) fn loader_of(architecture: usize) -> Self {
         match architecture {
             0 => Self::BootProgram,
@@ -42,7 +42,7 @@ impl Kind {
         }
     }
 
-    /// What is wrong with a file of these first bytes.
+    /// Checks a file's first bytes; the error says what is wrong.
     pub(super) fn judge(self, bytes: &[u8]) -> Result<(), String> {
         if bytes.is_empty() {
             return Err("empty".to_owned());
@@ -52,24 +52,24 @@ impl Kind {
                 return Ok(());
             }
             Err(format!(
-                "no {what}: it does not begin with {}",
+                "not {what}: it does not begin with {}",
                 magic.escape_ascii()
             ))
         };
         match self {
             Self::BootProgram if bytes.starts_with(b"MZ") => Err(
-                "a Windows or EFI program, and no boot program for BIOS (pxeboot.n12)".to_owned(),
+                "a Windows or EFI program, not a boot program for BIOS (pxeboot.n12)".to_owned(),
             ),
             Self::BootProgram | Self::OtherLoader => Ok(()),
             Self::EfiApplication => efi_application(bytes),
-            Self::BootManager => begins(b"MZ", "Windows program"),
-            Self::Registry => begins(b"regf", "BCD (a registry hive)"),
-            Self::Ramdisk => begins(b"$SDI", "ramdisk image"),
-            Self::Image => begins(b"MSWIM\0\0\0", "WIM image"),
+            Self::BootManager => begins(b"MZ", "a Windows program"),
+            Self::Registry => begins(b"regf", "a BCD (a registry hive)"),
+            Self::Ramdisk => begins(b"$SDI", "a ramdisk image"),
+            Self::Image => begins(b"MSWIM\0\0\0", "a WIM image"),
         }
     }
 
-    /// How to come by a sound one.
+    /// How to obtain a valid file.
     pub(super) fn remedy(self) -> &'static str {
         match self {
             Self::BootProgram => {
@@ -103,7 +103,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn efi_application(bytes: &[u8]) -> Result<(), String> {
-    let no_program = |error: object::read::Error| format!("no EFI program: {error}");
+    let no_program = |error: object::read::Error| format!("not an EFI program: {error}");
     if optional_header_magic(bytes).map_err(no_program)? != IMAGE_NT_OPTIONAL_HDR64_MAGIC {
         return Err("a program for 32 bits (PE32), and clients need x64 (PE32+)".to_owned());
     }
@@ -119,14 +119,14 @@ fn efi_application(bytes: &[u8]) -> Result<(), String> {
     let subsystem = headers.optional_header().subsystem();
     if subsystem != IMAGE_SUBSYSTEM_EFI_APPLICATION {
         return Err(format!(
-            "no EFI application: its subsystem is {subsystem}, not {IMAGE_SUBSYSTEM_EFI_APPLICATION}"
+            "not an EFI application: its subsystem is {subsystem}, not {IMAGE_SUBSYSTEM_EFI_APPLICATION}"
         ));
     }
     Ok(())
 }
 
-/// The paths in a BCD that end so, relative to the TFTP root, each once. They are UTF-16 among other
-/// data, begin with a backslash and end with a NUL.
+/// The paths in a BCD that end with `end`, relative to the TFTP root, each once. In the BCD they
+/// are UTF-16 among other data, begin with a backslash and end with a NUL.
 pub(super) fn paths_in(bcd: &[u8], end: &str) -> Vec<String> {
     let mut paths = Vec::new();
     let units: Vec<Vec<u16>> = [0, 1]

@@ -1,5 +1,5 @@
-//! Whether a TFTP server finds a file: it takes names by the letter, and reads as nobody in
-//! particular.
+//! Checks whether a TFTP server finds a file: it matches names exactly, and reads files as an
+//! unprivileged user.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use super::finding::Finding;
 use crate::winpe::path::WinPe;
 
-/// All may read.
+/// The permission bit for everybody to read.
 const READ: u32 = 0o004;
-/// All may pass through the folder.
+/// The permission bit for everybody to pass through the folder.
 const SEARCH: u32 = 0o001;
 
 /// The TFTP root.
@@ -18,8 +18,8 @@ const SEARCH: u32 = 0o001;
 pub(super) struct Root<'a>(pub(super) &'a Path);
 
 impl Root<'_> {
-    /// Finds a file below the root and notes what keeps a TFTP server from it. `remedy` is for a file
-    /// that is missing.
+    /// Finds a file below the root, and records what prevents a TFTP server from reading it.
+    /// `remedy` is for a missing file.
     pub(super) fn find(
         self,
         file: &str,
@@ -46,7 +46,7 @@ impl Root<'_> {
             let is_last = parts.peek().is_none();
             if metadata.is_dir() == is_last {
                 let problem = if is_last {
-                    "a folder, and not a file"
+                    "a folder, not a file"
                 } else {
                     "not a folder"
                 };
@@ -66,26 +66,27 @@ impl Root<'_> {
         Some(at)
     }
 
-    /// Why `part` of a file's path is not in the folder `at`: where, what is wrong, and the remedy.
+    /// Why `part` of a file's path is not in the folder `at`: the place, the problem and the
+    /// remedy.
     fn absence(self, file: &str, at: &Path, part: &str, remedy: &str) -> (PathBuf, String, String) {
         let next = at.join(part);
         if let Ok(target) = fs::read_link(&next) {
             let target = target.display();
-            let problem = format!("a symbolic link to {target}, which is not there");
+            let problem = format!("a symbolic link to {target}, which does not exist");
             return (next, problem, remedy.to_owned());
         }
         let Some(other) = other_case(at, part) else {
             return (self.0.join(file), "missing".to_owned(), remedy.to_owned());
         };
         let problem = format!(
-            "wrong letter case: clients ask for {part}, and TFTP servers tell {other} from it"
+            "wrong letter case: clients ask for {part}, which is not {other} to a TFTP server"
         );
         let there = at.join(other);
         let remedy = format!("mv {} {}", quoted(&there), quoted(&next));
         (there, problem, remedy)
     }
 
-    /// Notes what is wrong with a file or folder, once: a folder is on the way to many files.
+    /// Records a problem with a file or folder once, because a folder is on the way to many files.
     fn note(self, findings: &mut Vec<Finding>, at: &Path, problem: String, remedy: String) {
         let below = at.strip_prefix(self.0).unwrap_or(at);
         let shown = if below.as_os_str().is_empty() {
@@ -103,7 +104,7 @@ impl Root<'_> {
         }
     }
 
-    /// Whether there is such a file, in whatever letter case.
+    /// Whether the file exists, ignoring letter case.
     pub(super) fn has_any_case(self, file: &str) -> bool {
         let mut at = self.0.to_owned();
         for part in file.split('/') {
@@ -117,7 +118,7 @@ impl Root<'_> {
         true
     }
 
-    /// The images in a WinPE's folders, where its BCD does not tell.
+    /// The images in a WinPE's folders, used if its BCD names none.
     pub(super) fn images(self, winpe: &WinPe) -> Vec<String> {
         let mut images = Vec::new();
         for folder in ["Boot", "sources", "Sources"] {
@@ -138,7 +139,7 @@ fn may(metadata: &Metadata, mode: u32) -> bool {
     metadata.permissions().mode() & mode != 0
 }
 
-/// The name in the folder that differs from `name` in letter case alone.
+/// The name in the folder that differs from `name` only in letter case.
 pub(super) fn other_case(folder: &Path, name: &str) -> Option<String> {
     fs::read_dir(folder)
         .ok()?
@@ -147,7 +148,7 @@ pub(super) fn other_case(folder: &Path, name: &str) -> Option<String> {
         .find(|other| other != name && other.to_lowercase() == name.to_lowercase())
 }
 
-/// The path as a shell takes it.
+/// The path, quoted for a shell.
 pub(super) fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let is_plain = |char: char| char.is_alphanumeric() || "/._-+,@:".contains(char);

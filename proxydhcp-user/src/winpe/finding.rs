@@ -1,8 +1,8 @@
-//! What can be wrong with the files of a WinPE.
+//! Problems with the files of a WinPE.
 
 use serde::Serialize;
 
-/// Something wrong with a WinPE.
+/// A problem with a WinPE.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The file or folder, below the TFTP root.

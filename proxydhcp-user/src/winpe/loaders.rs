@@ -1,4 +1,4 @@
-//! Which boot loader the clients of each architecture are sent to, below their WinPE's folder.
+//! The boot loader that the clients of each architecture are sent to, below their WinPE's folder.
 
 use std::collections::BTreeMap;
 
@@ -7,60 +7,60 @@ use proxydhcp_common::wire::Bootp;
 
 const FILE_TEXT: usize = Bootp::FILE_TEXT;
 
-/// How many different loaders there may be.
+/// The maximum number of different loaders.
 pub const MAX_PATHS: usize = 8;
 
-/// The loaders where the settings name no other.
+/// The loaders that apply unless the settings name others.
 const DEFAULTS: [(u16, &str); 3] = [
     (0, "Boot/pxeboot.0"),
     (7, "Boot/bootmgfw.efi"),
     (9, "Boot/bootmgfw.efi"),
 ];
 
-/// The loaders: different paths, and the one for each architecture.
+/// The loaders: the different paths, and the one for each architecture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaders {
     paths: Vec<String>,
     indexes: [Option<u8>; ARCHITECTURES],
 }
 
-/// What is to differ from the defaults for one architecture.
+/// A deviation from the defaults for one architecture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     architecture: u16,
-    /// None: there is none any more.
+    /// `None` removes the loader.
     path: Option<String>,
 }
 
 /// What is wrong with the loaders in the settings.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoaderError {
-    /// The key is no number, or too large.
+    /// The key is not a number, or is too large.
     #[error(
-        "{0:?} is no architecture: [loaders] takes the numbers 0 to {last}; \
+        "{0:?} is not an architecture: [loaders] takes the numbers 0 to {last}; \
          other keys stand above [loaders]",
         last = ARCHITECTURES - 1
     )]
     Architecture(String),
-    /// It begins with a slash, or a backslash.
+    /// The path begins with a slash or a backslash.
     #[error("the loader {0:?} is absolute; write its path below the WinPE's folder")]
     Absolute(String),
-    /// Two slashes follow each other, or there is one at its end.
+    /// Two slashes follow each other, or the path ends with one.
     #[error("the loader {0:?} has an empty component; write single slashes, and none at its end")]
     Empty(String),
-    /// It has a `..`.
+    /// The path contains a `..`.
     #[error("the loader {0:?} has a '..'; write its plain path below the WinPE's folder")]
     Parent(String),
-    /// A newline, tab, escape or the like.
+    /// The path contains a newline, tab, escape or the like.
     #[error("the loader {0:?} has a control character; write it without")]
     Control(String),
-    /// It would not fit in the BOOTP file field, even for the default WinPE.
+    /// It would not fit into the BOOTP file field, even for the default WinPE.
     #[error("the loader has {0} characters, and a reply holds {FILE_TEXT}; shorten its path")]
     TooLong(usize),
-    /// As 7 and 07.
-    #[error("architecture {0} is there twice; leave one of the two out")]
+    /// The same number is written in two ways, such as 7 and 07.
+    #[error("architecture {0} is given twice; leave one of the two out")]
     Twice(u16),
-    /// More than [`MAX_PATHS`].
+    /// There are more than [`MAX_PATHS`] different loaders.
     #[error(
         "there are {0} different loaders, and {MAX_PATHS} are the limit; \
          give those that no client needs an empty path, 0 = \"\" say"
@@ -69,12 +69,12 @@ pub enum LoaderError {
 }
 
 impl Change {
-    /// Takes a line of the settings: `architecture`, a number, and the path of its loader, or an
-    /// empty one where its clients are to be refused.
+    /// Parses an entry of the settings: `architecture`, a number, and the path of its loader, which
+    /// is empty if its clients should be refused.
     ///
     /// # Errors
     ///
-    /// See [`LoaderError`].
+    /// If the number or the path is wrong: see [`LoaderError`].
     pub fn parse(architecture: &str, path: &str) -> Result<Self, LoaderError> {
         let number = architecture
             .parse()
@@ -89,11 +89,12 @@ impl Change {
 }
 
 impl Loaders {
-    /// The defaults with `changes`.
+    /// The defaults with `changes` applied.
     ///
     /// # Errors
     ///
-    /// [`LoaderError::Twice`] and [`LoaderError::TooMany`].
+    /// If an architecture occurs twice ([`LoaderError::Twice`]), or there are too many loaders
+    /// ([`LoaderError::TooMany`]).
     pub fn with(changes: &[Change]) -> Result<Self, LoaderError> {
         let mut changed = BTreeMap::new();
         for Change { architecture, path } in changes {
@@ -123,19 +124,19 @@ impl Loaders {
         Ok(Self { paths, indexes })
     }
 
-    /// The different paths, by the lowest architecture that has them: at most [`MAX_PATHS`], each
-    /// relative and of at most [`Bootp::FILE_TEXT`] bytes.
+    /// The different paths, ordered by the lowest architecture that uses them: at most
+    /// [`MAX_PATHS`], each relative and at most [`Bootp::FILE_TEXT`] bytes long.
     pub fn paths(&self) -> &[String] {
         &self.paths
     }
 
-    /// The longest of them: a WinPE's folder must leave room for it.
+    /// The longest path: a WinPE's folder must leave room for it.
     pub fn longest(&self) -> &str {
         let longest = self.paths.iter().max_by_key(|path| path.len());
         longest.map_or("", String::as_str)
     }
 
-    /// The different paths, each with the lowest architecture that has it.
+    /// The different paths, each with the lowest architecture that uses it.
     pub fn each(&self) -> impl Iterator<Item = (usize, &str)> {
         (0_u8..).zip(&self.paths).filter_map(|(index, path)| {
             let architecture = self.indexes.iter().position(|at| *at == Some(index))?;
@@ -155,15 +156,15 @@ impl Default for Loaders {
             paths: Vec::new(),
             indexes: [None; ARCHITECTURES],
         };
-        // The defaults are neither twice nor too many.
+        // The defaults have neither duplicates nor too many paths, so this cannot fail.
         Self::with(&[]).unwrap_or_else(|_| none())
     }
 }
 
-/// The path, if clients can be sent to it.
+/// The path in canonical form, if clients can be sent to it.
 fn sound(path: &str) -> Result<String, LoaderError> {
     let path = path.to_owned();
-    // TFTP servers for Windows clients map backslashes to slashes, so both separate.
+    // TFTP servers for Windows clients map backslashes to slashes, so both are separators.
     let mut components = path.split(['/', '\\']);
     if path.chars().any(char::is_control) {
         Err(LoaderError::Control(path))
@@ -233,7 +234,7 @@ mod tests {
                 (47, "a"),
             ]
         );
-        // No path is left that nobody has.
+        // Paths that no architecture uses are dropped.
         assert_eq!(loaders.paths().len(), 4);
         let none = with(&[("0", ""), ("7", ""), ("9", "")]).unwrap();
         assert_eq!((all(&none), none.paths().len()), (vec![], 0));
@@ -280,10 +281,10 @@ mod tests {
             .iter()
             .map(|key| (key.as_str(), key.as_str()))
             .collect();
-        // With the two defaults.
+        // Together with the two defaults.
         assert_eq!(with(&seven), Err(LoaderError::TooMany(9)));
         assert!(with(&seven[..6]).is_ok());
-        // Only different ones count, and only those in use, whatever comes first.
+        // Only different ones in use count, in any order.
         assert!(with(&[&seven[..], &[("0", "")]].concat()).is_ok());
         let same: Vec<_> = keys.iter().map(|key| (key.as_str(), "same")).collect();
         assert_eq!(with(&same).unwrap().paths().len(), 3);

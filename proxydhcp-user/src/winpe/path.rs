@@ -1,4 +1,4 @@
-//! Where a WinPE lies below the TFTP root, and the files that a client is sent to from there.
+//! A WinPE's place below the TFTP root, and the files there that a client is sent to.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -14,16 +14,16 @@ const FILE_TEXT: usize = Bootp::FILE_TEXT;
 /// The boot configuration data that both loaders read, below a WinPE's folder.
 pub const BCD: &str = "Boot/BCD";
 
-/// A WinPE's folder relative to the TFTP root: empty for the default one, else ending in `/`.
+/// A WinPE's folder relative to the TFTP root: empty for the default one, otherwise ending in `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WinPe(Box<str>);
 
-/// What WinPE paths are judged by.
+/// The rules for WinPE paths.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     /// The folder that the TFTP server serves.
     pub tftp_root: &'a Path,
-    /// The loaders that each WinPE has.
+    /// The loaders that each WinPE provides.
     pub loaders: &'a Loaders,
 }
 
@@ -47,10 +47,10 @@ pub enum WinPeError {
         /// The TFTP root.
         root: String,
     },
-    /// It has a `..`.
+    /// Contains a `..`.
     #[error("the WinPE path {0} has a '..'; set winpepath to the folder's plain path")]
     Parent(String),
-    /// The longest loader's file name would not fit in the BOOTP file field.
+    /// The file name of the longest loader would not fit into the BOOTP file field.
     #[error(
         "the WinPE path {path} makes {loader} a file name of {length} characters, \
          and a reply holds {FILE_TEXT}; rename the WinPE, {} shorter",
@@ -61,23 +61,23 @@ pub enum WinPeError {
         path: String,
         /// The longest loader's path below it.
         loader: String,
-        /// Length of the file name, in bytes.
+        /// The length of the file name, in bytes.
         length: usize,
     },
 }
 
 impl WinPe {
-    /// Takes a path as `winpepath` has it: relative to the TFTP root, or absolute and within it.
+    /// Parses a path of `winpepath`, which is relative to the TFTP root, or absolute and within it.
     ///
     /// # Errors
-    /// See [`WinPeError`]. A path that only some loaders' names would fit behind is refused too:
-    /// which one a client needs is not known before it asks.
+    /// If the path cannot be served: see [`WinPeError`]. A path that is too long for any of the
+    /// loaders is refused, because the loader that a client needs is not known before it asks.
     pub fn parse(path: &[u8], rules: Rules<'_>) -> Result<Self, WinPeError> {
         let path = str::from_utf8(path).map_err(|_| WinPeError::NotText)?;
         if path.chars().any(char::is_control) {
             return Err(WinPeError::Control);
         }
-        // TFTP servers for Windows clients map backslashes to slashes, so both separate.
+        // TFTP servers for Windows clients map backslashes to slashes, so both are separators.
         if path.split(['/', '\\']).any(|component| component == "..") {
             return Err(WinPeError::Parent(path.to_owned()));
         }
@@ -108,18 +108,18 @@ impl WinPe {
         Ok(Self(path.into()))
     }
 
-    /// The folder: empty for the default WinPE, else ending in `/`.
+    /// The folder: empty for the default WinPE, otherwise ending in `/`.
     pub fn path(&self) -> &str {
         &self.0
     }
 
-    /// File name of a loader, one of those that it was parsed with: at most [`Bootp::FILE_TEXT`]
-    /// bytes.
+    /// The file name of a loader, one of those that the path was parsed with: at most
+    /// [`Bootp::FILE_TEXT`] bytes.
     pub fn loader(&self, loader: &str) -> String {
         format!("{}{loader}", self.0)
     }
 
-    /// File name of the BCD, for option 252.
+    /// The file name of the BCD, for option 252.
     pub fn bcd(&self) -> String {
         format!("{}{BCD}", self.0)
     }
@@ -130,7 +130,7 @@ impl WinPe {
 pub(crate) struct WinPes<'a> {
     pub(crate) list: Vec<WinPe>,
     rules: Rules<'a>,
-    // A site has few WinPEs: most records repeat a text that was judged before.
+    // A site has few WinPEs, so most records repeat a text that was parsed before.
     texts: HashMap<&'a [u8], usize>,
     indexes: HashMap<WinPe, usize>,
 }
@@ -145,7 +145,7 @@ impl<'a> WinPes<'a> {
         }
     }
 
-    /// The index in the list of the WinPE that `path` means.
+    /// The index in the list of the WinPE that `path` denotes.
     pub(crate) fn index(&mut self, path: &'a [u8]) -> Result<usize, WinPeError> {
         if let Some(&index) = self.texts.get(path) {
             return Ok(index);
@@ -161,7 +161,7 @@ impl<'a> WinPes<'a> {
     }
 }
 
-/// What is left of the absolute `path` below `root`, compared component by component.
+/// The part of the absolute `path` below `root`, compared component by component.
 fn below<'a>(path: &'a str, root: &Path) -> Option<&'a str> {
     let mut rest = path;
     for component in root.components() {
@@ -183,7 +183,7 @@ fn without_slashes(path: &str) -> &str {
 
 #[cfg(test)]
 impl<'a> Rules<'a> {
-    /// Those of this root and the default loaders, for tests.
+    /// The rules for this root and the default loaders, for tests.
     pub(crate) fn within(tftp_root: &'a Path) -> Self {
         use std::sync::LazyLock;
         static LOADERS: LazyLock<Loaders> = LazyLock::new(Loaders::default);
@@ -317,7 +317,7 @@ mod tests {
             parse(&"x".repeat(150)),
             Err(WinPeError::TooLong { length: 168, .. })
         ));
-        // Only what is sent counts.
+        // Only the part that is sent counts.
         let root = format!("/{}", "r".repeat(120));
         assert_eq!(
             WinPe::parse(

@@ -1,4 +1,4 @@
-//! Into the background.
+//! Moves the daemon into the background.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -10,45 +10,46 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
 
-/// How long the daemon is waited for. Its own waits are shorter: who waits so long waits for a disk.
+/// How long the daemon is waited for. Its own waits are shorter, so a longer one means a hanging
+/// disk.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Which of the two processes goes on.
+/// The process in which the call returns.
 pub(super) enum Side {
-    /// The one that was started, which is to end.
+    /// The original process, which should exit.
     Starter(Outcome),
     /// The daemon.
     Daemon(Starter),
 }
 
-/// What has become of the daemon.
+/// What became of the daemon.
 pub(super) enum Outcome {
     /// It serves.
     Serves,
-    /// It has ended, and told why.
+    /// It has ended, and has printed why.
     Failed,
-    /// It does neither after [`PATIENCE`].
+    /// It has neither started to serve nor ended within [`PATIENCE`].
     Starts,
 }
 
-/// The process that waits for the daemon. Dropping it says that the daemon has failed, and has told
-/// why.
+/// The connection to the process that waits for the daemon. Dropping it reports that the daemon has
+/// failed, and has printed why.
 pub(super) struct Starter(PipeWriter);
 
-/// Becomes two processes: a daemon in a session of its own, without a terminal, and the starter,
-/// which goes on when the daemon serves or has ended, or takes too long. Until then the daemon has the starter's
-/// standard streams, to tell there why it fails.
+/// Splits into two processes: a daemon in a session of its own, without a terminal, and the
+/// starter, which continues when the daemon serves, has ended, or takes too long. Until then the
+/// daemon keeps the starter's standard streams, so that it can print why it fails.
 ///
 /// # Errors
 ///
-/// The process has threads already; the system has no room for another process.
+/// If the process already has other threads, or the system refuses a pipe, a process or a session.
 pub(super) fn detach() -> Result<Side> {
     let threads = fs::read_dir("/proc/self/task").context("cannot count this process's threads")?;
     ensure!(threads.count() == 1, "too late to go into the background");
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;
-    // SAFETY: what a child may not do after a fork is to wait for what other threads of its parent
-    // have held, such as the allocator's lock. There is no other thread: they were counted, and
-    // only this one could start more.
+    // SAFETY: after a fork, a child must not wait for anything that other threads of its parent
+    // held, such as the allocator's lock. There is no other thread: they were counted, and only
+    // this one could start more.
     match unsafe { fork() }.context("cannot fork")? {
         ForkResult::Parent { .. } => {
             drop(writer);
@@ -66,7 +67,7 @@ pub(super) fn detach() -> Result<Side> {
 fn outcome(mut reader: PipeReader) -> Outcome {
     let (tell, told) = channel();
     let _ = thread::Builder::new().spawn(move || {
-        // A daemon that ends closes the pipe unwritten.
+        // A daemon that ends closes the pipe without writing.
         tell.send(reader.read_exact(&mut [0]).is_ok())
     });
     match told.recv_timeout(PATIENCE) {
@@ -77,11 +78,11 @@ fn outcome(mut reader: PipeReader) -> Outcome {
 }
 
 impl Starter {
-    /// Lets the starter go, and its standard streams.
+    /// Releases the starter and its standard streams.
     ///
     /// # Errors
     ///
-    /// There is no `/dev/null`.
+    /// If `/dev/null` cannot be opened.
     pub(super) fn release(mut self) -> Result<()> {
         let null = OpenOptions::new()
             .read(true)
@@ -91,7 +92,7 @@ impl Starter {
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
-        // It may have been killed.
+        // The starter may have been killed.
         let _ = self.0.write_all(b"1");
         Ok(())
     }

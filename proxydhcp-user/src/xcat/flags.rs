@@ -3,18 +3,18 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-/// What it is called with.
+/// The flags that it was started with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flags {
     /// `-d`: into the background.
     pub(super) detach: bool,
-    /// `-V`: tell each node's files.
+    /// `-V`: log each node's files.
     pub(super) verbose: bool,
 }
 
 impl Flags {
-    /// Takes the flags from the arguments, alone or bundled (`-dV`). Like xCAT's daemon, it leaves
-    /// unknown ones and other arguments alone, which clap does not.
+    /// Parses the flags in the arguments, alone or bundled (`-dV`). Like xCAT's daemon and unlike
+    /// clap, it ignores unknown flags and other arguments.
     pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Self {
         let mut flags = Self::default();
         for argument in arguments {
@@ -22,7 +22,7 @@ impl Flags {
                 continue;
             };
             match letters {
-                // All that follows is none.
+                // No flags follow.
                 b"-" => break,
                 [b'-', ..] => {}
                 letters => {

@@ -1,4 +1,4 @@
-//! The log of the daemon in xCAT's place: the local syslog, where xCAT's own daemons write.
+//! The log of the daemon in xCAT's place: the local syslog, which xCAT's own daemons write to.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -17,21 +17,21 @@ use tracing_subscriber::{Layer, fmt::layer};
 
 use crate::daemon::logging::{self, Log, Outlet};
 
-/// Where the local syslog listens.
+/// The socket of the local syslog.
 const SOCKET: &str = "/dev/log";
-/// The name of the lines' origin.
+/// The tag that names the origin of the lines.
 const TAG: &str = "xcat";
 /// Facility local4 (20), severity informational (6): the only ones that xCAT's daemon uses.
 const PRIORITY: u8 = 20 * 8 + 6;
-/// How long a syslog that does not read may take for a line before that is lost.
+/// How long a line waits for a syslog that does not read, before it is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Sends the log to the local syslog from now on, and to stderr too if so asked; `RUST_LOG` chooses
-/// what it has. To be called after rights were given up, for it starts threads.
+/// Sends the log to the local syslog, and to stderr too if `to_stderr` is set; `RUST_LOG` filters
+/// it. Call it after privileges are dropped, because it starts threads.
 ///
 /// # Errors
 ///
-/// A thread for the log cannot be started.
+/// If stderr cannot be duplicated or a thread cannot be started.
 pub(super) fn start(to_stderr: bool) -> Result<Log> {
     let syslog = Outlet::new("syslog", Lines(socket().ok()))?;
     let stderr = to_stderr.then(Outlet::stderr).transpose()?;
@@ -52,8 +52,8 @@ pub(super) fn tell(line: &str) {
     let _ = Lines(socket().ok()).write(line.as_bytes());
 }
 
-/// A line without time, level and origin, which the syslog adds. What is wrong is called so in
-/// words, for the severity does not tell.
+/// Formats a line without time, level and origin, which the syslog adds. Warnings and errors are
+/// marked by a word, because the severity is the same for all lines.
 struct Plain;
 
 impl<S, N> FormatEvent<S, N> for Plain
@@ -76,15 +76,15 @@ where
     }
 }
 
-/// Takes a line in each write.
+/// Sends each write as one line.
 struct Lines(Option<UnixDatagram>);
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if let Some(socket) = &self.0 {
-            // RFC 3164, section 4.1, but for the time and the host's name, which a local syslog
-            // takes from its clock and its own. Not connected, so that a syslog that has started
-            // anew gets it; one that is not there loses it, and it has no other place to go.
+            // RFC 3164, section 4.1, without the time and the host name, which a local syslog adds.
+            // The socket is not connected, so that a restarted syslog gets the line. If there is no
+            // syslog, the line is lost, because it has nowhere else to go.
             let head = format!("<{PRIORITY}>{TAG}[{}]: ", process::id());
             let _ = socket.send_to(&[head.as_bytes(), line].concat(), SOCKET);
         }

@@ -218,14 +218,14 @@ fn an_import_merges_by_name_and_can_be_tried() -> Result<()> {
     )?;
     let dry = run(&files, &["import", "n.csv", "--dry-run"])?;
     let merged = "~ B: winboot/b -> winboot/new\n+ c: (the default WinPE)\n\
-        1 added, 1 changed, 0 removed, 2 as before\n";
+        1 added, 1 changed, 0 removed, 2 unchanged\n";
     assert_eq!((dry.code, dry.stdout.as_str()), (Some(0), merged));
     assert_eq!(dry.stderr, "nothing was written\n");
     let dry = run(&files, &["import", "n.csv", "--dry-run", "--replace"])?;
     assert!(
         dry.stdout.ends_with(
             "- default: (the default WinPE)\n\
-        1 added, 1 changed, 1 removed, 1 as before\n"
+        1 added, 1 changed, 1 removed, 1 unchanged\n"
         ),
         "{}",
         dry.stdout
@@ -236,7 +236,7 @@ fn an_import_merges_by_name_and_can_be_tried() -> Result<()> {
     assert_eq!(import.code, Some(0));
     assert_eq!(
         import.stdout,
-        "1 added, 1 changed, 0 removed, 2 as before\n"
+        "1 added, 1 changed, 0 removed, 2 unchanged\n"
     );
     assert!(
         import
@@ -279,11 +279,11 @@ fn one_bad_line_and_nothing_is_imported() -> Result<()> {
     );
     for (name, text, said) in [
         ("n.txt", "a,b", "--format csv or --format json"),
-        ("n.csv", "node,winpepath\n", "has no nodes"),
+        ("n.csv", "node,winpepath\n", "no nodes"),
         (
             "n.json",
             "{}",
-            "not what `proxydhcp cfg dump --json` prints",
+            "not in the format of `proxydhcp cfg dump --json`",
         ),
     ] {
         fs::write(files.path(name), text)?;

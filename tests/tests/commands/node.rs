@@ -53,8 +53,8 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
         site.ask_uefi(NODE_B, "winboot/b/")?;
 
         let set = ["set", "b,default", "winpepath=/tftpboot/winboot/new"];
-        let would = "changed b: winboot/b → winboot/new/\n\
-            changed default: (default) → winboot/new/\n\
+        let would = "changed b: winboot/b -> winboot/new/\n\
+            changed default: (default) -> winboot/new/\n\
             0 added, 2 changed, 0 removed, 0 unchanged";
         let before = config(&site.files)?;
         let dry = said(&site.files, &[&set[..], &["--dry-run"]].concat())?;
@@ -73,7 +73,7 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
 
         // However it is spelt, nothing changes, and so nothing is written or reloaded.
         let again = said(&site.files, &["set", "B,a", "winpepath=winboot/new/"])?;
-        let changed = "changed a: winboot/a/ → winboot/new/\n\
+        let changed = "changed a: winboot/a/ -> winboot/new/\n\
             0 added, 1 changed, 0 removed, 1 unchanged\n\
             in service: generation 3, 3 addresses\n";
         assert_eq!(again, changed);
@@ -81,10 +81,12 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
         assert_eq!(again, "0 added, 0 changed, 0 removed, 2 unchanged\n");
         assert_eq!(site.status()?["generation"], 3);
 
-        let rm = said(&site.files, &["rm", "[7-8],/b|a,-a"])?;
+        let rm = node(&site.files, &["rm", "[7-8],/b|a,-a"])?;
+        assert_eq!(rm.stderr, "proxydhcp: no such node: 7, 8\n");
+        assert_eq!(rm.code, Some(1));
         assert_eq!(
-            rm,
-            "removed b: winboot/new/\nnot there: 7, 8\n0 added, 0 changed, 1 removed, 0 unchanged\n\
+            rm.stdout,
+            "removed b: winboot/new/\n0 added, 0 changed, 1 removed, 0 unchanged\n\
              in service: generation 4, 2 addresses\n"
         );
         site.stays_silent_to(NODE_B)?;

@@ -65,12 +65,9 @@ fn what_the_daemon_would_refuse_is_not_written() -> Result<()> {
         ("winpepath=winboot/../x", "has a '..'"),
         ("winpepath=winboot/\tx", "control character"),
         (&long, "1 shorter"),
-        (
-            "winpepth=x",
-            "winpepth=x: what is to be set is winpepath=PATH",
-        ),
+        ("winpepth=x", "winpepth=x: set winpepath=PATH"),
         ("supportproxydhcp=maybe", "supportproxydhcp is yes or no"),
-        ("c", "c: what is to be set is"),
+        ("c", "c: set winpepath=PATH"),
     ] {
         let ended = node(&files, &["set", "a,c", attribute])?;
         assert_eq!(
@@ -88,7 +85,7 @@ fn what_the_daemon_would_refuse_is_not_written() -> Result<()> {
         &["set", "a", "winpepath=/srv/x", "--tftp-root", "/srv"],
     )?;
     assert!(
-        root.stdout.starts_with("changed a: winboot/a/ → x/\n"),
+        root.stdout.starts_with("changed a: winboot/a/ -> x/\n"),
         "{root:?}"
     );
     files.write_raw_config(&before)?;
@@ -231,7 +228,7 @@ fn nodes_are_listed_for_people_and_programs() -> Result<()> {
     );
     assert_eq!(
         list.stderr,
-        "proxydhcp: shown: 2 of 3\nproxydhcp: not there: n1, n2\n"
+        "proxydhcp: shown: 2 of 3\nproxydhcp: no such node: n1, n2\n"
     );
     assert_eq!(list.code, Some(1));
     let none = node(&Files::new()?, &["list"])?;

@@ -111,7 +111,7 @@ fn no_slip_forgets_all_nodes() -> Result<()> {
     assert!(
         ended
             .stderr
-            .contains("none of the 3 nodes is known any more; check "),
+            .contains("none of the 3 nodes is known any longer; check "),
         "{ended:?}"
     );
     std::fs::remove_file(files.path("hosts"))?;
@@ -119,7 +119,7 @@ fn no_slip_forgets_all_nodes() -> Result<()> {
     assert!(
         ended
             .stderr
-            .contains("hosts: no such file; name the hosts file by --hosts"),
+            .contains("hosts: no such file; name one with --hosts"),
         "{ended:?}"
     );
     assert_eq!(names(&files)?, ["a", "b", "default"]);

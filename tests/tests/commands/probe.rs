@@ -126,7 +126,7 @@ fn where_nobody_listens_the_probe_says_so_at_once() -> Result<()> {
     let ended = probe(&lab.client, &["10.77.0.1", "--timeout", "60"])?;
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.contains("nobody listens on 10.77.0.1"),
+        ended.stderr.contains("no program listens on 10.77.0.1"),
         "{ended:?}"
     );
     // No machine has this address; no route leads to that one.
@@ -138,7 +138,7 @@ fn where_nobody_listens_the_probe_says_so_at_once() -> Result<()> {
     assert!(
         ended
             .stderr
-            .contains("10.77.0.9 is no address of this host"),
+            .contains("10.77.0.9 is not an address of this host"),
         "{ended:?}"
     );
     let taken = |port| {

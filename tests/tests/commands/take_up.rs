@@ -68,7 +68,7 @@ fn a_daemon_that_rejects_its_files_keeps_what_it_had() -> Result<()> {
     );
     assert!(set.stderr.starts_with(&told), "{}", set.stderr);
     assert!(
-        set.stdout.starts_with("changed b: winboot/b → winboot/c/"),
+        set.stdout.starts_with("changed b: winboot/b -> winboot/c/"),
         "{}",
         set.stdout
     );

@@ -110,7 +110,7 @@ const IMPORT: &str =
 fn a_full_disk_costs_nothing_but_the_change() -> Result<()> {
     let told = on_a_small_disk(IMPORT)?;
     ensure!(
-        told.contains("disk/proxydhcp.cfg: cannot be replaced; it is as it was: No space left"),
+        told.contains("disk/proxydhcp.cfg: cannot be replaced; it is unchanged: No space left"),
         "{told}"
     );
     ensure!(

@@ -50,7 +50,7 @@ fn a_file_in_the_control_socket_s_place_is_left_alone() -> Result<()> {
     fs::write(files.path("control.sock"), "precious")?;
     let error = refusal(&lab.server, &serve_args(Datapath::Native, &files, &[]))?;
     assert!(
-        error.contains("control.sock is there and no socket; remove it, or use another"),
+        error.contains("control.sock exists and is not a socket; remove it, or use another"),
         "{error}"
     );
     assert_eq!(fs::read(files.path("control.sock"))?, b"precious");

@@ -138,7 +138,7 @@ fn a_file_that_cannot_be_kept_keeps_nobody_from_being_served() -> Result<()> {
 
 #[test]
 fn nobody_gets_the_default_while_he_may_be_a_node() -> Result<()> {
-    const WAITS: &str = "clients without a record wait until the resolver has been heard";
+    const WAITS: &str = "clients without a record wait until the resolver has answered";
     for datapath in [Datapath::Native, Datapath::Raw] {
         let lab = Lab::new()?;
         let dead = DeadNameServer::start(&lab.server)?;

@@ -70,7 +70,7 @@ fn a_service_manager_that_is_gone_is_no_reason_to_fail() -> Result<()> {
         .args(serve_args(Datapath::Raw, &files, &[]))
         .env("NOTIFY_SOCKET", files.path("nobody"));
     let mut daemon = Daemon::start_command(&lab.server, command)?;
-    daemon.wait_for("cannot tell the service manager", Duration::from_secs(10))?;
+    daemon.wait_for("cannot notify the service manager", Duration::from_secs(10))?;
     lab.tap()?
         .ask(&RequestFrame::edk2([10, 77, 1, 1].into(), UEFI_X64))?;
     Ok(())

@@ -128,7 +128,7 @@ fn a_start_that_fails_ends_though_nobody_reads_why() -> Result<()> {
     };
     assert_eq!(status.code(), Some(1), "{status}");
     // The pipe had nothing of it when the daemon had ended.
-    ensure!(stderr.read_until("is there and no socket").is_err());
+    ensure!(stderr.read_until("exists and is not a socket").is_err());
     Ok(())
 }
 

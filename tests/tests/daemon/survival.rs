@@ -109,7 +109,7 @@ fn detach_ends_what_a_killed_daemon_left() -> Result<()> {
     let refused = detach(&site)?;
     assert_eq!(refused.code, Some(1));
     assert!(
-        refused.stderr.contains("a daemon runs; stop it"),
+        refused.stderr.contains("a daemon is running; stop it"),
         "{refused:?}"
     );
     site.ask_uefi(NODE_A, "winboot/a/")?;
@@ -141,7 +141,7 @@ fn what_is_not_taken_over_is_removed_and_told_of() -> Result<()> {
 
     restart(&mut site, Datapath::Generic, &[])?;
     for told in [
-        "which is not here any more: removed",
+        "which no longer exists here: removed",
         "px2: what a killed daemon left: removed",
     ] {
         site.daemon.wait_for(told, PATIENCE)?;

@@ -1,4 +1,4 @@
-//! Running other programs, with errors that show the command.
+//! Runs other programs, with errors that show the command.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ pub(super) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs `command` and gives what it prints, without white space around it.
+/// Runs `command` and returns its output, without surrounding white space.
 pub(super) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()

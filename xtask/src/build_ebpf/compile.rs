@@ -1,7 +1,7 @@
-//! One reproducible build of the eBPF crate.
+//! Builds the eBPF crate reproducibly.
 //!
-//! The bytes must depend on the sources and the toolchain alone: not on where the clone or cargo's
-//! home lies, nor on the user's cargo settings, nor on the workspace's release profile.
+//! The bytes must depend only on the sources and the toolchain: not on the paths of the clone or of
+//! cargo's home, the user's cargo settings, or the workspace's release profile.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,14 +18,14 @@ use super::toolchain::Toolchain;
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Code generation is set here rather than in the manifest, whose profile is for userspace.
+/// Code generation is set here instead of in the manifest, whose profile is for user space.
 const PROFILE: [(&str, &str); 9] = [
     ("OPT_LEVEL", "3"),
-    // BTF is made from the debug information.
+    // BTF is generated from the debug information.
     ("DEBUG", "2"),
     ("STRIP", "none"),
     ("CODEGEN_UNITS", "1"),
-    // bpf-linker optimises over all crates.
+    // bpf-linker itself optimises across crates.
     ("LTO", "off"),
     ("PANIC", "abort"),
     ("OVERFLOW_CHECKS", "false"),
@@ -33,7 +33,7 @@ const PROFILE: [(&str, &str); 9] = [
     ("INCREMENTAL", "false"),
 ];
 
-/// Builds the object in `target/ebpf` and gives its bytes, with BTF and without DWARF.
+/// Builds the object in `target/ebpf` and returns its bytes, with BTF and without DWARF.
 pub(super) fn object(root: &Path, toolchain: &Toolchain, linker: &Path) -> Result<Vec<u8>> {
     let target = root.join("target/ebpf");
     let llvm = target.join("llvm");
@@ -53,12 +53,13 @@ pub(super) fn object(root: &Path, toolchain: &Toolchain, linker: &Path) -> Resul
         .args(["-Zbuild-std=core", "--target", TARGET, "--target-dir"])
         .arg(&target)
         .current_dir(root)
-        // Precedes every other source of flags, the user's configuration included.
+        // This takes precedence over every other source of flags, including the user's
+        // configuration.
         .env("CARGO_ENCODED_RUSTFLAGS", flags(root, toolchain, linker)?)
         .env("RUSTC", &toolchain.rustc)
         .env("RUSTC_WRAPPER", "")
         .env("RUSTC_WORKSPACE_WRAPPER", "")
-        // A release's own compiler takes -Zbuild-std then.
+        // Makes a release compiler accept -Zbuild-std.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("LD_LIBRARY_PATH", &llvm)
         .envs(PROFILE.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
@@ -69,8 +70,8 @@ pub(super) fn object(root: &Path, toolchain: &Toolchain, linker: &Path) -> Resul
     fs::read(&stripped).with_context(|| format!("reading {}", stripped.display()))
 }
 
-/// bpf-linker opens the first file on `LD_LIBRARY_PATH` that is named `libLLVM*`, and it has to be
-/// the compiler's own: a folder of the system's may hold several versions.
+/// bpf-linker opens the first file on `LD_LIBRARY_PATH` named `libLLVM*`, which must be the
+/// compiler's own: a system folder may contain several versions.
 fn offer_llvm(library: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let link = folder.join("libLLVM.so");
@@ -80,21 +81,22 @@ fn offer_llvm(library: &Path, folder: &Path) -> Result<()> {
     symlink(library, &link).with_context(|| format!("linking {}", link.display()))
 }
 
-/// rustc's flags, in the form that cargo takes from its environment.
+/// The flags for rustc, in the form in which cargo reads them from its environment.
 fn flags(root: &Path, toolchain: &Toolchain, linker: &Path) -> Result<OsString> {
     let mut flags = vec![
-        // 32-bit registers, and with them jumps; in every kernel since 5.1.
+        // Allows 32-bit registers, and jumps on them; every kernel since 5.1 has them.
         OsString::from("-Ctarget-cpu=v3"),
         "-Clink-arg=--btf".into(),
-        // Headers are read in words though Ethernet's 14 bytes misalign them, not byte by byte.
-        // Given to the linker, which generates the code; rustc warns that it may change.
+        // Lets headers be read in words instead of bytes, although Ethernet's 14 bytes misalign
+        // them. The flag goes to the linker, which generates the code; rustc warns that it may
+        // change.
         "-Clink-arg=--cpu-features=+allows-misaligned-mem-access".into(),
-        // aya's bindings otherwise take the building machine's architecture.
+        // Otherwise aya's bindings use the architecture of the building machine.
         "--cfg=bpf_target_arch=\"x86_64\"".into(),
         joined("-Clinker=", linker),
     ];
 
-    // File names stay in BTF's line information. Where several prefixes match, the last counts.
+    // File names stay in BTF's line information. If several prefixes match, the last counts.
     let mut renamed = vec![
         (root.to_path_buf(), "/proxydhcp"),
         (toolchain.sources.clone(), "/rust"),
@@ -128,8 +130,8 @@ fn joined(flag: &str, path: &Path) -> OsString {
     joined
 }
 
-/// Drops DWARF with the `rust-objcopy` of the toolchain that runs this; every one of rustup's has
-/// it, and of whatever version it leaves the same bytes.
+/// Removes DWARF with the `rust-objcopy` of the toolchain that runs this. Every toolchain of rustup
+/// has it, and every version of it leaves the same bytes.
 fn strip(from: &Path, to: &Path) -> Result<()> {
     let libraries = output(Command::new("rustc").args(["--print", "target-libdir"]))?;
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;

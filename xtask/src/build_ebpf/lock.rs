@@ -1,4 +1,4 @@
-//! The lock file: what the committed object was built from and with.
+//! The lock file, which records what the committed object was built from, and with which tools.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,14 +14,14 @@ const CRATES: [&str; 2] = ["proxydhcp-common", "proxydhcp-ebpf"];
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Lock {
-    /// [`hash_sources`] of what it was built from.
+    /// The hash of the sources, see [`hash_sources`].
     pub(super) sources: String,
     /// SHA-256 of the object.
     pub(super) object: String,
-    /// The compiler's version and its LLVM's.
+    /// The version of the compiler and of its LLVM.
     pub(super) rustc: String,
     pub(super) bpf_linker: String,
-    /// [`crates`] that it was built with.
+    /// The versions of the libraries, see [`crates`].
     pub(super) crates: BTreeMap<String, String>,
 }
 
@@ -40,7 +40,7 @@ impl Lock {
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// Says in words where the toolchain differs from `then`'s; nothing where it does not.
+    /// Describes how the toolchain differs from that of `then`; empty if it does not.
     pub(super) fn toolchain_differences(&self, then: &Self) -> String {
         [
             ("rustc", &self.rustc, &then.rustc),
@@ -56,9 +56,9 @@ impl Lock {
 
 /// Hashes the manifest and everything below `src/` of each crate in the object.
 ///
-/// It is the SHA-256 over all files in the order of their names: name, a zero byte, SHA-256 of the
-/// content. Names are relative to the workspace's root, so neither its place nor the order in which
-/// the file system lists the files counts, and a file that moves does.
+/// The hash is the SHA-256 over all files in the order of their names: name, a zero byte, SHA-256
+/// of the content. Names are relative to the workspace's root, so the hash depends neither on the
+/// root's path nor on the order in which the file system lists files, and changes if a file moves.
 pub(super) fn hash_sources(root: &Path) -> Result<String> {
     let mut files = Vec::new();
     for name in CRATES {

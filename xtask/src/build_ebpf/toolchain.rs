@@ -1,6 +1,6 @@
-//! Finds what an eBPF object is built with, and installs what is missing where it can.
+//! Finds the tools that build an eBPF object, and installs missing ones if possible.
 //!
-//! Needed are a rustc with the sources of `core`, and a bpf-linker for that rustc's LLVM.
+//! They are a rustc with the sources of `core`, and a bpf-linker for that rustc's LLVM.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use super::command::{output, run};
 use super::step;
 
 pub(super) const LINKER_VERSION: &str = "0.10.4";
-/// The only LLVM that this bpf-linker works with, hence the only one that rustc may have.
+/// The only LLVM version that this bpf-linker works with, and so the only one that rustc may use.
 const LLVM: &str = "22";
 
 /// A rustc that can build for a target whose `core` is not shipped.
 pub(super) struct Toolchain {
     pub(super) rustc: PathBuf,
-    /// rustc's version and its LLVM's.
+    /// The version of rustc and of its LLVM.
     pub(super) version: String,
     /// The folder with `library/core`.
     pub(super) sources: PathBuf,
-    /// The shared library, for bpf-linker.
+    /// LLVM's shared library, for bpf-linker.
     pub(super) llvm: PathBuf,
 }
 
@@ -53,11 +53,11 @@ fn choose(mut found: Vec<Toolchain>, preferred: Option<&str>) -> Option<Toolchai
     (!found.is_empty()).then(|| found.swap_remove(index.unwrap_or(0)))
 }
 
-/// The toolchains that would do, and why each of the others would not.
+/// The suitable toolchains, and the reasons why others are not suitable.
 fn installed() -> (Vec<Toolchain>, Vec<String>) {
     let mut found = Vec::new();
     let mut reasons = Vec::new();
-    // With RUSTC_BOOTSTRAP, the stable toolchain that runs this does as well as a nightly.
+    // With RUSTC_BOOTSTRAP, the stable toolchain that runs this works as well as a nightly.
     for (name, rustc) in [
         ("rustup's nightly", rustup(&["+nightly"])),
         ("the rustc that runs this", rustup(&[])),
@@ -74,7 +74,7 @@ fn installed() -> (Vec<Toolchain>, Vec<String>) {
 /// The compiler behind rustup's proxy.
 fn rustup(toolchain: &[&str]) -> Result<PathBuf> {
     let mut rustc = Command::new("rustc");
-    // What is not there is not wanted here, not to be downloaded.
+    // A toolchain that is not installed must not be downloaded.
     rustc
         .args(toolchain)
         .args(["--print", "sysroot"])
@@ -136,7 +136,7 @@ fn install_debian_rust() -> Result<()> {
     };
     step("installing Debian's rustc-web and rust-web-src");
     run(apt_get().arg("update"))?;
-    // Another rustc package would have to go; whether it may is not for this to decide.
+    // Another rustc package might have to be removed, which is not decided here.
     run(apt_get()
         .args(["install", "--yes", "--no-remove", "--no-install-recommends"])
         .args(["rustc-web", "rust-web-src"]))

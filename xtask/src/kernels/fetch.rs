@@ -1,4 +1,4 @@
-//! Debian's kernels, from the mirror that this machine's apt uses, into `target/kernels/`.
+//! Fetches Debian's kernels from the mirror that this machine's apt uses, into `target/kernels/`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,7 +10,7 @@ use proxydhcp_lab::debian::ensure_installed;
 
 use super::version::{Packages, Version};
 
-/// A kernel that lies ready.
+/// A kernel that is ready to boot.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     /// What `uname -r` prints.
@@ -29,10 +29,10 @@ impl Kernel {
     }
 }
 
-/// Brings a kernel here, unless its newest build is here already.
+/// Fetches a kernel, unless its newest build is already in the cache.
 ///
 /// # Errors
-/// When there is no such kernel, or it cannot be fetched.
+/// If there is no such kernel, or it cannot be fetched.
 pub(crate) fn fetch(version: &'static Version, cache: &Path) -> Result<Kernel> {
     let folder = cache.join(version.name);
     let apt = Apt::new(version, cache.join(format!("{}.apt", version.name)))?;
@@ -40,7 +40,7 @@ pub(crate) fn fetch(version: &'static Version, cache: &Path) -> Result<Kernel> {
     let is_here = fs::read_to_string(folder.join("release")).ok();
     let packages = match (listed, &is_here) {
         (Ok(packages), _) => packages,
-        // Without a mirror in reach, by what was fetched before.
+        // If no mirror can be reached, the cached kernel is used.
         (Err(_), Some(release)) => return Ok(kernel(release.clone(), folder)),
         (Err(error), None) => return Err(error),
     };
@@ -50,7 +50,7 @@ pub(crate) fn fetch(version: &'static Version, cache: &Path) -> Result<Kernel> {
         }
         unpack(&apt, &packages, &folder)
             .with_context(|| format!("cannot unpack Linux {}", packages.release))?;
-        // The last step: what is half done is done again.
+        // The file is written last, so that unfinished work is repeated.
         fs::write(folder.join("release"), &packages.release)?;
     }
     Ok(kernel(packages.release, folder))
@@ -67,7 +67,7 @@ fn unpack(apt: &Apt, packages: &Packages, folder: &Path) -> Result<()> {
         output(unpack.arg("--extract").arg(&package).arg(folder))?;
         fs::remove_file(package)?;
     }
-    // Newer packages have all under /usr.
+    // Newer packages have everything under /usr.
     if !folder.join("lib").exists() {
         symlink("usr/lib", folder.join("lib"))?;
     }
@@ -85,7 +85,7 @@ fn unpack(apt: &Apt, packages: &Packages, folder: &Path) -> Result<()> {
     output(Command::new("depmod").arg("-b").arg(folder).arg(release)).map(drop)
 }
 
-/// An apt of our own, which knows the suites of one kernel and nothing that is installed.
+/// A separate apt configuration, which knows the suites of one kernel and no installed packages.
 struct Apt {
     folder: PathBuf,
     version: &'static Version,
@@ -119,7 +119,7 @@ impl Apt {
             "Dir::Etc::sourceparts=-",
             "Dir::State::status=/dev/null",
             "Acquire::Languages=none",
-            // Its user may not write here.
+            // Apt's own user may not write here.
             "APT::Sandbox::User=root",
         ] {
             command.args(["-o", option]);
@@ -142,7 +142,7 @@ impl Apt {
             .with_context(|| format!("Debian's {} has no such kernel", self.version.suites[0]))
     }
 
-    /// Their files.
+    /// Downloads packages, and returns their files.
     fn download(&self, names: &[String]) -> Result<Vec<PathBuf>> {
         let folder = self.folder.join("archives");
         let mut download = self.command("apt-get");
@@ -157,7 +157,7 @@ impl Apt {
     }
 }
 
-/// Where this machine's packages come from.
+/// The mirrors that this machine's packages come from.
 #[derive(Debug, PartialEq, Eq)]
 struct Mirrors {
     main: String,
@@ -175,7 +175,7 @@ impl Mirrors {
             .context("the kernels are Debian's: this takes a Debian machine whose apt has a mirror")
     }
 
-    /// From `/etc/os-release`, and the suites that apt knows with their addresses.
+    /// Finds them in `/etc/os-release` and in apt's list of suites and addresses.
     fn find(os_release: &str, targets: &str) -> Option<Self> {
         let is_debian = os_release.lines().any(|line| line == "ID=debian");
         let name = |line: &str| line.strip_prefix("VERSION_CODENAME=").map(str::to_owned);
@@ -201,7 +201,7 @@ impl Mirrors {
     }
 }
 
-/// What a program that must succeed prints.
+/// The output of a program that must succeed.
 pub(super) fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().display().to_string();
     let output = command

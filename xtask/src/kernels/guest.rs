@@ -1,6 +1,6 @@
-//! A virtual machine with one of the kernels, and the host's files, which runs what it is given.
+//! A virtual machine with one of the kernels and the host's files, which runs scripts.
 //!
-//! What it writes stays in its memory, so all that comes out of it is what it prints.
+//! Files that it writes stay in its memory; only its output leaves it.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -17,15 +17,16 @@ use tempfile::{NamedTempFile, TempDir};
 
 use super::fetch::Kernel;
 
-/// An emulated machine on a busy one boots in a minute.
+/// How long an emulated machine may take to boot. It takes a minute on a busy host.
 const BOOT_PATIENCE: Duration = Duration::from_mins(5);
-/// The hardware's own virtualization takes seconds, or does not work.
+/// How long a machine with hardware virtualization may take to boot. It takes seconds, or does not
+/// work.
 const KVM_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the emulator may take to make its socket.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(30);
-/// What the guest's first process says once it listens.
+/// The line that the guest's first process prints once it listens.
 const UP: &str = "guest: up";
-/// So many lines of the console are shown when a guest fails.
+/// The number of console lines that are shown if a guest fails.
 const LAST_LINES: usize = 40;
 
 /// What runs the guest's instructions.
@@ -63,22 +64,22 @@ impl fmt::Display for Accelerator {
     }
 }
 
-/// What a guest is made of.
+/// The parts of a guest.
 pub(crate) struct Machine<'a> {
     pub(crate) kernel: &'a Kernel,
     pub(crate) initramfs: NamedTempFile,
-    /// Where the other ends of its network cards are.
+    /// The namespace with the other ends of its network cards.
     pub(crate) namespace: &'a Namespace,
     /// More arguments for the emulator.
     pub(crate) devices: Vec<String>,
 }
 
 impl Machine<'_> {
-    /// Switches it on. Where the processor's own virtualization does not work, which shows by a
-    /// guest that does not boot, it is emulated, and so are all after it.
+    /// Switches the guest on. If the processor's own virtualization does not work, so that a guest
+    /// does not boot, this guest and all later ones are emulated.
     ///
     /// # Errors
-    /// When it does not come up: with its console.
+    /// If the guest does not boot; the error shows its console.
     pub(crate) fn boot(&self, accelerator: &mut Accelerator) -> Result<Guest> {
         ensure_installed("qemu-system-x86_64", "qemu-system-x86")?;
         if *accelerator == Accelerator::Kvm {
@@ -138,37 +139,37 @@ impl Machine<'_> {
 
 /// A running guest. Dropping it switches it off; it does not outlive this process.
 pub(crate) struct Guest {
-    /// What it prints is the guest's serial console.
+    /// The emulator, whose output is the guest's serial console.
     emulator: Daemon,
     commands: UnixStream,
     replies: BufReader<UnixStream>,
-    /// How long it took until it listened.
+    /// How long it took until the guest listened.
     pub(crate) boot: Duration,
     scripts: u32,
     _folder: TempDir,
 }
 
-/// How a script ended.
+/// The result of a script.
 pub(crate) struct Ended {
     pub(crate) code: i32,
-    /// All that it printed.
+    /// The script's whole output.
     pub(crate) output: String,
 }
 
 impl Guest {
-    /// Runs a shell script as root, in the same folder as this process.
+    /// Runs a shell script as root, in the working directory of this process.
     ///
     /// # Errors
-    /// When the guest ends, or the script does not within `patience`: with what it has printed,
-    /// and the guest's console.
+    /// If the guest ends, or the script does not end within `patience`; the error shows the
+    /// script's output and the guest's console.
     pub(crate) fn run(&mut self, script: &str, patience: Duration) -> Result<Ended> {
         self.scripts += 1;
         let mark = format!("guest: script {} ended", self.scripts);
-        // What it starts in the background must not read the next script.
+        // Background processes of the script must not read the next script.
         let line = format!("(\n{script}\n) </dev/null\nprintf '\\n{mark} %d\\n' $?\n");
         self.commands.write_all(line.as_bytes())?;
         let (mut output, end) = self.read_until(&mark, patience)?;
-        // The mark's own line break.
+        // Removes the line break before the mark.
         output.pop();
         let code = end
             .trim()
@@ -177,10 +178,10 @@ impl Guest {
         Ok(Ended { code, output })
     }
 
-    /// Runs a script that must succeed, and returns what it printed.
+    /// Runs a script that must succeed, and returns its output.
     ///
     /// # Errors
-    /// As [`Guest::run`], and when it fails.
+    /// If the script fails or does not end within `patience`, or the guest ends.
     pub(crate) fn must(&mut self, script: &str, patience: Duration) -> Result<String> {
         let Ended { code, output } = self.run(script, patience)?;
         ensure!(
@@ -190,7 +191,7 @@ impl Guest {
         Ok(output)
     }
 
-    /// What comes before a line that begins with `mark`, and the rest of that line.
+    /// Returns the output before a line that begins with `mark`, and the rest of that line.
     fn read_until(&mut self, mark: &str, patience: Duration) -> Result<(String, String)> {
         let deadline = Instant::now() + patience;
         let (mut output, mut line) = (String::new(), Vec::new());
@@ -221,7 +222,7 @@ impl Guest {
         }
     }
 
-    /// The end of what the kernel has to say.
+    /// The last lines of the guest's console.
     pub(crate) fn console(&self) -> String {
         let log = self.emulator.log();
         let lines: Vec<&str> = log.lines().collect();
@@ -230,7 +231,7 @@ impl Guest {
     }
 }
 
-/// Connects to the port before the guest looks at it: it would take it for closed.
+/// Connects to the port before the guest opens it; otherwise the guest would consider it closed.
 fn connect(socket: &Path, emulator: &mut Daemon) -> Result<UnixStream> {
     let started = Instant::now();
     loop {

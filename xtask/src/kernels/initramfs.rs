@@ -1,5 +1,5 @@
-//! What a guest begins with: a shell, and the modules without which it sees none of the host's
-//! files. All other modules it loads by itself, when they are needed.
+//! The files that a guest boots with: a shell, and the modules that it needs to see the host's
+//! files. All other modules are loaded in the guest when they are needed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use super::modules::{insertion_order, name};
 
 const BUSYBOX: &str = "/bin/busybox";
 const INIT: &str = include_str!("init.sh");
-/// The host's files, what is laid over them, and the port that commands come by.
+/// The modules for the host's files, the overlay on top of them, and the port for commands.
 const MODULES: [&str; 5] = [
     "virtio_pci",
     "9pnet_virtio",
@@ -23,12 +23,12 @@ const MODULES: [&str; 5] = [
     "overlay",
     "virtio_console",
 ];
-/// Where the init mounts.
+/// The folders on which the init script mounts.
 const FOLDERS: [&str; 8] = [
     "bin", "dev", "host", "memory", "modules", "proc", "root", "sys",
 ];
 
-/// Makes the archive for a kernel. It is gone when what is returned is dropped.
+/// Makes the archive for a kernel. Dropping the returned file removes it.
 pub(crate) fn make(kernel: &Kernel) -> Result<NamedTempFile> {
     ensure_installed("busybox", "busybox-static")?;
     ensure_installed("cpio", "cpio")?;

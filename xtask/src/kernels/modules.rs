@@ -1,12 +1,12 @@
-//! Kernel modules, in the order in which they can be inserted.
+//! Lists kernel modules in the order in which they can be inserted.
 
 use anyhow::{Result, ensure};
 
-/// Reads `modules.dep` and `modules.builtin`: the files of these modules, and of all that they
-/// need, each after those that it needs itself. What is built into the kernel has no file.
+/// Reads `modules.dep` and `modules.builtin`. Returns the files of these modules and of all their
+/// dependencies, each after its own dependencies. A module built into the kernel has no file.
 ///
 /// # Errors
-/// When the kernel has no such module.
+/// If the kernel has no such module.
 pub(crate) fn insertion_order(
     dependencies: &str,
     builtin: &str,
@@ -20,7 +20,7 @@ pub(crate) fn insertion_order(
             ensure!(is_builtin, "the kernel has no module {module}");
             continue;
         };
-        // modules.dep has first what is to be inserted last.
+        // modules.dep lists dependencies in reverse order of insertion.
         for file in needed.split_whitespace().rev().chain([file]) {
             if !order.iter().any(|before| before == file) {
                 order.push(file.to_owned());
@@ -30,7 +30,7 @@ pub(crate) fn insertion_order(
     Ok(order)
 }
 
-/// What a module's file is called without its folder, and without `.ko` and how it is packed.
+/// The name of a module's file without its folder, `.ko` and the ending of its compression.
 pub(crate) fn name(file: &str) -> &str {
     let file = file.rsplit('/').next().unwrap_or(file);
     file.split('.').next().unwrap_or(file)

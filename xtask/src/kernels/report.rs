@@ -1,4 +1,4 @@
-//! What was seen, as tables.
+//! Prints the results as tables.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table};
 
 use super::way::Figures;
 
-/// What each datapath's name is, and the test that only passes if that works.
+/// The name of each datapath, and the test that passes only if the datapath works.
 const DATAPATHS: [(&str, &str); 4] = [
     ("native", "reload_under_load::native_xdp"),
     ("generic", "reload_under_load::generic_xdp"),
@@ -18,16 +18,16 @@ const DATAPATHS: [(&str, &str); 4] = [
 ];
 const NOTHING: &str = "-";
 
-/// What was seen on one kernel.
+/// The results on one kernel.
 #[derive(Default)]
 pub(crate) struct Row {
-    /// What `uname -r` prints, or the name of a kernel that is not to be had.
+    /// What `uname -r` prints, or the name of a kernel that is not available.
     pub(crate) kernel: String,
     pub(crate) boot: Option<Duration>,
     pub(crate) passed: BTreeSet<String>,
-    /// How many tests were to run.
+    /// The number of tests to run.
     pub(crate) tests: usize,
-    /// How many instructions the verifier has looked at, by program.
+    /// The number of instructions that the verifier examined, by program.
     pub(crate) verified: Vec<(String, u32)>,
     pub(crate) storms: Vec<(&'static str, Figures)>,
     failures: Vec<String>,
@@ -41,7 +41,7 @@ impl Row {
         }
     }
 
-    /// Says what went wrong, and keeps it for the end.
+    /// Prints an error, and keeps it for the end.
     pub(crate) fn fails(&mut self, error: &anyhow::Error) {
         let failure = format!("Linux {}: {error:#}", self.kernel);
         println!("{failure}");
@@ -69,7 +69,7 @@ impl Row {
     }
 }
 
-/// All kernels.
+/// The results on all kernels.
 #[derive(Default)]
 pub(crate) struct Report {
     rows: Vec<Row>,
@@ -81,7 +81,7 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// That a kernel is not to be had any more.
+    /// Records that a kernel is no longer available.
     pub(crate) fn lacks(&mut self, version: &'static str) {
         self.lacking.push(version);
     }
@@ -122,7 +122,7 @@ impl fmt::Display for Report {
         });
         writeln!(f, "{}", table(&header, storms))?;
         for version in &self.lacking {
-            writeln!(f, "Linux {version}: NOT RUN, it is not to be had any more")?;
+            writeln!(f, "Linux {version}: NOT RUN, it is no longer available")?;
         }
         for failure in self.rows.iter().flat_map(|row| &row.failures) {
             let first = failure.lines().next().unwrap_or_default();

@@ -1,21 +1,21 @@
-//! Which kernels there are, and which of Debian's packages hold them.
+//! The kernels to test on, and the packages of Debian that contain them.
 
 use std::cmp::Reverse;
 
-/// A kernel to be tested on, by the name that `cargo xtask test kernels` takes.
+/// A kernel to test on, under the name that `cargo xtask test kernels` takes.
 #[derive(Debug)]
 pub(crate) struct Version {
     pub(crate) name: &'static str,
-    /// Debian's suites that have it. Those of security updates are on a mirror of their own.
+    /// The suites of Debian that have it. Those of security updates are on a separate mirror.
     pub(crate) suites: &'static [&'static str],
-    /// That Debian does not support it any more: the archive may drop it at any time.
+    /// Whether Debian no longer supports it, so that the archive may drop it at any time.
     pub(crate) is_past_support: bool,
 }
 
-/// Whatever Debian has as the newest.
+/// The newest kernel that Debian has.
 pub(crate) const NEWEST: &str = "newest";
 
-/// From the oldest that the XDP program is made for to the newest that there is.
+/// From the oldest kernel that the XDP program supports to the newest available.
 pub(crate) static VERSIONS: [Version; 5] = [
     Version {
         name: "5.10",
@@ -49,12 +49,12 @@ pub(crate) static VERSIONS: [Version; 5] = [
 pub(crate) struct Packages {
     /// What `uname -r` prints.
     pub(crate) release: String,
-    /// Its image and its modules.
+    /// The names of the packages with its image and its modules.
     pub(crate) names: Vec<String>,
 }
 
 impl Version {
-    /// The packages of its newest build among all that there are, if there is one.
+    /// The packages of the newest build among all available ones, if there is one.
     pub(crate) fn packages(&self, available: &[&str]) -> Option<Packages> {
         let series = numbers(self.name);
         let (_, release, image) = available
@@ -63,7 +63,7 @@ impl Version {
                 let release = release(package)?;
                 let version = numbers(release);
                 let is_wanted = self.name == NEWEST || version.starts_with(&series);
-                // Of a signed image and the same without a signature, the one that sites run.
+                // Of a signed image and the same image unsigned, sites run the signed one.
                 let rank = (version, Reverse(package.len()));
                 is_wanted.then_some((rank, release, *package))
             })
@@ -81,8 +81,8 @@ impl Version {
     }
 }
 
-/// What kernel is in a package, if it is one for servers: neither for a cloud alone, nor with the
-/// scheduler for real time, nor a name that stands for the newest of a series.
+/// The release of the kernel in a package, if it is an ordinary one for servers: not one for clouds
+/// only, not a real-time one, and not a name that stands for the newest of a series.
 fn release(package: &str) -> Option<&str> {
     let release = package.strip_prefix("linux-image-")?;
     let release = release.strip_suffix("-unsigned").unwrap_or(release);
@@ -93,7 +93,8 @@ fn release(package: &str) -> Option<&str> {
     (is_plain && numbers(build).len() > 2).then_some(release)
 }
 
-/// All numbers in a text: 6.12.107+deb13 comes after 6.12.9+deb13, and 6.12 is not 6.1.
+/// All numbers in a text: they order 6.12.107+deb13 after 6.12.9+deb13, and distinguish 6.12 from
+/// 6.1.
 fn numbers(text: &str) -> Vec<u32> {
     text.split(|c: char| !c.is_ascii_digit())
         .filter_map(|digits| digits.parse().ok())

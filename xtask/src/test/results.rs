@@ -1,15 +1,15 @@
-//! The results of tests, read from what their runners print.
+//! Reads the results of tests from the output of their runners.
 
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
-/// How many tests end between two lines that say how far it is.
+/// The number of finished tests between two lines of progress.
 const STEP: usize = 25;
 
-/// What has become of the tests so far.
+/// The results so far.
 pub(super) struct Results {
     started: Instant,
-    /// How many tests there are.
+    /// The number of all tests.
     total: usize,
     done: usize,
     failed: Vec<String>,
@@ -25,8 +25,8 @@ impl Results {
         }
     }
 
-    /// Passes on what the runners print, line by line as it comes, and takes the results from it.
-    /// Now and then, `progress` gets a line that says how far it is.
+    /// Passes the runners' output on, line by line as it arrives, and reads the results from it.
+    /// Now and then a line about the progress goes to `progress`.
     pub(super) fn pass_on(
         &mut self,
         mut runners: impl BufRead,
@@ -50,7 +50,7 @@ impl Results {
         Ok(())
     }
 
-    /// Takes the result of a test from a line; returns false where there is none in it.
+    /// Reads the result of a test from a line; returns false if the line contains none.
     fn take(&mut self, line: &str) -> bool {
         let Some((name, result)) = line
             .trim_end()
@@ -62,7 +62,7 @@ impl Results {
         match result {
             "FAILED" => self.failed.push(name.to_owned()),
             "ok" => {}
-            // One that is ignored gives its reason.
+            // An ignored test states its reason.
             ignored if ignored.starts_with("ignored") => {}
             _ => return false,
         }
@@ -78,7 +78,7 @@ impl Results {
             count => writeln!(output, "{count} tests failed. To run each alone:")?,
         }
         for name in &self.failed {
-            // The name of a test in a document has blanks.
+            // The name of a documentation test contains spaces.
             let quote = if name.contains(' ') { "'" } else { "" };
             writeln!(
                 output,

@@ -1,4 +1,4 @@
-//! What the daemon tells about names without an address.
+//! Reports names without an address.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -9,19 +9,19 @@ use crate::names::forward::{Failed, Names};
 use crate::tables::table::Table;
 use crate::text::Few;
 
-/// The names that are not as they should be.
+/// The names with problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamesStatus {
-    /// Names that no address leads to, so far.
+    /// Names that have no address so far.
     pub unresolved: Vec<String>,
     /// Names that the resolver is being asked for.
     pub looking_up: Vec<String>,
-    /// Names that it could not be asked for. They are asked for again from time to time.
+    /// Names that the resolver could not be asked for. They are asked for again from time to time.
     pub failed: Vec<Failed>,
 }
 
 impl NamesStatus {
-    /// How things stand.
+    /// The names with problems in this table.
     pub fn new(table: &Table, names: &Names) -> Self {
         Self {
             unresolved: table.unresolved().map(str::to_owned).collect(),
@@ -30,7 +30,7 @@ impl NamesStatus {
         }
     }
 
-    /// Those of them that `is_wanted`.
+    /// Keeps only the names that `is_wanted` accepts.
     #[must_use]
     pub fn only(mut self, is_wanted: impl Fn(&str) -> bool) -> Self {
         self.unresolved.retain(|name| is_wanted(name));
@@ -40,26 +40,26 @@ impl NamesStatus {
     }
 }
 
-/// What people are told of them.
+/// The names with problems, summarised for people.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NamesTold {
     looking_up: Few<String>,
     failed: Vec<FailedFor>,
-    /// Of these, the resolver has said that there are none.
+    /// The names that the resolver denies.
     unresolved: Few<String>,
 }
 
-/// Names that the resolver could not be asked for.
+/// Names that the resolver could not be asked for, with one reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct FailedFor {
     reason: String,
-    /// They have no addresses from before.
+    /// Whether they have no addresses from before.
     lost: bool,
     names: Few<String>,
 }
 
 impl NamesTold {
-    /// How things stand. This copies no more than what is told.
+    /// Summarises the names with problems. This copies only what is shown.
     pub fn new(table: &Table, names: &Names) -> Self {
         let asked = Few::least(names.are_asked().collect());
         let failed = names.have_failed();
@@ -73,7 +73,7 @@ impl NamesTold {
 }
 
 impl NamesStatus {
-    /// What people are told of them.
+    /// Summarises the names for people.
     pub(super) fn told(&self) -> NamesTold {
         let failed = self.failed.iter();
         let told: HashSet<_> = failed
@@ -92,7 +92,8 @@ impl NamesStatus {
     }
 }
 
-/// Of each its reason, whether it has no address, and its name.
+/// Groups failed names by reason. Each item is the reason, whether there is no address, and the
+/// name.
 fn by_reason<'a>(failed: impl Iterator<Item = (&'a str, bool, &'a str)>) -> Vec<FailedFor> {
     let mut by_reason: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (reason, lost, name) in failed {

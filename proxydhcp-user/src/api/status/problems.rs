@@ -1,4 +1,4 @@
-//! What is wrong with the files that are in service: the whole lists, and what people are told.
+//! The problems with the files in service: as complete lists, and summarised for people.
 
 use std::fmt;
 
@@ -10,20 +10,20 @@ use crate::nodes::cfg::Refused;
 use crate::tables::table::Table;
 use crate::text::Few;
 
-/// All that is wrong.
+/// All problems.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Lists {
     /// Records that cannot be served.
     pub refused: Vec<Refused>,
-    /// Names that no address leads to, and what the resolver says of them.
+    /// Names without an address, and what the resolver says about them.
     #[serde(flatten)]
     pub names: NamesStatus,
-    /// What else is wrong with the files.
+    /// Other problems with the files.
     pub warnings: Vec<String>,
 }
 
 impl Lists {
-    /// Of the tables in service, after another `trouble`.
+    /// The problems of the tables in service, after another one, `trouble`.
     pub fn new(table: &Table, names: &Names, trouble: Option<String>) -> Self {
         Self {
             refused: table.refused().to_vec(),
@@ -44,7 +44,7 @@ fn warnings(table: &Table, trouble: Option<String>) -> impl Iterator<Item = Stri
     trouble.into_iter().chain(warnings)
 }
 
-/// What people are told of it, a line each; nothing if all is well.
+/// The problems summarised for people, one on each line; empty if all is well.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Problems {
     refused: Few<Refused>,
@@ -53,7 +53,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Of the tables in service, after another `trouble`.
+    /// The problems of the tables in service, after another one, `trouble`.
     pub fn new(table: &Table, names: &Names, trouble: Option<String>) -> Self {
         Self {
             refused: Few::of(table.refused().iter()).map(Refused::clone),
@@ -62,7 +62,7 @@ impl Problems {
         }
     }
 
-    /// Of lists.
+    /// Summarises lists.
     pub(super) fn of(refused: &[Refused], names: &NamesStatus, warnings: &[String]) -> Self {
         Self {
             refused: Few::of(refused.iter()).map(Refused::clone),

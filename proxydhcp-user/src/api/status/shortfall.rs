@@ -1,27 +1,28 @@
-//! Where an interface is served less well than it could be, and what mends that.
+//! Where an interface is served less well than it could be, and the remedy.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What an interface is not served by.
+/// The better service that an interface lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
-    /// By the XDP program, in the driver.
+    /// The XDP program in the driver.
     Native,
-    /// By the XDP program at all.
+    /// The XDP program at all.
     Kernel,
 }
 
-/// Why an interface is served by the second best.
+/// Why an interface is served in the second-best way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fallback {
     /// What would be better.
     pub instead_of: Better,
-    /// Why it is not so, with what the kernel says of it.
+    /// Why that is not possible, in the kernel's words where there are any.
     pub why: String,
-    /// What mends that, mostly one command, where it is known. The next start finds out.
+    /// The remedy, mostly one command, where one is known. Only the next start shows whether it
+    /// helps.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub remedy: Option<String>,
 }
@@ -43,9 +44,9 @@ impl fmt::Display for Fallback {
 /// Replies that the driver dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
-    /// How many, since the program began to count. They count as `unsent`.
+    /// The number of replies, since the program began to count. They count as `unsent`.
     pub replies: u64,
-    /// What keeps it from dropping more, where it has dropped any.
+    /// What prevents further losses, if there were any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub remedy: Option<String>,
 }

@@ -47,18 +47,18 @@ pub struct CheckArgs {
 enum Severity {
     /// Something in the file is not served.
     Error,
-    /// It is served, though hardly as it was meant.
+    /// Something is served, but hardly as intended.
     Warning,
 }
 
 #[derive(Debug, Serialize)]
 struct Finding {
     severity: Severity,
-    /// The record's place in the file, from 1.
+    /// The record's position in the file, from 1.
     record: Option<u32>,
-    /// Where it begins in the file.
+    /// The byte in the file at which it begins.
     byte: Option<usize>,
-    /// The name in the record, with what is not printable escaped.
+    /// The name in the record, with unprintable characters escaped.
     node: Option<String>,
     /// What is wrong, and the remedy.
     message: String,
@@ -76,7 +76,7 @@ struct Report {
 /// Checks the file and the names in it.
 ///
 /// # Errors
-/// A file cannot be read.
+/// If a file cannot be read.
 pub(super) fn check(args: &CheckArgs, context: &Context) -> Result<ExitCode> {
     let config = &args.config.config;
     let bytes = read_damaged(config)?;
@@ -85,7 +85,7 @@ pub(super) fn check(args: &CheckArgs, context: &Context) -> Result<ExitCode> {
     } else {
         pieces(&bytes, context.rules(&args.config.root))
     };
-    // What concerns no record comes last.
+    // Findings about no record come last.
     findings.sort_by_key(|finding| finding.byte.unwrap_or(usize::MAX));
     let number = |severity| {
         let of = findings
@@ -189,7 +189,7 @@ fn no_address(name: &str, failed: &[Failed], late: &[String]) -> String {
     format!("no address for {name}; add it to the hosts file or the DNS")
 }
 
-/// What the resolver has for the names that the hosts file lacks.
+/// Asks the resolver for the names that the hosts file lacks.
 fn ask(files: &Files) -> Result<Names> {
     let mut names = Names::default().of(files.wanted(), Instant::now());
     if names.asked().is_empty() {
@@ -199,7 +199,8 @@ fn ask(files: &Files) -> Result<Names> {
     Ok(names)
 }
 
-/// The findings in a file whose records may be out of step. Names are of no use before it is mended.
+/// The findings in a file whose records may be out of step. Names are not checked before it is
+/// repaired.
 fn pieces(bytes: &[u8], rules: Rules<'_>) -> Vec<Finding> {
     let error = |byte, message| Finding {
         severity: Severity::Error,
@@ -239,7 +240,7 @@ fn line(finding: &Finding) -> String {
     format!("{style}{word}:{style:#} {place}{}", finding.message)
 }
 
-/// Where a record begins.
+/// The byte at which a record begins.
 fn offset(record: u32) -> usize {
     usize::try_from(record).map_or(0, |record| record.saturating_sub(1) * RECORD)
 }

@@ -33,16 +33,16 @@ pub struct DumpArgs {
     pub settings: SettingsArgs,
 }
 
-/// A record as JSON has it, in `cfg dump` and in `cfg import`.
+/// A record in JSON, in `cfg dump` and in `cfg import`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
-    /// The record's place in the file, from 1.
+    /// The record's position in the file, from 1.
     #[serde(default)]
     record: Option<usize>,
     pub(super) node: String,
     pub(super) winpepath: String,
-    /// Why the daemon does not serve it, if so. Its texts may have been escaped then.
+    /// Why the daemon does not serve it, if it is refused. Then its texts may be escaped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) refused: Option<String>,
 }
@@ -62,7 +62,7 @@ impl Entry {
 /// Prints all records.
 ///
 /// # Errors
-/// The file cannot be read.
+/// If the file cannot be read.
 pub(super) fn dump(args: &DumpArgs, context: &Context) -> Result<ExitCode> {
     let config = &args.config.config;
     let bytes = read_damaged(config)?;
@@ -108,7 +108,7 @@ pub(super) fn dump(args: &DumpArgs, context: &Context) -> Result<ExitCode> {
 /// The records as `--json` prints them.
 ///
 /// # Errors
-/// None that is known of.
+/// If a value cannot be serialised, which does not happen for records.
 pub fn json(records: &[RawRecord], rules: Rules<'_>) -> serde_json::Result<String> {
     let numbered = (1..).zip(records);
     let entries = numbered.map(|(number, record)| Entry::new(number, record, rules));

@@ -45,7 +45,7 @@ pub struct ImportArgs {
     pub control: ControlArgs,
 }
 
-/// `--format`.
+/// The values of `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A node and its WinPE path on each line
@@ -54,10 +54,10 @@ pub enum Format {
     Json,
 }
 
-/// Puts the nodes of a file in.
+/// Imports the nodes of a file.
 ///
 /// # Errors
-/// A line is bad; a file cannot be read or written. Nothing is written then.
+/// If a line is bad, or a file cannot be read or written. Then nothing is written.
 pub(super) fn import(args: &ImportArgs, context: &Context) -> Result<ExitCode> {
     let config = &args.config.config;
     let (text, name) = read(&args.nodes)?;
@@ -66,11 +66,11 @@ pub(super) fn import(args: &ImportArgs, context: &Context) -> Result<ExitCode> {
     let lines = match format {
         Format::Csv => parse::csv(&text, rules),
         Format::Json => parse::json(&text, rules)
-            .with_context(|| format!("{name}: not what `proxydhcp cfg dump --json` prints"))?,
+            .with_context(|| format!("{name}: not in the format of `proxydhcp cfg dump --json`"))?,
     };
     let records = sound(&lines, &name)?;
     if records.is_empty() {
-        bail!("{name}: has no nodes; nothing was changed");
+        bail!("{name}: no nodes; nothing was changed");
     }
     let change = |now: &mut Vec<RawRecord>| {
         let before = now.clone();
@@ -109,13 +109,13 @@ fn format(args: &ImportArgs) -> Result<Format> {
     };
     args.format.or_else(by_name).with_context(|| {
         format!(
-            "{}: say what it is by --format csv or --format json",
+            "{}: name the format with --format csv or --format json",
             args.nodes.display()
         )
     })
 }
 
-/// The file's bytes and how it is called in messages.
+/// The file's bytes, and its name in messages.
 fn read(path: &Path) -> Result<(Vec<u8>, String)> {
     if path != Path::new("-") {
         return Ok((file::read(path)?, path.display().to_string()));
@@ -131,7 +131,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, String)> {
     Ok((text, "standard input".to_owned()))
 }
 
-/// The records of all lines, if all are good.
+/// The records of all lines, if all lines are good.
 fn sound(lines: &[Line], name: &str) -> Result<Vec<RawRecord>> {
     let mut records = Vec::with_capacity(lines.len());
     let mut bad = Vec::new();
@@ -151,12 +151,12 @@ fn sound(lines: &[Line], name: &str) -> Result<Vec<RawRecord>> {
         bad.push(format!("and {}", count(more, "more bad line")));
     }
     bail!(
-        "nothing was written, for not all lines are good:\n{}",
+        "nothing was written, because some lines are bad:\n{}",
         bad.join("\n")
     );
 }
 
-/// The last of a node's lines counts, as the last of its records does.
+/// Reports names on several lines. The last of a node's lines counts, like the last of its records.
 fn tell_of_doubles(lines: &[Line], name: &str) {
     let mut seen = HashMap::with_capacity(lines.len());
     for Line { number, record } in lines {
@@ -171,7 +171,7 @@ fn tell_of_doubles(lines: &[Line], name: &str) {
     }
 }
 
-/// What differs between two files, by node.
+/// The differences between two files, by node.
 #[derive(Debug, Default)]
 struct Changes {
     lines: Vec<String>,
@@ -224,7 +224,7 @@ impl Changes {
 
     fn summary(&self) -> String {
         format!(
-            "{} added, {} changed, {} removed, {} as before",
+            "{} added, {} changed, {} removed, {} unchanged",
             self.added, self.changed, self.removed, self.same
         )
     }

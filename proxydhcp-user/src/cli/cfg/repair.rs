@@ -31,13 +31,13 @@ pub struct RepairArgs {
     pub control: ControlArgs,
 }
 
-/// Keeps what is sound, and writes the rest aside.
+/// Keeps the sound records, and writes the rest to another file.
 ///
 /// # Errors
-/// The file cannot be read or written, or has no sound record at all. It is then as it was.
+/// If the file cannot be read or written, or has no sound record at all. It is then unchanged.
 pub(super) fn repair(args: &RepairArgs, context: &Context) -> Result<ExitCode> {
     let config = &args.config.config;
-    // A dry run needs no rights.
+    // A dry run needs no write permission.
     let replacement = (!args.dry_run)
         .then(|| Replacement::begin(config))
         .transpose()?;
@@ -53,8 +53,8 @@ pub(super) fn repair(args: &RepairArgs, context: &Context) -> Result<ExitCode> {
     }
     if !salvage.kept.iter().any(RawRecord::is_padded) {
         bail!(
-            "{shown}: not one sound record; check that this is a proxydhcp.cfg, or have nodeset \
-             write it anew: it is as it was"
+            "{shown}: no record is sound; check that this is a proxydhcp.cfg, or have nodeset \
+             write it anew; the file is unchanged"
         );
     }
     print(&describe(&salvage, &bytes));
@@ -83,7 +83,7 @@ fn describe(salvage: &Salvage, bytes: &[u8]) -> String {
         let range = &rejected.bytes;
         let part = bytes.get(range.clone()).unwrap_or_default();
         let start = part.get(..part.len().min(RECORD)).unwrap_or_default();
-        // The texts in it, without the NULs between them.
+        // The texts in the record, without the NULs between them.
         let texts: Vec<_> = start
             .split(|&byte| byte == 0)
             .filter(|text| !text.is_empty())

@@ -1,4 +1,4 @@
-//! dnsmasq.
+//! Configuration for dnsmasq.
 
 use std::fmt::Write;
 

@@ -1,4 +1,4 @@
-//! ISC dhcpd.
+//! Configuration for ISC dhcpd.
 
 use std::fmt::Write;
 
@@ -17,14 +17,14 @@ pub(super) fn text(hand_off: &HandOff) -> String {
         .architectures
         .iter()
         .map(|number| {
-            // The first of those that the client lists.
+            // The first of the architectures that the client lists.
             format!("substring(option client-architecture, 0, 2) = 00:{number:02x}")
         })
         .collect();
     let next_server = hand_off
         .server
         .map_or_else(String::new, |server| format!("\n    next-server {server};"));
-    // Looking a hardware address up takes as long for one node as for thousands.
+    // A lookup among subclasses takes as long for thousands of nodes as for one.
     let (matches, and, subclasses) = match &hand_off.nodes {
         None => (
             format!("match if {PXE_CLIENT};"),

@@ -1,4 +1,4 @@
-//! Kea.
+//! Configuration for Kea.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ const HEAD: &str = "\
 /// A client class, to be included in a list of them.
 pub(super) fn text(hand_off: &HandOff) -> String {
     let architectures = hand_off.architectures.iter().map(|number| {
-        // The first of those that the client lists.
+        // The first of the architectures that the client lists.
         format!("substring(option[93].hex, 0, 2) == 0x{number:04x}")
     });
     let mut test = format!(

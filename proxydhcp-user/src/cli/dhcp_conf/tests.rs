@@ -5,7 +5,7 @@ use clap::Parser;
 use super::*;
 use crate::cli::{Cli, Command};
 
-/// What the command prints, or why it does not.
+/// The command's output, or its error.
 fn run(args: &[&str]) -> Result<String> {
     let all = [&["proxydhcp", "dhcp-conf"], args].concat();
     let Command::DhcpConf(args) = Cli::try_parse_from(all)?.command else {
@@ -14,7 +14,7 @@ fn run(args: &[&str]) -> Result<String> {
     configuration(&args, &Loaders::default())
 }
 
-/// What the command prints with a file of hardware addresses, or why it does not.
+/// The command's output with a file of hardware addresses, or its error.
 fn run_with(macs: &str, args: &[&str]) -> Result<String> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("macs");
@@ -22,7 +22,7 @@ fn run_with(macs: &str, args: &[&str]) -> Result<String> {
     run(&[args, &["--mac", path.to_str().unwrap()]].concat())
 }
 
-/// Its lines that are neither blank nor comment.
+/// The lines that are neither blank nor comments.
 fn lines(text: &str) -> Vec<&str> {
     text.lines()
         .filter(|line| !line.is_empty() && !line.starts_with(['#', '/']))
@@ -106,33 +106,33 @@ fn what_is_wrong_is_told_with_its_remedy() {
         (
             "node1 52:54:00:12:34",
             "node1",
-            "line 1 has not a name and a hardware address",
+            "line 1 is not a name and a hardware address",
         ),
         (
             "\nnode1 node2",
             "node1",
-            "line 2 has not a name and a hardware address",
+            "line 2 is not a name and a hardware address",
         ),
         (
             "node1 52:54:00:12:34:5x",
             "node1",
-            "line 1 has not a name and a hardware address",
+            "line 1 is not a name and a hardware address",
         ),
         (
             "a 1:2:3:4:5:6:7",
             "node1",
-            "line 1 has not a name and a hardware address",
+            "line 1 is not a name and a hardware address",
         ),
         (
             "1:2:3:4:5:6 1:2:3:4:5:7",
             "node1",
-            "line 1 has not a name and",
+            "line 1 is not a name and",
         ),
-        ("node1 1:2:3:4:5:6 x", "node1", "line 1 has not two words"),
+        ("node1 1:2:3:4:5:6 x", "node1", "line 1 is not two words"),
         (
             "a 1:2:3:4:5:6\nb 01:02:03:04:05:06",
             "a",
-            "line 2: 01:02:03:04:05:06 is there already",
+            "line 2: 01:02:03:04:05:06 is listed already",
         ),
         (
             "no\u{7}de 1:2:3:4:5:6",
@@ -151,6 +151,6 @@ fn what_is_wrong_is_told_with_its_remedy() {
         run(&["isc", "a", "--mac", "/nonexistent"]).unwrap_err()
     );
     assert!(error.contains("/nonexistent"), "{error}");
-    // Without a range nobody would read it.
+    // Without a range, nothing would read the file.
     assert!(run(&["isc", "--mac", "/etc/ethers"]).is_err());
 }

@@ -30,7 +30,7 @@ pub struct NodeArgs {
     pub command: NodeCommand,
 }
 
-/// What `node` does.
+/// The commands of `node`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum NodeCommand {
     /// Choose the WinPE that nodes boot, or have them ignored
@@ -45,6 +45,8 @@ Examples:
   proxydhcp node set n07 supportproxydhcp=no --dry-run")]
     Set(SetArgs),
     /// Remove nodes
+    ///
+    /// Exits with 1 if nodes of the range do not exist; stderr names them.
     #[command(after_help = "\
 Examples:
   proxydhcp node rm n[01-36]
@@ -122,7 +124,7 @@ pub struct PruneArgs {
     pub change: ChangeArgs,
 }
 
-/// The nodes of a command.
+/// The nodes that a command works on.
 #[derive(Clone, Debug, Args)]
 pub struct RangeArg {
     /// The nodes, such as n[01-36],-n05 (see `proxydhcp node --help`)
@@ -130,7 +132,7 @@ pub struct RangeArg {
     pub range: String,
 }
 
-/// What commands have that change something.
+/// The options of commands that change something.
 #[derive(Clone, Debug, Args)]
 pub struct ChangeArgs {
     /// Show what would change, without changing it
@@ -141,7 +143,7 @@ pub struct ChangeArgs {
     pub files: FileArgs,
 }
 
-/// The files of all commands, as `serve` has them.
+/// The files of all `node` commands, as for `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct FileArgs {
     #[command(flatten)]
@@ -167,7 +169,7 @@ impl NodeCommand {
 }
 
 impl NodeArgs {
-    /// Where the daemon is reached.
+    /// Where to reach the daemon.
     pub fn control(&self) -> &ControlArgs {
         &self.command.files().control
     }

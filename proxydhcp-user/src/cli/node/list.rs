@@ -17,14 +17,14 @@ use crate::nodes::selection::Nodes;
 use crate::text::listed;
 use crate::winpe::path::Rules;
 
-/// A node, as it is listed.
+/// A row of the list.
 #[derive(Debug, Serialize)]
 struct Row {
     node: String,
-    /// As the record has it; none without a record.
+    /// The path in the record; `None` without a record.
     winpepath: Option<String>,
     supportproxydhcp: bool,
-    /// Why the record cannot be served.
+    /// Why the record is not served, if it is refused.
     refused: Option<String>,
 }
 
@@ -49,11 +49,11 @@ pub(super) fn run(args: &ListArgs, context: &Context) -> Result<ExitCode> {
     if absent.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    note(&format!("proxydhcp: not there: {}", listed(&absent)));
+    note(&format!("proxydhcp: no such node: {}", listed(&absent)));
     Ok(ExitCode::FAILURE)
 }
 
-/// The nodes of these names, or all; and the names that there is nothing of.
+/// The rows of the nodes with these names, or of all nodes, and the names that belong to no node.
 fn rows(nodes: &Nodes, names: Option<Vec<String>>, rules: Rules<'_>) -> (Vec<Row>, Vec<String>) {
     let refused = refused(nodes, rules);
     let row = |name: &str, record: Option<(usize, &RawRecord)>| Row {
@@ -63,7 +63,7 @@ fn rows(nodes: &Nodes, names: Option<Vec<String>>, rules: Rules<'_>) -> (Vec<Row
         refused: record.and_then(|(at, _)| refused.get(&at).cloned()),
     };
     let text = |record: &RawRecord| printable(record.name());
-    // The last record of a name is the one that is served.
+    // The last record of a name is the one in service.
     let last: HashMap<_, _> = nodes
         .records
         .iter()
@@ -95,7 +95,7 @@ fn rows(nodes: &Nodes, names: Option<Vec<String>>, rules: Rules<'_>) -> (Vec<Row
     (rows, absent)
 }
 
-/// Why records cannot be served, by their positions.
+/// The reasons why records are refused, by their positions.
 fn refused(nodes: &Nodes, rules: Rules<'_>) -> HashMap<usize, String> {
     let bytes = nodes.bytes();
     let parsed = cfg::parse(bytes, rules);

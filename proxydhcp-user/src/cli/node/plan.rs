@@ -1,4 +1,4 @@
-//! What `node set`, `rm` and `prune` make of the nodes.
+//! What `node set`, `rm` and `prune` do to the nodes.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use crate::nodes::cfg::edit::{RawRecord, put};
 use crate::nodes::selection::Nodes;
 use crate::winpe::path::{Rules, WinPe};
 
-/// What `node set` sets.
+/// The attributes that `node set` sets.
 #[derive(Debug, Default)]
 pub(super) struct Attributes {
     winpe: Option<WinPe>,
@@ -18,7 +18,7 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
-    /// Takes `winpepath=PATH` and `supportproxydhcp=yes|no`.
+    /// Parses `winpepath=PATH` and `supportproxydhcp=yes|no`.
     pub(super) fn parse(arguments: &[String], rules: Rules<'_>) -> Result<Self> {
         let mut attributes = Self::default();
         for argument in arguments {
@@ -36,18 +36,18 @@ impl Attributes {
                     attributes.support.replace(support).is_none()
                 }
                 _ => bail!(
-                    "{argument}: what is to be set is winpepath=PATH, supportproxydhcp=yes or \
+                    "{argument}: set winpepath=PATH, supportproxydhcp=yes or \
                      supportproxydhcp=no"
                 ),
             };
             if !is_new {
-                bail!("{argument}: it is given twice");
+                bail!("{argument}: given twice");
             }
         }
         Ok(attributes)
     }
 
-    /// Sets them for these nodes.
+    /// Sets the attributes of these nodes.
     pub(super) fn set(
         &self,
         nodes: &mut Nodes,
@@ -105,7 +105,7 @@ impl Attributes {
     }
 }
 
-/// Removes all that there is of these nodes.
+/// Removes the records of these nodes, and their entries among the disabled.
 pub(super) fn remove(nodes: &mut Nodes, names: &[String]) -> Report {
     let mut report = Report::default();
     let records = nodes.by_name();

@@ -1,4 +1,4 @@
-//! `proxydhcp node prune`: which nodes nobody knows any more.
+//! `proxydhcp node prune`: finds the nodes whose names no longer exist.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ use crate::text::listed;
 /// How long the resolver may take for all names together.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// The names that neither the hosts file nor the resolver knows. Tells on stderr of those that the
-/// resolver could not be asked for.
+/// The names that neither the hosts file nor the resolver knows. Names that the resolver could not
+/// be asked for are reported on stderr.
 pub(super) fn names(args: &PruneArgs, context: &Context) -> Result<Vec<String>> {
     let (unmentioned, total) = unmentioned(args, context)?;
     let (gone, failed) = ask(unmentioned)?;
@@ -34,7 +34,7 @@ pub(super) fn names(args: &PruneArgs, context: &Context) -> Result<Vec<String>> 
     }
     if gone.len() == total && total > 0 {
         bail!(
-            "none of the {total} nodes is known any more; check {} and the resolver, \
+            "none of the {total} nodes is known any longer; check {} and the resolver, \
              or remove the nodes with `proxydhcp node rm`",
             args.names.hosts.display()
         );
@@ -42,7 +42,7 @@ pub(super) fn names(args: &PruneArgs, context: &Context) -> Result<Vec<String>> 
     Ok(gone)
 }
 
-/// The nodes that the hosts file does not have, and how many there are altogether.
+/// The nodes that are not in the hosts file, and the number of all nodes.
 fn unmentioned(args: &PruneArgs, context: &Context) -> Result<(Vec<String>, usize)> {
     let ConfigArgs { config, root } = &args.change.files.config;
     let bytes = cfg::read(config)?;
@@ -63,22 +63,23 @@ fn unmentioned(args: &PruneArgs, context: &Context) -> Result<(Vec<String>, usiz
 
 fn hosts(path: &Path) -> Result<Vec<u8>> {
     match file::read(path) {
-        // All nodes could be in the DNS. But more likely it is a slip, and a costly one.
+        // All nodes could be in the DNS. But a missing file is more likely a mistake, and a costly
+        // one.
         Err(FileError::Missing(path)) => bail!(
-            "{}: no such file; name the hosts file by --hosts, if only an empty one",
+            "{}: no such file; name one with --hosts, even an empty one",
             path.display()
         ),
         bytes => Ok(bytes?),
     }
 }
 
-/// Those of the names that the resolver denies, in the order given, and those that it could not be
-/// asked for.
+/// Asks the resolver. Returns the names that it denies, in the order given, and those that it could
+/// not be asked for.
 fn ask(wanted: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
     let mut names = Names::default().of(wanted.iter().map(String::as_str), Instant::now());
     block_on(ask_for_all(&mut names, LIMIT))?;
     let has_no_address = |name: &String| names.addresses(name).is_empty();
-    // What is not answered by now is not known to be gone.
+    // A name without an answer by now is not known to be gone.
     Ok(wanted
         .into_iter()
         .filter(has_no_address)

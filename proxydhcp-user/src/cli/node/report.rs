@@ -1,11 +1,11 @@
-//! What a command has changed, for people.
+//! Reports what a command has changed.
 
 use std::fmt;
 
 use crate::nodes::cfg::printable;
 use crate::text::{SHOWN, listed};
 
-/// What has changed, or would.
+/// What has changed, or would change.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     added: Lines,
@@ -13,15 +13,15 @@ pub(super) struct Report {
     removed: Lines,
     disabled: Lines,
     enabled: Lines,
-    /// Nodes that are as they are to be.
+    /// The number of nodes that already are as requested.
     pub(super) unchanged: usize,
-    /// Nodes to be removed that are not there.
+    /// Names to remove that belong to no node.
     pub(super) absent: Vec<String>,
-    /// Nodes that were set a WinPE, and get no answer all the same.
+    /// Nodes that were given a WinPE and are disabled all the same.
     pub(super) still_disabled: Vec<String>,
 }
 
-/// A line for each of the first nodes.
+/// The lines about the first nodes of a kind.
 #[derive(Debug, Default)]
 struct Lines {
     count: usize,
@@ -37,7 +37,7 @@ impl Lines {
     }
 }
 
-/// A record's path, as it is shown.
+/// Formats a record's path.
 pub(super) struct Path<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Path<'_> {
@@ -55,7 +55,7 @@ impl Report {
     }
 
     pub(super) fn change(&mut self, name: &str, before: &Path<'_>, after: &Path<'_>) {
-        self.changed.push(|| format!("{name}: {before} → {after}"));
+        self.changed.push(|| format!("{name}: {before} -> {after}"));
     }
 
     pub(super) fn remove(&mut self, name: &str, path: Option<&Path<'_>>, was_disabled: bool) {
@@ -75,7 +75,7 @@ impl Report {
         lines.push(|| name.to_owned());
     }
 
-    /// Whether there is anything for the daemon to read.
+    /// Whether anything has changed that the daemon should read.
     pub(super) fn is_change(&self) -> bool {
         self.kinds().iter().any(|(_, lines)| lines.count > 0)
     }
@@ -101,15 +101,11 @@ impl fmt::Display for Report {
                 writeln!(f, "{kind} {} more", lines.count - lines.first.len())?;
             }
         }
-        for (what, names) in [
-            ("not there", &self.absent),
-            ("still disabled (supportproxydhcp=no)", &self.still_disabled),
-        ] {
-            if !names.is_empty() {
-                writeln!(f, "{what}: {}", listed(names))?;
-            }
+        if !self.still_disabled.is_empty() {
+            let names = listed(&self.still_disabled);
+            writeln!(f, "still disabled (supportproxydhcp=no): {names}")?;
         }
-        // The first three always, so that programs find them.
+        // The first three always appear, so that programs find them.
         let counts = self.kinds().into_iter().enumerate();
         let counts: Vec<_> = counts
             .filter(|(index, (_, lines))| *index < 3 || lines.count > 0)

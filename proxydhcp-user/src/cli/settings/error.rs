@@ -1,4 +1,4 @@
-//! What can be wrong with a settings file.
+//! Errors in a settings file.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub enum SettingsError {
     /// It cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It does not say what it should.
+    /// Something in it is wrong.
     #[error("{}:{line}:{column}: {fault}", path.display())]
     Content {
         /// The file.
@@ -28,7 +28,7 @@ pub enum SettingsError {
     },
 }
 
-/// What is wrong at a place of the file.
+/// What is wrong at a place in the file.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Not UTF-8.
@@ -42,19 +42,19 @@ pub enum Fault {
     UnknownKey {
         /// The key.
         key: String,
-        /// The known key that may be meant, as a question, or nothing.
+        /// The known key that is probably meant, as a question; empty if there is none.
         near: String,
         /// All known keys.
         known: String,
     },
-    /// Text where a list is due, or the like.
+    /// The value has the wrong type, such as text instead of a list.
     #[error("{key} takes {takes}, and this is {found}")]
     Type {
         /// The key.
         key: String,
         /// What it takes.
         takes: &'static str,
-        /// What is there instead.
+        /// The type that was found instead.
         found: String,
     },
     /// The flag does not take this text.
@@ -67,7 +67,7 @@ pub enum Fault {
         /// What is wrong with it, and what is taken.
         reason: String,
     },
-    /// The table `[loaders]`.
+    /// An entry of the table `[loaders]` is wrong.
     #[error(transparent)]
     Loader(#[from] LoaderError),
 }

@@ -26,7 +26,7 @@ fn write(text: impl AsRef<[u8]>) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// What `serve` is told by a file that says `text`, these flags and these defaults.
+/// The arguments of `serve` with a file that contains `text`, these flags and these defaults.
 fn serve(text: &str, flags: &[&str], defaults: &[(&str, &str)]) -> ServeArgs {
     let (cli::Command::Serve(args), _) = read(text, flags, defaults) else {
         panic!("no other command was given");
@@ -34,7 +34,7 @@ fn serve(text: &str, flags: &[&str], defaults: &[(&str, &str)]) -> ServeArgs {
     *args
 }
 
-/// What `serve` with these flags and defaults is read as, where a file says `text`.
+/// What these flags and defaults are read as, with a file that contains `text`.
 fn read(text: &str, flags: &[&str], defaults: &[(&str, &str)]) -> (cli::Command, Context) {
     let (_folder, path) = write(text);
     let command = ["proxydhcp", "serve", "--settings", path.to_str().unwrap()];
@@ -61,7 +61,7 @@ fn an_unknown_key_is_told_with_the_known_ones() {
             "zzz = 1\nhsots = 1",
             format!(":1:1: unknown key \"zzz\"; {KEYS}"),
         ),
-        // The flag that names the file and the short form of a flag are no keys.
+        // The flag that names the file and the short form of a flag are not keys.
         (
             "settings = \"/x\"",
             format!(":1:1: unknown key \"settings\"; {KEYS}"),
@@ -121,7 +121,7 @@ fn a_value_that_is_not_taken_is_told_with_what_is() {
             ":1:10: config does not take \"\": \
              `proxydhcp serve --help` shows what --config takes",
         ),
-        // The parser's own words.
+        // The parser's own messages.
         (
             "path = raw",
             ":1:8: string values must be quoted, expected literal string",
@@ -146,12 +146,12 @@ fn a_loader_that_cannot_be_is_told_with_the_remedy() {
     let cases = [
         (
             "\n[loaders]\n7 = \"a\"\nhosts = \"/etc/hosts\"",
-            ":4:1: \"hosts\" is no architecture: [loaders] takes the numbers 0 to 47; \
+            ":4:1: \"hosts\" is not an architecture: [loaders] takes the numbers 0 to 47; \
              other keys stand above [loaders]",
         ),
         (
             "loaders.48 = \"a\"",
-            ":1:9: \"48\" is no architecture: [loaders] takes the numbers 0 to 47; \
+            ":1:9: \"48\" is not an architecture: [loaders] takes the numbers 0 to 47; \
              other keys stand above [loaders]",
         ),
         (
@@ -169,7 +169,7 @@ fn a_loader_that_cannot_be_is_told_with_the_remedy() {
         ),
         (
             "hosts = \"/h\"\n[loaders]\n7 = \"a\"\n07 = \"b\"",
-            ":2:2: architecture 7 is there twice; leave one of the two out",
+            ":2:2: architecture 7 is given twice; leave one of the two out",
         ),
         (
             "[loaders]\n1=\"1\"\n2=\"2\"\n3=\"3\"\n4=\"4\"\n5=\"5\"\n6=\"6\"\n8=\"8\"",
@@ -232,7 +232,7 @@ fn a_flag_wins_over_the_file_and_the_file_over_the_callers_defaults() {
     let args = serve(file, &["--unknown", "default", "-i", "c"], &defaults);
     assert_eq!(args.unknown, Unknown::Default);
     assert_eq!(args.names.hosts, Path::new("/file"));
-    // A list takes the place of the other.
+    // A list replaces the other one.
     assert_eq!(args.interfaces, ["c"]);
     assert_eq!(serve("interface = []", &[], &[]).interfaces, [""; 0]);
 }
@@ -283,7 +283,8 @@ fn the_example_has_each_key_with_its_default() {
     let with_one = (0..ARCHITECTURES).filter(|&at| indexes[at].is_some());
     assert!(numbers.eq(with_one.map(|at| at.to_string())), "{table}");
 
-    // As it stands it changes nothing; nor with all its settings, but for the four examples.
+    // As it stands it changes nothing, and neither do all its settings, except for the four
+    // examples.
     let as_is = SettingsFile::parse(EXAMPLE.as_bytes(), &serve_flags()).unwrap();
     assert_eq!(as_is, SettingsFile::default());
     let without = |args: ServeArgs| {

@@ -1,5 +1,5 @@
-//! Replies as they are sent. Those that may be long to make are made beside the daemon's own work,
-//! few at a time, and one is for all who wait for it.
+//! Makes the replies that are sent. Those that may take long are made beside the daemon's own work,
+//! a few at a time, and all who wait for the same reply share one.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -16,14 +16,14 @@ use crate::daemon::service::{Outcome, Service};
 use crate::sys::heap;
 use crate::winpe::architecture::Architecture;
 
-/// Replies of each kind that there are at a time, being made or waiting to be taken. Long ones take
-/// memory, and each look-up reads the whole hosts file.
+/// The number of replies of each kind that exist at a time, while they are made or wait to be
+/// taken. Long ones take memory, and each look-up reads the whole hosts file.
 const AT_A_TIME: usize = 2;
 
-/// What is so long, in bytes, is given back to the system at once.
+/// Memory of a reply of this length or more, in bytes, is returned to the system at once.
 const LARGE: usize = 1 << 20;
 
-/// A reply as it is sent. It has a slot until it is taken.
+/// A reply as it is sent. It holds a slot until it is taken.
 pub(super) struct MadeReply {
     pub(super) line: Vec<u8>,
     pub(super) slot: Slot,
@@ -32,11 +32,11 @@ pub(super) struct MadeReply {
 impl MadeReply {
     async fn new(slots: &Slots, reply: impl FnOnce() -> Reply + Send + 'static) -> Result<Self> {
         let slot = slots.take().await?;
-        // It has its slot there, even if nobody waits for it any more.
+        // The slot moves along, because the work goes on even if nobody waits for it any longer.
         spawn_blocking(move || {
             let line = line(&reply())?;
             if line.len() >= LARGE {
-                // The lists it was made from.
+                // Frees the lists that the reply was made from.
                 heap::give_back();
             }
             Ok(Self { line, slot })
@@ -54,17 +54,17 @@ impl Drop for MadeReply {
     }
 }
 
-/// A reply in a line of its own.
+/// Encodes a reply on a line of its own.
 pub(super) fn line(reply: &Reply) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     Ok(line)
 }
 
-/// A reply that several wait for; none if it could not be made.
+/// A reply that several clients wait for; `None` if it could not be made.
 type Awaited = Shared<BoxFuture<'static, Option<Arc<MadeReply>>>>;
 
-/// What replies are made with.
+/// Makes replies, and shares those that several clients wait for.
 pub(super) struct Replies {
     service: Arc<Service>,
     short: Slots,
@@ -88,7 +88,7 @@ impl Replies {
         }
     }
 
-    /// How things stand, from now on or later.
+    /// The reply to a status request, made now or later.
     pub(super) async fn status(self: &Arc<Self>, whole: bool) -> Result<Arc<MadeReply>> {
         let awaited = {
             let mut next = self
@@ -97,7 +97,7 @@ impl Replies {
                 .unwrap_or_else(PoisonError::into_inner);
             next.get_or_insert_with(|| self.begin(whole)).clone()
         };
-        awaited.await.context("the status cannot be told")
+        awaited.await.context("the status cannot be shown")
     }
 
     fn next(&self, whole: bool) -> &Mutex<Option<Awaited>> {
@@ -110,12 +110,12 @@ impl Replies {
 
     fn begin(self: &Arc<Self>, whole: bool) -> Awaited {
         let replies = Arc::clone(self);
-        // Whoever has asked first may go away.
+        // The client that asked first may hang up.
         let made = tokio::spawn(async move {
             let slots = if whole { &replies.long } else { &replies.short };
             let replies = Arc::clone(&replies);
             MadeReply::new(slots, move || {
-                // Those who ask from here on are told of later.
+                // Clients that ask from here on get a later status.
                 let next = replies.next(whole).lock();
                 drop(next.unwrap_or_else(PoisonError::into_inner).take());
                 let service = &replies.service;
@@ -131,7 +131,7 @@ impl Replies {
         made.boxed().shared()
     }
 
-    /// What a client gets.
+    /// The reply to a look-up of a client.
     pub(super) async fn lookup(&self, client: String, arch: u16) -> Result<Arc<MadeReply>> {
         let service = Arc::clone(&self.service);
         let made = MadeReply::new(&self.lookups, move || {
@@ -140,7 +140,7 @@ impl Replies {
         Ok(Arc::new(made.await?))
     }
 
-    /// What has come of a reload. All who have asked for the same one get the same reply.
+    /// The reply to a reload request. All who have asked for the same reload get the same reply.
     pub(super) async fn reload(&self, allow_empty: bool) -> Result<Arc<MadeReply>> {
         let outcome = self.service.reload(allow_empty).await;
         let once = self.reloads.of(&outcome);
@@ -162,12 +162,12 @@ struct ReloadReply {
     reply: Weak<Once>,
 }
 
-/// The replies to reloads, as long as clients wait for one or take it.
+/// The replies to reloads, kept as long as clients wait for them or take them.
 #[derive(Default)]
 struct Reloads(Mutex<Vec<ReloadReply>>);
 
 impl Reloads {
-    /// The reply to the reload with this outcome.
+    /// Finds or adds the reply to the reload with this outcome.
     fn of(&self, outcome: &Outcome) -> Arc<Once> {
         let mut replies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         replies.retain(|reply| reply.reply.strong_count() > 0);

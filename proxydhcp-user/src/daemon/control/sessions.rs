@@ -1,8 +1,8 @@
 //! The daemon's end of the control socket: each client's request and its reply.
 //!
-//! A client has little time to say what it wants and to take its reply, and less where others wait
-//! for its slot. So those that are stuck, however many, do not keep others from being answered.
-//! What may take long is waited for elsewhere, and by nobody who has hung up.
+//! A client has little time to send its request and to take its reply, and less while others wait
+//! for its slot. So stuck clients, however many, do not keep others from being answered. Work that
+//! may take long is waited for in other slots, and only until the client hangs up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,22 +21,22 @@ use crate::api::control::Reply;
 use crate::api::control::Request;
 use crate::daemon::service::Service;
 
-/// What a request may at most be, in bytes.
+/// The maximum length of a request, in bytes.
 const MAX_REQUEST: u64 = 4096;
 
-/// Clients at once that say what they want, or take what is made at once.
+/// The number of clients at once that send a request, or take a reply that is made at once.
 const SLOTS: usize = 64;
 
-/// Clients at once that wait for what may take long, or take it.
+/// The number of clients at once that wait for a reply that may take long, or take it.
 const SLOTS_TO_WAIT: usize = 256;
 
-/// A client has its time for each piece of a reply, in bytes.
+/// The number of bytes of a reply that a client must take within its time limit.
 const PIECE: usize = 1 << 20;
 
-/// How often it is looked whether a client still waits.
+/// The interval at which the daemon checks whether a client still waits.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// All that clients are served with.
+/// Everything that serves the clients.
 struct Sessions {
     replies: Arc<Replies>,
     slots: Slots,
@@ -44,7 +44,7 @@ struct Sessions {
 }
 
 impl Server {
-    /// Serves requests, each on its own.
+    /// Serves clients concurrently until the daemon stops.
     pub(crate) async fn run(&self, service: &Arc<Service>) {
         let sessions = Arc::new(Sessions {
             replies: Arc::new(Replies::new(Arc::clone(service))),
@@ -68,7 +68,7 @@ async fn accept(listener: &UnixListener, slots: &Slots) -> Result<(UnixStream, S
             Ok((connection, _)) => return Ok((connection, slots.take().await?)),
             Err(error) => {
                 debug!("control socket: {error}");
-                // Out of descriptors, most likely: others will be closed.
+                // Most likely there is no free descriptor; other connections will be closed.
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -98,11 +98,11 @@ impl Sessions {
             let why = format!("{SLOTS_TO_WAIT} others wait already; try again later");
             return refuse(connection, &slot, why).await;
         };
-        // Others may come in.
+        // Frees the slot for other clients.
         drop(slot);
         let reply = tokio::select! {
             reply = self.reply(request, &connection) => reply?,
-            () = hung_up(&connection) => bail!("a client has not waited for its reply"),
+            () = hung_up(&connection) => bail!("a client hung up before its reply was ready"),
         };
         send(connection, &reply.slot, &reply.line).await
     }
@@ -125,7 +125,8 @@ async fn refuse(client: UnixStream, slot: &Slot, why: String) -> Result<()> {
     send(client, slot, &line(&Reply::Rejected(why))?).await
 }
 
-/// Each piece in its time: a client is not to pay for the length of its reply.
+/// Sends a reply in pieces, each within the time limit, so that a client is not cut off because its
+/// reply is long.
 async fn send(mut client: UnixStream, slot: &Slot, line: &[u8]) -> Result<()> {
     for piece in line.chunks(PIECE) {
         slot.in_time(client.write_all(piece)).await?;
@@ -133,8 +134,8 @@ async fn send(mut client: UnixStream, slot: &Slot, line: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the client has hung up. One that has only ended what it says has not: reading would
-/// not tell the two apart.
+/// Waits until the client has hung up. A client that has only shut down its sending side has not; a
+/// read could not distinguish the two.
 async fn hung_up(client: &UnixStream) {
     loop {
         sleep(LOOK).await;

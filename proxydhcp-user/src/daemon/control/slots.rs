@@ -1,4 +1,4 @@
-//! Places that there are few of. Whoever has one learns when others wait for it.
+//! A limited number of slots. Their holders notice when others wait for one.
 
 use std::io;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::api::control::PATIENCE;
 /// How long a client may keep the daemon waiting while others wait for its slot.
 const HASTE: Duration = Duration::from_secs(1);
 
-/// The slots, and how many wait for one.
+/// The slots, and the number of clients that wait for one.
 pub(super) struct Slots {
     slots: Arc<Semaphore>,
     waiting: watch::Sender<usize>,
 }
 
-/// A slot, until it is dropped.
+/// A slot, held until it is dropped.
 pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
     waiting: watch::Receiver<usize>,
@@ -33,7 +33,7 @@ impl Slots {
         }
     }
 
-    /// A slot, if one is free.
+    /// Takes a slot if one is free.
     pub(super) fn try_take(&self) -> Option<Slot> {
         let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
         Some(self.slot(permit))
@@ -43,7 +43,7 @@ impl Slots {
     ///
     /// # Errors
     ///
-    /// The daemon ends.
+    /// If the daemon is stopping.
     pub(super) async fn take(&self) -> Result<Slot> {
         if let Some(slot) = self.try_take() {
             return Ok(slot);
@@ -62,27 +62,27 @@ impl Slots {
 }
 
 impl Slot {
-    /// What depends on a client alone, for as long as it may take.
+    /// Runs work that depends on the client, within the client's time limit.
     ///
     /// # Errors
     ///
-    /// It has taken too long, or the work has failed.
+    /// If the work takes too long or fails.
     pub(super) async fn in_time<T>(&self, work: impl Future<Output = io::Result<T>>) -> Result<T> {
         let mut waiting = self.waiting.clone();
         let hurried = async {
             sleep(HASTE).await;
-            // It fails when the daemon stops.
+            // An error means that the daemon stops.
             let _ = waiting.wait_for(|waiting| *waiting > 0).await;
         };
         tokio::select! {
             done = work => Ok(done?),
-            () = hurried => bail!("a client that keeps others waiting is hung up on"),
+            () = hurried => bail!("a client kept others waiting"),
             () = sleep(PATIENCE) => bail!("a client takes too long"),
         }
     }
 }
 
-/// One that waits, which it may give up.
+/// A waiter; dropping it gives up the wait.
 struct Waits<'a>(&'a watch::Sender<usize>);
 
 impl<'a> Waits<'a> {

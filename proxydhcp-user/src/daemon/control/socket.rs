@@ -1,4 +1,4 @@
-//! Where the daemon listens.
+//! The socket that the daemon listens on.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -19,12 +19,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens on the socket, for this user and `group` alone, or its own group; and removes what a
-    /// daemon that was killed has left there.
+    /// Listens on the socket, which is open to this user and to `group`, or the user's own group,
+    /// alone. Removes a socket that a killed daemon has left there.
     ///
     /// # Errors
     ///
-    /// Another daemon listens there; the group is not this user's; no socket can be made there.
+    /// If another daemon listens there, `group` is not one of this user's, or the socket or its
+    /// folder cannot be created.
     pub(crate) fn bind(path: &Path, group: Option<Gid>) -> Result<Self> {
         let shown = path.display();
         if let Some(folder) = path.parent() {
@@ -33,7 +34,9 @@ impl Server {
         }
         if let Ok(metadata) = fs::symlink_metadata(path) {
             if !metadata.file_type().is_socket() {
-                bail!("{shown} is there and no socket; remove it, or use another with --control");
+                bail!(
+                    "{shown} exists and is not a socket; remove it, or use another with --control"
+                );
             }
             let listens = has_listener(path).with_context(|| {
                 format!(
@@ -46,7 +49,7 @@ impl Server {
             }
             fs::remove_file(path).with_context(|| format!("cannot remove the stale {shown}"))?;
         }
-        // It is never open to others, not even for the moment between two calls.
+        // The umask keeps the socket from others even for the moment between two calls.
         let before = umask(Mode::from_bits_truncate(0o117));
         let listener = UnixListener::bind(path);
         umask(before);
@@ -73,7 +76,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether somebody listens there. That does not wait for one who lets nobody in.
+/// Whether a daemon listens there. It does not wait for one whose backlog is full.
 fn has_listener(path: &Path) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     match socket.connect(&SockAddr::unix(path)?) {
@@ -86,7 +89,7 @@ fn has_listener(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Makes a folder that everybody may look into, whatever the umask; what is there stays as it is.
+/// Creates a folder that everybody may list, whatever the umask. An existing one is left as it is.
 fn make(folder: &Path) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.exists() {
         return Ok(());

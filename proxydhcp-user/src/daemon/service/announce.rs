@@ -1,13 +1,13 @@
-//! Tells the log which files each node is sent to.
+//! Logs which files each node is sent to.
 
 use tracing::info;
 
 use crate::tables::table::{Table, news};
 use crate::winpe::loaders::Loaders;
 
-/// Logs the loaders and the BCD of each node that is new in `new`, or served otherwise than by
-/// `old`, in the words of xCAT's daemon. That one tells them at each request; here the kernel
-/// answers, and which of its loaders a node asks for is not known before.
+/// Logs the loaders and the BCD of each node that is new in `new`, or served differently than by
+/// `old`, in the words of xCAT's daemon. That daemon logs them at each request. Here the kernel
+/// answers, and it is not known beforehand which of its loaders a node will ask for.
 pub(super) fn announce(old: &Table, new: &Table, loaders: &Loaders) {
     for (name, winpe) in news(old, new) {
         for loader in loaders.paths() {

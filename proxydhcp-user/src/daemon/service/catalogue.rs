@@ -1,4 +1,4 @@
-//! What is served: the table and the names that it is made with, and what clients are told by it.
+//! What is served: the table, the names it is made from, and the policy in effect.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -22,31 +22,32 @@ use crate::tables::policy::Policy;
 use crate::tables::table::{Files, LoadError, Sources, Table};
 use crate::text::{count, listed};
 
-/// How long the resolver is waited for where no node would be served otherwise.
+/// How long to wait for the resolver where no node would be served otherwise.
 const EMPTY_LIMIT: Duration = Duration::from_secs(3);
 
 /// What is served.
 pub(super) struct Catalogue {
     pub(super) table: Arc<Table>,
-    /// What the resolver has said of names that the hosts file lacks.
+    /// What the resolver has answered about names that the hosts file lacks.
     pub(super) names: Arc<Names>,
-    /// What it has said of clients without a record.
+    /// What it has answered about the addresses of clients without a record.
     pub(super) looked_up: Arc<LookedUp>,
-    /// What clients are told by the tables in service.
+    /// The policy of the tables in service.
     pub(super) policy: Policy,
     /// This host's own addresses.
     pub(super) local: Vec<Ipv4Addr>,
     /// Why the newest files are not in service, if they are not.
     pub(super) rejected: Option<String>,
-    /// No node need be served: so it was said.
+    /// Whether tables without a node are accepted, because the operator asked for it.
     pub(super) allow_empty: bool,
-    /// The files have not passed yet: what daemons that were killed have left goes on answering.
+    /// Whether no files have been accepted yet. Until then, what killed daemons have left goes on
+    /// answering.
     pub(super) awaits_tables: bool,
 }
 
 impl Catalogue {
-    /// What is to be served at the start, as a catalogue and as tables. Where that is no node, though
-    /// what a killed daemon has left `answers_nodes`, the files are rejected.
+    /// The catalogue and the tables to begin with. If they have no node, though what a killed
+    /// daemon has left `answers_nodes`, the files are rejected.
     pub(super) async fn begin(
         settings: &Settings,
         answers_nodes: impl Fn() -> io::Result<bool>,
@@ -58,7 +59,7 @@ impl Catalogue {
                 (Files::not_there_yet(&settings.sources.config), None)
             }
             Err(error) => {
-                error!("no node is served until this is mended and reloaded: {error}");
+                error!("no node is served until this is corrected and reloaded: {error}");
                 (Files::none(), Some(error.to_string()))
             }
         };
@@ -67,7 +68,8 @@ impl Catalogue {
         restore(&settings.saved, &mut names);
         let mut table = Table::new(Arc::new(files), &names, &looked_up);
         if rejected.is_none() && is_empty(&table) && answers_nodes()? {
-            // As at a reload: what is in service is not given up for this.
+            // As at a reload, tables in service are not given up because the resolver was not
+            // asked.
             ask_for_all(&mut names, EMPTY_LIMIT).await;
             table = Table::new(Arc::clone(table.files()), &names, &looked_up);
             if is_empty(&table) {
@@ -100,18 +102,18 @@ impl Catalogue {
 ///
 /// # Errors
 ///
-/// The files are rejected, see [`LoadError`].
+/// If the files are rejected; see [`LoadError`].
 pub(super) async fn read(sources: &Sources) -> Result<Files, LoadError> {
     let sources = sources.clone();
     task::spawn_blocking(move || Files::read(&sources)).await?
 }
 
-/// Has the names that nothing is known of keep the addresses of the file `saved`.
+/// Gives names without an answer the addresses of the file `saved`.
 pub(super) fn restore(saved: &Path, names: &mut Names) {
     task::block_in_place(|| saved::restore(saved, names));
 }
 
-/// Asks the resolver for all names, for as long as whoever waits for a table can wait.
+/// Asks the resolver for all names, for as long as clients of the control socket can wait.
 pub(super) async fn ask_before_empty(names: &mut Names) {
     ask_for_all(names, EMPTY_LIMIT).await;
 }
@@ -120,7 +122,7 @@ pub(super) fn is_empty(table: &Table) -> bool {
     table.nodes().len() == 0
 }
 
-/// Why these tables, which are without a node, do not take the place of others.
+/// Why these tables without a node do not replace others.
 pub(super) fn why_empty(sources: &Sources, table: &Table) -> String {
     let Sources { config, hosts, .. } = sources;
     let config = config.display();
@@ -135,7 +137,7 @@ pub(super) fn why_empty(sources: &Sources, table: &Table) -> String {
     format!("{fault}; to serve no node from now on, run `proxydhcp reload --allow-empty`")
 }
 
-/// Logs what of the files is not in service.
+/// Logs which records are not in service, and which names are asked for.
 pub(super) fn report(table: &Table, names: &Names) {
     const SHOWN: usize = 20;
     for record in table.refused().iter().take(SHOWN) {

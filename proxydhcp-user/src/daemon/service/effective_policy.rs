@@ -1,13 +1,13 @@
-//! What clients are told, and when nobody is sent to the default WinPE though that is the policy:
+//! The policy in effect. It may differ from the configured one: nobody is sent to the default WinPE
 //! while it cannot be known that a client has no record.
 
 use super::catalogue::Catalogue;
 use crate::names::forward::Names;
 use crate::tables::policy::{Policy, Unknown};
 
-/// What clients are told by tables with these names. Those without a record get no answer while the
-/// files have not passed, and while the resolver has not been heard of a name: it may be theirs. They ask
-/// again within seconds.
+/// The policy of tables with these names. Clients without a record get no answer until files have
+/// been accepted, and while a name has no answer from the resolver, because the name may be theirs.
+/// They ask again within seconds.
 pub(super) fn of(policy: &Policy, awaits_tables: bool, names: &Names) -> Policy {
     let unknown = match policy.unknown {
         Unknown::Default | Unknown::Lookup if awaits_tables => Unknown::Ignore,
@@ -21,7 +21,7 @@ pub(super) fn of(policy: &Policy, awaits_tables: bool, names: &Names) -> Policy 
 }
 
 impl Catalogue {
-    /// How many names clients without a record wait for.
+    /// The number of names that clients without a record wait for.
     pub(super) fn waited_for(&self, policy: &Policy) -> usize {
         match (&policy.unknown, &self.policy.unknown) {
             (Unknown::Default, Unknown::Ignore) => self.names.unheard(),
@@ -29,7 +29,7 @@ impl Catalogue {
         }
     }
 
-    /// Whether clients without a record are to be told something else by now.
+    /// Whether the policy for clients without a record should be different by now.
     pub(super) fn is_wait_over(&self, policy: &Policy) -> bool {
         matches!(self.policy.unknown, Unknown::Ignore) && !matches!(policy.unknown, Unknown::Ignore)
     }

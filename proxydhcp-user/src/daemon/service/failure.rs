@@ -11,17 +11,17 @@ const LONGEST: Duration = Duration::from_mins(1);
 
 /// An interface that could not be served.
 pub(super) struct Failure {
-    /// As it was then.
+    /// The interface as it was then.
     interface: Interface,
     pause: Duration,
-    /// When it is to be tried again, if it does not change before.
+    /// When to try it again, if it does not change before.
     pub(super) due: Instant,
-    /// What is told of it.
+    /// What the status shows about it.
     pub(super) unserved: Unserved,
 }
 
 impl Failure {
-    /// It has failed now, as it had `before`.
+    /// Records a failure now, after the failure `before`.
     pub(super) fn new(
         interface: &Interface,
         error: &anyhow::Error,
@@ -40,12 +40,12 @@ impl Failure {
         }
     }
 
-    /// Whether it is of this interface, and that need not be tried again yet.
+    /// Whether the failure is of this interface, unchanged, and need not be tried again yet.
     pub(super) fn stands(&self, interface: &Interface, now: Instant) -> bool {
         self.interface == *interface && now < self.due
     }
 
-    /// Whether it is of this interface, which may have changed.
+    /// Whether the failure is of this interface, changed or not.
     pub(super) fn is_of(&self, interface: &Interface) -> bool {
         self.interface.index == interface.index
     }

@@ -1,5 +1,5 @@
-//! New tables with the files as they were last read: after the resolver has answered, and when this
-//! host has other addresses. And what all new tables have in common: they are built, and installed.
+//! New tables from the files as last read: after the resolver has answered, and when this host has
+//! other addresses. Also what all new tables share: they are built and installed here.
 
 use std::mem;
 use std::net::Ipv4Addr;
@@ -21,26 +21,26 @@ use crate::tables::table::{Files, Table};
 
 /// Why the resolver is not believed.
 const NONE_LEFT: &str = "the resolver denies every name, so that no node would be left; check the DNS, \
-    or, if no node is to be served any more, say so by `proxydhcp reload --allow-empty`";
+    or, if no node should be served any longer, run `proxydhcp reload --allow-empty`";
 
 /// What the resolver was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// Some names.
     Some,
-    /// All names: what it denies is gone, unless that would leave no node at all. Then the resolver
-    /// is not believed, and asked again.
+    /// All names. Those it denies are removed, unless that would leave no node at all. Then the
+    /// resolver is not believed, and asked again.
     All,
 }
 
-/// A table to be installed, with what it was made with.
+/// A table to install, with what it was made from.
 pub(super) struct Next {
     pub(super) table: Arc<Table>,
     pub(super) policy: Policy,
     pub(super) local: Vec<Ipv4Addr>,
-    /// After a reload: the names of the new files, and whether these may be without a node.
+    /// After a reload: the names of the new files, and whether the table may be without a node.
     pub(super) reloaded: Option<(Arc<Names>, bool)>,
-    /// What daemons that were killed have left need not answer any more.
+    /// Whether what killed daemons have left need not answer any longer.
     pub(super) is_final: bool,
 }
 
@@ -52,11 +52,11 @@ pub(super) struct Filling {
 }
 
 impl Service {
-    /// Puts into service what the resolver has said since the last tables were made.
+    /// Puts into service what the resolver has answered since the last tables were made.
     ///
     /// # Errors
     ///
-    /// The tables cannot be installed. What was in service stays.
+    /// If the tables cannot be installed. What was in service stays.
     pub(crate) async fn refresh(&self, asked: Asked) -> Result<()> {
         let _one_at_a_time = self.installing.lock().await;
         if asked == Asked::All {
@@ -73,11 +73,11 @@ impl Service {
         result
     }
 
-    /// Answers to these addresses of this host from now on.
+    /// Answers on these addresses of this host from now on.
     ///
     /// # Errors
     ///
-    /// The tables cannot be installed. What was in service stays.
+    /// If the tables cannot be installed. What was in service stays.
     pub(super) fn readdress(&self, local: Vec<Ipv4Addr>) -> Result<()> {
         if self.catalogue().local == local {
             return Ok(());
@@ -85,7 +85,7 @@ impl Service {
         self.rebuild(local)
     }
 
-    /// Takes to heart, or doubts, what the resolver denies.
+    /// Accepts what the resolver denies, or keeps the names if no node would be left.
     fn settle_names(&self) {
         let (old, mut names, allow_empty) = {
             let catalogue = self.catalogue();
@@ -106,7 +106,7 @@ impl Service {
         }
     }
 
-    /// Builds and installs tables from the files as they were last read, if clients see a difference.
+    /// Builds and installs tables from the files as last read, if clients would see a difference.
     fn rebuild(&self, local: Vec<Ipv4Addr>) -> Result<()> {
         let (old, names, allow_empty, awaits_tables) = {
             let catalogue = self.catalogue();
@@ -115,12 +115,12 @@ impl Service {
         };
         let mut table = self.build(Arc::clone(old.files()), &names);
         if is_empty(&table) && !is_empty(&old) && !allow_empty {
-            // All were clients that were looked up, and whose names are too old by now.
+            // These were clients that had been looked up, and whose names are too old by now.
             table = table.with_nodes_of(&old);
         }
         table.warn_of_own(&local);
         let nodes = table.nodes().len();
-        // At the start no name had an address, and now one has.
+        // At the start no name had an address; now one has.
         let is_final = nodes > 0 || !awaits_tables;
         let policy = effective_policy::of(&self.settings.policy, !is_final, &names);
         let (is_readdressed, is_wait_over) = {
@@ -149,18 +149,19 @@ impl Service {
         Ok(())
     }
 
-    /// A table from these files and names. A large one is not made under a lock.
+    /// Builds a table from these files and names. As a large one takes time, no lock is held.
     pub(super) fn build(&self, files: Arc<Files>, names: &Names) -> Table {
         let looked_up = Arc::clone(&self.catalogue().looked_up);
         task::block_in_place(|| Table::new(files, names, &looked_up))
     }
 
-    /// Puts a table into service, in one step. Copying tables and swapping maps blocks for some
-    /// milliseconds.
+    /// Puts a table into service, in one step. It blocks for some milliseconds, because it copies
+    /// tables and swaps maps.
     ///
     /// # Errors
     ///
-    /// A reply cannot be encoded, or the kernel does not take the tables. What was in service stays.
+    /// If a reply cannot be encoded, or the kernel does not accept the tables. What was in service
+    /// stays.
     pub(super) fn install(&self, next: Next) -> Result<Filling> {
         task::block_in_place(|| {
             let filling = Instant::now();
@@ -196,8 +197,8 @@ impl Service {
 }
 
 impl Catalogue {
-    /// Takes what is in service now, and returns the table from before; and whether these are the
-    /// tables that were awaited since the start.
+    /// Records what is in service now. Returns the table from before, and whether these are the
+    /// tables awaited since the start.
     fn take(&mut self, next: Next) -> (Arc<Table>, bool) {
         let old = mem::replace(&mut self.table, next.table);
         self.policy = next.policy;

@@ -1,4 +1,4 @@
-//! Who serves: the interfaces, with the datapaths that answer there. They come and go.
+//! The interfaces in service, with the datapaths that answer there. They come and go.
 
 use std::mem;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use crate::datapath::xdp::KernelTables;
 use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::sys::interface::{self, Interface};
 
-/// The interfaces that are served, and those that are to be.
+/// The interfaces that are served, and those that should be.
 pub(super) struct Interfaces {
-    /// The names of those to serve; none: all that are up with an IPv4 address.
+    /// The names of the interfaces to serve. If empty, all that are up and have an IPv4 address.
     names: Vec<String>,
     plan: DatapathPlan,
-    /// Programs are to be pinned.
+    /// Whether programs are pinned.
     pub(super) is_to_pin: bool,
     shared: Arc<Shared>,
     pub(super) served: Vec<Served>,
-    /// The interfaces that are to be served, and are not there.
+    /// The interfaces to serve that do not exist.
     missing: Vec<Unserved>,
-    /// Those that are there, and could not be served.
+    /// The interfaces that exist and could not be served.
     pub(super) failures: Vec<Failure>,
-    /// Where programs are pinned, if that is possible and asked for, or something is left.
+    /// The folder of pins, if it can be used and is wanted, or something is left there.
     pub(super) pins: Option<Pins>,
     /// The tables in the kernel, to fall back on.
     kernel_tables: Option<KernelTables>,
@@ -50,12 +50,12 @@ impl Interfaces {
         }
     }
 
-    /// Serves the interfaces out of `all` that are to be served, in the place of a daemon that was
-    /// killed where there was one; if the first tables are still awaited, that one's go on answering.
+    /// Serves those of `all` interfaces that should be served, in place of a killed daemon if there
+    /// was one. While the first tables are awaited, that daemon's tables go on answering.
     ///
     /// # Errors
     ///
-    /// One of them cannot be served.
+    /// If one of them cannot be served.
     pub(super) fn start(&mut self, all: &[Interface], awaits_tables: bool) -> Result<()> {
         self.serve(all, &[], awaits_tables);
         if let Some(failed) = self.failures.first() {
@@ -66,8 +66,8 @@ impl Interfaces {
         Ok(())
     }
 
-    /// Serves those that have come, and lets go of those that have gone. Those that were `deleted` are
-    /// others now, also where they look the same.
+    /// Serves interfaces that have come, and lets go of those that have gone. Interfaces that were
+    /// `deleted` are new ones now, even if they look alike.
     pub(super) fn follow(&mut self, all: &[Interface], deleted: &[u32], awaits_tables: bool) {
         let before = self.unserved();
         self.serve(all, deleted, awaits_tables);
@@ -83,7 +83,7 @@ impl Interfaces {
     ///
     /// # Errors
     ///
-    /// The kernel does not take them. What was in service stays.
+    /// If the kernel does not accept them. What was in service stays.
     pub(super) fn install(&mut self, tables: Option<KernelTables>) -> Result<()> {
         if let Some(tables) = &tables {
             served_interface::install(&mut self.served, tables, self.kernel_tables.as_ref())?;
@@ -101,12 +101,12 @@ impl Interfaces {
         self.pins = None;
     }
 
-    /// When an interface that could not be served is to be tried again.
+    /// When an interface that could not be served is tried again.
     pub(super) fn retry_due(&self) -> Option<Instant> {
         self.failures.iter().map(|failure| failure.due).min()
     }
 
-    /// Those that could not be served are tried again as soon as can be.
+    /// Makes those that could not be served be tried again as soon as possible.
     pub(super) fn retry_now(&mut self) {
         let now = Instant::now();
         for failure in &mut self.failures {
@@ -127,7 +127,7 @@ impl Interfaces {
         self.missing.iter().chain(failed).cloned().collect()
     }
 
-    /// What serves on each, in words.
+    /// A description of what serves each interface.
     pub(super) fn describe(&self) -> Vec<String> {
         self.served.iter().map(Served::describe).collect()
     }
@@ -137,7 +137,7 @@ impl Interfaces {
         self.served.iter_mut().for_each(Served::forward_log);
     }
 
-    /// The packet threads that have not shown that they live since this was last called.
+    /// The packet threads that have shown no sign of life since the last call.
     pub(super) fn silent_threads(&self) -> Vec<String> {
         let threads = self.served.iter().flat_map(Served::threads);
         threads
@@ -146,7 +146,7 @@ impl Interfaces {
             .collect()
     }
 
-    /// Starts and stops datapaths, so that those interfaces are served that are to be.
+    /// Starts and stops datapaths, so that exactly the interfaces that should be are served.
     fn serve(&mut self, all: &[Interface], deleted: &[u32], awaits_tables: bool) {
         let wanted = self.wanted(all);
         self.let_go(&wanted, deleted);
@@ -184,11 +184,11 @@ impl Interfaces {
         }
     }
 
-    /// Stops the datapaths of interfaces that are not `wanted` any more, or that have become others.
+    /// Stops the datapaths of interfaces that are no longer `wanted`, or that have been replaced.
     fn let_go(&mut self, wanted: &[Interface], deleted: &[u32]) {
         let is_wanted = |served: &Served| {
-            // Threads know the hardware address that they were started with. Without its program,
-            // it is another one by the same number, or the program was taken away.
+            // Threads know the hardware address that they were started with. An interface without
+            // its program is a new one with the same number, or its program was removed.
             let is_same = |it: &Interface| {
                 let served_as = served.interface();
                 let program = served.program();
@@ -201,14 +201,14 @@ impl Interfaces {
         let (kept, gone): (Vec<_>, Vec<_>) =
             mem::take(&mut self.served).into_iter().partition(is_wanted);
         for gone in &gone {
-            info!("{} is not served any more", gone.interface().name);
+            info!("{} is no longer served", gone.interface().name);
         }
         served_interface::stop(gone);
         self.served = kept;
     }
 
-    /// The interfaces to serve. One that goes down, or loses its address, is still served: it comes
-    /// back.
+    /// The interfaces to serve. One that goes down, or loses its address, is still served, because
+    /// it may come back.
     fn wanted(&self, all: &[Interface]) -> Vec<Interface> {
         let mut wanted = interface::choose(all, &self.names);
         if self.names.is_empty() {
@@ -240,12 +240,13 @@ impl Interfaces {
             interface.name
         );
         let before = self.left_on(interface)?;
-        // First: from the first frame on, somebody takes what the program lets pass.
+        // The raw datapath starts first, so that from the first frame on it takes what the program
+        // lets pass.
         let mut served = Served::start(interface, interface.carriers(all), &self.shared)?;
         if before.is_some() && awaits_tables {
             warn!(
-                "{}: the kernel goes on answering by the tables of a daemon that was killed, until \
-                 the files are mended and reloaded",
+                "{}: the kernel goes on answering from the tables of a daemon that was killed, until \
+                 the files are corrected and reloaded",
                 interface.name
             );
         } else {
@@ -254,12 +255,12 @@ impl Interfaces {
         Ok(served)
     }
 
-    /// Serves by XDP from now on, if that is asked for and can be, in the place of what a killed
+    /// Serves by XDP from now on, if that is asked for and possible, in place of what a killed
     /// daemon has left there.
     ///
     /// # Errors
     ///
-    /// XDP is asked for, and cannot be.
+    /// If XDP is required and does not attach.
     pub(super) fn attach(&mut self, served: &mut Served, before: Option<Leftover>) -> Result<()> {
         let DatapathPlan::Xdp(options) = self.plan else {
             return Ok(());

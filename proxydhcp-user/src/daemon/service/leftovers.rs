@@ -1,5 +1,5 @@
-//! What daemons that were killed have left: it goes on answering until there are tables, and then
-//! programs take its place, or it is removed.
+//! What killed daemons have left. It goes on answering until there are tables; then new programs
+//! replace it, or it is removed.
 
 use std::io;
 use std::mem;
@@ -14,7 +14,7 @@ use crate::datapath::served_interface::{DatapathPlan, Served};
 use crate::datapath::xdp::pins::{Leftover, Pins, PinsError};
 use crate::sys::interface::{self, Interface};
 
-/// The folder of pins, with what is left there by others.
+/// Takes the folder of pins, with what others have left there.
 pub(super) async fn take_pins(settings: &Settings) -> Option<Pins> {
     let is_to_pin = settings.pins && matches!(settings.plan, DatapathPlan::Xdp(_));
     match Pins::take().await {
@@ -28,7 +28,7 @@ pub(super) async fn take_pins(settings: &Settings) -> Option<Pins> {
     None
 }
 
-/// Whether something that is left on an interface that is to be served answers nodes.
+/// Whether anything left on an interface to serve answers nodes.
 pub(super) fn answer_nodes(
     settings: &Settings,
     pins: Option<&Pins>,
@@ -54,7 +54,7 @@ impl Interfaces {
     ///
     /// # Errors
     ///
-    /// The folder of pins cannot be read, or what is in the way not be removed.
+    /// If the folder of pins cannot be read, or something that is in the way cannot be removed.
     pub(super) fn left_on(&self, interface: &Interface) -> io::Result<Option<Leftover>> {
         let folder = self.pins.as_ref().map(|pins| pins.of(interface.index));
         let mut found = None;
@@ -75,7 +75,7 @@ impl Interfaces {
         left.iter().any(Leftover::has_nodes)
     }
 
-    /// There are tables from now on: puts programs on what was left to answer until then.
+    /// Replaces what was left by programs of this daemon, now that there are tables.
     pub(super) fn take_over_leftovers(&mut self) {
         let mut leftovers = self.leftovers().unwrap_or_default();
         for mut served in mem::take(&mut self.served) {
@@ -102,8 +102,8 @@ impl Interfaces {
         self.remove_leftovers(&all, false);
     }
 
-    /// Takes out of the kernel what is not taken over: it would go on answering by tables that
-    /// nobody renews. If the first tables are still awaited, what is on a served interface stays.
+    /// Removes what is not taken over: it would go on answering from tables that nobody updates.
+    /// While the first tables are awaited, what is on a served interface stays.
     pub(super) fn remove_leftovers(&mut self, all: &[Interface], awaits_tables: bool) {
         let leftovers = self.leftovers().unwrap_or_else(|error| {
             warn!("what a killed daemon may have left is not removed: {error}");
@@ -122,7 +122,7 @@ impl Interfaces {
             }
         }
         if !self.is_to_pin && !awaited {
-            // Another daemon may have the folder.
+            // Another daemon may take the folder.
             self.pins = None;
         }
     }

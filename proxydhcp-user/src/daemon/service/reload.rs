@@ -1,4 +1,4 @@
-//! The reload: the files are read again, and put into service in one step.
+//! The reload: reads the files again, and puts them into service in one step.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,18 +17,18 @@ use crate::names::forward::Names;
 use crate::sys::{heap, interface};
 use crate::tables::table::{Table, changes};
 
-/// What came of a reload, for all who have asked for it.
+/// The outcome of a reload, for all who have asked for it.
 pub(crate) type Outcome = Arc<Result<Arc<Reloaded>>>;
 
-/// A reload that several wait for.
+/// A reload that several clients wait for.
 pub(super) type Awaited = future::Shared<BoxFuture<'static, Outcome>>;
 
 impl Service {
     /// Reads the files again and puts them into service, in one step. Names that the hosts file
-    /// lacks have the addresses that the resolver gave before, and are asked for afterwards.
+    /// lacks keep the addresses that the resolver gave before, and are asked for afterwards.
     ///
-    /// One reload is at work at a time. All that are asked for meanwhile are one. Where the files are
-    /// rejected, what was in service stays.
+    /// One reload runs at a time; all requests that arrive meanwhile share the next. If the files
+    /// are rejected, what was in service stays.
     pub(crate) async fn reload(self: &Arc<Self>, allow_empty: bool) -> Outcome {
         let reload = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,10 +42,10 @@ impl Service {
 
     fn begin_reload(self: &Arc<Self>, allow_empty: bool) -> Awaited {
         let service = Arc::clone(self);
-        // Whoever has asked for it may go away.
+        // The client that asked may hang up.
         let reload = tokio::spawn(async move {
             let _one_at_a_time = service.installing.lock().await;
-            // Those who ask from here on may have changed what is read now.
+            // Clients that ask from here on may have changed what is being read now.
             service
                 .waiting
                 .lock()
@@ -60,7 +60,7 @@ impl Service {
         done.boxed().shared()
     }
 
-    /// Tells all who are to know what came of a reload.
+    /// Reports the outcome of a reload to the log, the status and the waiting tasks.
     fn reload_ended(&self, result: &Result<Reloaded>) {
         match result {
             Ok(reloaded) => info!(
@@ -136,8 +136,8 @@ impl Service {
         })
     }
 
-    /// Rather late than without any node that was in service: asks the resolver before a table without
-    /// a node takes the place of one with some.
+    /// Asks the resolver before a table without a node replaces one with some: a late answer is
+    /// better than losing every node in service.
     async fn ask_rather_than_empty(&self, table: Table, names: &mut Names) -> Result<Table> {
         ask_before_empty(names).await;
         let table = self.build(Arc::clone(table.files()), names);
@@ -147,7 +147,7 @@ impl Service {
         Ok(table)
     }
 
-    /// Whether nodes are answered, by these tables or by those of a daemon that was killed.
+    /// Whether nodes are answered, from these tables or from those of a killed daemon.
     fn has_nodes(&self) -> bool {
         let (has_nodes, awaits_tables) = {
             let catalogue = self.catalogue();

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Hangs are told, and nothing else: machines are slow at times.
+/// The deadline against a hanging test; generous, because machines are slow at times.
 const SOON: Duration = Duration::from_secs(20);
 
 struct Place {
@@ -45,7 +45,7 @@ impl Place {
         started.elapsed()
     }
 
-    /// For longer than a change takes to be noticed.
+    /// Whether nothing is reported for longer than a change takes to be noticed.
     async fn rests(&mut self) -> bool {
         timeout(QUIET * 8, self.watch.changed()).await.is_err()
     }
@@ -69,7 +69,7 @@ async fn files_are_seen_to_change_however_they_are_written() {
     fs::remove_file(&config).unwrap();
     assert!(
         place.changes().await >= HALF,
-        "a file that is gone is waited for"
+        "a missing file is waited for"
     );
     fs::write(&config, [b'e'; 400]).unwrap();
     place.changes().await;
@@ -96,12 +96,12 @@ async fn a_writer_is_waited_for() {
     let append = || OpenOptions::new().append(true).open(&config).unwrap();
     let mut file = append();
     file.write_all(&[b'b'; 200]).unwrap();
-    // Sound, but its writer holds it.
+    // The file is sound, but its writer still holds it open.
     assert!(place.rests().await);
     drop(file);
     place.changes().await;
 
-    // Cut, and left like that.
+    // The file ends within a record, and stays like that.
     append().write_all(b"c").unwrap();
     assert!(place.changes().await >= HALF);
     append().write_all(b"d").unwrap();
@@ -159,7 +159,7 @@ async fn events_that_are_lost_are_a_change() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let limit: usize = limit.trim().parse().unwrap();
     for turn in 0..=limit {
-        // Equal events in a row would be one.
+        // The kernel merges equal consecutive events, so the names alternate.
         let name = if turn % 2 == 0 { "lib/x" } else { "lib/y" };
         File::create(place.path(name)).unwrap();
     }

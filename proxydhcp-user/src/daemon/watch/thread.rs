@@ -1,4 +1,4 @@
-//! The thread that watches, and what others hear from it.
+//! The thread that watches the files, and what it reports.
 
 use std::io;
 use std::path::absolute;
@@ -14,30 +14,31 @@ use crate::nodes::cfg::disabled;
 use crate::sys::privileges;
 use crate::tables::table::Sources;
 
-/// What the thread has to tell.
+/// What the thread reports.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// What changes from now on is noticed.
+    /// Whether the watch has begun: later changes are noticed.
     pub(super) began: bool,
-    /// How often files have changed.
+    /// The number of changes so far.
     pub(super) changes: u64,
-    /// Why changes are noticed late, if they are.
+    /// The reason why changes are noticed late, if they are.
     pub(super) trouble: Option<String>,
 }
 
-/// Who hears of changed files.
+/// Receives the reports of the watch.
 #[derive(Clone, Debug)]
 pub(crate) struct Watching {
     told: watch::Receiver<Told>,
-    /// The changes that were heard of.
+    /// The number of changes already seen.
     heard: u64,
 }
 
-/// Has a thread watch the files. Nobody waits for it, at the end neither.
+/// Starts a thread that watches the files. It is never joined, because the files may be on a disk
+/// that hangs.
 ///
 /// # Errors
 ///
-/// The working directory is gone, or the thread cannot be started.
+/// If the thread or its runtime cannot be started.
 pub(crate) fn start(sources: &Sources) -> Result<Watching> {
     let files = [
         absolute(&sources.config)?,
@@ -64,24 +65,24 @@ pub(crate) fn start(sources: &Sources) -> Result<Watching> {
 }
 
 impl Watching {
-    /// Waits until what changes is noticed.
+    /// Waits until the watch has begun.
     pub(crate) async fn began(&mut self) {
-        // Else it has ended, which `changed` tells.
+        // An error means that the thread has ended, which `changed` reports.
         let _ = self.told.wait_for(|told| told.began).await;
     }
 
-    /// Waits for a change since the last one that was waited for.
+    /// Waits for a change since the last one seen.
     pub(crate) async fn changed(&mut self) {
         let heard = self.heard;
         if let Ok(told) = self.told.wait_for(|told| told.changes != heard).await {
             self.heard = told.changes;
             return;
         }
-        error!("changed files are not noticed any more, reload by hand");
+        error!("changed files are no longer noticed; run `proxydhcp reload` after each change");
         std::future::pending::<()>().await;
     }
 
-    /// What is wrong with the watch.
+    /// What is wrong with the watch, if anything.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.told.borrow().trouble.clone()
     }

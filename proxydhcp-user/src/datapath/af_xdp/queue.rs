@@ -4,9 +4,10 @@
 //! A frame is always in exactly one place: free, in the fill ring, in the receive ring, in
 //! [`Queue::inbox`] or [`Queue::outbox`], in the transmit ring, or in the completion ring.
 //!
-//! Safety: what the `xdp` crate asks of its callers is that neither a packet nor the socket
-//! outlives the memory. The socket is declared, and so dropped, before it. Packets are only ever in the two boxes, which belong to the same owner as the memory and are
-//! empty between two calls of [`Queue::turn`]; callers see a packet by reference alone.
+//! Safety: the `xdp` crate requires that neither a packet nor the socket outlives the memory. The
+//! socket is declared, and so dropped, before it. Packets are only ever in the two boxes, which
+//! belong to the same owner as the memory and are empty between two calls of [`Queue::turn`];
+//! callers see packets only by reference.
 
 use std::ffi::c_int;
 use std::mem::size_of;
@@ -26,10 +27,10 @@ use xdp::{Packet, RingConfigBuilder, Umem, WakableRings};
 /// Frames handled in one turn.
 const BATCH: usize = 64;
 
-/// How often the kernel is asked to transmit a batch before it waits for the next turn.
+/// How often the kernel is asked to transmit a batch before the next turn.
 const MAX_KICKS: u32 = 100;
 
-/// A socket that other threads may ask for its counts.
+/// A socket whose counts other threads may read.
 pub(super) struct Socket(XdpSocket);
 
 impl AsRawFd for Socket {
@@ -46,14 +47,14 @@ impl AsFd for Socket {
 }
 
 impl Socket {
-    /// Requests lost because no frame was free, or the receive ring was full.
+    /// The number of requests lost because no frame was free or the receive ring was full.
     pub(super) fn lost(&self) -> u64 {
         self.0.statistics().map_or(0, |statistics| {
             statistics.rx_dropped + statistics.rx_ring_full
         })
     }
 
-    /// Whether the driver puts frames right into this socket's memory.
+    /// Whether the driver writes frames directly into this socket's memory.
     pub(super) fn is_zero_copy(&self) -> bool {
         const XDP_OPTIONS: c_int = 8;
         const ZERO_COPY: u32 = 1;
@@ -74,20 +75,20 @@ impl Socket {
     }
 }
 
-/// What becomes of a received packet.
+/// What to do with a received packet.
 pub(super) enum Outcome {
-    /// It is a reply now.
+    /// Transmit it; it has become a reply.
     Transmit,
-    /// It is not answered.
+    /// Free its frame; it is not answered.
     Free,
 }
 
-/// What a turn has come to, in packets.
+/// The results of a turn, in packets.
 pub(super) struct Turn {
     pub(super) received: usize,
-    /// Replies that the interface took, those that waited before included.
+    /// Replies that the interface took, including those that waited before.
     pub(super) sent: usize,
-    /// Replies that it took and dropped, as a link without a carrier does.
+    /// Replies that it took and dropped, as a link without carrier does.
     pub(super) refused: usize,
 }
 
@@ -95,19 +96,19 @@ pub(super) struct Turn {
 pub(super) struct Queue {
     inbox: HeapSlab,
     outbox: HeapSlab,
-    /// Replies in the transmit ring that the kernel has not taken.
+    /// The number of replies in the transmit ring that the kernel has not taken.
     waiting: usize,
-    /// These, and those that it has taken and not given back.
+    /// The number of these, plus those that it has taken and not yet returned.
     leaving: usize,
     rings: WakableRings,
-    /// Nobody else keeps it for long, so it is closed before its memory goes.
+    /// No other owner keeps it for long, so it is closed before its memory is unmapped.
     socket: Arc<Socket>,
     umem: Umem,
 }
 
 impl Queue {
-    /// Opens queue number `queue` of an interface with `frames` frames of memory, a power of two;
-    /// the fill ring has them all from the start.
+    /// Opens the socket of queue `queue` of an interface, with `frames` frames of memory, a power
+    /// of two. All of them start in the fill ring.
     pub(super) fn open(interface: u32, queue: u32, frames: u32) -> Result<Self> {
         let memory = UmemCfgBuilder {
             frame_size: FrameSize::TwoK,
@@ -123,7 +124,8 @@ impl Queue {
         };
         let mut builder = XdpSocketBuilder::new()?;
         // The socket asks for wake-ups where the driver wants them. `poll` gives them for both
-        // directions, and only where they are wanted; so none is given by hand but to transmit.
+        // directions, and only where they are wanted, so only transmission is ever woken
+        // explicitly.
         let (mut rings, flags) = builder.build_wakable_rings(&umem, sizes.build()?)?;
         // SAFETY: see the module.
         unsafe { rings.fill_ring.enqueue(&mut umem, frames as usize, false) }?;
@@ -143,18 +145,18 @@ impl Queue {
         Arc::clone(&self.socket)
     }
 
-    /// Replies that the interface has not taken: they are offered to it in each turn.
+    /// The number of replies that the interface has not taken. Each turn offers them again.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Replies whose frames are yet to come back. Until they do, there is less to receive into, and
-    /// nothing tells when they have.
+    /// The number of replies whose frames have not come back. Until they do, there is less room to
+    /// receive, and no event announces their return.
     pub(super) fn leaving(&self) -> usize {
         self.leaving
     }
 
-    /// Receives a batch, has `each` packet answered, and transmits the replies.
+    /// Receives a batch, lets `each` answer the packets, and transmits the replies.
     pub(super) fn turn(&mut self, mut each: impl FnMut(&mut Packet) -> Outcome) -> Turn {
         let received = match &mut self.rings.rx_ring {
             // SAFETY: see the module.
@@ -163,7 +165,7 @@ impl Queue {
         };
         while let Some(mut packet) = self.inbox.pop_back() {
             let left = match each(&mut packet) {
-                // As many fit as the inbox holds.
+                // The outbox has room for as many packets as the inbox.
                 Outcome::Transmit => self.outbox.push_front(packet),
                 Outcome::Free => Some(packet),
             };
@@ -180,8 +182,8 @@ impl Queue {
         }
     }
 
-    /// Has the kernel take what waits, as far as it does. Returns how many frames it has sent, and
-    /// how many dropped.
+    /// Lets the kernel take waiting replies, as far as it does. Returns the numbers of frames sent
+    /// and dropped.
     fn transmit(&mut self) -> (usize, usize) {
         if let Some(ring) = &mut self.rings.tx_ring {
             // SAFETY: see the module. Without a wake-up there is no system call that could fail.
@@ -189,7 +191,7 @@ impl Queue {
             self.waiting += queued;
             self.leaving += queued;
         }
-        // The ring has a place for each frame there is.
+        // The transmit ring has a place for every frame.
         debug_assert!(self.outbox.is_empty(), "the transmit ring was full");
         let offered = self.waiting;
         let mut refused = 0;
@@ -200,10 +202,10 @@ impl Queue {
             }
             match send(&*self.socket, &[], SendFlags::DONTWAIT) {
                 Err(Errno::AGAIN | Errno::INTR) => self.recycle(),
-                // One was dropped on the way out, and those behind it wait.
+                // A frame was dropped on its way out, and those behind it still wait.
                 Err(Errno::BUSY) if refused < self.waiting => refused += 1,
                 Err(_) => break,
-                // All that there was.
+                // The kernel has taken everything.
                 Ok(_) => {
                     self.waiting = 0;
                     return (offered - refused, refused);
@@ -214,7 +216,7 @@ impl Queue {
         (0, refused)
     }
 
-    /// Gives frames that were transmitted, or never used, back to the kernel to receive into.
+    /// Returns frames that were transmitted or never used to the kernel, to receive into.
     fn recycle(&mut self) {
         let done = &mut self.rings.completion_ring;
         loop {

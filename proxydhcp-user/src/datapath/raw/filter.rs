@@ -1,8 +1,8 @@
-//! The filter that keeps everything but requests out of the ring: a classic BPF program.
+//! The filter that keeps everything except requests out of the ring: a classic BPF program.
 
 use proxydhcp_common::PORT;
 
-// Opcodes of linux/filter.h, as this program needs them.
+// The opcodes of linux/filter.h that this program needs.
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
 const LOAD_HALF_INDEXED: u16 = 0x48;
@@ -20,7 +20,7 @@ const fn load(code: u16, offset: u32) -> libc::sock_filter {
     }
 }
 
-/// Jumps over `jt` instructions if the comparison with `k` holds, else over `jf`.
+/// Skips `jt` instructions if the comparison with `k` holds, otherwise `jf`.
 const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
     libc::sock_filter { code, jt, jf, k }
 }
@@ -34,14 +34,14 @@ const fn keep(bytes: u32) -> libc::sock_filter {
     }
 }
 
-/// Keeps IPv4/UDP to port 4011 that is not a later fragment, with one VLAN tag or none besides the
-/// outer one, which the kernel has taken off before.
+/// Keeps IPv4/UDP packets to port 4011 that are not later fragments, with at most one VLAN tag
+/// besides the outer one, which the kernel has removed before.
 pub(super) const REQUESTS: [libc::sock_filter; 22] = [
     load(LOAD_HALF, 12),
     jump(JUMP_EQUAL, 0x0800, 11, 0),
     jump(JUMP_EQUAL, 0x8100, 1, 0),
     jump(JUMP_EQUAL, 0x88a8, 0, 17),
-    // One tag more: what is behind it?
+    // Another tag: load the type behind it.
     load(LOAD_HALF, 16),
     jump(JUMP_EQUAL, 0x0800, 0, 15),
     // IP at 18.

@@ -2,12 +2,12 @@
 //! `unsafe` of the raw datapath is here.
 //!
 //! The ring is a row of blocks in memory shared with the kernel. The kernel fills a block with
-//! frames, one behind the other, and hands it over by its status word, when it is full or
-//! [`BLOCK_TIMEOUT_MS`] after its first frame, however few it then holds. Giving the block back is
-//! one store to the same word.
+//! frames, one behind the other. When the block is full, or [`BLOCK_TIMEOUT_MS`] after its first
+//! frame however few it holds, the kernel hands it over by its status word. Giving the block back
+//! is one store to the same word.
 //!
-//! So what the ring holds while nobody reads it is so many blocks' time of a trickle, and so many
-//! bytes of a storm.
+//! So while the ring is not read, it holds a trickle for the time of all its blocks, and a storm
+//! for the bytes of all its blocks.
 //!
 //! Safety: the status word is the only memory that both sides write, and is accessed as an atomic.
 //! Between the kernel's hand-over (seen with acquire order) and ours (done with release order) the
@@ -29,29 +29,31 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-/// A block holds some 46 requests of the longest kind (590 bytes and 110 for the kernel's notes).
+/// A block holds about 46 requests of the longest kind (590 bytes and 110 for the kernel's
+/// metadata).
 const BLOCK: usize = 1 << 15;
 
-/// 16 MiB: room for 23,000 requests of the longest kind, more than a burst of 20,000, and for half a
-/// second of whatever comes slower than a block in [`BLOCK_TIMEOUT_MS`].
+/// 16 MiB: room for 23,000 requests of the longest kind, more than a burst of 20,000, and for half
+/// a second of anything slower than one block in [`BLOCK_TIMEOUT_MS`].
 const BLOCKS: usize = 512;
 
-/// What a lone request waits for company.
+/// How long a lone request waits for others, in milliseconds.
 const BLOCK_TIMEOUT_MS: c_uint = 1;
 
-/// A frame as it came in.
+/// A frame as it was received.
 #[derive(Debug)]
 pub(super) struct Received<'r> {
     /// Its bytes, without the outer VLAN tag.
     pub(super) bytes: &'r [u8],
-    /// The outer VLAN tag, which the kernel takes off: protocol and control information.
+    /// The outer VLAN tag, which the kernel removes: protocol and control information.
     pub(super) vlan: Option<[u8; 4]>,
-    /// The UDP checksum is yet to be filled in, for the sender is on this machine. What the kernel
-    /// says of finished ones is not relied on: older kernels mean "there is a sum" by "valid".
+    /// Whether the UDP checksum is not filled in yet, because the sender is on this machine. What
+    /// the kernel says of finished checksums is not used: older kernels mean "there is a sum" by
+    /// "valid".
     pub(super) vouched: bool,
 }
 
-/// A ring that receives the requests that come in by one interface.
+/// A ring that receives the requests arriving on one interface.
 #[derive(Debug)]
 pub(super) struct Ring {
     socket: Arc<OwnedFd>,
@@ -77,12 +79,12 @@ impl Ring {
         set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
         let version = libc::tpacket_versions::TPACKET_V3 as c_int;
         set(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, &version)?;
-        // Our own replies are of no interest. Linux 4.20.
+        // Our own replies are ignored. Linux 4.20.
         set(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)?;
         let request = libc::tpacket_req3 {
             tp_block_size: BLOCK as c_uint,
             tp_block_nr: BLOCKS as c_uint,
-            // Frames lie as close as they are long; this only bounds their number.
+            // Frames are packed by their length; this only bounds their number.
             tp_frame_size: 2048,
             tp_frame_nr: (BLOCK / 2048 * BLOCKS) as c_uint,
             tp_retire_blk_tov: BLOCK_TIMEOUT_MS,
@@ -101,12 +103,13 @@ impl Ring {
         })
     }
 
-    /// The socket, to wait on, to send by and to ask for [`lost`] frames.
+    /// The socket, to wait on, to send with and to ask for [`lost`] frames.
     pub(super) fn socket(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.socket)
     }
 
-    /// Calls `each` with the frames of the next block, and gives it back; false if none is ready.
+    /// Calls `each` with the frames of the next block, and gives the block back; false if none is
+    /// ready.
     pub(super) fn read(&mut self, mut each: impl FnMut(Received<'_>)) -> bool {
         const STATUS: usize = offset_of!(libc::tpacket_block_desc, hdr)
             + offset_of!(libc::tpacket_hdr_v1, block_status);
@@ -126,7 +129,7 @@ impl Ring {
     }
 }
 
-/// Walks over a block's frames.
+/// Iterates over a block's frames.
 fn for_each(block: &[u8], each: &mut impl FnMut(Received<'_>)) {
     const HEADER: usize = offset_of!(libc::tpacket_block_desc, hdr);
     let Some(header) = copy::<libc::tpacket_hdr_v1>(block, HEADER) else {
@@ -153,7 +156,7 @@ fn for_each(block: &[u8], each: &mut impl FnMut(Received<'_>)) {
     }
 }
 
-/// A tag as it was on the wire; 802.1Q where the kernel does not say.
+/// A tag as it was on the wire; 802.1Q if the kernel does not give the protocol.
 fn tag(vlan: &libc::tpacket_hdr_variant1) -> [u8; 4] {
     let protocol = match vlan.tp_vlan_tpid {
         0 => 0x8100,
@@ -165,7 +168,7 @@ fn tag(vlan: &libc::tpacket_hdr_variant1) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// A header that the kernel wrote at `offset`, or `None` past the end.
+/// Copies a header that the kernel wrote at `offset`; `None` past the end.
 fn copy<T: Copy>(block: &[u8], offset: usize) -> Option<T> {
     let bytes = block.get(offset..)?.get(..size_of::<T>())?;
     // SAFETY: the bytes are as many as T has. T is one of the kernel's structures of plain
@@ -214,7 +217,7 @@ fn bind(socket: &OwnedFd, interface: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Frames lost since the last call, because the ring was full.
+/// The number of frames lost since the last call because the ring was full.
 pub(super) fn lost(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut statistics = libc::tpacket_stats_v3 {
         tp_packets: 0,

@@ -1,4 +1,4 @@
-//! Attaching the program to its interface: anew, or in the place of one that a killed daemon left.
+//! Attaches the program to its interface: anew, or in place of one that a killed daemon has left.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -16,13 +16,14 @@ use crate::datapath::xdp::pins::{self, Leftover};
 use crate::sys::interface::{AttachMode, AttachedXdp, Interface};
 
 impl Program {
-    /// Attaches the program to `interface`, where it runs on `carriers`, in the first of `modes` that
-    /// works; or, in one step, in the place of the program that a daemon `before` has left there, if
-    /// that is attached in one of them. Returns why it is not the first of them.
+    /// Attaches the program to `interface`, where it runs on `carriers`, in the first of `modes`
+    /// that works. If a previous daemon has left a program in one of the modes (`before`), this one
+    /// replaces it in one step. Returns why the first mode was not used, if it was not.
     ///
     /// # Errors
     ///
-    /// Why it cannot be attached in any of the modes: a [`Refused`], if it is the kernel that refuses.
+    /// If the program cannot be attached in any of the modes; the error contains a [`Refused`] if
+    /// the kernel refuses.
     pub fn attach(
         &mut self,
         interface: &Interface,
@@ -78,8 +79,8 @@ impl Program {
         })
     }
 
-    /// Puts the program on the link of one before, if that is attached in one of `modes`; else
-    /// removes that.
+    /// Puts the program on the link of a previous one, if that is attached in one of `modes`;
+    /// otherwise removes that link.
     fn take_over(
         &mut self,
         interface: &Interface,
@@ -113,27 +114,27 @@ impl Program {
     }
 }
 
-/// What an administrator is to know where the program does not attach after what was left in another
-/// mode was removed for it: an interface has programs of one mode at a time.
+/// The note for an administrator if the program does not attach after a leftover in another mode
+/// was removed for it. An interface has programs of only one mode at a time.
 fn end_of_another_mode(interface: &Interface) -> String {
     interface
         .xdp
         .and_then(|xdp| xdp.mode)
         .map(|mode| {
             format!(
-                "; the kernel does not answer any more, for what a killed daemon left there in {mode} \
+                "; the kernel no longer answers, because what a killed daemon left there in {mode} \
                  mode had to be removed first (--xdp-mode {mode} goes back to it)"
             )
         })
         .unwrap_or_default()
 }
 
-/// Why a program is not attached as it was to be.
+/// Why a program is not attached as requested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Refused {
-    /// The reason, with the kernel's own words where it has any.
+    /// The reason, in the kernel's own words if it has any.
     pub why: String,
-    /// What mends that, where it is known.
+    /// The remedy, if one is known.
     pub remedy: Option<String>,
 }
 
@@ -164,14 +165,14 @@ impl Refused {
     fn taken_over(mode: AttachMode) -> Self {
         Self {
             why: format!(
-                "a daemon before had attached it in {mode} mode, and this one goes on with that"
+                "a previous daemon had attached it in {mode} mode, and this one keeps that"
             ),
             remedy: Some("stop the daemon (SIGTERM) and start it".to_owned()),
         }
     }
 }
 
-/// The kernel's refusal in the words of an administrator.
+/// Explains the kernel's refusal to an administrator.
 fn explain(error: &ProgramError, words: Option<String>, interface: &Interface) -> String {
     let code = match error {
         ProgramError::SyscallError(SyscallError { io_error, .. }) => io_error.raw_os_error(),

@@ -1,8 +1,8 @@
 //! Why the kernel refuses to attach a program, in its own words.
 //!
-//! A program is attached by a link, and a link's refusal is an error code and nothing else. Netlink's
-//! answer to the same options has the driver's words with it (`NETLINK_EXT_ACK`, Linux 4.12), so what was
-//! refused as a link is asked for once more there.
+//! A program is attached by a link, and a link's refusal is only an error code. Netlink's answer to
+//! the same request contains the driver's message (`NETLINK_EXT_ACK`, Linux 4.12), so a request
+//! that was refused as a link is repeated there.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -16,7 +16,7 @@ use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::sys::interface::AttachMode;
 
-// Of `linux/if_link.h`.
+// From `linux/if_link.h`.
 const UPDATE_IF_NOEXIST: u32 = 1 << 0;
 const GENERIC: u32 = 1 << 1;
 const NATIVE: u32 = 1 << 2;
@@ -24,17 +24,18 @@ const REPLACE: u32 = 1 << 4;
 
 /// `NLMSGERR_ATTR_MSG` of `linux/netlink.h`: the text of an extended acknowledgement.
 const TEXT: u16 = 1;
-/// Bytes of the request's header, which an acknowledgement repeats before its attributes.
+/// The length of the request's header, which an acknowledgement repeats before its attributes, in
+/// bytes.
 const HEADER: usize = 16;
-/// An acknowledgement is a few hundred bytes at most.
+/// The size of the buffer in bytes. An acknowledgement is a few hundred bytes at most.
 const ROOM: usize = 8192;
 
-/// What the kernel says against attaching `program` in this mode to the interface with this number, where
-/// it says anything. Should it have nothing against it any more, the program is detached at once.
+/// The kernel's message when `program` is attached in this mode to the interface with this number,
+/// if there is one. If the kernel unexpectedly accepts, the program is detached at once.
 ///
 /// # Errors
 ///
-/// Netlink cannot be asked.
+/// If netlink cannot be asked.
 pub(super) fn in_the_kernels_words(
     interface: u32,
     program: BorrowedFd<'_>,
@@ -66,15 +67,15 @@ pub(super) fn in_the_kernels_words(
     })
 }
 
-/// What becomes of a change that netlink is asked for.
+/// The answer to a change requested by netlink.
 #[derive(PartialEq, Eq)]
 enum Answer {
     Done,
-    /// With the kernel's text, where it has one.
+    /// The change was refused, with the kernel's message if there is one.
     Refused(Option<String>),
 }
 
-/// Asks for a change of an interface's XDP program.
+/// Requests a change of an interface's XDP program.
 fn ask(interface: u32, change: Vec<LinkXdp>) -> io::Result<Answer> {
     let mut link = LinkMessage::default();
     link.header.index = interface;
@@ -87,7 +88,7 @@ fn ask(interface: u32, change: Vec<LinkXdp>) -> io::Result<Answer> {
 
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.set_ext_ack(true)?;
-    // The request's header is repeated, and no more of it.
+    // Only the request's header is repeated in the answer, not all of it.
     socket.set_cap_ack(true)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -104,7 +105,7 @@ fn ask(interface: u32, change: Vec<LinkXdp>) -> io::Result<Answer> {
     }
 }
 
-/// The text among the attributes of an acknowledgement.
+/// The message among the attributes of an acknowledgement.
 fn text(acknowledgement: &[u8]) -> Option<String> {
     let attributes = acknowledgement.get(HEADER..)?;
     let mut attributes = NlasIterator::new(attributes).map_while(Result::ok);
@@ -117,7 +118,7 @@ fn text(acknowledgement: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// An acknowledgement as Linux 6.18 gives it: header of the request, and attributes.
+    /// An acknowledgement as Linux 6.18 sends it: the request's header, and attributes.
     fn acknowledgement(attributes: &[u8]) -> Vec<u8> {
         [&[0; HEADER], attributes].concat()
     }
@@ -139,7 +140,7 @@ mod tests {
         for attributes in [
             &[][..],
             &[8, 0, 2, 0, 20, 0, 0, 0],
-            // An empty text, one that is longer than the message, one that is no UTF-8.
+            // An empty text, one that is longer than the message, and one that is not UTF-8.
             &[5, 0, 1, 0, 0, 0, 0, 0],
             &[40, 0, 1, 0, b'a', 0, 0, 0],
             &[7, 0, 1, 0, 0xff, 0xfe, 0, 0],

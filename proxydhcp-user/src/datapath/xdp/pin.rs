@@ -1,4 +1,4 @@
-//! Pinning the program, so that it outlives this process.
+//! Pins the program, so that it outlives this process.
 
 use std::fs;
 use std::io;
@@ -11,15 +11,16 @@ use super::Program;
 use crate::datapath::xdp::pins::{self, ADOPTED, LINK, WITHOUT_NODES};
 use crate::sys::interface::Interface;
 
-/// Where a program outlives this process.
+/// Where and how a program outlives this process.
 pub(super) struct Pinned {
     folder: PathBuf,
-    /// It has been in service, by this daemon or one before: only a clean stop ends it.
+    /// Whether it has been in service, through this daemon or a previous one: only a clean stop
+    /// ends it.
     stays: bool,
 }
 
 impl Pinned {
-    /// Where a program is to be pinned, with what is there.
+    /// The place to pin a program in, with the pins found there.
     pub(super) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -41,11 +42,11 @@ impl Pinned {
 }
 
 impl Program {
-    /// Pins all that answers without this process; its link is pinned in the folder `before`
-    /// already, if that is given. Without pins it serves as well.
+    /// Pins everything that answers without this process. If `before` is given, the link is already
+    /// pinned in that folder. If pinning fails, the program still serves.
     pub(super) fn pin(&mut self, interface: &Interface, before: Option<&Path>) -> Result<()> {
         match self.try_to_pin(before) {
-            // The link is lost where it cannot be pinned.
+            // A link that cannot be pinned is lost with this process.
             Err(error) if self.link.is_none() => {
                 Err(error.context("cannot pin the program's link; --no-pin does without"))
             }
@@ -70,7 +71,7 @@ impl Program {
             let path = folder.join("program");
             unpin(&path)?;
             self.xdp()?.pin(path)?;
-            // Last: a folder with a link is whole.
+            // The link comes last, so that a folder with a link is complete.
             if Some(folder.as_path()) != before
                 && let Some(link) = self.link.take()
             {
@@ -84,25 +85,25 @@ impl Program {
         Ok(())
     }
 
-    /// From now on, only [`Program::detach`] takes it out of the kernel, where it is pinned.
+    /// From now on, a pinned program is only removed from the kernel by [`Program::detach`].
     pub fn stays(&mut self) {
         if let Some(pinned) = &mut self.pinned {
             pinned.stays = true;
         }
     }
 
-    /// Detaches the program, pinned or not.
+    /// Detaches the program, whether it is pinned or not.
     pub fn detach(mut self) {
         if let Some(pinned) = &mut self.pinned {
             pinned.stays = false;
         }
     }
 
-    /// Notes whether nodes are answered, for a successor too: that they are, before, and that none
-    /// is, afterwards.
+    /// Records for a successor whether nodes are answered. Call it before the first tables with
+    /// nodes, and after the first without.
     pub(super) fn set_has_nodes(&mut self, has_nodes: bool) {
         self.has_nodes = has_nodes;
-        // Until it is attached, what is pinned there is the program of a daemon before.
+        // Until it is attached, the program pinned there is that of a previous daemon.
         if let Some(pinned) = &self.pinned
             && (has_nodes || self.link.is_some())
         {
@@ -121,12 +122,12 @@ impl Drop for Pinned {
     }
 }
 
-/// Removes the pin of a program before, if there is one.
+/// Removes the pin of a previous program, if there is one.
 fn unpin(path: &Path) -> io::Result<()> {
     absent(fs::remove_file(path))
 }
 
-/// What is not there need not be removed.
+/// Accepts that the file does not exist.
 fn absent(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

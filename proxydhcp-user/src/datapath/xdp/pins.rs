@@ -1,17 +1,17 @@
-//! What outlives a daemon that is killed: programs, links and maps, pinned in a BPF file system.
+//! What survives a daemon that is killed: programs, links and maps, pinned in a BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/proxydhcp/      locked by the daemon that runs
-//!   2/                        the layout of the maps that are taken over ([`LAYOUT`])
+//! /sys/fs/bpf/proxydhcp/      locked by the running daemon
+//!   2/                        the layout of the adopted maps ([`LAYOUT`])
 //!     4/                      an interface, by the kernel's number for it
 //!       link                  holds the program on the interface
 //!       program, NODES, TEMPLATES, COUNTERS, LIMITS: for its successor, and for bpftool
-//!       without-nodes/        where it answers no node: nothing is lost with it
+//!       without-nodes/        it answers no node: removing it loses nothing
 //!       dropped-before/4-704/ what the driver of number 4 had dropped when the counters began
 //! ```
 //!
-//! As long as `link` is there, the kernel answers. A daemon that starts puts its own program on the
-//! links it finds, in one step with its tables; what it does not take over, it removes.
+//! As long as `link` exists, the kernel answers. A daemon that starts puts its own program on the
+//! links it finds, in one step with its tables, and removes those that it does not take over.
 
 use std::fs::{self, File};
 use std::io;
@@ -33,28 +33,29 @@ pub use leftover::Leftover;
 /// Where programs are pinned.
 const FOLDER: &str = "/sys/fs/bpf/proxydhcp";
 
-/// How long to wait for a daemon that has just ended: the kernel closes its files one by one.
+/// How long to wait for a daemon that has just ended, because the kernel closes its files one by
+/// one.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The number of a layout of the maps that a successor goes on with ([`ADOPTED`]). It is to be
-/// raised whenever one of them changes in size or in meaning.
+/// The version of the layout of the maps that a successor adopts ([`ADOPTED`]). Raise it whenever
+/// the size or the meaning of one of them changes.
 pub const LAYOUT: u32 = 2;
 
-/// The maps that a successor goes on with: what has been counted stays counted, and who has asked too
-/// often stays limited.
+/// The maps that a successor adopts, so that counters keep their values and rate limits stay in
+/// force.
 pub const ADOPTED: [&str; 2] = ["COUNTERS", "LIMITS"];
 
-/// The file by which an interface is held.
+/// The file that holds the program on the interface.
 pub const LINK: &str = "link";
 
-/// The folder that says that no node is answered.
+/// The folder whose presence says that no node is answered.
 pub const WITHOUT_NODES: &str = "without-nodes";
 
-/// The folder that says what drivers had dropped before the program began to count.
+/// The folder that records what drivers had dropped before the program began to count.
 pub const DROPPED_BEFORE: &str = "dropped-before";
 
-/// The folder of pins, held by this process alone.
+/// The folder of pins, locked by this process.
 pub struct Pins {
     folder: PathBuf,
     _locked: File,
@@ -63,24 +64,25 @@ pub struct Pins {
 /// Why nothing can be pinned.
 #[derive(Debug, thiserror::Error)]
 pub enum PinsError {
-    /// Most likely in a container, or where no systemd has mounted it.
+    /// No BPF file system is mounted, as in many containers, or where systemd is not running.
     #[error("/sys/fs/bpf is no BPF file system; `mount -t bpf bpf /sys/fs/bpf` makes it one")]
     NoBpfFs,
-    /// A daemon runs, in this network namespace or in another.
-    #[error("another daemon that runs holds {FOLDER}")]
+    /// A daemon is running, in this network namespace or in another.
+    #[error("another running daemon holds {FOLDER}")]
     Held,
-    /// The folder cannot be made, locked or read.
+    /// The folder cannot be created, locked or read.
     #[error("{FOLDER}: {0}")]
     Io(#[from] io::Error),
 }
 
 impl Pins {
-    /// Takes the folder of pins, and makes it where it is missing. A daemon that ends just now is
-    /// waited for.
+    /// Takes the folder of pins, and creates it if it is missing. Waits for a daemon that is just
+    /// ending.
     ///
     /// # Errors
     ///
-    /// See [`PinsError`].
+    /// If there is no BPF file system, another daemon holds the folder, or it cannot be created,
+    /// locked or read: see [`PinsError`].
     pub async fn take() -> Result<Self, PinsError> {
         const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
         let folder = PathBuf::from(FOLDER);
@@ -96,7 +98,7 @@ impl Pins {
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(PAUSE).await,
                 Err(Errno::WOULDBLOCK) => return Err(PinsError::Held),
                 Err(error) => return Err(io::Error::from(error).into()),
-                // The one before may have removed it just now.
+                // The previous daemon may have removed it just now.
                 Ok(()) if folder.exists() => {
                     return Ok(Self {
                         folder,
@@ -113,11 +115,11 @@ impl Pins {
         self.folder.join(LAYOUT.to_string()).join(index.to_string())
     }
 
-    /// What daemons that were killed have left; the programs with these numbers are this one's.
+    /// What killed daemons have left. The programs with the numbers `own` belong to this daemon.
     ///
     /// # Errors
     ///
-    /// The folder cannot be read.
+    /// If the folder cannot be read.
     pub fn leftovers(&self, own: &[u32]) -> io::Result<Vec<Leftover>> {
         let mut found: Vec<Leftover> = Vec::new();
         for layout in folders_in(&self.folder)? {
@@ -126,7 +128,7 @@ impl Pins {
                 if leftover.program().is_some_and(|it| own.contains(&it)) {
                     continue;
                 }
-                // A daemon that was killed in the midst of moving a link has left it twice.
+                // A daemon that was killed while it moved a link has left it twice.
                 if found.iter().any(|other| other.is_of_the_link_of(&leftover)) {
                     forget(leftover.folder())?;
                 } else {
@@ -138,7 +140,7 @@ impl Pins {
     }
 }
 
-/// The folders in a folder. What else there is was not put there by this program, and is left alone.
+/// The folders in a folder. Other files were not created by this program, and are ignored.
 fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let paths = fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
@@ -151,16 +153,17 @@ fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // It stays where something is pinned.
+        // This fails while something is pinned there, and the folder stays.
         let _ = fs::remove_dir(&self.folder);
     }
 }
 
-/// Removes all that daemons that were killed have left, and tells of each.
+/// Removes everything that killed daemons have left, and passes a line about each item to `tell`.
 ///
 /// # Errors
 ///
-/// See [`PinsError`]; but where nothing can be pinned, nothing is left.
+/// If a daemon holds the folder, or it cannot be read: see [`PinsError`]. Where nothing can be
+/// pinned, nothing is left, which is no error.
 pub async fn clear(all: &[Interface], mut tell: impl FnMut(&str)) -> Result<(), PinsError> {
     let pins = match Pins::take().await {
         Err(PinsError::NoBpfFs) => return Ok(()),
@@ -172,8 +175,8 @@ pub async fn clear(all: &[Interface], mut tell: impl FnMut(&str)) -> Result<(), 
     Ok(())
 }
 
-/// Whether something is pinned, as far as this user may see it: the kernel answers, be there a daemon
-/// or not.
+/// Whether something is pinned, as far as this user may see it: then the kernel answers, whether a
+/// daemon runs or not.
 pub fn are_there() -> bool {
     let layouts = fs::read_dir(FOLDER).into_iter().flatten().flatten();
     let mut interfaces = layouts
@@ -182,11 +185,12 @@ pub fn are_there() -> bool {
     interfaces.any(|interface| interface.is_ok_and(|it| it.path().join(LINK).exists()))
 }
 
-/// Makes a folder for root alone, and those above it.
+/// Creates a folder for root alone, and those above it.
 ///
 /// # Errors
 ///
-/// The folder cannot be made: there is no BPF file system, or no right to write there.
+/// If the folder cannot be created, because there is no BPF file system or no permission to write
+/// there.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
@@ -195,34 +199,34 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
         .create(folder)
 }
 
-/// Takes what is pinned for an interface off it, at once, and out of the kernel.
+/// Detaches what is pinned for an interface at once, and removes it from the kernel.
 ///
 /// # Errors
 ///
-/// The folder cannot be removed.
+/// If the folder cannot be removed.
 pub fn remove(folder: &Path) -> io::Result<()> {
     let link = folder.join(LINK);
     if link.exists()
         && let Err(error) = detach::detach(&link)
     {
-        // To unlink it does so too, some time later, and takes no rights.
+        // Unlinking detaches it as well, some time later, and takes no capability.
         debug!("{}: {error}", link.display());
     }
     forget(folder)
 }
 
-/// Removes an interface's pins. What nobody else holds is gone from the kernel some time later.
+/// Removes an interface's pins. The kernel frees objects that nothing else holds some time later.
 ///
 /// # Errors
 ///
-/// The folder cannot be removed.
+/// If the folder cannot be removed.
 pub fn forget(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     if let Some(layout) = folder.parent() {
-        // It stays where it has other interfaces.
+        // This fails while the folder contains other interfaces.
         let _ = fs::remove_dir(layout);
     }
     Ok(())
@@ -236,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    /// A successor with another layout would count under wrong names.
+    /// A successor with another layout would count under the wrong names.
     #[test]
     fn whoever_changes_what_is_taken_over_raises_the_layout() {
         let reasons: Vec<_> = Reason::ALL

@@ -1,8 +1,8 @@
-//! Why the kernel refuses a map or the program, in words that name the remedy.
+//! Explains why the kernel refuses a map or the program, and names the remedy.
 //!
-//! `bpf(2)` answers "operation not permitted" to whoever lacks a right, and, before Linux 5.11, to
-//! whoever may not lock so much memory. "Permission denied", with a log, is what the verifier says
-//! of a program that it cannot follow, whoever loads it.
+//! `bpf(2)` answers "operation not permitted" if a capability is missing, and, before Linux 5.11,
+//! if the process may not lock enough memory. "Permission denied", with a log, means that the
+//! verifier rejects the program, whoever loads it.
 
 use std::io;
 
@@ -19,14 +19,14 @@ use tracing::debug;
 
 use super::coarse_clock;
 
-/// What the XDP datapaths take, as it is written in units and manuals.
+/// The capabilities that the XDP datapaths need, spelt as in units and manuals.
 const RIGHTS: [(CapabilitySet, &str); 3] = [
     (CapabilitySet::BPF, "CAP_BPF"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::PERFMON, "CAP_PERFMON"),
 ];
 
-/// Why the program's maps cannot be made.
+/// The error if the program's maps cannot be created.
 pub(super) fn of_object(error: EbpfError) -> anyhow::Error {
     match error {
         EbpfError::MapError(error) => of_map("the XDP program's maps", error),
@@ -34,7 +34,7 @@ pub(super) fn of_object(error: EbpfError) -> anyhow::Error {
     }
 }
 
-/// Why `map` cannot be made.
+/// The error if `map` cannot be created.
 pub(super) fn of_map(map: &str, error: MapError) -> anyhow::Error {
     let tried = format!("cannot make {map}");
     match error {
@@ -46,7 +46,7 @@ pub(super) fn of_map(map: &str, error: MapError) -> anyhow::Error {
     }
 }
 
-/// Why the program cannot be loaded.
+/// The error if the program cannot be loaded.
 pub(super) fn of_program(error: ProgramError) -> anyhow::Error {
     let ProgramError::LoadError {
         io_error,
@@ -60,22 +60,22 @@ pub(super) fn of_program(error: ProgramError) -> anyhow::Error {
     anyhow!(Process::this().explain("cannot load the XDP program", &io_error, &log))
 }
 
-/// What the kernel's answer depends on besides the program.
+/// The circumstances that the kernel's answer depends on, besides the program.
 struct Process {
-    /// As `uname -r` has it.
+    /// The kernel's release, as `uname -r` prints it.
     release: String,
-    /// Of [`RIGHTS`], those that this thread lacks.
+    /// The capabilities of [`RIGHTS`] that this thread lacks.
     missing: Vec<&'static str>,
-    /// How many bytes may be locked, where there is a limit.
+    /// The limit on locked memory in bytes, if there is one.
     limit: Option<u64>,
-    /// Whether the kernel takes maps and programs for locked memory; not known where it does not
-    /// load a program at all.
+    /// Whether the kernel counts maps and programs as locked memory; unknown if it loads no program
+    /// at all.
     charges: Option<bool>,
 }
 
 impl Process {
     fn this() -> Self {
-        // CAP_SYS_ADMIN is all of them (Linux 5.8).
+        // CAP_SYS_ADMIN includes all of them (Linux 5.8).
         let held = capabilities(None).map_or(CapabilitySet::empty(), |held| held.effective);
         let missing = RIGHTS
             .into_iter()
@@ -89,12 +89,12 @@ impl Process {
             ),
             missing,
             limit: getrlimit(Resource::Memlock).current,
-            // Linux 5.11 brought the one and ended the other.
+            // Linux 5.11 introduced the clock and stopped counting.
             charges: coarse_clock().ok().map(|has_clock| !has_clock),
         }
     }
 
-    /// Says why the kernel answers `error`, with the verifier's `log`, to what was tried.
+    /// Explains why the kernel answers `error`, with the verifier's `log`, to what was tried.
     fn explain(&self, tried: &str, error: &io::Error, log: &str) -> String {
         let release = &self.release;
         let verdict = last_lines(log);
@@ -115,7 +115,7 @@ impl Process {
         }
         match (self.limit, self.charges) {
             (Some(limit), Some(true)) => format!(
-                "{tried}: {error}; Linux {release} takes it for locked memory, of which there may \
+                "{tried}: {error}; Linux {release} counts it as locked memory, of which there may \
                  be {} KiB: say LimitMEMLOCK=infinity in the systemd unit, or `ulimit -l \
                  unlimited`",
                 limit / 1024
@@ -138,8 +138,8 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }
 
-/// What the verifier says last, without its statistics: a log is many pages of instructions, and
-/// ends with what it does not like.
+/// The verifier's last message, without its statistics: a log is many pages of instructions, and
+/// ends with the objection.
 fn last_lines(log: &str) -> String {
     const LINES: usize = 3;
     const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// A process with all rights, on a kernel that does not count BPF as locked memory.
+    /// A process with all capabilities, on a kernel that does not count BPF as locked memory.
     fn process() -> Process {
         Process {
             release: "6.1.0-57-amd64".to_owned(),
@@ -182,10 +182,10 @@ mod tests {
         };
         let words = "it takes root, or the missing CAP_BPF and CAP_PERFMON";
         assert!(explain(&process, Errno::EPERM, "").ends_with(words));
-        // That is how the verifier says that CAP_PERFMON is missing.
+        // The verifier says this if CAP_PERFMON is missing.
         let log = "R4 pointer comparison prohibited\nprocessed 9 insns";
         assert!(explain(&process, Errno::EACCES, log).ends_with(words));
-        // Nobody has a right to what there is not.
+        // No capability helps against a lack of memory.
         let words = explain(&process, Errno::ENOMEM, "");
         assert!(!words.contains("CAP_BPF"), "{words}");
     }
@@ -236,11 +236,11 @@ mod tests {
         );
     }
 
-    /// This kernel's verifier, asked by root.
+    /// Asks the verifier of the running kernel, as root.
     #[test]
     fn a_verifiers_refusal_is_told_from_missing_rights() {
         const LOAD_WORD: u8 = 0x61;
-        // The object, but that it looks for the packet's end (xdp_md's data_end, its second word)
+        // The object, changed to look for the packet's end (xdp_md's data_end, its second word)
         // past the context's end.
         let mut object = aya::include_bytes_aligned!(concat!(
             env!("CARGO_MANIFEST_DIR"),

@@ -1,29 +1,29 @@
-//! What mends a refusal of native XDP, by what the kernel says of it.
+//! Finds the remedy for a refusal of native XDP in the kernel's message.
 //!
-//! The texts are those of the drivers of Linux 5.10 to 6.12. One that is not known here is shown as it
-//! is, without a remedy.
+//! The messages are those of the drivers of Linux 5.10 to 6.12. An unknown one is shown without a
+//! remedy.
 
 use std::thread;
 
 use crate::sys::ethtool::{Driver, Setting};
 use crate::sys::interface::Interface;
 
-/// What is in the way.
+/// What prevents native XDP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Obstacle {
-    /// The host of this virtual machine does work that cannot be switched off from within.
+    /// The host of this virtual machine performs offloads that cannot be switched off from within.
     Host,
-    /// The driver puts segments together.
+    /// The driver merges segments (LRO).
     LargeReceive,
     /// Frames of this MTU do not fit into a page.
     Mtu,
-    /// XDP transmits by queues of its own, and too few are left besides those in use.
+    /// XDP transmits through queues of its own, and too few are left besides those in use.
     Channels,
-    /// The other end of a veth pair, which may be anywhere.
+    /// The other end of a veth pair, which may be in any namespace.
     Peer,
 }
 
-/// Parts of the texts, in lower case. The first that fits counts.
+/// Parts of the messages, in lower case. The first match counts.
 const KNOWN: [(&str, Obstacle); 11] = [
     // virtio_net, of GRO_HW/CSUM and, before Linux 5.15, of LRO/CSUM.
     ("while host is implementing", Obstacle::Host),
@@ -54,8 +54,8 @@ fn obstacle(text: &str) -> Option<Obstacle> {
     known.map(|&(_, obstacle)| obstacle)
 }
 
-/// What mends that XDP is refused for `interface`, where drivers would run it on `carriers`, with these
-/// words of the kernel's. Most often it is one command.
+/// The remedy, mostly one command, if XDP is refused for `interface`, whose drivers run it on
+/// `carriers`, with this message of the kernel.
 pub(super) fn of(text: &str, interface: &Interface, carriers: &[Interface]) -> Option<String> {
     let each = |command: &dyn Fn(&Interface) -> Option<String>| {
         let commands: Vec<_> = carriers.iter().filter_map(command).collect();
@@ -70,7 +70,7 @@ pub(super) fn of(text: &str, interface: &Interface, carriers: &[Interface]) -> O
         Obstacle::LargeReceive => {
             each(&|carrier| Some(format!("ethtool -K {} lro off", carrier.name)))
         }
-        // Members of a bond have its MTU.
+        // The members of a bond have its MTU.
         Obstacle::Mtu => (interface.mtu > ORDINARY)
             .then(|| format!("ip link set dev {} mtu {ORDINARY}", interface.name)),
         Obstacle::Channels => each(&|carrier| {
@@ -82,7 +82,7 @@ pub(super) fn of(text: &str, interface: &Interface, carriers: &[Interface]) -> O
     }
 }
 
-/// The MTU of ordinary Ethernet, in bytes, which each driver has room for.
+/// The MTU of ordinary Ethernet, in bytes, which every driver supports.
 const ORDINARY: u32 = 1500;
 
 fn cpus() -> u32 {
@@ -90,8 +90,8 @@ fn cpus() -> u32 {
     u32::try_from(cpus).unwrap_or(u32::MAX)
 }
 
-/// So many channels leave room for XDP's own: as many again (ena), and one for each CPU (`virtio_net`).
-/// `None` where that many are in use already, or there is no room at all.
+/// The number of channels that leaves room for XDP's own: as many again (ena), or one for each CPU
+/// (`virtio_net`). `None` if no more are in use already, or there is no room at all.
 fn fewer(channels: Setting, cpus: u32) -> Option<u32> {
     let fewer = (channels.most / 2).min(channels.most.saturating_sub(cpus));
     (1..channels.now).contains(&fewer).then_some(fewer)
@@ -180,7 +180,7 @@ mod tests {
         let mtu = "ena: the current MTU is larger than the maximum allowed MTU";
         let remedy = of(mtu, &bond, &both);
         assert_eq!(remedy.as_deref(), Some("ip link set dev bond0 mtu 1500"));
-        // It would not help.
+        // A smaller MTU would not help.
         assert_eq!(of(mtu, one, &both[..1]), None);
         assert_eq!(of("anything else", one, &both), None);
     }
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(of(8, 8), Some(4));
         assert_eq!(of(32, 32), Some(16));
         assert_eq!(of(6, 6), Some(2));
-        // It is that already, or cannot be.
+        // The number is small enough already, or cannot be made so.
         assert_eq!(of(4, 8), None);
         assert_eq!(of(4, 4), None);
         assert_eq!(of(1, 1), None);

@@ -24,13 +24,13 @@ pub struct KernelTables {
 }
 
 impl KernelTables {
-    /// Copies a generation's tables into fresh maps.
+    /// Copies a generation's tables into new maps.
     ///
     /// # Errors
     ///
-    /// The kernel makes no such maps: there is a lack of memory or of rights.
+    /// If the kernel refuses the maps for lack of memory or capabilities.
     pub fn new(generation: &Generation) -> Result<Self> {
-        // As the program's own definition has it: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
+        // The flags of the program's own definition: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
         const TABLE: u32 = 0x400 | 0x1000;
         let nodes = Nodes::create(u32::try_from(generation.lines().len())?, TABLE)
             .map_err(|error| refusal::of_map("the map of nodes", error))?;
@@ -47,9 +47,9 @@ impl KernelTables {
     }
 }
 
-/// Writes a whole map by way of its memory: a million system calls fewer for as many nodes.
+/// Writes a whole map through its memory, which saves a million system calls for as many nodes.
 fn write(map: &MapData, elements: &[u8]) -> Result<()> {
-    // SAFETY: the map is new and nobody else knows it: its memory changes by this function alone.
+    // SAFETY: the map is new and no other code knows it, so only this function changes its memory.
     let mut memory = unsafe {
         MmapOptions::new()
             .len(elements.len())

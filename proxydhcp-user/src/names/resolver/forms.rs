@@ -1,10 +1,10 @@
-//! The forms of a name that the C library's resolver tries, one by one.
+//! The forms of a name that the C library's resolver tries one by one.
 
 use std::fs;
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The domains that the resolver tries: those of the last line that has some (resolv.conf(5)).
+/// The domains that the resolver tries: those of the last line that lists any (resolv.conf(5)).
 pub(super) fn search_list() -> Vec<String> {
     domains(&fs::read_to_string(RESOLV_CONF).unwrap_or_default())
 }
@@ -22,7 +22,8 @@ fn domains(text: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// The name as it stands, and in each domain. With the dot at its end, each is asked for alone.
+/// The name as it stands, and in each domain. The dot at the end keeps the resolver from trying
+/// others.
 pub(super) fn forms<'a>(name: &'a str, domains: &'a [String]) -> impl Iterator<Item = String> + 'a {
     let name = name.trim_end_matches('.');
     let within = domains

@@ -1,7 +1,7 @@
-//! The nodes that get no answer whatever their records say: `supportproxydhcp=no` of xCAT.
+//! The nodes that get no answer whatever their records say: xCAT's `supportproxydhcp=no`.
 //!
-//! A record has no room for it, so that their names are in a text file beside `proxydhcp.cfg`, which
-//! is named after it: `proxydhcp.cfg.disabled`. It has one name a line; `#` begins a comment.
+//! A record has no room for this attribute, so the names are in a text file beside `proxydhcp.cfg`,
+//! named after it: `proxydhcp.cfg.disabled`. It has one name on each line; `#` begins a comment.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::sys::replace::Replacement;
 
 const HEADER: &str = "# Nodes that get no answer (supportproxydhcp=no), one name a line.\n";
 
-/// The file of the configuration `config`.
+/// The path of the file for the configuration `config`.
 pub fn path(config: &Path) -> PathBuf {
     let mut path = config.as_os_str().to_owned();
     path.push(".disabled");
@@ -25,12 +25,12 @@ pub fn path(config: &Path) -> PathBuf {
 #[derive(Clone, Debug, Default)]
 pub struct Disabled {
     text: String,
-    /// In lower case.
+    /// The names, in lower case.
     names: HashSet<String>,
     changed: bool,
 }
 
-/// What a line has.
+/// The contents of a line.
 enum Line<'a> {
     Name(&'a str),
     Nothing,
@@ -41,7 +41,7 @@ impl Disabled {
     /// Reads the file that belongs to `config`; a missing one has no names.
     ///
     /// # Errors
-    /// It is there, but cannot be read.
+    /// If it exists, but cannot be read.
     pub fn read(config: &Path) -> Result<Self, FileError> {
         let bytes = file::read_if_there(&path(config))?.unwrap_or_default();
         Ok(Self::parse(String::from_utf8_lossy(&bytes).into_owned()))
@@ -61,7 +61,7 @@ impl Disabled {
         names(&self.text)
     }
 
-    /// Whether it has the name, whatever the ASCII case.
+    /// Whether it contains the name, ignoring ASCII case.
     pub fn contains(&self, name: &str) -> bool {
         !self.names.is_empty() && self.names.contains(&name.to_ascii_lowercase())
     }
@@ -75,7 +75,7 @@ impl Disabled {
             .collect()
     }
 
-    /// Adds names at the end. Those that are there already stay where they are.
+    /// Adds names at the end. Names already in the file stay where they are.
     pub fn add<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names {
             if self.names.insert(name.to_ascii_lowercase()) {
@@ -111,11 +111,11 @@ impl Disabled {
             .collect();
     }
 
-    /// Replaces the file in one step, if its names have changed. Whoever changes `config` too does
-    /// so within [`super::edit::edit`], so that there is one writer at a time.
+    /// Replaces the file in one step, if its names have changed. A caller that also changes
+    /// `config` must call this within [`super::edit::edit`], so that there is one writer at a time.
     ///
     /// # Errors
-    /// It cannot be written; it is then as it was.
+    /// If it cannot be written. It is then unchanged.
     pub fn write(&self, config: &Path) -> Result<()> {
         if self.changed {
             Replacement::begin(&path(config))?.replace(self.text.as_bytes())?;

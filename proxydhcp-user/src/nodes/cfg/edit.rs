@@ -1,4 +1,4 @@
-//! Changing `proxydhcp.cfg`: some records, while all others keep their very bytes and their order.
+//! Changes records of `proxydhcp.cfg`, while all others keep their exact bytes and their order.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,17 +12,17 @@ use crate::sys::file::LIMIT;
 use crate::sys::replace::Replacement;
 use crate::winpe::path::{Rules, WinPe};
 
-/// A record as it lies in the file, sound or not.
+/// A record as stored in the file, sound or not.
 #[derive(Clone, Copy, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned)]
 #[repr(transparent)]
 pub struct RawRecord([u8; RECORD]);
 
 impl RawRecord {
-    /// The record that sends `name` to the WinPE at `path`, which is stored as it is given; empty is
-    /// the default WinPE. All else in the record is NUL.
+    /// Creates the record that sends `name` to the WinPE at `path`, which is stored as given; an
+    /// empty path is the default WinPE. The rest of the record is NULs.
     ///
     /// # Errors
-    /// What the daemon would refuse the record for, or a text that is longer than its field.
+    /// If the daemon would refuse the record, or a text is longer than its field.
     pub fn new(name: &str, path: &str, rules: Rules<'_>) -> Result<Self, Fault> {
         judge(name.as_bytes(), path.as_bytes(), rules)?;
         let mut bytes = [0; RECORD];
@@ -38,15 +38,15 @@ impl RawRecord {
         Ok(Self(bytes))
     }
 
-    /// Whether the daemon serves it.
+    /// Checks whether the daemon serves the record.
     ///
     /// # Errors
-    /// What it refuses it for.
+    /// If the daemon refuses it; the fault says why.
     pub fn check(&self, rules: Rules<'_>) -> Result<(), Fault> {
         judge(self.name(), self.path(), rules)
     }
 
-    /// Whether all that follows its texts is NUL, as every writer leaves it.
+    /// Whether only NULs follow its texts, as every writer pads them.
     pub fn is_padded(&self) -> bool {
         let (name, path) = self.0.split_at(NAME);
         let padding = split(name).1.iter().chain(split(path).1);
@@ -63,7 +63,7 @@ impl RawRecord {
         split(self.0.split_at(NAME).1).0
     }
 
-    /// Whether it is the record of the node `name`, whatever the ASCII case.
+    /// Whether it is the record of the node `name`, ignoring ASCII case.
     pub fn is_of(&self, name: &str) -> bool {
         self.name().eq_ignore_ascii_case(name.as_bytes())
     }
@@ -86,13 +86,13 @@ impl fmt::Debug for RawRecord {
     }
 }
 
-/// Changes the file's records. A missing file has none. If `change` leaves them as they are, nothing
-/// is written; else the file is replaced in one step, and keeps its owner and mode. Through a
-/// symbolic link the file behind it is replaced. Others that change the file by this function wait.
+/// Changes the file's records. A missing file has none. If `change` leaves the records as they are,
+/// nothing is written; otherwise the file is replaced in one step, and keeps its owner and mode. If
+/// it is a symbolic link, its target is replaced. Others that use this function meanwhile wait.
 ///
 /// # Errors
-/// The file ends within a record, or cannot be read, locked or written; what `change` fails with.
-/// The file is then as it was, and no temporary file is left behind.
+/// If the file ends within a record, cannot be read, locked or written, or if `change` fails. The
+/// file is then unchanged, and no temporary file is left behind.
 pub fn edit<T>(path: &Path, change: impl FnOnce(&mut Vec<RawRecord>) -> Result<T>) -> Result<T> {
     let replacement = Replacement::begin(path)?;
     let bytes = super::read_if_there(path)?;
@@ -112,18 +112,19 @@ pub fn edit<T>(path: &Path, change: impl FnOnce(&mut Vec<RawRecord>) -> Result<T
     Ok(outcome)
 }
 
-/// The records of a file's bytes, and what is left at their end.
+/// Splits a file's bytes into its records and an incomplete one at their end.
 pub fn raw_records(bytes: &[u8]) -> (&[RawRecord], &[u8]) {
     let (whole, rest) = bytes.split_at(bytes.len() - bytes.len() % RECORD);
-    // Whole records have neither alignment nor bad values to fail by.
+    // Whole records have no alignment and no invalid values, so the cast cannot fail.
     (
         <[RawRecord]>::ref_from_bytes(whole).unwrap_or_default(),
         rest,
     )
 }
 
-/// Puts records in for their nodes: each in place of its node's last, which is the one that is
-/// served, or at the end. The node's other records go. Of several for one node the last is taken.
+/// Puts records into the list: each replaces its node's last record, which is the one that is
+/// served, or is added at the end. Other records of the node are removed. Of several new records
+/// for one node, the last counts.
 pub fn put(records: &mut Vec<RawRecord>, new: &[RawRecord]) {
     let mut waiting: HashMap<Name<'_>, (usize, &RawRecord)> = HashMap::with_capacity(new.len());
     for (order, record) in new.iter().enumerate() {

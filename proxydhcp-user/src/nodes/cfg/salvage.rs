@@ -1,17 +1,17 @@
-//! Parting what a damaged file still says from what it does not.
+//! Separates the sound records of a damaged file from the rest.
 //!
-//! A file of whole records is parted record by record, by the daemon's rules. Where the size shows
-//! that bytes were lost or added, the records after that place are out of step, and many of them
-//! look sound although they begin within another. So the rule is stricter then, and what is in doubt
-//! is not kept:
+//! A file of whole records is split record by record, by the daemon's rules. If the size shows that
+//! bytes were lost or added, the records after that place are out of step, and many of them look
+//! sound although they begin inside another. The rule is stricter then, and doubtful parts are not
+//! kept:
 //!
 //! - A record counts only if nothing but NULs follows its texts. One that begins at the wrong byte
 //!   ends with another's name, or has a path in the padding of its name.
-//! - After bytes that make no such record, the next is looked for byte by byte. It is taken for one
-//!   if another follows it, or too few bytes for another, and if it is in step or the byte before it
-//!   is a NUL: else its name may begin before it.
-//! - If those bytes are no whole records and begin with a NUL, then the record before them is longer
-//!   than it should be. Its text may be what grew, so it is not kept either.
+//! - After bytes that make no such record, the next record is searched for byte by byte. A
+//!   candidate counts if another record follows it, or too few bytes for another, and if it is in
+//!   step or the byte before it is a NUL; otherwise its name may begin earlier.
+//! - If those bytes are not whole records and begin with a NUL, then the record before them is
+//!   longer than it should be. Its text may be what grew, so it is not kept either.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ use super::RECORD;
 use super::edit::{RawRecord, raw_records};
 use crate::winpe::path::Rules;
 
-/// What is kept of a file, and what is not. Together they are all its bytes.
+/// The parts of a file that are kept and those that are not. Together they are all its bytes.
 #[derive(Debug, Default)]
 pub struct Salvage {
     /// The records that are kept, in the file's order.
@@ -31,13 +31,13 @@ pub struct Salvage {
 /// A part of a file that is not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Where it lies in the file, in bytes.
+    /// Its position in the file, in bytes.
     pub bytes: Range<usize>,
-    /// Why.
+    /// Why it is not kept.
     pub reason: String,
 }
 
-/// Parts a file's bytes.
+/// Splits a file's bytes.
 pub fn salvage(bytes: &[u8], rules: Rules<'_>) -> Salvage {
     match raw_records(bytes) {
         (records, []) => part(records, rules),
@@ -77,7 +77,7 @@ fn resynchronize(bytes: &[u8], rules: Rules<'_>) -> Salvage {
     };
     let mut salvage = Salvage::default();
     let mut start = 0;
-    // Whether the record kept last ends at `start`.
+    // Whether the last kept record ends at `start`.
     let mut follows = false;
     while start < bytes.len() {
         if let Some(record) = at(start) {
@@ -135,7 +135,7 @@ mod tests {
             .collect()
     }
 
-    /// Salvages, and checks that no byte is lost or doubled.
+    /// Salvages, and checks that no byte is lost or duplicated.
     fn salvaged(bytes: &[u8]) -> Salvage {
         let salvage = salvage(bytes, rules());
         let rejected: usize = salvage.rejected.iter().map(|r| r.bytes.len()).sum();

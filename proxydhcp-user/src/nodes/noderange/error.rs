@@ -1,4 +1,4 @@
-//! What is wrong with a noderange, and where.
+//! Errors in a noderange, and where they are.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Fault {
     /// A `]` alone.
     #[error("this bracket was not opened")]
     Unopened,
-    /// Something that host names do not have.
+    /// A character that host names do not have.
     #[error("{0:?} cannot be in a node name")]
     Character(char),
     /// A name that begins with a hyphen or a dot.
@@ -27,13 +27,13 @@ pub enum Fault {
     /// No digits where some must be.
     #[error("a number is expected here, as in n[01-10,12] or n10+3")]
     NoNumber,
-    /// A number that no computer counts to.
+    /// A number beyond the range of integers.
     #[error("the number is too large")]
     LargeNumber,
     /// The last number is less than the first.
     #[error("the range runs backwards: the lower number comes first")]
     Backwards,
-    /// Zeros before one of two numbers.
+    /// Two numbers with a different number of leading zeros.
     #[error("the numbers have different leading zeros: write both with as many digits")]
     Zeros,
     /// `n1+` without a number before the sign.
@@ -42,45 +42,45 @@ pub enum Fault {
     /// `10` for `node10`.
     #[error("a number alone is no node name: write names in full, such as node10-node20")]
     Short,
-    /// Two names around a colon that have different letters.
-    #[error("both sides of a range are to be alike but for one number, as in n01:n10")]
+    /// Two names around a colon that differ in more than numbers.
+    #[error("both sides of a range must be alike except for one number, as in n01:n10")]
     Unlike,
-    /// Names that differ in two numbers.
+    /// Two names that differ in several numbers.
     #[error("the names differ in several numbers: use brackets, as in f[1-2]n[1-3]")]
     SeveralNumbers,
-    /// A name that no record holds.
+    /// A name that does not fit into a record.
     #[error("the name has up to {0} characters, and a record holds {NAME}")]
     Long(usize),
     /// More than [`LIMIT`] names.
     #[error("the noderange has more than {LIMIT} names: name fewer at a time")]
     TooMany,
-    /// The groups file lacks it.
+    /// The groups file does not define the group.
     #[error("there is no group {name} in {source_name}{known}")]
     UnknownGroup {
         /// The group.
         name: String,
         /// The groups file.
         source_name: String,
-        /// The groups that there are, to be read on.
+        /// The existing groups, as the end of the sentence.
         known: String,
     },
-    /// A group that has itself.
+    /// A group that contains itself.
     #[error("group {0} is part of itself")]
     Circle(String),
-    /// `^` in a file or a group.
-    #[error("a file is named by the noderange itself alone, not by a file or group within it")]
+    /// A `^` in a file or a group.
+    #[error("only the noderange itself can refer to a file, not a file or group within it")]
     FileWithin,
     /// The file of `^` cannot be read.
     #[error("{0}")]
     File(String),
-    /// A regular expression that is none.
+    /// An invalid regular expression.
     #[error("the regular expression is wrong: {0}")]
     Regex(String),
 }
 
 impl Fault {
     pub(super) fn regex(error: &regex::Error) -> Self {
-        // It draws the expression, over several lines, and names the fault in the last.
+        // The error draws the expression over several lines, and names the fault in the last.
         let text = error.to_string();
         let last = text.lines().last().unwrap_or_default();
         Self::Regex(last.trim_start_matches("error: ").to_owned())
@@ -101,19 +101,20 @@ impl Fault {
     }
 }
 
-/// A fault in a noderange. It is shown with the text, and a caret under the fault.
+/// A fault in a noderange, printed with the text and a caret under the fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeError {
     /// What is wrong.
     pub fault: Fault,
-    /// The line of the groups file, or of another, that has the text, if it is not what was given.
+    /// The line of the groups file or of another file that contains the text, if it was not given
+    /// directly.
     pub place: Option<String>,
     text: String,
     column: usize,
 }
 
 impl RangeError {
-    /// `fault` at byte `at` of `text`.
+    /// Places `fault` at byte `at` of `text`.
     pub(super) fn new(place: Option<String>, text: &str, at: usize, fault: Fault) -> Self {
         let (before, after) = text.split_at_checked(at).unwrap_or((text, ""));
         let (before, cut) = last(before);
@@ -127,12 +128,12 @@ impl RangeError {
     }
 }
 
-/// The characters that are shown to either side of a fault.
+/// The number of characters shown on either side of a fault.
 const SHOWN: usize = 60;
 const CUT: &str = "...";
 
 fn printable(text: &str) -> impl DoubleEndedIterator<Item = char> {
-    // One for one: the caret must stay below its character.
+    // Characters are replaced one by one, so that the caret stays below its character.
     text.chars()
         .map(|char| if char.is_control() { '\u{fffd}' } else { char })
 }

@@ -1,4 +1,4 @@
-//! The groups file: which nodes a group has.
+//! The groups file, which defines groups of nodes.
 //!
 //! ```text
 //! # the racks of the old hall
@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 pub struct Groups {
     source: String,
-    /// By its name: each line's number, from 1, and its noderange.
+    /// By group name: the number, from 1, and the noderange of each of its lines.
     groups: BTreeMap<String, Vec<(usize, String)>>,
 }
 
-/// A line that is none.
+/// A line that does not define a group.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{source_name}, line {line}: a group is expected, such as rack1: n[01-36]")]
 pub struct GroupsError {
@@ -27,11 +27,11 @@ pub struct GroupsError {
 }
 
 impl Groups {
-    /// The groups of `text`, which comes from a file of the name `source`. Their noderanges are not
-    /// judged before they are used.
+    /// Parses `text`, which comes from a file named `source`. Noderanges are not checked before
+    /// they are used.
     ///
     /// # Errors
-    /// A line without a name, a colon, or with a name that cannot be referred to.
+    /// If a line lacks a name or a colon, or has a name that cannot be referred to.
     pub fn parse(source: &str, text: &str) -> Result<Self, GroupsError> {
         let mut groups: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -59,7 +59,7 @@ impl Groups {
         })
     }
 
-    /// No groups, for want of a file of this name.
+    /// No groups, because the file of this name does not exist.
     pub fn none(source: &str) -> Self {
         Self {
             source: source.to_owned(),
@@ -85,7 +85,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_of_name)
 }
 
-/// What of a line is no comment.
+/// The part of a line before a comment.
 pub(super) fn without_comment(line: &str) -> &str {
     line.split('#').next().unwrap_or_default().trim()
 }

@@ -1,14 +1,14 @@
-//! From a noderange's text to its elements.
+//! Splits a noderange's text into its elements.
 
 use super::error::Fault;
 use super::pattern::Pattern;
 
-/// What stands between two commas.
+/// The text between two commas.
 #[derive(Debug)]
 pub(super) struct Element<'a> {
-    /// Its names are to be left out.
+    /// Whether its names are excluded.
     pub(super) exclude: bool,
-    /// The byte that it begins at.
+    /// The byte at which it begins.
     pub(super) at: usize,
     pub(super) term: Term<'a>,
 }
@@ -21,7 +21,7 @@ pub(super) enum Term<'a> {
     Regex(&'a str),
 }
 
-/// A noderange's elements, at least one; or a fault, and the byte it is at.
+/// The elements of a noderange, at least one; or a fault, and its byte.
 pub(super) fn elements(text: &str) -> Result<Vec<Element<'_>>, (usize, Fault)> {
     let mut elements = Vec::new();
     let mut start = 0;
@@ -34,12 +34,12 @@ pub(super) fn elements(text: &str) -> Result<Vec<Element<'_>>, (usize, Fault)> {
         if start >= text.len() {
             return Ok(elements);
         }
-        // The comma.
+        // Skips the comma.
         start += 1;
     }
 }
 
-/// Where the first element ends.
+/// The length of the first element.
 fn length(text: &str) -> usize {
     let begins = text.trim_start();
     let regex = begins.starts_with('/') || begins.starts_with("-/");

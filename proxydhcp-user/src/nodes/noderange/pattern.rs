@@ -1,4 +1,4 @@
-//! Names that differ in numbers: `n[01-10]`, `n01-n10`, `n10+3`, or a single one.
+//! Names that differ in numbers, `n[01-10]`, `n01-n10` or `n10+3`, or a single name.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::LIMIT;
 use super::error::Fault;
 use crate::nodes::cfg::NAME;
 
-/// Texts and numbers in turn: each number has each of its values, the last the fastest.
+/// Texts and numbers in alternation. The last number varies fastest.
 #[derive(Debug)]
 pub(super) struct Pattern<'a> {
     parts: Vec<Part<'a>>,
@@ -19,19 +19,19 @@ enum Part<'a> {
     Numbers(Vec<Span>),
 }
 
-/// Numbers in a row.
+/// Consecutive numbers.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     first: u64,
     last: u64,
-    /// The digits that each has at least, by leading zeros.
+    /// The minimum number of digits, from leading zeros.
     width: usize,
 }
 
 type Located = (usize, Fault);
 
 impl<'a> Pattern<'a> {
-    /// Parses what stands at byte `at` of a noderange.
+    /// Parses the text at byte `at` of a noderange.
     pub(super) fn parse(at: usize, text: &'a str) -> Result<Self, Located> {
         if text.contains(['[', ']']) {
             return Self::new(at, brackets(at, text)?);
@@ -70,7 +70,7 @@ impl<'a> Pattern<'a> {
         if length > NAME {
             return Err((at, Fault::Long(length)));
         }
-        // More cannot be counted by what follows.
+        // A larger number would overflow the calculations that follow.
         if count > LIMIT {
             return Err((at, Fault::TooMany));
         }
@@ -82,7 +82,7 @@ impl<'a> Pattern<'a> {
         Ok(Self { parts, count })
     }
 
-    /// How many names there are.
+    /// The number of names.
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -133,7 +133,7 @@ fn longest(spans: &[Span]) -> usize {
     lengths.max().unwrap_or_default()
 }
 
-/// `f[1-2]n[1-3]`.
+/// Parses `f[1-2]n[1-3]`.
 fn brackets(at: usize, text: &str) -> Result<Vec<Part<'_>>, Located> {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -154,7 +154,7 @@ fn brackets(at: usize, text: &str) -> Result<Vec<Part<'_>>, Located> {
     Ok(parts)
 }
 
-/// `01,03,05-07`.
+/// Parses `01,03,05-07`.
 fn numbers(at: usize, text: &str) -> Result<Vec<Span>, Located> {
     let mut here = at;
     let mut spans = Vec::new();
@@ -172,7 +172,7 @@ fn numbers(at: usize, text: &str) -> Result<Vec<Span>, Located> {
     Ok(spans)
 }
 
-/// `n10+3`, with the domain that may follow the number.
+/// Parses `n10+3`, where a domain may follow the number.
 fn following<'a>(at: usize, name: &'a str, count: &str) -> Result<Vec<Part<'a>>, Located> {
     let runs = runs(name);
     let ends = |(index, _): &(usize, &Run<'_>)| {
@@ -212,7 +212,7 @@ fn following<'a>(at: usize, name: &'a str, count: &str) -> Result<Vec<Part<'a>>,
     around(at, prefix, span, suffix)
 }
 
-/// `n01-n10`: the parts, if both sides are of one form.
+/// Parses `n01-n10`; `None` if the two sides have different forms.
 fn between<'a>(at: usize, left: &'a str, right: &str) -> Result<Option<Vec<Part<'a>>>, Located> {
     let (lefts, rights) = (runs(left), runs(right));
     let is_alike = |(left, right): (&Run<'_>, &Run<'_>)| {
@@ -284,7 +284,7 @@ fn span(at: usize, first: &str, last: &str) -> Result<Span, Located> {
     })
 }
 
-/// The digits of a number that has leading zeros; 0 for others.
+/// The number of digits of a number with leading zeros; 0 for others.
 fn zeros_of(number: &str) -> usize {
     if number.starts_with('0') && number.len() > 1 {
         number.len()
@@ -297,8 +297,8 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The two sides of the middle one of the hyphens, where their number is odd: names may have
-/// hyphens, and both sides have as many.
+/// Splits at the middle hyphen if the number of hyphens is odd: names may contain hyphens, the same
+/// number on both sides.
 fn at_middle_hyphen(text: &str) -> Option<(&str, &str)> {
     let hyphens: Vec<_> = text.match_indices('-').map(|(at, _)| at).collect();
     if hyphens.len().is_multiple_of(2) {
@@ -308,7 +308,7 @@ fn at_middle_hyphen(text: &str) -> Option<(&str, &str)> {
     Some((text.get(..middle)?, text.get(middle + 1..)?))
 }
 
-/// Digits, or no digits, in a row.
+/// A run of digits or of other characters.
 struct Run<'a> {
     at: usize,
     text: &'a str,

@@ -46,7 +46,7 @@ fn try_expand(range: &str) -> Result<Vec<String>, Box<RangeError>> {
     expand(range, &context)
 }
 
-/// The names, with spaces between.
+/// The names, separated by spaces.
 fn names(range: &str) -> String {
     match try_expand(range) {
         Ok(names) => names.join(" "),
@@ -99,7 +99,7 @@ fn ranges_of_whole_names_differ_in_one_number() {
     assert_eq!(names("n1-ib0:n2-ib0"), "n1-ib0 n2-ib0");
     assert_eq!(names("n1.a-n3.a"), "n1.a n2.a n3.a");
     assert_eq!(names("n5-n5"), "n5");
-    // Both sides of the hyphen are not alike: a name.
+    // The two sides of the hyphen have different forms, so it is part of a name.
     assert_eq!(
         names("node1-ib0,n1-2,a-b-c,a-b-c-d"),
         "node1-ib0 n1-2 a-b-c a-b-c-d"
@@ -128,7 +128,7 @@ fn exclusions_hold_wherever_they_stand() {
 #[test]
 fn files_have_noderanges_and_comments() {
     assert_eq!(names("n0,^/nodes"), "n0 n7 n9 n1 n2 n3 m1");
-    // Within a file it is the file's names that are left out.
+    // Within a file, an exclusion removes names of the file.
     assert_eq!(names("n8,^/nodes,-n1"), "n8 n7 n9 n2 n3 m1");
     assert_eq!(
         fault("^/none"),
@@ -199,8 +199,8 @@ fn the_caret_is_under_the_fault() {
         ("n10-n1", "the range runs backwards", 1),
         ("n[1-010]", "different leading zeros", 2),
         ("n[001-10]", "different leading zeros", 2),
-        ("n1,m01:n10", "both sides of a range are to be alike", 3),
-        ("n1:n2:n3", "both sides of a range are to be alike", 0),
+        ("n1,m01:n10", "both sides of a range must be alike", 3),
+        ("n1:n2:n3", "both sides of a range must be alike", 0),
         ("f1n1-f2n3", "several numbers: use brackets", 0),
         ("10-20", "write names in full", 0),
         ("n1,10", "write names in full", 3),
@@ -283,7 +283,7 @@ fn no_more_than_a_million_names() {
     assert_eq!(fault(&long), Fault::Long(52));
     assert_eq!(fault(&"n".repeat(51)), Fault::Long(51));
 
-    // Groups that double at each level, without a single name.
+    // Groups that double at each level, and contain no name at all.
     let mut text = "g40:\n".to_owned();
     for level in 0..40 {
         let next = level + 1;

@@ -12,24 +12,24 @@ use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// An interface that is made, named, given its address and brought up changes several times at
-/// once: that is one change here.
+/// An interface that is created, renamed, given an address and brought up changes several times
+/// within this time, which counts as one change.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What netlink tells of the interfaces of this network namespace.
+/// Netlink's messages about the interfaces of this network namespace.
 pub struct Changes {
-    /// The number of the interface that is deleted, if that is the message.
+    /// Each message as the number of the interface that was deleted, or `None` for other changes.
     messages: BoxStream<'static, Option<u32>>,
     deleted: Vec<u32>,
     connection: JoinHandle<()>,
 }
 
 impl Changes {
-    /// Changes from now on.
+    /// Subscribes to changes from now on.
     ///
     /// # Errors
     ///
-    /// There is no netlink socket to be had.
+    /// If a netlink socket cannot be opened.
     pub fn new() -> Result<Self> {
         const GROUPS: [MulticastGroup; 2] = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr];
         let (connection, _, messages) =
@@ -41,15 +41,15 @@ impl Changes {
         })
     }
 
-    /// Waits for the next change. Nothing is lost if this is given up.
+    /// Waits for the next change. Cancelling the wait loses nothing.
     ///
     /// # Errors
     ///
-    /// The netlink socket was lost, and there is no other to be had.
+    /// If a netlink socket must be opened anew, and cannot be.
     pub async fn next(&mut self) -> Result<()> {
         match self.messages.next().await {
             Some(deleted) => self.deleted.extend(deleted),
-            // What was told meanwhile is lost: let it count as a change.
+            // Messages from in between are lost, so this counts as a change.
             None => *self = Self::new()?,
         }
         sleep(PAUSE).await;
@@ -59,8 +59,8 @@ impl Changes {
         Ok(())
     }
 
-    /// The numbers of the interfaces that were deleted since this was last asked. The kernel may
-    /// have given them to others meanwhile.
+    /// The numbers of the interfaces that were deleted since the last call. The kernel may have
+    /// given them to other interfaces meanwhile.
     pub fn take_deleted(&mut self) -> Vec<u32> {
         mem::take(&mut self.deleted)
     }
@@ -68,7 +68,7 @@ impl Changes {
 
 fn deleted(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<u32> {
     match &message.payload {
-        // One that leaves a bridge is told of in the bridges' family.
+        // An interface that leaves a bridge is reported in the bridges' family.
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
             if link.header.interface_family == AddressFamily::Unspec =>
         {

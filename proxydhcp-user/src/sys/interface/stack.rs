@@ -1,27 +1,27 @@
-//! Interfaces that stand on others: whose frames are whose.
+//! Interfaces that are built on others: which frames belong to which.
 //!
-//! A bond, team or bridge has members, all of whose frames are its own. A VLAN, macvlan or ipvlan has a
-//! lower interface, some of whose frames are its own.
+//! A bond, team or bridge has members, and all their frames are also its own. A VLAN, macvlan or
+//! ipvlan has a lower interface, and some of that one's frames are also its own.
 
 use super::Interface;
 
-/// What an interface is, as far as that says how its frames come and go.
+/// The kind of an interface, as far as it determines how frames come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One end of a pair.
     Veth,
-    /// Members in one, which native XDP runs on.
+    /// Several members in one; native XDP runs on the members.
     Bond,
     /// Anything else: a card, a bridge, a VLAN.
     Other,
 }
 
-/// The kernel stacks no more interfaces on each other.
+/// The maximum number of interfaces on top of each other, as in the kernel.
 const HIGHEST: usize = 8;
 
 impl Interface {
-    /// The interfaces that an XDP program on this one runs on, as far as drivers run it: the members of a
-    /// bond, else itself.
+    /// The interfaces whose drivers run an XDP program that is attached to this one: the members of
+    /// a bond, otherwise itself.
     pub fn carriers(&self, all: &[Self]) -> Vec<Self> {
         let is_carrier = |it: &&Self| match self.kind {
             Kind::Bond => it.controller == Some(self.index),
@@ -30,8 +30,9 @@ impl Interface {
         all.iter().filter(is_carrier).cloned().collect()
     }
 
-    /// Whether its requests come in by another interface out of `others` too, which is to answer them. A
-    /// member leaves them to the whole, and a VLAN or the like of that to what it is a part of.
+    /// Whether requests to this interface also arrive on one of `others`, which should answer them.
+    /// A member leaves them to the whole, and a VLAN on the member leaves them to what the member
+    /// is part of.
     pub fn is_covered(&self, others: &[u32], all: &[Self]) -> bool {
         let find = |index: Option<u32>| all.iter().find(|it| Some(it.index) == index);
         let whole = find(self.controller).is_some_and(|controller| {
@@ -41,7 +42,7 @@ impl Interface {
         whole || self.is_part_of(others, all, HIGHEST)
     }
 
-    /// Whether it is this interface, or stands on it.
+    /// Whether it is the interface with this number, or built on it.
     fn stands_on(&self, index: u32, all: &[Self], height: usize) -> bool {
         self.index == index
             || height > 0
@@ -50,7 +51,7 @@ impl Interface {
                     .any(|below| below.stands_on(index, all, height - 1))
     }
 
-    /// Whether it, or anything that it stands on, is a part of one of the `others`.
+    /// Whether it, or anything it is built on, is part of one of the `others`.
     fn is_part_of(&self, others: &[u32], all: &[Self], height: usize) -> bool {
         self.lower.is_some_and(|lower| others.contains(&lower))
             || height > 0
@@ -59,7 +60,7 @@ impl Interface {
                     .any(|below| below.is_part_of(others, all, height - 1))
     }
 
-    /// What it stands on at once: its lower interface, or its members.
+    /// The interfaces directly below it: its lower interface, or its members.
     fn below<'a>(&self, all: &'a [Self]) -> impl Iterator<Item = &'a Self> {
         let (index, lower) = (self.index, self.lower);
         let is_below = move |it: &&Self| Some(it.index) == lower || it.controller == Some(index);
@@ -98,13 +99,13 @@ mod tests {
     fn of_interfaces_that_stand_on_each_other_one_answers() {
         let all = tower();
         assert_eq!(covered(&all, &[1, 2, 3, 4, 5, 6, 7]), [1, 2, 3, 5, 6]);
-        // Members leave it to the whole, however far up.
+        // Members leave requests to the whole, at any height.
         assert_eq!(covered(&all, &[1, 3]), [1]);
         assert_eq!(covered(&all, &[2, 4]), [2]);
         assert_eq!(covered(&all, &[1, 6]), [1]);
-        // Parts leave it to what they are parts of, however far down.
+        // Interfaces on a member leave requests to what the member is part of, at any depth.
         assert_eq!(covered(&all, &[4, 6]), [6]);
-        // And nobody to a stranger.
+        // Unrelated interfaces do not affect each other.
         for wanted in [&[1, 2][..], &[1, 7], &[6], &[5, 7]] {
             assert!(covered(&all, wanted).is_empty(), "{wanted:?}");
         }
@@ -123,7 +124,7 @@ mod tests {
         }
     }
 
-    /// A list that was taken while interfaces moved may say anything.
+    /// A list taken while interfaces moved may be inconsistent.
     #[test]
     fn what_stands_on_itself_is_no_endless_walk() {
         let mut all = tower();

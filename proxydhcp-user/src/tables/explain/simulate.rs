@@ -1,4 +1,4 @@
-//! A request that is judged and answered by the tables in service, without being sent.
+//! Judges and answers a request from the tables in service, without sending it.
 
 use std::net::Ipv4Addr;
 
@@ -12,15 +12,15 @@ use proxydhcp_common::verdict::{Reason, Stop};
 use crate::tables::client_message::{Answer, Asked, read, request};
 use crate::tables::generation::Generation;
 
-/// Ethernet, IPv4 and UDP headers before the BOOTP message, in bytes.
+/// The length of the Ethernet, IPv4 and UDP headers before the BOOTP message, in bytes.
 const HEADERS: usize = 14 + 20 + 8;
 /// Room for a request and its reply.
 const ROOM: usize = 1024;
-/// Addresses of network cards that nobody has.
+/// Locally administered hardware addresses.
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// What a client gets that asks `server`, or why it gets nothing.
+/// What a client that asks `server` gets, or why it gets nothing.
 pub(super) fn simulate(
     client: Ipv4Addr,
     server: Ipv4Addr,
@@ -47,7 +47,7 @@ pub(super) fn simulate(
     Ok(read(bytes, &asked))
 }
 
-/// The request as it comes off the wire. UDP may go without a checksum.
+/// The request as it comes off the wire. UDP allows it to omit the checksum.
 fn frame(client: Ipv4Addr, server: Ipv4Addr, bootp: &[u8]) -> Option<Vec<u8>> {
     let udp_length = u16::try_from(8 + bootp.len()).ok()?.to_be_bytes();
     let ip_length = u16::try_from(28 + bootp.len()).ok()?.to_be_bytes();

@@ -12,7 +12,7 @@ use crate::winpe::loaders::Loaders;
 
 const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 
-/// The files of a daemon, and what the resolver says.
+/// The files of a daemon, and the answers of the resolver.
 struct Site {
     folder: TempDir,
     names: Vec<(&'static str, Ipv4Addr)>,
@@ -101,7 +101,7 @@ impl Site {
         looked.remove(0)
     }
 
-    /// Looks up what is not answered, and checks that the steps say all this.
+    /// Looks up a client that is not answered, and checks that the steps contain all these texts.
     #[track_caller]
     fn refuses(&self, asked: &str, arch: u16, texts: &[&str]) {
         let looked = self.one(asked, arch);
@@ -168,7 +168,7 @@ fn each_way_to_a_name_is_told() {
             assert!(looked.to_string().contains(text), "{text}: {looked}");
         }
     }
-    // All addresses of a node.
+    // A node's addresses are all explained.
     site.names.push(("n1", Ipv4Addr::new(10, 0, 0, 4)));
     let looked = site.look_up("n1", 7);
     let addresses: Vec<_> = looked
@@ -202,7 +202,7 @@ fn each_rule_that_stops_a_client_is_told() {
         7,
         &["No line of", "add a line", "(--unknown ignore)"],
     );
-    site.refuses("127.0.0.1", 7, &["no address that a client can have"]);
+    site.refuses("127.0.0.1", 7, &["not an address that a client can have"]);
     site.refuses("10.0.0.3", 6, &["no loader for UEFI on IA32"]);
     site.refuses(
         "n4",
@@ -210,7 +210,7 @@ fn each_rule_that_stops_a_client_is_told() {
         &["n4 has no address", "the system resolver knows none"],
     );
     site.refuses("n5", 7, &["has no record of n5; run nodeset"]);
-    // 10.0.0.3 was n3's first.
+    // 10.0.0.3 belongs to n3, which comes first.
     let looked = site.look_up("n2", 7);
     assert!(looked.iter().all(|looked| !looked.answered), "{looked:?}");
 }

@@ -1,4 +1,4 @@
-//! What a reload changes, node by node.
+//! Determines what a reload changes, node by node.
 
 use std::net::Ipv4Addr;
 
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use super::{Node, Table};
 use crate::winpe::path::WinPe;
 
-/// How many names a [`Change`] has at most: enough to recognise what happened.
+/// The maximum number of names in a [`Change`]: enough to recognise what happened.
 const EXAMPLES: usize = 20;
 
-/// What differs between two tables.
+/// The differences between two tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
-    /// Nodes that are served from now on.
+    /// Nodes that are served now and were not before.
     pub added: Change,
-    /// Nodes that are no longer.
+    /// Nodes that are no longer served.
     pub removed: Change,
     /// Nodes with another WinPE or other addresses.
     pub changed: Change,
 }
 
-/// Nodes that changed in one way.
+/// The nodes that changed in one way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// How many they are.
+    /// The number of nodes.
     pub count: usize,
-    /// The names of the first of them in the alphabet, 20 at most.
+    /// Their first names in alphabetical order, 20 at most.
     pub examples: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl Change {
     }
 }
 
-/// Compares the nodes that two tables serve, by name whatever its ASCII case.
+/// Compares the nodes that two tables serve, by name, ignoring ASCII case.
 pub fn changes(old: &Table, new: &Table) -> Changes {
     let mut changes = Changes::default();
     compare(old, new, |before, after| match (before, after) {
@@ -52,7 +52,7 @@ pub fn changes(old: &Table, new: &Table) -> Changes {
     changes
 }
 
-/// The nodes that `new` serves and `old` does not, or not in the same way: each once, by name.
+/// The nodes that `new` serves and `old` does not, or serves differently: each once, by name.
 pub fn news<'a>(old: &'a Table, new: &'a Table) -> Vec<(&'a str, &'a WinPe)> {
     let mut news = Vec::new();
     compare(old, new, |_, after| {
@@ -65,7 +65,7 @@ pub fn news<'a>(old: &'a Table, new: &'a Table) -> Vec<(&'a str, &'a WinPe)> {
     news
 }
 
-/// Tells the addresses, before and after, of each node that differs.
+/// Passes on the addresses, before and after, of each node that differs.
 fn compare<'a>(
     old: &'a Table,
     new: &'a Table,
@@ -74,7 +74,7 @@ fn compare<'a>(
     let mut nodes: Vec<_> = Served::all(old, false)
         .chain(Served::all(new, true))
         .collect();
-    // Stable: a node's addresses remain in their order, and the old ones before the new.
+    // The sort is stable: a node's addresses keep their order, the old ones before the new.
     nodes.sort_by(|a, b| a.folded().cmp(b.folded()));
     for node in nodes.chunk_by(|a, b| a.name.eq_ignore_ascii_case(b.name)) {
         let (before, after) = node.split_at(node.partition_point(|served| !served.new));
@@ -105,7 +105,7 @@ impl<'a> Served<'a> {
                       name,
                       winpe,
                   }| {
-                // Indexes differ from table to table.
+                // Indexes differ between tables, so values are compared.
                 Self {
                     name,
                     address,

@@ -1,5 +1,5 @@
-//! What the files say: the records of `proxydhcp.cfg`, and the addresses that the hosts file has for
-//! them.
+//! The contents of the files: the records of `proxydhcp.cfg`, and the addresses that the hosts file
+//! has for them.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -15,23 +15,23 @@ use crate::text::count;
 use crate::winpe::loaders::Loaders;
 use crate::winpe::path::{Rules, WinPe};
 
-/// Where a table comes from.
+/// The files and rules that a table is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources {
-    /// `proxydhcp.cfg`.
+    /// The path of `proxydhcp.cfg`.
     pub config: PathBuf,
-    /// The hosts file, which may be missing.
+    /// The path of the hosts file, which may be missing.
     pub hosts: PathBuf,
     /// The folder that the TFTP server serves, such as `/tftpboot`.
     pub tftp_root: PathBuf,
-    /// The loaders that each WinPE has.
+    /// The boot loaders that each WinPE provides.
     pub loaders: Loaders,
-    /// What the names of a node's other interfaces have after the node's own, such as `-ib0`.
+    /// Suffixes that the names of a node's other interfaces add to its own, such as `-ib0`.
     pub suffixes: Vec<String>,
 }
 
 impl Sources {
-    /// What WinPE paths are judged by.
+    /// The rules for WinPE paths.
     pub fn rules(&self) -> Rules<'_> {
         Rules {
             tftp_root: &self.tftp_root,
@@ -40,19 +40,19 @@ impl Sources {
     }
 }
 
-/// Why there is no table. Whatever is served so far is better.
+/// Why no table can be made. What is in service stays, because it is better than nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// `proxydhcp.cfg` cannot be read or is no such file.
+    /// `proxydhcp.cfg` cannot be read, or is not such a file.
     #[error(transparent)]
     Config(#[from] CfgError),
-    /// The hosts file is there, but cannot be read.
+    /// The hosts file exists, but cannot be read.
     #[error(transparent)]
     Hosts(#[from] FileError),
-    /// The file of disabled nodes is there, but cannot be read.
+    /// The file of disabled nodes exists, but cannot be read.
     #[error(transparent)]
     Disabled(FileError),
-    /// Records, but none that can be served.
+    /// There are records, but none can be served.
     #[error(
         "{}: none of its records is sound ({} in all); record {}: {} \
          (if this is no proxydhcp.cfg at all, check the path)",
@@ -61,9 +61,9 @@ pub enum LoadError {
     NotOneSound {
         /// The file.
         path: PathBuf,
-        /// How many records its size makes.
+        /// The number of records, by its size.
         records: usize,
-        /// The first that is refused.
+        /// The first refused record.
         first: Refused,
     },
     /// The program is stopping.
@@ -72,43 +72,43 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether `proxydhcp.cfg` is just not there.
+    /// Whether the only problem is that `proxydhcp.cfg` does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Config(CfgError::Missing(_)))
     }
 }
 
-/// What the files say.
+/// The contents of the files.
 #[derive(Debug)]
 pub struct Files {
-    /// All names in a row: a string each would take thrice the memory.
+    /// All names in one string: separate strings would take three times the memory.
     names: String,
     records: Vec<Record>,
-    /// What the hosts file says, ordered by address, each address once.
+    /// The claims of the hosts file, sorted by address, each address once.
     pub(super) claims: Vec<Claim>,
     pub(super) winpes: Vec<WinPe>,
     pub(super) refused: Vec<Refused>,
     pub(super) warnings: Vec<Warning>,
-    /// The records whose very name the hosts file lacks.
+    /// The records whose exact name the hosts file lacks.
     wanted: Vec<u32>,
     pub(super) records_read: usize,
     suffixes: Vec<String>,
-    /// The records by the alphabet of their names, whatever the ASCII case; made when needed.
+    /// The records sorted by name, ignoring ASCII case; made when needed.
     alphabet: OnceLock<Vec<u32>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    /// Where its name ends among the names; it begins where the one before it ends.
+    /// The end of its name among the names; it begins where the previous one ends.
     name_end: usize,
-    /// Its place in the file, from 1. A disabled node need not have one.
+    /// Its position in the file, from 1. A disabled node may have none.
     number: Option<u32>,
-    /// An index into the WinPEs; `None` where the record is refused, or the node disabled.
+    /// An index into the WinPEs; `None` if the record is refused or the node disabled.
     winpe: Option<usize>,
 }
 
 impl Files {
-    /// No records.
+    /// The contents of files without records.
     pub fn none() -> Self {
         Self {
             names: String::new(),
@@ -124,7 +124,7 @@ impl Files {
         }
     }
 
-    /// No records, because there is no `proxydhcp.cfg` yet.
+    /// The contents without records, because `proxydhcp.cfg` does not exist yet.
     pub fn not_there_yet(config: &Path) -> Self {
         Self {
             warnings: vec![
@@ -142,16 +142,16 @@ impl Files {
     /// Reads the files. This blocks.
     ///
     /// # Errors
-    /// See [`LoadError`]. Records and names that are bad by themselves are no error: they are
-    /// listed, and the others are there.
+    /// If a file cannot be read or has no record to serve: see [`LoadError`]. A bad record or name
+    /// is no error: it is listed, and the others are served.
     pub fn read(sources: &Sources) -> Result<Self, LoadError> {
         Self::with_config(&cfg::read(&sources.config)?, sources)
     }
 
-    /// Reads the files, except for `proxydhcp.cfg`, whose bytes are given. This blocks.
+    /// Reads the files except `proxydhcp.cfg`, which consists of these bytes.
     ///
     /// # Errors
-    /// A file is rejected, see [`LoadError`].
+    /// If a file cannot be read or has no record to serve: see [`LoadError`].
     pub fn with_config(config: &[u8], sources: &Sources) -> Result<Self, LoadError> {
         let disabled = Disabled::read(&sources.config).map_err(LoadError::Disabled)?;
         let mut parsed = cfg::parse(config, sources.rules());
@@ -223,7 +223,7 @@ impl Files {
         if let Some(Malformed { count, first }) = malformed {
             let text = format!(
                 "{path}: malformed lines are left out: {count}, the first is line {first}; \
-                 each line is to be an address and its names"
+                 each line should be an address and its names"
             );
             self.warnings.push(text.into());
         }
@@ -237,7 +237,7 @@ impl Files {
         self.warnings.extend(warnings);
     }
 
-    /// The names that the hosts file lacks, for the resolver.
+    /// The names that the hosts file lacks, to ask the resolver for.
     pub fn wanted(&self) -> impl Iterator<Item = &str> {
         self.wanted.iter().map(|&record| self.name(record))
     }
@@ -253,12 +253,12 @@ impl Files {
         self.records.len()
     }
 
-    /// The record's place in the file, from 1; `None` for a disabled node without one.
+    /// The record's position in the file, from 1; `None` for a disabled node without one.
     pub(super) fn number(&self, record: u32) -> Option<u32> {
         self.records.get(record as usize)?.number
     }
 
-    /// The record's WinPE; `None` where the record is refused, or the node disabled.
+    /// The record's WinPE; `None` if the record is refused or the node disabled.
     pub(super) fn winpe(&self, record: u32) -> Option<usize> {
         self.records.get(record as usize)?.winpe
     }
@@ -271,7 +271,7 @@ impl Files {
         self.names.get(start..end).unwrap_or_default()
     }
 
-    /// Leaves each address to the first that claims it, and tells of the others.
+    /// Gives each address to the first claim on it, and warns about the other claims.
     pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<Warning> {
         let conflicts = join::settle(claims);
         let describe = |record: u32| {
@@ -295,7 +295,7 @@ impl Files {
         conflicts.into_iter().map(warning).collect()
     }
 
-    /// The record that a client's name leads to: the full name, the short one, or by the suffix
+    /// The record that a client's name leads to: by the full name, the short one, or the suffix
     /// rules.
     pub(super) fn by_any_name(&self, name: &str) -> Option<u32> {
         let position = |name: &[u8]| self.position(name);

@@ -1,9 +1,9 @@
-//! Which record an address leads to.
+//! Finds the record that an address leads to.
 //!
-//! The hosts file is asked for an address's names, as the client will be known by its address: so
-//! every name on a line counts, and a node may have several addresses. Where no name of a line has a
-//! record, the suffix rules tell of which node it is another interface: `node1-ib0` is one of `node1`
-//! by the rule `-ib0`.
+//! The hosts file is searched for an address's names, because a client is known by its address. So
+//! every name on a line counts, and a node may have several addresses. If no name of a line has a
+//! record, the suffix rules find the node whose other interface it names: by the rule `-ib0`,
+//! `node1-ib0` is an interface of `node1`.
 
 use std::net::Ipv4Addr;
 
@@ -14,9 +14,9 @@ use crate::nodes::cfg::Records;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) address: Ipv4Addr,
-    /// Position of the record.
+    /// The position of the record.
     pub(super) record: u32,
-    /// The line of the hosts file, from 1; 0 where the resolver said so.
+    /// The line of the hosts file, from 1; 0 if the address comes from the resolver.
     pub(super) line: u32,
 }
 
@@ -28,16 +28,16 @@ pub(super) struct Conflict {
     pub(super) other: u32,
 }
 
-/// What the hosts file says.
+/// The result of joining the hosts file with the records.
 #[derive(Debug)]
 pub(super) struct Joined {
     /// The claims, in the file's order.
     pub(super) claims: Vec<Claim>,
-    /// For each record: whether the file has its very name.
+    /// For each record, whether the file contains exactly its name.
     pub(super) named: Vec<bool>,
 }
 
-/// Finds the record of each line of the hosts file.
+/// Finds the record for each line of the hosts file.
 pub(super) fn join(records: &Records<'_>, suffixes: &[String], hosts: &mut Hosts<'_>) -> Joined {
     let mut named = vec![false; records.records.len() + records.denied.len()];
     let mut claims = Vec::with_capacity(named.len());
@@ -58,15 +58,15 @@ pub(super) fn join(records: &Records<'_>, suffixes: &[String], hosts: &mut Hosts
             .names()
             .find_map(|name| by_suffix(name, suffixes, position))
         {
-            // The node's own name may be in the DNS still.
+            // The node's own name may still be in the DNS.
             claims.push(claim(record));
         }
     }
     Joined { claims, named }
 }
 
-/// For each record, denied ones after the others: whether a hosts file has a name that leads to it,
-/// with whatever address.
+/// For each record, followed by the denied ones: whether the hosts file has a name that leads to
+/// it, with any address.
 pub(crate) fn mentioned(records: &Records<'_>, suffixes: &[String], hosts: &[u8]) -> Vec<bool> {
     let mut mentioned = vec![false; records.records.len() + records.denied.len()];
     let position = |name: &[u8]| records.position(name);
@@ -84,7 +84,7 @@ pub(crate) fn mentioned(records: &Records<'_>, suffixes: &[String], hosts: &[u8]
     mentioned
 }
 
-/// Orders the claims by address and leaves the first to each, in the order given.
+/// Sorts the claims by address and keeps the first for each address, in the order given.
 pub(super) fn settle(claims: &mut Vec<Claim>) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     claims.sort_by_key(|claim| claim.address);
@@ -103,18 +103,18 @@ pub(super) fn settle(claims: &mut Vec<Claim>) -> Vec<Conflict> {
     conflicts
 }
 
-/// The record with the full name, or else the one with the short name.
+/// The record with the full name, else the one with the short name.
 pub(super) fn by_name(name: &[u8], position: impl Fn(&[u8]) -> Option<u32>) -> Option<u32> {
     let (host, domain) = split(name);
     position(name).or_else(|| {
-        // Without a domain it is the same name.
+        // Without a domain, the short name is the same name.
         let short = (!domain.is_empty()).then_some(host)?;
         position(short)
     })
 }
 
-/// The record of the node that the name is of another interface of: what is left without the first
-/// suffix that fits, with its domain, or else without.
+/// The record of the node whose other interface has this name: the name without the first suffix
+/// that fits, with its domain or else without.
 pub(super) fn by_suffix(
     name: &[u8],
     suffixes: &[String],
@@ -130,7 +130,7 @@ pub(super) fn by_suffix(
     })
 }
 
-/// The host's own part of a name, and the domain with its dot.
+/// Splits a name into the host's own part and the domain, with its dot.
 fn split(name: &[u8]) -> (&[u8], &[u8]) {
     let dot = name.iter().position(|&byte| byte == b'.');
     name.split_at(dot.unwrap_or(name.len()))
@@ -155,7 +155,7 @@ mod tests {
         bytes
     }
 
-    /// The settled claims as (last byte of the address, record's name), and the records unnamed.
+    /// The settled claims as (last byte of the address, record's name), and the records not named.
     fn joined(names: &[&str], hosts: &str) -> (Vec<(u8, String)>, Vec<String>, usize) {
         joined_by(&[], names, hosts)
     }

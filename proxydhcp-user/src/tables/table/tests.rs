@@ -23,7 +23,7 @@ fn config(nodes: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// Loads what the files hold.
+/// Loads files with these contents.
 fn load(config: &[u8], hosts: Option<&str>, suffixes: &[&str]) -> Result<Table, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name| folder.path().join(name);
@@ -48,7 +48,7 @@ pub(crate) fn table(nodes: &[(&str, &str)], hosts: &str) -> Table {
     load(&config(nodes), Some(hosts), &[]).unwrap()
 }
 
-/// What is served where: the last byte of the address, and the node's name.
+/// What is served: the last byte of each address, and the node's name.
 fn served(table: &Table) -> Vec<(u8, &str)> {
     let nodes = table.nodes();
     nodes
@@ -156,10 +156,10 @@ fn noise_is_no_table() {
     noise.truncate(noise.len() / RECORD * RECORD);
     let error = load(&noise, None, &[]).unwrap_err().to_string();
     assert!(
-        error.contains("not one of its 52428 records is sound; record 1: "),
+        error.contains("none of its records is sound (52428 records in all); record 1: "),
         "{error}"
     );
-    // In noise of this size one record is likely to look sound.
+    // In noise of this size about one record is likely to look sound.
     noise[..4].copy_from_slice(b"a\0\xff\xff");
     noise[NAME] = 0;
     let error = load(&noise, None, &[]).unwrap_err();
@@ -181,7 +181,7 @@ fn a_file_of_bad_records_says_what_is_wrong_with_them() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("not one of its 2 records is sound"),
+        error.contains("none of its records is sound (2 records in all)"),
         "{error}"
     );
     assert!(
@@ -374,7 +374,7 @@ fn disabled_nodes_are_denied_with_or_without_a_record() {
         panic!("{:?}", table.warnings());
     };
     assert!(warning.text.contains("cfg.disabled, line 4"), "{warning}");
-    // Its name is asked for: only so can its address be denied.
+    // Its name is asked for, because only then can its address be denied.
     assert_eq!(table.files().wanted().collect::<Vec<_>>(), ["c"]);
 
     fs::remove_file(path("cfg.disabled")).unwrap();

@@ -1,4 +1,4 @@
-//! How an address came to its record, for those who ask why.
+//! Traces how an address came to its record, to explain it.
 
 use std::net::Ipv4Addr;
 
@@ -7,42 +7,42 @@ use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::winpe::path::WinPe;
 
-/// What said that an address is a node's.
+/// The source that assigns an address to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source<'a> {
-    /// This line of the hosts file, from 1.
+    /// A line of the hosts file, from 1.
     Hosts(u32),
-    /// The resolver, which was asked for the addresses of the record's name.
+    /// The resolver, asked for the addresses of the record's name.
     Resolver,
-    /// The resolver, which was asked for the name of a client's address, and said this.
+    /// The resolver, asked for the name of a client's address, gave this name.
     Client(&'a str),
 }
 
 /// Why a record is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotServed<'a> {
-    /// It is bad, for this reason.
+    /// The record is refused, for this reason.
     Refused(&'a str),
-    /// It is sound, or there is none, and supportproxydhcp is no.
+    /// The node is disabled by supportproxydhcp=no, with a sound record or without any.
     Disabled,
 }
 
 /// A record that an address leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traced<'a> {
-    /// What said so.
+    /// The source of this assignment.
     pub source: Source<'a>,
     /// The node's name in the record.
     pub name: &'a str,
-    /// The record's place in the file, from 1; 0 for a disabled node without one.
+    /// The record's position in the file, from 1; 0 for a disabled node without one.
     pub number: u32,
-    /// The WinPE.
+    /// The WinPE, or why none is served.
     pub winpe: Result<&'a WinPe, NotServed<'a>>,
 }
 
 impl Table {
-    /// The record that the address leads to, a refused one too. An address belongs to the first that
-    /// claims it, as in [`Table::new`].
+    /// The record that the address leads to, even a refused one. An address belongs to the first
+    /// claim on it, as in [`Table::new`].
     pub fn trace<'a>(
         &'a self,
         address: Ipv4Addr,
@@ -67,8 +67,8 @@ impl Table {
         Some(self.traced(record, source))
     }
 
-    /// The addresses of the node that a name, full, short or of another interface, leads to, with its
-    /// name in the record; `None` where there is no such record.
+    /// The addresses of the node that a name leads to, whether full, short or of another interface,
+    /// with the node's name in the record; `None` if there is no such record.
     pub fn addresses_of(
         &self,
         name: &str,

@@ -56,7 +56,7 @@ impl Tree {
         self.write(&format!("{folder}Boot/BCD"), &hive(&files));
     }
 
-    /// The findings of `a`, a line each.
+    /// The findings about `a`, one on each line.
     fn findings(&self) -> Vec<String> {
         let checked = check(&folder("a", self.rules()).unwrap(), self.rules());
         let line =
@@ -64,7 +64,7 @@ impl Tree {
         checked.findings.iter().map(line).collect()
     }
 
-    /// That there is one finding, which says all of this.
+    /// Asserts that there is one finding, and that it contains all these texts.
     #[track_caller]
     fn finds(&self, texts: &[&str]) {
         let findings = self.findings();
@@ -89,7 +89,7 @@ fn program(magic: u16, machine: u16, subsystem: u16) -> Vec<u8> {
     bytes
 }
 
-/// What of a registry hive matters: its beginning, and the texts in it.
+/// The parts of a registry hive that matter: its beginning, and the texts in it.
 fn hive(texts: &[String]) -> Vec<u8> {
     let mut bytes = b"regf\x01\0\0\0\x01".to_vec();
     for text in texts {
@@ -106,14 +106,14 @@ fn a_sound_winpe_has_no_finding() {
     let checked = check(&folder("a", tree.rules()).unwrap(), tree.rules());
     assert_eq!(checked.path, "winboot/a/");
     assert_eq!(checked.images[0].file, "winboot/a/Boot/WinPE_64.wim");
-    // By its path, too.
+    // The path works as well as the name.
     for name in ["winboot/a", &tree.path("winboot/a").display().to_string()] {
         let folder = folder(name, tree.rules()).unwrap();
         assert!(check(&folder, tree.rules()).findings.is_empty(), "{name}");
     }
     let error = folder("b", tree.rules()).unwrap_err().to_string();
     assert!(
-        error.contains("winboot/b") && error.ends_with("there are: a"),
+        error.contains("winboot/b") && error.ends_with("these exist: a"),
         "{error}"
     );
 }
@@ -125,7 +125,7 @@ fn the_default_winpe_comes_first_if_it_has_a_loader() {
         let folders = folders(tree.rules()).unwrap();
         folders.into_iter().map(|folder| folder.name).collect()
     };
-    // As `activate` leaves it.
+    // This is what `activate` leaves.
     tree.write("Boot/BCD", b"regf");
     tree.write("winboot/.snapshot/x", b"");
     tree.write("winboot/notes.txt", b"");
@@ -182,7 +182,7 @@ fn wrong_letter_case_is_named_with_the_command_that_mends_it() {
         let remedy = format!("| mv {} {}", from.display(), to.display());
         tree.finds(&[&format!("{wrong}: wrong letter case"), &remedy]);
     }
-    // One folder, one finding.
+    // A folder with the wrong case is one finding, however many files are in it.
     let tree = Tree::new();
     fs::rename(tree.path("winboot/a/Boot"), tree.path("winboot/a/boot")).unwrap();
     let findings = tree.findings();
@@ -208,7 +208,7 @@ fn what_the_tftp_server_may_not_read_is_named() {
     chmod("winboot/a/Boot/BCD", 0o640);
     tree.finds(&["may not read it | chmod o+r /", "/winboot/a/Boot/BCD"]);
     chmod("winboot/a/Boot/BCD", 0o644);
-    // On the way to each file, and told once.
+    // The folder is on the way to each file, and is reported once.
     chmod("winboot/a", 0o700);
     tree.finds(&["winboot/a: ", "may not enter this folder | chmod o+x /"]);
     chmod("winboot/a", 0o711);
@@ -224,15 +224,15 @@ fn what_a_file_is_not_is_named() {
         (
             "Boot/pxeboot.0",
             program(0x20b, 0x8664, 10),
-            "no boot program for BIOS",
+            "not a boot program for BIOS",
         ),
         ("Boot/bootmgfw.efi", vec![], "empty"),
         (
             "Boot/bootmgfw.efi",
             b"\xfa\x31\xc0".to_vec(),
-            "no EFI program",
+            "not an EFI program",
         ),
-        ("Boot/bootmgfw.efi", b"MZ".to_vec(), "no EFI program"),
+        ("Boot/bootmgfw.efi", b"MZ".to_vec(), "not an EFI program"),
         ("Boot/bootmgfw.efi", program(0x10b, 0x14c, 10), "32 bits"),
         (
             "Boot/bootmgfw.efi",
@@ -245,12 +245,12 @@ fn what_a_file_is_not_is_named() {
             "subsystem is 3",
         ),
         ("Boot/boot.sdi", b"SDI".to_vec(), "$SDI"),
-        ("Boot/WinPE_64.wim", b"<html>".to_vec(), "no WIM image"),
-        ("Boot/BCD", b"<html>".to_vec(), "no BCD"),
+        ("Boot/WinPE_64.wim", b"<html>".to_vec(), "not a WIM image"),
+        ("Boot/BCD", b"<html>".to_vec(), "not a BCD"),
         (
             "../../bootmgr.exe",
             b"\x7fELF".to_vec(),
-            "no Windows program",
+            "not a Windows program",
         ),
     ];
     for (file, bytes, problem) in cases {
@@ -261,22 +261,22 @@ fn what_a_file_is_not_is_named() {
     let tree = Tree::new();
     fs::remove_file(tree.path("winboot/a/Boot/BCD")).unwrap();
     fs::create_dir(tree.path("winboot/a/Boot/BCD")).unwrap();
-    tree.finds(&["a folder, and not a file"]);
+    tree.finds(&["a folder, not a file"]);
     fs::remove_dir(tree.path("winboot/a/Boot/BCD")).unwrap();
     symlink("nothing", tree.path("winboot/a/Boot/BCD")).unwrap();
-    tree.finds(&["a symbolic link to nothing, which is not there"]);
+    tree.finds(&["a symbolic link to nothing, which does not exist"]);
 }
 
 #[test]
 fn the_bcd_says_which_image_there_must_be() {
     let tree = Tree::new();
-    // Made for another folder: clients would fetch from there.
+    // A BCD made for another folder: clients would fetch from there.
     tree.write(
         "winboot/a/Boot/BCD",
         &hive(&["\\winboot\\b\\Boot\\WinPE_64.wim".into()]),
     );
     tree.finds(&["winboot/b/Boot/WinPE_64.wim: missing", "make the BCD again"]);
-    // It names none, as one that was made otherwise: any image will do.
+    // A BCD that names no image, as other tools make it: any image will do.
     tree.write("winboot/a/Boot/BCD", b"regf");
     assert_eq!(tree.findings(), [""; 0]);
     fs::create_dir(tree.path("winboot/a/sources")).unwrap();

@@ -50,7 +50,7 @@ fn a_mode_that_does_not_work_is_said_to_have_ended_the_other() -> Result<()> {
     };
     for told in [
         "MTU of 9000",
-        "the kernel does not answer any more",
+        "the kernel no longer answers",
         "--xdp-mode generic",
     ] {
         ensure!(error.to_string().contains(told), "{error}");

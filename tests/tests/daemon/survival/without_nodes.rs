@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{IN_KERNEL, PATIENCE, link_of, pinned, restart, restart_killed};
 
 /// What the daemon logs at a start whose files are rejected.
-const GOES_ON: &str = "the kernel goes on answering by the tables of a daemon that was killed";
+const GOES_ON: &str = "the kernel goes on answering from the tables of a daemon that was killed";
 
 #[test]
 fn the_kernel_goes_on_until_it_is_said_that_none_is_meant() -> Result<()> {

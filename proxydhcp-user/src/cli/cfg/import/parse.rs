@@ -1,4 +1,4 @@
-//! The lines of a file to import.
+//! Parses the lines of a file to import.
 
 use anyhow::Result;
 use csv::{ReaderBuilder, StringRecord, Trim};
@@ -8,16 +8,16 @@ use crate::cli::cfg::dump::Entry;
 use crate::nodes::cfg::edit::RawRecord;
 use crate::winpe::path::Rules;
 
-/// A node's line, or the line that its entry begins on.
+/// A node's line, or the line on which its entry begins.
 #[derive(Debug)]
 pub struct Line {
-    /// From 1.
+    /// The line number, from 1.
     pub number: u64,
     /// The record, or what is wrong with the line.
     pub record: Result<RawRecord, String>,
 }
 
-/// Counts lines, forward through a text.
+/// Counts lines while moving forward through a text.
 struct Place<'a> {
     rest: &'a [u8],
     at: usize,
@@ -33,7 +33,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The line, from 1, of a byte that is no earlier than the one asked for last.
+    /// The line, from 1, of a byte that is not before the one asked for last.
     fn line(&mut self, byte: usize) -> u64 {
         let length = byte.saturating_sub(self.at).min(self.rest.len());
         let (passed, rest) = self.rest.split_at(length);
@@ -45,7 +45,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The lines of a CSV file. A header, comments and empty lines are passed over.
+/// The lines of a CSV file. A header, comments and empty lines are skipped.
 pub fn csv(text: &[u8], rules: Rules<'_>) -> Vec<Line> {
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
@@ -58,7 +58,7 @@ pub fn csv(text: &[u8], rules: Rules<'_>) -> Vec<Line> {
     let mut fields = StringRecord::new();
     loop {
         let read = reader.read_record(&mut fields);
-        // The reader has gone on to the line's end.
+        // The reader has advanced to the line's end.
         let end = usize::try_from(reader.position().byte()).unwrap_or_default();
         let number = place.line(end.saturating_sub(1));
         match read {
@@ -67,7 +67,7 @@ pub fn csv(text: &[u8], rules: Rules<'_>) -> Vec<Line> {
             Err(error) => {
                 let record = Err(reason(&error));
                 lines.push(Line { number, record });
-                // Whatever else it is, it does not go away by reading on.
+                // Other errors do not go away by reading on.
                 if !matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) {
                     return lines;
                 }
@@ -100,14 +100,14 @@ fn is_header(node: &str, path: &str) -> bool {
 /// The entries of a JSON file.
 ///
 /// # Errors
-/// It is no list.
+/// If it is not a list.
 pub fn json(text: &[u8], rules: Rules<'_>) -> Result<Vec<Line>> {
     let text = str::from_utf8(text)?;
     let entries: Vec<&RawValue> = serde_json::from_str(text)?;
     let mut lines = Vec::with_capacity(entries.len());
     let mut place = Place::new(text.as_bytes());
     for entry in entries {
-        // Entries are borrowed from the text.
+        // Entries are borrowed from the text, so their position is known.
         let start = entry.get().as_ptr().addr();
         let number = place.line(start.saturating_sub(text.as_ptr().addr()));
         let record = record(entry.get(), rules);
@@ -118,7 +118,7 @@ pub fn json(text: &[u8], rules: Rules<'_>) -> Result<Vec<Line>> {
 
 fn record(entry: &str, rules: Rules<'_>) -> Result<RawRecord, String> {
     let entry: Entry = serde_json::from_str(entry).map_err(|error| {
-        // Its own line and column are within the entry.
+        // The error's line and column are relative to the entry.
         let text = error.to_string();
         text.split(" at line ")
             .next()
@@ -143,7 +143,7 @@ mod tests {
         Rules::within(Path::new("/tftpboot"))
     }
 
-    /// The line, and the record's name or what is wrong.
+    /// The line numbers, each with the record's name or its fault.
     fn told(lines: &[Line]) -> Vec<(u64, String)> {
         let text = |line: &Line| match &line.record {
             Ok(record) => String::from_utf8_lossy(record.name()).into_owned(),

@@ -1,8 +1,8 @@
-//! Detaching a pinned link at once. To remove its file would detach it too, but the kernel takes its
-//! time over that, and whoever attaches next would find the interface occupied.
+//! Detaches a pinned link at once. Removing its file would detach it too, but only some time later,
+//! and meanwhile the next program would find the interface occupied.
 //!
-//! Safety: both calls hand the kernel an attribute of this module, of the size that is told with it;
-//! it reads no more. The path within outlives the call.
+//! Safety: both calls pass the kernel a structure of this module with its size, and the kernel
+//! reads no more than that. The path inside outlives the call.
 
 use std::ffi::{CString, c_int, c_long};
 use std::io;
@@ -12,11 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
-// Of `enum bpf_cmd` in `linux/bpf.h`.
+// From `enum bpf_cmd` in `linux/bpf.h`.
 const OBJ_GET: c_int = 7;
 const LINK_DETACH: c_int = 34;
 
-/// `union bpf_attr` of `OBJ_GET`.
+/// `union bpf_attr` for `OBJ_GET`.
 #[repr(C)]
 struct ObjGet {
     path: u64,
@@ -24,17 +24,18 @@ struct ObjGet {
     flags: u32,
 }
 
-/// `union bpf_attr` of `LINK_DETACH` (Linux 5.9).
+/// `union bpf_attr` for `LINK_DETACH` (Linux 5.9).
 #[repr(C)]
 struct LinkDetach {
     fd: u32,
 }
 
-/// Detaches the link that is pinned at `path` from its interface, whoever else holds it.
+/// Detaches the link that is pinned at `path` from its interface, even if other processes hold the
+/// link.
 ///
 /// # Errors
 ///
-/// There is no such file, it is no link, or the kernel does not let it go.
+/// If there is no such file, it is not a link, or the kernel refuses to detach it.
 pub(super) fn detach(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut get = ObjGet {
@@ -43,7 +44,7 @@ pub(super) fn detach(path: &Path) -> io::Result<()> {
         flags: 0,
     };
     let fd = bpf(OBJ_GET, &mut get)?;
-    // SAFETY: the kernel has just made it, for nobody else.
+    // SAFETY: the kernel has just created it for this process.
     let link = unsafe { OwnedFd::from_raw_fd(c_int::try_from(fd).map_err(io::Error::other)?) };
     let fd = u32::try_from(link.as_raw_fd()).map_err(io::Error::other)?;
     bpf(LINK_DETACH, &mut LinkDetach { fd })?;

@@ -1,4 +1,4 @@
-//! What a daemon that was killed has left for one interface.
+//! What a killed daemon has left for one interface.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use super::{LINK, WITHOUT_NODES, remove};
 use crate::sys::interface::{AttachedXdp, Interface};
 
-/// What a daemon that was killed has left for one interface.
+/// What a killed daemon has left for one interface.
 pub struct Leftover {
     folder: PathBuf,
     /// The kernel's number of the interface.
@@ -17,7 +17,7 @@ pub struct Leftover {
     link: Option<Link>,
 }
 
-/// A link, and the kernel's numbers for it and for its program.
+/// A link, with the kernel's numbers for it and for its program.
 struct Link {
     fd: FdLink,
     id: u32,
@@ -34,8 +34,7 @@ impl Leftover {
         }
     }
 
-    /// Whether it is on this interface, which an interface of another network namespace may have
-    /// the number of.
+    /// Whether it is on this interface; one in another network namespace may have the same number.
     pub fn is_on(&self, interface: &Interface) -> bool {
         self.index == Some(interface.index)
             && self.program().is_some()
@@ -47,17 +46,17 @@ impl Leftover {
         self.link.as_ref().map(|link| link.program)
     }
 
-    /// Whether it answers nodes, as far as its daemon has said.
+    /// Whether it answers nodes, according to its daemon.
     pub fn has_nodes(&self) -> bool {
         self.link.is_some() && !self.folder.join(WITHOUT_NODES).exists()
     }
 
-    /// Where it is pinned.
+    /// The folder where it is pinned.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The link; it stays pinned.
+    /// The link, which stays pinned.
     pub fn into_link(self) -> Option<FdLink> {
         self.link.map(|link| link.fd)
     }
@@ -67,11 +66,11 @@ impl Leftover {
         id(self).is_some() && id(self) == id(other)
     }
 
-    /// Takes it out of the kernel, and says which of `all` interfaces it was on.
+    /// Removes it from the kernel. Returns a line that names its interface, if that is among `all`.
     ///
     /// # Errors
     ///
-    /// Its folder cannot be removed.
+    /// If its folder cannot be removed.
     pub fn remove(self, all: &[Interface]) -> io::Result<String> {
         let what = self.describe(all);
         match remove(&self.folder) {
@@ -88,9 +87,9 @@ impl Leftover {
         match (interface, self.index) {
             (Some(interface), _) => format!("{}: what a killed daemon left", interface.name),
             (None, Some(index)) => format!(
-                "what a killed daemon left on interface number {index}, which is not here any more"
+                "what a killed daemon left on interface number {index}, which no longer exists here"
             ),
-            (None, None) => format!("{}, of no daemon known here", self.folder.display()),
+            (None, None) => format!("{}, of an unknown daemon", self.folder.display()),
         }
     }
 }

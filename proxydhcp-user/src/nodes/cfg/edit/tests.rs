@@ -147,7 +147,7 @@ fn the_file_behind_a_link_is_replaced() {
     assert!(
         error
             .to_string()
-            .contains("a link to a file that is not there"),
+            .contains("a link to a file that does not exist"),
         "{error}"
     );
     File::create(&target).unwrap();
