@@ -22,7 +22,7 @@ const WINPE: &str = "winboot/new/";
 /// The wire holds a whole storm and more: what the guest does not take at once is not lost.
 const WIRE: u32 = 40_000;
 
-/// The arguments that give a guest its cards, both of virtio_net. The other end of the first is
+/// The arguments that give a guest its cards, both of `virtio_net`. The other end of the first is
 /// [`CLIENT_INTERFACE`] in the namespace that the guest is booted in.
 ///
 /// It has twice as many pairs of queues as the guest has processors: XDP takes one more each.
@@ -95,7 +95,7 @@ pub(super) fn storm_by(
     let report = report.with_context(|| guest.console())?;
     let status = service.status(guest)?;
     let dropped = drops(guest)? - before;
-    service.stop(guest)?;
+    Service::stop(guest)?;
     Figures::new(report, &status, dropped)
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn check(guest: &mut Guest, service: &Service) -> Result<()> {
         guest.must(&refusal.provoke, PATIENCE)?;
         service.start(guest, refusal.card, "--path kernel")?;
         let status = service.status(guest)?;
-        service.stop(guest)?;
+        Service::stop(guest)?;
         guest.must(&refusal.undo, PATIENCE)?;
         refusal
             .is_told(&status)

@@ -77,7 +77,7 @@ impl Service {
     ///
     /// # Errors
     /// When it does not end.
-    pub(crate) fn stop(&self, guest: &mut Guest) -> Result<()> {
+    pub(crate) fn stop(guest: &mut Guest) -> Result<()> {
         let script =
             format!("pid=$(cat {PID})\nkill $pid\nwhile kill -0 $pid 2>&-; do sleep 0.1; done");
         guest.must(&script, PATIENCE).map(drop)

@@ -76,11 +76,9 @@ impl Figures {
             let count = count.and_then(Value::as_u64);
             count.with_context(|| format!("no {name} in {status}"))
         };
-        let mut datapath = String::new();
-        for name in ["datapath", "mode"] {
-            let word = status.get(name).and_then(Value::as_str).unwrap_or_default();
-            datapath = format!("{datapath} {word}").trim().to_owned();
-        }
+        let word = |name| status.get(name).and_then(Value::as_str);
+        let words: Vec<&str> = ["datapath", "mode"].into_iter().filter_map(word).collect();
+        let mut datapath = words.join(" ");
         if status.get("zero_copy") == Some(&Value::Bool(true)) {
             datapath.push_str(", zero-copy");
         }

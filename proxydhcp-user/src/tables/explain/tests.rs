@@ -230,6 +230,6 @@ fn the_policy_for_clients_without_a_record_is_told() {
     site.refuses(
         "10.0.0.9",
         7,
-        &["its name is visitor", "there is no record"],
+        &["its name is visitor", "has no record"],
     );
 }
