@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::link::{occupy_xdp, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site, serve_args};
 use proxydhcp_lab::stack::add_altname;
@@ -86,7 +87,11 @@ fn a_refusal_has_the_driver_s_own_words() -> Result<()> {
         "{why}"
     );
     assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask(
+        &RequestFrame::edk2(NODE_A, UEFI_X64),
+        "winboot/a/",
+        UEFI_X64,
+    )?;
     site.daemon.stop()?;
 
     let kernel = [&native[..], &["--path", "kernel"]].concat();
@@ -115,7 +120,7 @@ fn replies_that_the_driver_drops_are_told_and_count_on_when_a_daemon_was_killed(
     })?;
     let mut site = Site::start_in(lab, Datapath::Native, Files::usual()?, &[])?;
     for node in [NODE_A, NODE_B, NODE_A] {
-        site.stays_silent(&RequestFrame::edk2(node, 7).bytes())?;
+        site.stays_silent(&RequestFrame::edk2(node, UEFI_X64).bytes())?;
     }
     let lost = |site: &Site, replies: u64| -> Result<()> {
         let told = interface(site)?;
@@ -136,7 +141,7 @@ fn replies_that_the_driver_drops_are_told_and_count_on_when_a_daemon_was_killed(
     lost(&site, 3)?;
 
     site.daemon.crash()?;
-    site.stays_silent(&RequestFrame::edk2(NODE_B, 7).bytes())?;
+    site.stays_silent(&RequestFrame::edk2(NODE_B, UEFI_X64).bytes())?;
     let args = serve_args(Datapath::Native, &site.files, &[]);
     site.daemon = Daemon::start(&site.lab.server, &binary()?, &args)?;
     lost(&site, 4)?;
@@ -165,7 +170,11 @@ fn any_name_of_an_interface_serves_it_once() -> Result<()> {
             site.daemon.ready_line(),
             "ready: px0 by kernel (generic); 3 nodes"
         );
-        site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+        site.ask(
+            &RequestFrame::edk2(NODE_A, UEFI_X64),
+            "winboot/a/",
+            UEFI_X64,
+        )?;
         let status = site.status()?;
         assert_eq!(status["interfaces"][0]["name"], SERVER_INTERFACE);
         assert_eq!(status["interfaces"][1], Value::Null);
@@ -182,13 +191,21 @@ fn an_interface_is_served_once_it_has_the_name() -> Result<()> {
     add_altname(&site.lab.server, SERVER_INTERFACE, "lan")?;
     site.daemon
         .wait_for("serving px0 by kernel", Duration::from_secs(10))?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask(
+        &RequestFrame::edk2(NODE_A, UEFI_X64),
+        "winboot/a/",
+        UEFI_X64,
+    )?;
     assert_eq!(site.status()?["unserved"], Value::Null);
     // Its own name may change: it has the other one still.
     link::set_down(&site.lab.server, SERVER_INTERFACE)?;
     link::rename(&site.lab.server, SERVER_INTERFACE, "px9")?;
     link::set_up(&site.lab.server, "px9")?;
-    site.ask(&RequestFrame::edk2(NODE_A, 7), "winboot/a/", 7)?;
+    site.ask(
+        &RequestFrame::edk2(NODE_A, UEFI_X64),
+        "winboot/a/",
+        UEFI_X64,
+    )?;
     assert_eq!(interface(&site)?["name"], "px9");
     Ok(())
 }

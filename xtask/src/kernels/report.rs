@@ -7,7 +7,7 @@ use std::time::Duration;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
-use super::nic::Figures;
+use super::way::Figures;
 
 /// The name of each datapath, and the test that passes only if the datapath works.
 const DATAPATHS: [(&str, &str); 4] = [
@@ -113,7 +113,7 @@ impl fmt::Display for Report {
             "answered at the first try",
             "later",
             "never",
-            "dropped by the driver",
+            "replies dropped",
         ];
         let storms = self.rows.iter().flat_map(|row| {
             let kernel = row.kernel.as_str();

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::debian::ensure_installed;
 
 use super::fetch::output;
 use super::guest::Guest;
@@ -37,10 +38,10 @@ struct Suite {
     few: &'static [&'static str],
 }
 
-/// The verifier's result; and for each datapath, what becomes of requests, reloads under load, and
-/// `kill -9` followed by the next daemon. When each of these daemons ends, its counters are
-/// checked.
-const SUITES: [Suite; 3] = [
+/// The verifier's result; for each datapath, what becomes of requests, reloads under load, and
+/// `kill -9` followed by the next daemon; and interfaces that are built on others. When each of
+/// their daemons ends, its counters are checked.
+const SUITES: [Suite; 4] = [
     Suite {
         program: "verifier",
         filters: &[],
@@ -58,6 +59,11 @@ const SUITES: [Suite; 3] = [
             "reload_under_load::",
             "survival::the_kernel_goes_on_when_the_daemon_is_killed",
         ],
+    },
+    Suite {
+        program: "stacked",
+        filters: &[],
+        few: &["a_bond_is_served"],
     },
 ];
 
@@ -84,6 +90,9 @@ pub(crate) struct Outcome {
 /// # Errors
 /// If they do not build, or a suite has no tests.
 pub(crate) fn build(extent: Extent) -> Result<Vec<Tests>> {
+    // A guest can install nothing.
+    ensure_installed("teamnl", "libteam-utils")?;
+    ensure_installed("ethtool", "ethtool")?;
     let mut command = binary::cargo_test();
     command.arg("--no-run");
     for suite in &SUITES {
@@ -154,7 +163,7 @@ impl Tests {
         let script = format!(
             "cd '{}/tests'\n\
              export PROXYDHCP_BIN='{}' PROXYDHCP_RATE={RATE} PROXYDHCP_CASES={CASES}\n\
-             exec '{}' --test-threads=2 --show-output {}",
+             exec '{}' --test-threads=2 --show-output --include-ignored {}",
             folder.display(),
             daemon.display(),
             self.program.display(),

@@ -1,0 +1,185 @@
+//! How the daemon serves a card, and what became of a storm by that.
+
+use anyhow::{Context, Result, bail, ensure};
+use proxydhcp_bench::StormReport;
+use serde_json::Value;
+
+/// How the daemon serves the card.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    pub(super) name: &'static str,
+    /// Its arguments.
+    pub(super) serve: &'static str,
+    drops: Drops,
+}
+
+/// What becomes of replies for which the card has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drops {
+    /// They are sent later.
+    None,
+    /// The driver drops them, and the daemon reads that.
+    Told,
+    /// The network core drops them, and counts them.
+    Silent,
+}
+
+/// Each way that a request can go, and what the daemon chooses itself.
+pub(super) const WAYS: [Way; 5] = [
+    Way {
+        name: "native",
+        serve: "--path kernel --xdp-mode native",
+        drops: Drops::Told,
+    },
+    Way {
+        name: "generic",
+        serve: "--path kernel --xdp-mode generic",
+        drops: Drops::Silent,
+    },
+    Way {
+        name: "af-xdp",
+        serve: "--path af-xdp",
+        drops: Drops::None,
+    },
+    Way {
+        name: "raw",
+        serve: "--path raw",
+        drops: Drops::None,
+    },
+    Way {
+        name: "auto",
+        serve: "",
+        drops: Drops::None,
+    },
+];
+
+/// What became of a storm.
+pub(super) struct Figures {
+    report: StormReport,
+    /// How the daemon says that it serves the card.
+    datapath: String,
+    /// Requests that came in.
+    received: u64,
+    /// Replies that have gone out, as far as the daemon knows.
+    answered: u64,
+    /// Replies that have not.
+    unsent: u64,
+    /// Replies that the driver or the network core has dropped, by their statistics.
+    dropped: u64,
+}
+
+impl Figures {
+    /// Of the status of the interface after the storm.
+    pub(super) fn new(report: StormReport, status: &Value, dropped: u64) -> Result<Self> {
+        let count = |name: &str| {
+            let count = status.pointer(&format!("/counters/{name}"));
+            let count = count.and_then(Value::as_u64);
+            count.with_context(|| format!("no {name} in {status}"))
+        };
+        let mut datapath = String::new();
+        for name in ["datapath", "mode"] {
+            let word = status.get(name).and_then(Value::as_str).unwrap_or_default();
+            datapath = format!("{datapath} {word}").trim().to_owned();
+        }
+        if status.get("zero_copy") == Some(&Value::Bool(true)) {
+            datapath.push_str(", zero-copy");
+        }
+        Ok(Self {
+            report,
+            datapath,
+            // What the program leaves to the daemon is received twice.
+            received: count("received")? - count("handed_up")?,
+            answered: count("answered")?,
+            unsent: count("unsent")?,
+            dropped,
+        })
+    }
+
+    /// What stands in the table.
+    pub(super) fn cells(&self, kernel: &str, way: &str) -> Vec<String> {
+        let summary = self.report.summary(None);
+        let text = [kernel, way, &self.datapath].map(str::to_owned);
+        let counts = [
+            self.report.asked,
+            summary.first_try,
+            summary.retried,
+            summary.never + summary.wrong,
+        ];
+        let counts = counts.map(|count| count.to_string());
+        let dropped = self.dropped.to_string();
+        text.into_iter().chain(counts).chain([dropped]).collect()
+    }
+
+    /// Replies that came to the clients.
+    fn replies(&self) -> u64 {
+        let clients = self.report.outcomes.iter();
+        let answered = clients.filter(|outcome| outcome.latency.is_some()).count();
+        (answered + self.report.duplicates) as u64
+    }
+}
+
+impl Way {
+    /// Whether a storm went as it must: each request has its reply, or that is counted among those
+    /// that were dropped, if any may be. How long it took is no matter: what is slow is asked again,
+    /// and answered again.
+    ///
+    /// # Errors
+    /// Says what is amiss.
+    pub(super) fn judge(&self, figures: &Figures) -> Result<()> {
+        let report = &figures.report;
+        if let Some(fault) = report.faults().next() {
+            bail!("a wrong answer: {fault}");
+        }
+        let (asked, replies) = (report.asked as u64, figures.replies());
+        let Figures {
+            received,
+            answered,
+            unsent,
+            dropped,
+            ..
+        } = *figures;
+        let all = format!(
+            "{asked} requests, {received} received, {answered} answered, {unsent} unsent, \
+             {dropped} dropped, {replies} replies"
+        );
+        ensure!(asked == received, "not all came in: {all}");
+        ensure!(received == answered + unsent, "not all is counted: {all}");
+        ensure!(received == replies + dropped, "some are lost: {all}");
+        match self.drops {
+            Drops::None => ensure!(dropped == 0, "some are dropped: {all}"),
+            Drops::Told => ensure!(unsent == dropped, "not all that is lost is told: {all}"),
+            Drops::Silent => {}
+        }
+        Ok(())
+    }
+}
+
+/// How many frames of ours have been dropped below the daemon, by `ethtool -S` and, in the last
+/// line, the interface's `tx_dropped`: those of native XDP by the driver, which counts them by
+/// queue, and those of generic XDP by the network core.
+pub(super) fn dropped(statistics: &str) -> Option<u64> {
+    let (by_driver, by_core) = statistics.trim_end().rsplit_once('\n')?;
+    let by_driver = by_driver.lines().filter_map(|line| {
+        let (name, count) = line.split_once(':')?;
+        // Newer kernels have a total, too, which has no number.
+        let is_it = name.ends_with("xdp_tx_drops") && name.contains(|c: char| c.is_ascii_digit());
+        is_it.then(|| count.trim().parse::<u64>().ok()).flatten()
+    });
+    Some(by_driver.sum::<u64>() + by_core.parse::<u64>().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_counted_once_whatever_the_kernel_calls_them() {
+        let new = "NIC statistics:\n     rx0_xdp_drops: 3\n     tx_xdp_tx_drops: 12\n     \
+            tx0_xdp_tx: 99\n     tx0_xdp_tx_drops: 5\n     tx1_xdp_tx_drops: 7\n100\n";
+        assert_eq!(dropped(new), Some(112));
+        let old = "NIC statistics:\n     tx_queue_0_packets: 4\n     \
+            tx_queue_0_xdp_tx_drops: 5\n     tx_queue_1_xdp_tx_drops: 7\n0\n";
+        assert_eq!(dropped(old), Some(12));
+        assert_eq!(dropped("no stats available\n"), None);
+    }
+}
