@@ -90,7 +90,7 @@ pub(crate) struct Outcome {
 /// # Errors
 /// If they do not build, or a suite has no tests.
 pub(crate) fn build(extent: Extent) -> Result<Vec<Tests>> {
-    // A guest can install nothing.
+    // A guest cannot install anything.
     ensure_installed("teamnl", "libteam-utils")?;
     ensure_installed("ethtool", "ethtool")?;
     let mut command = binary::cargo_test();
