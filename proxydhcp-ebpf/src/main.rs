@@ -11,6 +11,7 @@
 
 mod maps;
 mod packet;
+mod table;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
@@ -23,7 +24,7 @@ use proxydhcp_common::reply::{self, Fault};
 use proxydhcp_common::verdict::{Reason, Stop};
 
 use crate::maps::{Maps, Tally, to_socket};
-use crate::packet::Packet;
+use crate::packet::{Packet, hidden};
 
 /// Attached to the interfaces that the `kernel` datapath serves: answers.
 #[xdp]
@@ -76,7 +77,9 @@ fn refrain(stop: Stop, tally: &Tally) -> u32 {
     match stop {
         Stop::NotOurs => tally.act(PASSED, XDP_PASS),
         Stop::SlowPath => tally.act(HANDED_UP, XDP_PASS),
-        Stop::Refuse(reason) => tally.act(refused(reason), XDP_DROP),
+        // Compared and used in one register: a verifier before Linux 6.8 forgets what it has learnt
+        // of a number when that is read from the stack again.
+        Stop::Refuse(reason) => tally.act(hidden(refused(reason)), XDP_DROP),
         Stop::Limited => tally.act(LIMITED, XDP_DROP),
     }
 }

@@ -11,20 +11,18 @@ use proxydhcp_common::nodes::{Line, Lines};
 use proxydhcp_common::template::Template;
 use proxydhcp_common::wire::Address;
 
-/// BPF_F_MMAPABLE: the map's memory is pages of its own.
-const MAPPABLE: usize = 0x400;
+use crate::table::Table;
 
-/// That, so that userspace fills a table by writing memory, and BPF_F_INNER_MAP, so that tables of any
-/// size take each other's place (Linux 5.10).
-const TABLE: usize = MAPPABLE | 0x1000;
+/// BPF_F_MMAPABLE: the map's memory is pages of its own.
+pub(crate) const MAPPABLE: usize = 0x400;
 
 /// The node table in service: replacing this one entry is a reload.
 #[btf_map]
-static NODES: ArrayOfMaps<Array<Line, 1, TABLE>, 1> = ArrayOfMaps::new();
+static NODES: ArrayOfMaps<NodeTable, 1> = ArrayOfMaps::new();
 
 /// The templates, in two banks: those of the table in service and those of the next.
 #[btf_map]
-static TEMPLATES: ArrayOfMaps<Array<Template, 1, TABLE>, 2> = ArrayOfMaps::new();
+static TEMPLATES: ArrayOfMaps<Table<Template, { Template::SIZE }>, 2> = ArrayOfMaps::new();
 
 /// What has become of the requests.
 #[btf_map]
@@ -60,13 +58,12 @@ fn nanoseconds() -> u64 {
 }
 
 /// A node table's lines in its map.
-#[repr(transparent)]
-pub(crate) struct NodeTable(Array<Line, 1, TABLE>);
+type NodeTable = Table<Line, { Line::SIZE }>;
 
 impl Lines for NodeTable {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
-        self.0.get(index)
+        self.get(index)
     }
 }
 
@@ -78,14 +75,12 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn nodes(&self) -> Option<&NodeTable> {
-        let table: *const Array<Line, 1, TABLE> = NODES.get(0)?;
-        // SAFETY: NodeTable is a transparent wrapper around this very type.
-        Some(unsafe { &*table.cast() })
+        NODES.get(0)
     }
 
     #[inline(always)]
     fn template(&self, bank: u32, number: u32) -> Option<&Template> {
-        TEMPLATES.get_value(bank, &number)
+        TEMPLATES.get(bank)?.get(number)
     }
 
     #[inline(always)]

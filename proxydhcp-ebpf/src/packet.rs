@@ -145,7 +145,7 @@ impl Frame for Packet<'_> {
 /// It takes an instruction: of one that is none, the object may tell the source line twice for the
 /// same place, and then the kernel refuses it.
 #[inline(always)]
-fn hidden(value: usize) -> usize {
+pub(crate) fn hidden(value: usize) -> usize {
     let same;
     // SAFETY: it copies a register.
     unsafe {
