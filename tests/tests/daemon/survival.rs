@@ -204,7 +204,7 @@ fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
             if half.starts_with("find") {
                 let _second = site.lab.one_more_wire(1)?;
                 let index = link::index(&site.lab.server, "px1")?;
-                site.daemon.wait_for("serving px1 by", PATIENCE)?;
+                site.daemon.wait_for("serving px1 (", PATIENCE)?;
                 let rename = format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}; mv {index} {second}");
                 shell(&site.lab.server, &rename)?;
             }
