@@ -7,7 +7,7 @@ use proxydhcp_lab::{SERVER_INTERFACE, debian};
 
 /// Installs dnsmasq if that takes only one command.
 pub(crate) fn ensure_installed() -> Result<()> {
-    debian::ensure_installed("dnsmasq", "dnsmasq-base").context("or leave it out by --contenders")
+    debian::ensure_installed("dnsmasq", "dnsmasq-base").context("or leave it out with --contenders")
 }
 
 /// A proxyDHCP server for the lab's network: no DNS, no log lines for requests, and one WinPE for

@@ -29,7 +29,7 @@ impl Interfaces {
         let mut buffer = [0; 4096];
         let length = self.0.read_at(&mut buffer, 0)?;
         let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-        find(&text, interface).context("the kernel does not tell what has come in")
+        find(&text, interface).context("the kernel does not report the received frames")
     }
 }
 

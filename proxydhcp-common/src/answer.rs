@@ -1,4 +1,4 @@
-//! Fast path and slow path as one call, for those who can take both.
+//! Fast path and slow path in one call, for callers that support both.
 
 use crate::frame::Slice;
 use crate::headers::Packet;
@@ -6,15 +6,15 @@ use crate::judge::{Tables, judge};
 use crate::verdict::{Reason, Stop};
 use crate::{reply, slow_path};
 
-/// The verdict on a frame that there is no room for, or none for its reply.
+/// The verdict on a frame that does not fit into its buffer, or whose reply does not.
 pub const NO_ROOM: Stop = Stop::Refuse(Reason::Length);
 
-/// Makes the frame of a packet that [`crate::headers::find`] has found its own reply. The frame came
-/// in by the interface with the address `mac`; for `vouched` see [`slow_path::judge`].
+/// Turns the frame of a packet that [`crate::headers::find`] has found into its own reply. The
+/// frame came in by the interface with the address `mac`; for `vouched` see [`slow_path::judge`].
 ///
 /// # Errors
 ///
-/// The verdict, where it is not answered.
+/// The verdict, if the frame is not answered.
 pub fn reply(
     frame: &mut Slice<'_>,
     packet: &Packet,

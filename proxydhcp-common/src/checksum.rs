@@ -1,19 +1,19 @@
 //! The Internet checksum (RFC 1071), kept as a running sum.
 //!
-//! Words are added as they lie in memory: the one's-complement sum does not depend on the byte
-//! order it is taken in (RFC 1071, section 2(B)), so no word is ever swapped.
+//! Words are added as they are in memory: the one's-complement sum does not depend on the byte
+//! order in which it is computed (RFC 1071, section 2(B)), so no word is ever swapped.
 
-/// A one's-complement sum that is not folded yet. The all-zero default is the sum of nothing.
+/// A one's-complement sum that is not folded yet. The default, zero, is the sum of no words.
 ///
-/// The 64 bits hold the carries of 2^31 additions of 32-bit words, more than any frame has.
+/// The 64 bits hold the carries of 2^31 additions of 32-bit words, more than any frame contains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(
-    /// Words as they lie in memory, added up.
+    /// The sum of words in memory order.
     pub u64,
 );
 
 impl Sum {
-    /// Adds a number that the packet carries as 16 bits in network byte order.
+    /// Adds a number that the packet stores as 16 bits in network byte order.
     #[inline(always)]
     #[must_use]
     pub const fn number(self, value: u16) -> Self {
@@ -50,14 +50,14 @@ impl Sum {
         Self(self.0.wrapping_add(bytes))
     }
 
-    /// Adds another sum, taken from an even offset on.
+    /// Adds another sum, whose bytes start at an even offset.
     #[inline(always)]
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         Self(self.0.wrapping_add(other.0))
     }
 
-    /// The same bytes, had they started at an odd offset.
+    /// The sum of the same bytes, had they started at an odd offset.
     #[inline(always)]
     #[must_use]
     pub const fn shifted(self) -> Self {
@@ -89,14 +89,14 @@ impl Sum {
         sum as u16
     }
 
-    /// A sum that was folded before.
+    /// Recovers a sum from its folded value.
     #[inline(always)]
     #[must_use]
     pub const fn folded(sum: u16) -> Self {
         Self(sum as u64)
     }
 
-    /// Whether these bytes, their checksum field among them, check out.
+    /// Whether the checksum of the summed bytes, which include it, is right.
     #[inline(always)]
     #[must_use]
     pub const fn is_right(self) -> bool {

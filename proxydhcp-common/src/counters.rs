@@ -1,31 +1,32 @@
-//! What a datapath counts, and the numbering that kernel and userspace share.
+//! The counters of a datapath, and their numbers, which kernel and user space share.
 //!
-//! Each frame that [`crate::headers::find`] finds is counted as [`RECEIVED`] there and then, and
-//! under exactly one outcome later. So, once it is quiet, all outcomes of a datapath add up to what
-//! it has received; userspace counts one outcome more, replies that the interface did not take.
+//! Each frame that [`crate::headers::find`] finds is counted as [`RECEIVED`] immediately, and under
+//! exactly one outcome later. So, when no frame is in progress, all outcomes of a datapath add up
+//! to what it has received. User space counts one more outcome: replies that the interface did not
+//! take.
 
 use crate::verdict::Reason;
 
-/// What has become of the packets a datapath has seen: [`RECEIVED`], [`ANSWERED`], [`HANDED_UP`],
-/// [`PASSED`], [`LIMITED`], then one count per [`Reason`].
+/// The outcomes of the packets that a datapath has seen: [`RECEIVED`], [`ANSWERED`], [`HANDED_UP`],
+/// [`PASSED`], [`LIMITED`], then one count for each [`Reason`].
 pub type Counts = [u64; COUNTERS];
 
-/// How many counters there are.
+/// The number of counters.
 pub const COUNTERS: usize = REFUSED + Reason::ALL.len();
 
 /// IPv4/UDP packets to port 4011, whatever becomes of them.
 pub const RECEIVED: usize = 0;
 
-/// Requests that got their reply.
+/// Requests that were answered.
 pub const ANSWERED: usize = 1;
 
-/// Frames given to the next slower path, which counts what becomes of them.
+/// Frames handed to the next slower path, which counts their outcomes.
 pub const HANDED_UP: usize = 2;
 
 /// Packets to other hosts.
 pub const PASSED: usize = 3;
 
-/// Requests of a source that had asked too often, see [`crate::limit`].
+/// Requests from a source that had exceeded the rate limit, see [`crate::limit`].
 pub const LIMITED: usize = 4;
 
 /// The first of the counters of refused requests.

@@ -1,10 +1,10 @@
-//! How the protocol core reaches the bytes of a frame.
+//! Access to the bytes of a frame.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum::Sum;
 
-/// An Ethernet frame, as the XDP program or userspace holds it.
+/// An Ethernet frame, as held by the XDP program or by user space.
 ///
 /// Offsets are in bytes from the frame's first byte (the destination MAC).
 pub trait Frame {
@@ -16,25 +16,25 @@ pub trait Frame {
         self.len() == 0
     }
 
-    /// The `len` bytes at `offset`, or `None` where the frame is too short.
+    /// The `len` bytes at `offset`; `None` if the frame is too short.
     fn bytes(&self, offset: usize, len: usize) -> Option<&[u8]>;
 
-    /// The `len` bytes at `offset`, to write to, or `None` where the frame is too short.
+    /// The `len` bytes at `offset`, mutable; `None` if the frame is too short.
     fn bytes_mut(&mut self, offset: usize, len: usize) -> Option<&mut [u8]>;
 
-    /// The `N` bytes at `offset`.
+    /// The `N` bytes at `offset`; `None` if the frame is too short.
     #[inline(always)]
     fn at<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         self.bytes(offset, N)?.first_chunk()
     }
 
-    /// The `N` bytes at `offset`, to write to.
+    /// The `N` bytes at `offset`, mutable; `None` if the frame is too short.
     #[inline(always)]
     fn at_mut<const N: usize>(&mut self, offset: usize) -> Option<&mut [u8; N]> {
         self.bytes_mut(offset, N)?.first_chunk_mut()
     }
 
-    /// The header at `offset`.
+    /// The header at `offset`; `None` if the frame is too short.
     #[inline(always)]
     fn header<H>(&self, offset: usize) -> Option<&H>
     where
@@ -43,7 +43,7 @@ pub trait Frame {
         H::ref_from_bytes(self.bytes(offset, size_of::<H>())?).ok()
     }
 
-    /// The header at `offset`, to write to.
+    /// The header at `offset`, mutable; `None` if the frame is too short.
     #[inline(always)]
     fn header_mut<H>(&mut self, offset: usize) -> Option<&mut H>
     where
@@ -52,39 +52,39 @@ pub trait Frame {
         H::mut_from_bytes(self.bytes_mut(offset, size_of::<H>())?).ok()
     }
 
-    /// An offset that was computed from the packet's own bytes. It is returned as it is; the XDP
-    /// program uses the occasion to show the verifier its upper bound, [`MAX_OFFSET`].
+    /// Returns `offset`, which was computed from the packet's own bytes, unchanged. The XDP program
+    /// uses this to show the verifier its upper bound, [`MAX_OFFSET`].
     #[inline(always)]
     fn bound(&self, offset: usize) -> usize {
         offset
     }
 
-    /// `sum` with the `N` bytes at the even `offset` added, or `None` where the frame is too short.
+    /// Adds the `N` bytes at the even `offset` to `sum`; `None` if the frame is too short.
     fn add_block<const N: usize>(&self, sum: Sum, offset: usize) -> Option<Sum> {
         Some(sum.block(self.at::<N>(offset)?))
     }
 
-    /// `sum` with the `len` bytes at the even `offset` added, or `None` where the frame is too
-    /// short. Eight bytes of the frame lie before them.
+    /// Adds the `len` bytes at the even `offset` to `sum`; `None` if the frame is too short. At
+    /// least eight bytes of the frame precede them.
     fn add(&self, sum: Sum, offset: usize, len: usize) -> Option<Sum>;
 
-    /// Makes the frame `len` bytes long, cutting its end or adding bytes of any value to it.
+    /// Makes the frame `len` bytes long, by cutting its end or appending bytes of any value.
     ///
     /// # Errors
     ///
-    /// [`NoRoom`] when the frame's memory has no room for it; the frame is unchanged.
+    /// If the frame's memory has no room: [`NoRoom`]. The frame is then unchanged.
     fn resize(&mut self, len: usize) -> Result<(), NoRoom>;
 }
 
-/// No offset into a plain request exceeds this (see [`crate::judge::MAX_PLAIN`]): a mask, so that
-/// the verifier knows it from a single instruction.
+/// The upper bound of offsets into a plain request (see [`crate::judge::MAX_PLAIN`]). It is a mask,
+/// so that a single instruction shows it to the verifier.
 pub const MAX_OFFSET: usize = 0x7ff;
 
-/// A frame's memory cannot hold the length asked for.
+/// The error that a frame's memory cannot hold the requested length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// A frame in a buffer of userspace: the buffer is what the frame may grow to.
+/// A frame in a buffer in user space, which limits the frame's growth.
 #[derive(Debug)]
 pub struct Slice<'a> {
     buffer: &'a mut [u8],
@@ -92,7 +92,7 @@ pub struct Slice<'a> {
 }
 
 impl<'a> Slice<'a> {
-    /// The frame that `buffer`'s first `len` bytes hold, or `None` where it has not so many.
+    /// The frame in the first `len` bytes of `buffer`; `None` if the buffer is shorter.
     pub fn new(buffer: &'a mut [u8], len: usize) -> Option<Self> {
         (len <= buffer.len()).then_some(Self { buffer, len })
     }

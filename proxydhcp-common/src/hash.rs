@@ -1,9 +1,10 @@
-//! Where an address lies in a table.
+//! Where an address belongs in a table.
 
 /// The bucket that `address` (in memory order) belongs to, before the mask is applied.
 ///
-/// Multiplication by 2^64 / golden ratio spreads neighbouring addresses, which clusters are full
-/// of, more evenly than chance would; the bits above 32 are those that all of the address reaches.
+/// Multiplication by 2^64 / golden ratio spreads neighbouring addresses, which are frequent in
+/// clusters, more evenly than chance would. The bits used are those above 32, which depend on the
+/// whole address.
 #[inline(always)]
 #[must_use]
 pub const fn hash(address: [u8; 4]) -> u32 {

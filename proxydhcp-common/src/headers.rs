@@ -19,7 +19,7 @@ pub const UDP_LEN: usize = size_of::<Udp>();
 /// Length of BOOTP's fixed part, the magic cookie included.
 pub const BOOTP_LEN: usize = size_of::<Bootp>();
 
-/// IPv4 and UDP, where no IP options are between them.
+/// The IPv4 and UDP headers of a packet without IP options.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct IpUdp {
@@ -30,31 +30,31 @@ pub(crate) struct IpUdp {
 /// A UDP/IPv4 packet to the proxyDHCP port, of this host or of another.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet {
-    /// Where the IP header lies: 14, and 4 more for each VLAN tag.
+    /// The offset of the IP header: 14, and 4 more for each VLAN tag.
     pub ip: usize,
     /// The IP header's length, options included.
     pub ip_len: usize,
-    /// The frame was sent to a group of hosts, so that its destination is no address to reply
-    /// from.
+    /// Whether the frame was sent to a group of hosts, so that its destination cannot be the source
+    /// of the reply.
     pub to_group: bool,
-    /// Where the packet comes from.
+    /// The source address of the packet.
     pub source: Address,
-    /// Where it goes to.
+    /// The destination address of the packet.
     pub destination: Address,
 }
 
 impl Packet {
-    /// Whether the fast path takes it: one VLAN tag at most, no IP options, sent to one host.
+    /// Whether the fast path handles it: at most one VLAN tag, no IP options, sent to one host.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
         self.ip <= 18 && self.ip_len == IP_LEN && !self.to_group
     }
 }
 
-/// A BOOTP request, and who sent it to whom.
+/// A BOOTP request, with the addresses of client and server.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram {
-    /// Where the IP header (of [`IP_LEN`] bytes) lies.
+    /// The offset of the IP header (of [`IP_LEN`] bytes).
     pub ip: usize,
     /// Length of the BOOTP message in bytes.
     pub bootp_len: usize,
@@ -62,33 +62,33 @@ pub struct Datagram {
     pub client: Address,
     /// The address that was asked.
     pub server: Address,
-    /// The port that asks.
+    /// The port that the client asks from.
     pub client_port: u16,
 }
 
 impl Datagram {
-    /// Where the UDP header lies.
+    /// The offset of the UDP header.
     #[inline(always)]
     pub const fn udp(&self) -> usize {
         self.ip + IP_LEN
     }
 
-    /// Where the BOOTP message lies.
+    /// The offset of the BOOTP message.
     #[inline(always)]
     pub const fn bootp(&self) -> usize {
         self.ip + IP_LEN + UDP_LEN
     }
 
-    /// Where BOOTP's options lie.
+    /// The offset of BOOTP's options.
     #[inline(always)]
     pub const fn options(&self) -> usize {
         self.bootp() + BOOTP_LEN
     }
 }
 
-/// Tells IPv4/UDP packets to port 4011 from everything else, by the cheapest check first.
+/// Distinguishes IPv4/UDP packets to port 4011 from everything else, with the cheapest check first.
 ///
-/// What it finds is what datapaths count as received; all else is none of their business.
+/// Datapaths count what this finds as received, and ignore everything else.
 #[inline(always)]
 pub fn find<F: Frame>(frame: &F) -> Option<Packet> {
     let ethernet = frame.header::<Ethernet>(0)?;
@@ -99,7 +99,7 @@ pub fn find<F: Frame>(frame: &F) -> Option<Packet> {
         || header.protocol != Ipv4::UDP
         || header.version_ihl >> 4 != 4
         || ip_len < IP_LEN
-        // Only the first fragment has ports to tell it by.
+        // Only the first fragment contains the ports.
         || header.fragment.get() & Ipv4::FRAGMENT_OFFSET != 0
     {
         return None;
@@ -118,7 +118,7 @@ pub fn find<F: Frame>(frame: &F) -> Option<Packet> {
     })
 }
 
-/// Where the header behind at most two VLAN tags lies, and of what type it is.
+/// The offset and the type of the header behind at most two VLAN tags.
 #[inline(always)]
 fn skip_tags<F: Frame>(frame: &F, outer: u16) -> Option<(usize, u16)> {
     if !is_vlan(outer) {
@@ -137,7 +137,7 @@ const fn is_vlan(ethertype: u16) -> bool {
     matches!(ethertype, ethertype::VLAN | ethertype::PROVIDER_VLAN)
 }
 
-/// Whether a MAC address is that of a group of hosts, or of all.
+/// Whether a MAC address is that of a group of hosts, or the broadcast address.
 #[inline(always)]
 const fn is_group([first, ..]: [u8; 6]) -> bool {
     first & 1 != 0
@@ -147,7 +147,7 @@ const fn is_group([first, ..]: [u8; 6]) -> bool {
 ///
 /// # Errors
 ///
-/// [`Stop::Refuse`] with the rule that is broken.
+/// If a rule is broken: [`Stop::Refuse`] with that rule.
 #[inline(always)]
 pub fn admit<F: Frame>(frame: &F, packet: &Packet) -> Result<Datagram, Stop> {
     const LENGTH: Stop = Stop::Refuse(Reason::Length);
@@ -157,7 +157,7 @@ pub fn admit<F: Frame>(frame: &F, packet: &Packet) -> Result<Datagram, Stop> {
     if ip.fragment.get() & Ipv4::MORE_FRAGMENTS != 0 {
         return Err(Stop::Refuse(Reason::Fragment));
     }
-    // The IP total length is the packet's end: Ethernet pads short frames, and some switches add
+    // The IP total length marks the packet's end: Ethernet pads short frames, and some switches add
     // trailers.
     let total_len = usize::from(ip.total_len.get());
     let udp_len = usize::from(udp.len.get());
@@ -182,7 +182,7 @@ pub fn admit<F: Frame>(frame: &F, packet: &Packet) -> Result<Datagram, Stop> {
         server: ip.destination,
         client_port,
     };
-    // One byte of options at least: their end.
+    // There must be at least one byte of options, which marks their end.
     if datagram.bootp_len <= BOOTP_LEN {
         return Err(Stop::Refuse(Reason::Short));
     }
@@ -245,7 +245,7 @@ fn sum_datagram<F: Frame>(frame: &F, datagram: &Datagram, sum: Sum) -> Option<Su
     let names = datagram.bootp() + NAMES_AT;
     let end = datagram.bootp() + datagram.bootp_len;
     let sum = frame.add_block::<{ UDP_LEN + NAMES_AT }>(sum, datagram.udp())?;
-    // Clients leave them empty; to see that costs half as much as to add it up.
+    // Clients leave these fields empty; checking for that costs half as much as summing them up.
     let rest = if is_blank(frame.at(names)?) {
         names + NAMES_LEN
     } else {
@@ -264,8 +264,8 @@ fn is_blank(bytes: &[u8; NAMES_LEN]) -> bool {
     bits == 0
 }
 
-/// Where `sname` and `file` lie in the BOOTP message.
+/// The offset of `sname` and `file` in the BOOTP message.
 const NAMES_AT: usize = offset_of!(Bootp, sname);
 
-/// Their length.
+/// The length of `sname` and `file` together.
 pub(crate) const NAMES_LEN: usize = offset_of!(Bootp, cookie) - NAMES_AT;

@@ -9,7 +9,7 @@ use crate::template::{Template, UUID_LEN};
 use crate::verdict::{Reason, Stop};
 use crate::wire::Address;
 
-/// What a judgement looks things up in.
+/// The tables that a judgement reads.
 pub trait Tables {
     /// The lines of the node table.
     type Lines: Lines + ?Sized;
@@ -17,17 +17,18 @@ pub trait Tables {
     /// The node table, or `None` while none is installed.
     fn nodes(&self) -> Option<&Self::Lines>;
 
-    /// Template `number` of a bank, or `None` where there is none, which is a fault of the tables.
+    /// Template `number` of a bank; `None` if it does not exist, which is a fault of the tables.
     fn template(&self, bank: u32, number: u32) -> Option<&Template>;
 
-    /// Says that the bucket of `source` will be wanted soon, as it may have to come from far away.
+    /// Announces that the bucket of `source` will be needed soon, so that it can be fetched from
+    /// memory.
     #[inline(always)]
     fn expect_charge(&self, source: Address) {
         let _ = source;
     }
 
-    /// Takes one request out of the bucket of `source`; false where it is empty. Where nobody keeps
-    /// buckets, all are full.
+    /// Takes one request out of the bucket of `source`; false if the bucket is empty. If no buckets
+    /// are kept, all are full.
     #[inline(always)]
     fn charge(&self, source: Address, limit: Limit) -> bool {
         let _ = (source, limit);
@@ -35,26 +36,29 @@ pub trait Tables {
     }
 }
 
-/// All that turns a request into its reply.
+/// Everything that turns a request into its reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'t> {
-    /// Where the request's parts lie.
+    /// The offsets of the request's parts.
     pub datagram: Datagram,
-    /// What to reply.
+    /// The template of the reply.
     pub template: &'t Template,
-    /// The value of option 97 to send back; the template has room for it exactly if it is there.
+    /// The value of option 97 to send back; the template has room for it if and only if this is
+    /// `Some`.
     pub uuid: Option<[u8; UUID_LEN]>,
 }
 
-/// The longest BOOTP message, in bytes, that counts as plain. Real requests have up to 548.
+/// The length of the longest BOOTP message that counts as plain, in bytes. Real requests have up to
+/// 548.
 pub const MAX_PLAIN: usize = 1024;
 
-/// Judges the frame of a packet that [`headers::find`] has found as the fast path does: plain
-/// requests are answered or refused, all that takes more than a bounded look is [`Stop::SlowPath`].
+/// Judges the frame of a packet that [`headers::find`] has found, as the fast path does: plain
+/// requests are answered or refused, and everything that takes more than a bounded search is
+/// [`Stop::SlowPath`].
 ///
 /// # Errors
 ///
-/// The verdict, where it is not to answer.
+/// The verdict, if the frame is not answered.
 #[inline(always)]
 pub fn judge<'t, F: Frame, T: Tables>(
     frame: &F,
@@ -65,7 +69,7 @@ pub fn judge<'t, F: Frame, T: Tables>(
     if !packet.is_plain() {
         return Err(Stop::SlowPath);
     }
-    // First, as both may have to come from far away.
+    // These come first, because both may have to be fetched from memory.
     tables.expect_charge(packet.source);
     let client = nodes.client(packet.source);
     let datagram = headers::admit(frame, packet)?;
@@ -74,8 +78,8 @@ pub fn judge<'t, F: Frame, T: Tables>(
     }
     let facts = options::walk(frame, &datagram, &nodes)?;
     let answer = decide(datagram, facts, client, &nodes, tables)?;
-    // Last, because it is the costly one. What fails may yet be sound: a sender on this machine
-    // leaves the checksum to hardware that is not there.
+    // The checksum comes last, because it is costly. A wrong one may still belong to a valid
+    // request: a sender on this machine leaves it to hardware that does not exist.
     if !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::SlowPath);
     }
@@ -83,7 +87,7 @@ pub fn judge<'t, F: Frame, T: Tables>(
     Ok(answer)
 }
 
-/// Charges the source for an answer: nothing else is charged for.
+/// Charges the source for an answer; nothing else is charged for.
 #[inline(always)]
 pub(crate) fn charge<T: Tables>(
     answer: &Answer<'_>,
@@ -97,8 +101,8 @@ pub(crate) fn charge<T: Tables>(
     Err(Stop::Limited)
 }
 
-/// The node table, where the packet is to one of this host's own addresses: what merely passes
-/// through it, as a router or a bridge, is not its business.
+/// The node table, if the packet is addressed to this host: packets that merely pass through it, as
+/// through a router or a bridge, are ignored.
 #[inline(always)]
 pub(crate) fn own<'t, T: Tables>(
     packet: &Packet,
@@ -110,7 +114,7 @@ pub(crate) fn own<'t, T: Tables>(
         .ok_or(Stop::NotOurs)
 }
 
-/// Finds the reply to a request that is sound.
+/// Finds the reply to a valid request.
 #[inline(always)]
 pub(crate) fn decide<'t, T: Tables>(
     datagram: Datagram,
@@ -136,5 +140,5 @@ pub(crate) fn decide<'t, T: Tables>(
     })
 }
 
-// The verifier learns a plain request's bound from the mask alone.
+// The verifier learns the bound of a plain request only from the mask.
 const _: () = assert!(22 + 28 + MAX_PLAIN + 4 <= MAX_OFFSET);

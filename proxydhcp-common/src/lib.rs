@@ -1,9 +1,8 @@
-//! The protocol core of proxydhcp: what a PXE request on UDP port 4011 is, whether it is answered,
-//! and how it becomes its reply.
+//! The protocol core of proxydhcp: it recognises PXE requests on UDP port 4011, decides whether
+//! they are answered, and turns them into their replies.
 //!
-//! One piece of code does this for every datapath. It reaches a frame through [`frame::Frame`],
-//! which the XDP program implements with verifier-checked packet pointers and userspace with a
-//! slice:
+//! The same code does this for every datapath. It accesses a frame through [`frame::Frame`], which
+//! the XDP program implements with verifier-checked packet pointers and user space with a slice:
 //!
 //! ```text
 //! frame ──> headers::find ──> judge::judge ──Ok(Answer)──> reply::write ──> the same frame, now the reply
@@ -12,10 +11,10 @@
 //!               └─None: not UDP to port 4011
 //! ```
 //!
-//! The tables that a judgement reads ([`nodes`], [`template`]) have one layout too: what
-//! userspace builds is copied into the kernel's maps byte for byte.
+//! The tables that a judgement reads ([`nodes`], [`template`]) also have only one layout: what user
+//! space builds is copied into the kernel's maps byte for byte.
 #![no_std]
-// To the verifier and to the branch predictor, a judgement is one function.
+// For the verifier and the branch predictor, a judgement should be one function.
 #![allow(clippy::inline_always)]
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
-//! How often one source is answered: a bucket of requests for each, which fills up again at a
-//! steady rate.
+//! The rate limit for each source: a bucket of requests, which is refilled at a steady rate.
 //!
-//! The source of a UDP datagram can be forged. Whoever asks at full rate in a node's name has so
-//! many replies sent to that node, or to nobody, as this lets through, and keeps no datapath busy
-//! with more.
+//! The source of a UDP datagram can be forged. Requests sent at full rate in a node's name cause no
+//! more replies to that node, or to no one, than this limit allows, and keep no datapath busy with
+//! more.
 //!
 //! A bucket is one word (the generic cell rate algorithm, ITU-T I.371): the time at which it will
-//! be full again. It is full where that time is past, and empty where it lies a whole burst ahead.
-//! A word with its source is 8 bytes, which are read and written at once: CPUs that charge at the
-//! same time never mix two sources, at worst one charge is lost. The table is as large as it is, so
-//! a new source takes the place of one of its line whose bucket is the fullest: a full bucket that
-//! is forgotten is no loss.
+//! be full again. The bucket is full if that time is past, and empty if it is a whole burst ahead.
+//! The word and its source are 8 bytes, which are read and written at once: CPUs that charge at the
+//! same time never mix two sources, and lose at most one charge. The table has a fixed size, so a
+//! new source replaces the one in its line whose bucket is fullest: forgetting a full bucket loses
+//! nothing.
 
 use core::sync::atomic::AtomicU64;
 #[cfg(not(target_arch = "bpf"))]
@@ -19,16 +18,16 @@ use core::sync::atomic::Ordering;
 use crate::hash::hash;
 use crate::wire::Address;
 
-/// Sources in a line.
+/// The number of sources in a line.
 pub const SLOTS: usize = 8;
 
-/// Lines of a table, a power of two: 65,536 sources in 512 KiB.
+/// The number of lines in a table, a power of two: 65,536 sources in 512 KiB.
 pub const LINES: u32 = 1 << 13;
 
 /// Time in ticks of 2^16 ns (66 µs), on any clock that never goes back. It wraps after 78 hours.
 pub type Ticks = u32;
 
-/// Nanoseconds as ticks.
+/// Converts nanoseconds into ticks.
 #[expect(clippy::cast_possible_truncation, reason = "it wraps")]
 #[inline(always)]
 #[must_use]
@@ -36,42 +35,43 @@ pub const fn ticks(nanoseconds: u64) -> Ticks {
     (nanoseconds >> 16) as Ticks
 }
 
-/// Ticks in a second.
+/// The number of ticks in a second.
 const SECOND: u32 = 15_258;
 
-/// Clocks of CPUs and threads may differ by this much. Times that lie further ahead than a whole
-/// burst and this are from before the clock wrapped, or before the limit was lowered: long past.
+/// How much the clocks of CPUs and threads may differ. A time that is further ahead than a whole
+/// burst and this dates from before the clock wrapped, or before the limit was lowered, and counts
+/// as past.
 const SLACK: Ticks = SECOND;
 
-/// How often one source is answered; by default as often as it asks.
+/// The rate limit for one source; by default there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
-    /// The time in which a bucket gains one request; 0: there is no limit.
+    /// The time in which a bucket gains one request; 0 if there is no limit.
     pub interval: u16,
-    /// The time in which an empty bucket gets full.
+    /// The time in which an empty bucket becomes full.
     pub whole: u32,
 }
 
 impl Limit {
-    /// The highest rate and the largest burst that there can be.
+    /// The highest rate and the largest burst that are possible.
     pub const MOST: u16 = 10_000;
 
-    /// Requests of one source that are answered in a second where nothing else is said.
+    /// The default number of requests of one source that are answered per second.
     ///
-    /// No client comes near it, twice over. iPXE asks 4 times in 3.75 s, at 0, 0.25, 0.75 and 1.75
-    /// s, and EDK2 4 times in 10 s, at 0, 1, 3 and 6 s. A machine that runs both clocks twice at
-    /// once asks 16 times: [`Limit::BURST`] alone, without any refill, is more. And one that starts
-    /// them over and over asks 2 * (4 / 3.75 + 4 / 10) = 2.9 times a second. Nodes, and virtual
-    /// machines, have addresses of their own.
+    /// No client comes near it, by a factor of more than two. iPXE asks 4 times in 3.75 s, at 0,
+    /// 0.25, 0.75 and 1.75 s, and EDK2 4 times in 10 s, at 0, 1, 3 and 6 s. A machine that runs
+    /// both clocks twice at once asks 16 times: [`Limit::BURST`] alone, without any refill, allows
+    /// more. And one that restarts them over and over asks 2 * (4 / 3.75 + 4 / 10) = 2.9 times a
+    /// second. Nodes, and virtual machines, have addresses of their own.
     pub const RATE: u16 = 10;
 
-    /// Requests of one source that are answered at once where nothing else is said.
+    /// The default number of requests of one source that are answered at once.
     pub const BURST: u16 = 20;
 
-    /// `rate` requests a second, and `burst` of them at once; a rate of 0 is no limit.
+    /// Allows `rate` requests per second, and `burst` of them at once; a rate of 0 is no limit.
     ///
-    /// The time between two is rounded up to ticks: 10 are 10 a second, 1,000 are 953, 10,000 are
-    /// 7,629.
+    /// The time between two requests is rounded up to ticks: 10 remain 10 per second, 1,000 become
+    /// 953, 10,000 become 7,629.
     #[must_use]
     pub fn new(rate: u16, burst: u16) -> Self {
         let (rate, burst) = (rate.min(Self::MOST), burst.clamp(1, Self::MOST));
@@ -87,8 +87,8 @@ impl Limit {
         }
     }
 
-    /// How long a bucket that is full `until` then still takes: 0 to [`Limit::whole`], and a little
-    /// more where clocks differ.
+    /// How long a bucket that is full at `until` still needs: 0 to [`Limit::whole`], and a little
+    /// more if clocks differ.
     #[inline(always)]
     const fn ahead(self, until: Ticks, now: Ticks) -> Ticks {
         let ahead = until.wrapping_sub(now);
@@ -96,34 +96,34 @@ impl Limit {
     }
 }
 
-/// Eight buckets, one cache line. An entry is the source as it lies in memory, and the time at
-/// which its bucket is full in the upper half.
+/// Eight buckets, one cache line. An entry consists of the source as it is in memory, and in the
+/// upper half the time at which its bucket is full.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Line([AtomicU64; SLOTS]);
 
 impl Line {
-    /// The number of the line that the buckets of `source` are in.
+    /// The number of the line that contains the bucket of `source`.
     #[inline(always)]
     #[must_use]
     pub const fn of(source: Address) -> u32 {
         hash(source) & (LINES - 1)
     }
 
-    /// Has the line brought to this CPU's cache.
+    /// Prefetches the line into this CPU's cache.
     #[inline(always)]
     pub fn fetch(&self) {
         let [first, ..] = &self.0;
         let _ = load(first);
     }
 
-    /// Takes one request out of the bucket of `source`; false where it is empty.
+    /// Takes one request out of the bucket of `source`; false if the bucket is empty.
     #[inline(always)]
     pub fn charge(&self, source: Address, limit: Limit, now: Ticks) -> bool {
         let key = u32::from_ne_bytes(source);
         for slot in &self.0 {
             let entry = load(slot);
-            // They are filled from the front.
+            // Entries are filled from the front, so the rest is free.
             if entry == 0 {
                 return take(slot, key, 0, limit, now);
             }
@@ -148,7 +148,7 @@ impl Line {
     }
 }
 
-/// Takes one request out of a bucket that takes so long to be full.
+/// Takes one request out of a bucket that needs the time `ahead` to be full.
 #[inline(always)]
 fn take(slot: &AtomicU64, key: u32, ahead: Ticks, limit: Limit, now: Ticks) -> bool {
     let ahead = ahead + Ticks::from(limit.interval);
@@ -160,7 +160,7 @@ fn take(slot: &AtomicU64, key: u32, ahead: Ticks, limit: Limit, now: Ticks) -> b
     true
 }
 
-/// The whole entry, at once.
+/// Loads a whole entry at once.
 #[cfg(not(target_arch = "bpf"))]
 fn load(slot: &AtomicU64) -> u64 {
     slot.load(Ordering::Relaxed)
@@ -171,19 +171,19 @@ fn store(slot: &AtomicU64, entry: u64) {
     slot.store(entry, Ordering::Relaxed);
 }
 
-/// The same in the kernel: LLVM knows no relaxed loads and stores of BPF.
+/// Loads a whole entry at once, in the kernel, where LLVM has no relaxed loads and stores for BPF.
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 fn load(slot: &AtomicU64) -> u64 {
-    // SAFETY: the slot is there and aligned. BPF loads 64 bits by one instruction, which no other
-    // CPU's store comes into.
+    // SAFETY: the slot exists and is aligned. BPF loads 64 bits by one instruction, so another
+    // CPU's store cannot come in between.
     unsafe { slot.as_ptr().read_volatile() }
 }
 
 #[cfg(target_arch = "bpf")]
 #[inline(always)]
 fn store(slot: &AtomicU64, entry: u64) {
-    // SAFETY: as above.
+    // SAFETY: the slot exists and is aligned, and BPF stores 64 bits by one instruction.
     unsafe { slot.as_ptr().write_volatile(entry) };
 }
 
@@ -212,7 +212,7 @@ mod tests {
     /// A tenth of a second.
     const INTERVAL: Ticks = 1526;
 
-    /// How many of `count` requests at once are answered.
+    /// The number of requests answered out of `count` at once.
     fn at_once(line: &Line, source: Address, now: Ticks, count: u32) -> u32 {
         let charge = |_: &u32| line.charge(source, DEFAULT(), now);
         u32::try_from((0..count).filter(charge).count()).unwrap()
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(at_once(&line, A, 1000, 100), 0);
         assert_eq!(at_once(&line, A, 1000 + 10 * INTERVAL, 100), 10);
         assert_eq!(at_once(&line, A, 1000 + 15 * INTERVAL, 100), 5);
-        // Full again, and no fuller than that.
+        // The bucket is full again, and no fuller than that.
         assert_eq!(at_once(&line, A, 1000 + SECOND * 60, 100), 20);
     }
 
@@ -234,7 +234,7 @@ mod tests {
         const IPXE: [u32; 4] = [0, 250, 750, 1750];
         const EDK2: [u32; 4] = [0, 1000, 3000, 6000];
         let line = Line::default();
-        // For an hour, each clock begun anew the moment it has run down.
+        // For an hour, with each clock restarted as soon as it has run down.
         let over_and_over = |clock: [u32; 4], lasts: u32| {
             (0..3_600_000 / lasts).flat_map(move |run| clock.map(|at| run * lasts + at))
         };
@@ -256,9 +256,9 @@ mod tests {
         assert_eq!(at_once(&line, A, before, 100), 20);
         let second = before.wrapping_add(10 * INTERVAL);
         assert_eq!(at_once(&line, A, second, 100), 10);
-        // A thread whose time is a little older does not find it full.
+        // A thread whose time is slightly older must not find it full.
         assert_eq!(at_once(&line, A, second.wrapping_sub(60), 100), 0);
-        // What was left a wrap ago, but for a moment, is past.
+        // A bucket left almost a whole wrap ago counts as past.
         let line = Line::default();
         assert_eq!(at_once(&line, A, SECOND * 10, 100), 20);
         assert_eq!(at_once(&line, A, SECOND * 5, 100), 20);
@@ -276,7 +276,7 @@ mod tests {
         let known: Vec<u32> = line.0.iter().map(|slot| low(load(slot))).collect();
         let has = |last| known.contains(&u32::from_ne_bytes(source(last)));
         assert!(!has(3) && has(9) && (1..=8).filter(|last| has(*last)).count() == 7);
-        // The others are charged on.
+        // The others keep their buckets.
         assert_eq!(at_once(&line, source(1), 1, 100), 16);
         assert_eq!(at_once(&line, source(9), 1, 100), 19);
     }
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!((slow.interval, slow.whole), (15_258, 15_258));
         let most = Limit::new(u16::MAX, u16::MAX);
         assert_eq!((most.interval, most.whole), (2, 20_000));
-        // Never more than that, though ticks are coarse.
+        // Never more than the rate, although ticks are coarse.
         for rate in 1..=Limit::MOST {
             assert!(u32::from(Limit::new(rate, 1).interval) * u32::from(rate) >= SECOND);
         }
@@ -297,7 +297,7 @@ mod tests {
         assert!(twice <= Limit::BURST);
     }
 
-    /// A bucket with room for `burst` requests, by counting.
+    /// A bucket with room for `burst` requests, modelled by counting.
     struct Model {
         left: f64,
         at: f64,
@@ -322,7 +322,7 @@ mod tests {
                 let gained = (at - model.at) / f64::from(limit.interval);
                 model.left = (model.left + gained).min(burst.into());
                 model.at = at;
-                // Where it is a matter of rounding, either will do.
+                // If the result depends on rounding, either is right.
                 let charged = line.charge([10, 0, 0, who], limit, start.wrapping_add(elapsed));
                 if charged {
                     prop_assert!(model.left > 1.0 - 1e-6, "{} left", model.left);

@@ -1,12 +1,12 @@
-//! The node table: from a client's address to its WinPE, in one cache line.
+//! The node table: finds the WinPE for a client's address, within one cache line.
 //!
 //! The table is an array of 64-byte lines. Line 0 is the header; the others are the buckets of an
-//! open-addressing hash table, a power of two in number, with eight entries each. An address lies
-//! in its own bucket or, where that is full, in the next one. The table is built once
-//! (by userspace) and never changed: a reload installs another.
+//! open-addressing hash table, a power of two in number, with eight entries each. An address is in
+//! its own bucket or, if that is full, in the next one. The table is built once (in user space) and
+//! never changed: a reload installs another one.
 //!
-//! It is not a BPF hash map because those cost a system call for each node at a reload, some 70
-//! bytes more per node, and two dependent cache misses at each request instead of one.
+//! It is not a BPF hash map, because that would cost a system call for each node at a reload, some
+//! 70 bytes more per node, and two dependent cache misses at each request instead of one.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -14,10 +14,10 @@ use crate::hash::hash;
 use crate::limit::Limit;
 use crate::template::Loader;
 
-/// Entries in a bucket.
+/// The number of entries in a bucket.
 pub const SLOTS: usize = 8;
 
-/// Buckets looked at for one address: its own and the next.
+/// The number of buckets searched for one address: its own and the next.
 pub const PROBES: u32 = 2;
 
 /// One cache line of the table.
@@ -29,7 +29,7 @@ pub const PROBES: u32 = 2;
 pub struct Line {
     /// The entries' addresses.
     pub keys: [u32; SLOTS],
-    /// What each address stands for.
+    /// The meaning of each address.
     pub targets: [u32; SLOTS],
 }
 
@@ -39,8 +39,9 @@ impl Line {
 
     /// The target of `key` as it is stored, or 0.
     ///
-    /// All entries are looked at, without a branch: which one it is nobody can predict, and while
-    /// the line is on its way from memory, the processor goes on with the rest of the request.
+    /// All entries are compared, without a branch: nobody could predict which one matches, and
+    /// while the line is on its way from memory, the processor continues with the rest of the
+    /// request.
     #[inline(always)]
     fn entry(&self, key: u32) -> u32 {
         let mut entry = 0;
@@ -50,8 +51,8 @@ impl Line {
         entry
     }
 
-    /// The target of `key` as it is stored, or 0, by a search that ends where the key is found: quicker
-    /// than [`Line::entry`] for the few keys that are sought all the time.
+    /// The target of `key` as it is stored, or 0, by a search that ends where the key is found:
+    /// this is faster than [`Line::entry`] for the few keys that are sought all the time.
     #[inline(always)]
     fn first(&self, key: u32) -> u32 {
         for (&at, &target) in self.keys.iter().zip(&self.targets) {
@@ -63,27 +64,28 @@ impl Line {
     }
 }
 
-/// Client architectures that there can be a loader for: 0 to 47, of IANA's "Processor Architecture
-/// Types" (RFC 4578, section 2.1, began the list).
+/// The number of client architectures that can have a loader: 0 to 47 of IANA's "Processor
+/// Architecture Types" (RFC 4578, section 2.1, began the list).
 pub const ARCHITECTURES: usize = 48;
 
-/// The first line of a table: what is the same for all nodes.
+/// The first line of a table, with the values that all nodes share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C, align(64))]
 pub struct Header {
     /// The number of buckets, a power of two, less one.
     pub mask: u32,
-    /// The target of clients that no entry names; 0: they are refused.
+    /// The target of clients without an entry; 0 if they are refused.
     pub unknown: u32,
-    /// For each architecture the number of its loader plus one; 0: its clients are refused.
+    /// For each architecture, the number of its loader plus one; 0 if its clients are refused.
     pub loaders: [u8; ARCHITECTURES],
-    /// How many loaders there are: each WinPE has two templates for each.
+    /// The number of loaders: each WinPE has two templates for each.
     pub loader_count: u8,
-    /// 1: replies echo the UUID (option 97) and the boot item (in option 43) of requests; 0: never.
+    /// 1 if replies echo the UUID (option 97) and the boot item (in option 43) of requests; 0 if
+    /// they never do.
     pub echoes: u8,
-    /// How often each source is answered: see [`Limit`].
+    /// The rate limit for each source: see [`Limit`].
     pub interval: u16,
-    /// How many answers a source gets at once: see [`Limit`].
+    /// The number of answers that a source gets at once: see [`Limit`].
     pub whole: u32,
 }
 
@@ -95,7 +97,7 @@ impl Header {
     }
 }
 
-/// What an address stands for: one of this host's own addresses, or a node with its WinPE.
+/// The meaning of an address: one of this host's own addresses, or a node with its WinPE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target(u32);
 
@@ -104,28 +106,28 @@ impl Target {
     const NO_NODE: u32 = 1 << 30;
     const BANK: u32 = 1 << 29;
 
-    /// The largest number of a WinPE that an entry holds.
+    /// The largest number of a WinPE that an entry can hold.
     pub const MAX_WINPE: u32 = Self::BANK - 1;
 
     /// An address of this host.
     pub const HOST: Self = Self(Self::PRESENT | Self::NO_NODE);
 
-    /// A client that is to be refused.
+    /// A client that must be refused.
     pub const DENIED: Self = Self(Self::PRESENT | Self::NO_NODE | 1);
 
-    /// A client that userspace is to look up: the fast path hands its requests up.
+    /// A client that user space should look up: the fast path hands its requests up.
     pub const ASK: Self = Self(Self::PRESENT | Self::NO_NODE | 2);
 
-    /// A node that boots WinPE number `winpe`, whose templates lie in `bank` (0 or 1).
+    /// A node that boots WinPE number `winpe`, whose templates are in `bank` (0 or 1).
     ///
-    /// Consecutive generations of the tables use alternate banks, so that the templates a request
-    /// finds are those its node entry was made with, whatever is being installed beside it.
+    /// Consecutive generations of the tables use alternate banks, so that a request finds the
+    /// templates that its node entry was made with, whatever is being installed meanwhile.
     #[must_use]
     pub const fn node(winpe: u32, bank: u32) -> Self {
         Self(Self::PRESENT | ((bank & 1) * Self::BANK) | (winpe & Self::MAX_WINPE))
     }
 
-    /// The number by which a [`Line`] holds this target; never 0.
+    /// The number that stands for this target in a [`Line`]; never 0.
     #[must_use]
     pub const fn stored(self) -> u32 {
         self.0
@@ -146,7 +148,7 @@ impl Target {
     }
 }
 
-/// How the lines of a table are reached: through a BPF map, or in memory.
+/// Gives access to the lines of a table, in a BPF map or in memory.
 pub trait Lines {
     /// Line number `index`, or `None` past the end.
     fn line(&self, index: u32) -> Option<&Line>;
@@ -158,7 +160,7 @@ impl Lines for [Line] {
     }
 }
 
-/// A node table, open to be searched.
+/// A node table, opened for searching.
 #[derive(Debug)]
 pub struct Nodes<'t, L: ?Sized> {
     lines: &'t L,
@@ -166,7 +168,7 @@ pub struct Nodes<'t, L: ?Sized> {
 }
 
 impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
-    /// Opens the table that `lines` holds, or `None` where it has no header.
+    /// Opens the table that `lines` holds; `None` if it has no header.
     #[inline(always)]
     pub fn open(lines: &'t L) -> Option<Self> {
         let header = zerocopy::transmute_ref!(lines.line(0)?);
@@ -179,14 +181,14 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
         self.search(address, Line::first) == Target::HOST.0
     }
 
-    /// What the table says of the client at `address`.
+    /// The table's information about the client at `address`.
     #[inline(always)]
     pub fn client(&self, address: [u8; 4]) -> Client {
         let entry = self.search(address, Line::entry);
         Client(entry | (self.header.unknown & ones_if_zero(entry)))
     }
 
-    /// The loader for clients of this architecture, or `None` where there is none.
+    /// The loader for clients of this architecture; `None` if there is none.
     #[inline(always)]
     pub fn loader(&self, architecture: u16) -> Option<Loader> {
         let loader = self.header.loaders.get(usize::from(architecture))?;
@@ -199,7 +201,7 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
         self.header.echoes != 0
     }
 
-    /// How often each source is answered.
+    /// The rate limit for each source.
     #[inline(always)]
     pub fn limit(&self) -> Limit {
         Limit {
@@ -218,7 +220,7 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
             .wrapping_add(u32::from(uuid))
     }
 
-    /// The target of `address` as it is stored, or 0, by a search of each line.
+    /// The target of `address` as it is stored, or 0; `entry` searches each line.
     #[inline(always)]
     fn search(&self, address: [u8; 4], entry: impl Fn(&Line, u32) -> u32) -> u32 {
         let key = u32::from_ne_bytes(address);
@@ -243,12 +245,12 @@ const fn ones_if_zero(number: u32) -> u32 {
     ((number as u64).wrapping_sub(1) >> 32) as u32
 }
 
-/// What the table says of a client, be it a node or not.
+/// The table's information about a client, which may be a node or not.
 #[derive(Clone, Copy, Debug)]
 pub struct Client(u32);
 
 impl Client {
-    /// The node it is, or what clients get that are none; `None` where that is no answer.
+    /// The node, or the target of clients that are no node; `None` if the client gets no answer.
     #[inline(always)]
     #[must_use]
     pub const fn node(self) -> Option<Target> {
@@ -259,7 +261,7 @@ impl Client {
         }
     }
 
-    /// Whether userspace is to look it up.
+    /// Whether user space should look it up.
     #[inline(always)]
     #[must_use]
     pub const fn is_to_be_looked_up(self) -> bool {

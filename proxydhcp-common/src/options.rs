@@ -1,4 +1,4 @@
-//! DHCP options of a request (RFC 2132), and what they say that matters.
+//! The DHCP options of a request (RFC 2132), and the facts in them that matter.
 
 use crate::frame::Frame;
 use crate::headers::Datagram;
@@ -12,7 +12,7 @@ pub mod code {
     pub const PAD: u8 = 0;
     /// Vendor-specific information; PXE's sub-option 71 is the boot item asked for.
     pub const VENDOR: u8 = 43;
-    /// `file` and `sname` carry options too.
+    /// Says that `file` and `sname` carry options, too.
     pub const OVERLOAD: u8 = 52;
     /// DHCP message type.
     pub const MESSAGE_TYPE: u8 = 53;
@@ -29,14 +29,14 @@ pub mod code {
 /// DHCPREQUEST (RFC 2132, section 9.6).
 pub(crate) const REQUEST: u8 = 3;
 
-/// How every PXE client's vendor class begins (PXE 2.1, section 2.2.1).
+/// The beginning of every PXE client's vendor class (PXE 2.1, section 2.2.1).
 pub(crate) const PXE_CLIENT: [u8; 9] = *b"PXEClient";
 
-/// Options, pads included, that the fast path looks at before it hands a request up. Real clients
-/// send 6 to 13.
+/// The number of options, pads included, that the fast path reads before it hands a request up.
+/// Real clients send 6 to 13.
 pub const MAX_STEPS: usize = 24;
 
-/// What a sound request says.
+/// The facts in a valid request.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// The boot loader that the client's architecture asks for.
@@ -45,8 +45,8 @@ pub struct Facts {
     pub uuid: Option<[u8; UUID_LEN]>,
 }
 
-/// Where the options that matter lie in the frame (their code byte); 0 for those not found, as no
-/// option lies there.
+/// The offsets in the frame of the options that matter (of their code bytes); 0 for those not
+/// found, because no option can be there.
 struct Found {
     message_type: usize,
     vendor_class: usize,
@@ -58,7 +58,8 @@ struct Found {
 ///
 /// # Errors
 ///
-/// [`Stop::Refuse`] with the rule that is broken; [`Stop::SlowPath`] for what needs the full walk.
+/// If a rule is broken, [`Stop::Refuse`] with that rule; if the full search is needed,
+/// [`Stop::SlowPath`].
 #[inline(always)]
 pub fn walk<F: Frame, L: Lines + ?Sized>(
     frame: &F,
@@ -83,10 +84,10 @@ pub fn walk<F: Frame, L: Lines + ?Sized>(
     })
 }
 
-/// Walks over the options once and notes where those that matter lie.
+/// Iterates over the options once and records the offsets of those that matter.
 ///
-/// Not inlined: by itself, the loop has registers for all it needs, where the rest of the judgement
-/// would have them spilled at each option.
+/// It is not inlined: alone, the loop has enough registers, whereas amid the rest of the judgement
+/// it would spill them at each option.
 #[inline(never)]
 fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
     let end = datagram.bootp() + datagram.bootp_len;
@@ -103,7 +104,7 @@ fn find<F: Frame>(frame: &F, datagram: &Datagram) -> Result<Found, Stop> {
             break;
         }
         let Some([tag, len]) = frame.at(at) else {
-            // The frame's last byte.
+            // This is the frame's last byte.
             return match frame.at(frame.bound(at)) {
                 Some([code::END | code::PAD]) => Ok(found),
                 _ => Err(Stop::Refuse(Reason::Options)),
@@ -150,7 +151,7 @@ fn loader<F: Frame, L: Lines + ?Sized>(
         Some(&[code::ARCHITECTURE, len @ (2..), high, low]) if len % 2 == 0 => {
             match nodes.loader(u16::from_be_bytes([high, low])) {
                 Some(loader) => Ok(loader),
-                // The first of the list that has a loader counts: the full walk reads on.
+                // The first of the list that has a loader counts, so the slow path reads on.
                 None if len > 2 => Err(Stop::SlowPath),
                 None => Err(NONE),
             }
@@ -164,11 +165,11 @@ fn loader<F: Frame, L: Lines + ?Sized>(
     }
 }
 
-/// Length of a vendor class up to the architecture's digits: `PXEClient:Arch:00007`.
+/// The length of a vendor class up to the architecture's digits: `PXEClient:Arch:00007`.
 pub(crate) const CLASS_LEN: usize = 20;
 
-/// The architecture that a vendor class names, `PXEClient:Arch:xxxxx:UNDI:yyyzzz` (PXE 2.1,
-/// section 2.2.1), in decimal digits.
+/// The architecture in a vendor class, `PXEClient:Arch:xxxxx:UNDI:yyyzzz` (PXE 2.1, section 2.2.1),
+/// in decimal digits.
 pub(crate) fn class_architecture(class: &[u8; CLASS_LEN]) -> Option<u16> {
     let [head @ .., a, b, c, d, e] = class;
     if head != b"PXEClient:Arch:" {

@@ -10,12 +10,12 @@ use crate::judge::Answer;
 use crate::template::{BODY_AT, MAX_BODY, MIN_BODY, SERVER_ID_AT, Template, UUID_AT, UUID_LEN};
 use crate::wire::{Bootp, Ethernet, Ipv4};
 
-/// What keeps a reply from being written.
+/// Why a reply cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The frame cannot grow to the reply's length; it is still the request.
     NoRoom,
-    /// The frame is shorter than it said it was; it is spoilt.
+    /// The frame is shorter than it claimed; it is corrupted.
     Spoilt,
 }
 
@@ -25,15 +25,15 @@ impl From<NoRoom> for Fault {
     }
 }
 
-/// Makes the request in `frame` the reply that `answer` says: to the MAC, VLAN, address and port
-/// that it came from.
+/// Turns the request in `frame` into the reply `answer`, addressed to the MAC, VLAN, address and
+/// port that the request came from.
 ///
 /// # Errors
 ///
-/// See [`Fault`].
+/// If the frame cannot grow, or is too short: see [`Fault`].
 #[inline(always)]
 pub fn write<F: Frame>(frame: &mut F, answer: &Answer<'_>) -> Result<(), Fault> {
-    // First, because it can fail, and because it moves the frame.
+    // Resizing comes first, because it can fail, and because it moves the frame.
     let len = answer.datagram.bootp() + BODY_AT + usize::from(answer.template.len);
     frame.resize(len)?;
     rewrite(frame, answer).ok_or(Fault::Spoilt)
@@ -50,7 +50,7 @@ fn rewrite<F: Frame>(frame: &mut F, answer: &Answer<'_>) -> Option<()> {
     swap_macs(frame)?;
     let mut sum = write_bootp(frame, answer)?
         .plus(Sum::folded(template.sum))
-        // It lies at an odd offset.
+        // This address is at an odd offset.
         .plus(Sum::default().word(datagram.server).shifted());
     if let Some(uuid) = uuid {
         sum = sum.plus(uuid_sum(uuid));
@@ -73,8 +73,8 @@ fn swap_macs<F: Frame>(frame: &mut F) -> Option<()> {
 
 /// Writes BOOTP's fields up to `chaddr` and returns their sum.
 ///
-/// `htype`, `hlen`, `xid`, `ciaddr` and `chaddr` stay as they came. What is written is summed up
-/// from where it comes from, never read back: the processor would have to wait for it.
+/// `htype`, `hlen`, `xid`, `ciaddr` and `chaddr` keep their values. Written values are summed from
+/// their sources, and never read back, for which the processor would have to wait.
 #[inline(always)]
 fn write_bootp<F: Frame>(frame: &mut F, answer: &Answer<'_>) -> Option<Sum> {
     let server = answer.datagram.server;
@@ -101,8 +101,8 @@ fn write_bootp<F: Frame>(frame: &mut F, answer: &Answer<'_>) -> Option<Sum> {
     Some(sum)
 }
 
-/// Copies the template's body to `at`: `sname` and `file` at once, and so the options of the shortest
-/// reply that PXE allows; what follows in ever smaller pieces.
+/// Copies the template's body to `at`: first `sname` and `file` together with the options of the
+/// shortest reply that PXE allows, in one block, and then the rest in ever smaller pieces.
 #[inline(always)]
 fn copy_body<F: Frame>(frame: &mut F, at: usize, template: &Template) -> Option<()> {
     let (body, len) = (&template.body, usize::from(template.len));
@@ -130,10 +130,10 @@ fn copy_body<F: Frame>(frame: &mut F, at: usize, template: &Template) -> Option<
     Some(())
 }
 
-/// What is quickest to copy: BPF has no instruction that copies more.
+/// The largest unit that a BPF instruction copies, and so the fastest, in bytes.
 const WORD: usize = 8;
 
-/// Copies `N` bytes of the body, which lie at `from`, word by word.
+/// Copies the `N` bytes of the body at `from`, word by word.
 #[inline(always)]
 fn copy<const N: usize, F: Frame>(
     frame: &mut F,

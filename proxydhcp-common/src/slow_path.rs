@@ -3,7 +3,7 @@
 //! `file` and `sname` (option overload, RFC 2132, section 9.3), lists of architectures, and PXE's
 //! boot items.
 //!
-//! It runs in userspace only, so it may walk as far as it needs to.
+//! It runs only in user space, so it may search as far as necessary.
 
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
@@ -20,7 +20,7 @@ use crate::wire::{Ethernet, Ipv4};
 /// layer that the client asks for, and expects back.
 type BootItem = [u8; 4];
 
-/// The answer to a request that takes the slow path.
+/// The answer to a request on the slow path.
 #[derive(Clone, Copy, Debug)]
 pub struct SlowPathAnswer<'t> {
     answer: Answer<'t>,
@@ -29,13 +29,14 @@ pub struct SlowPathAnswer<'t> {
 
 /// Judges a frame that [`crate::judge::judge`] has left to the [`Stop::SlowPath`].
 ///
-/// The frame is made plain on the way: IP options are cut out, and a destination that is a group
-/// becomes `mac`, the address of the interface it came in by, so that the reply can come from it.
-/// `vouched` says that the sender is on this machine, and the UDP checksum not yet made.
+/// The frame is normalised first: IP options are cut out, and a group address as destination is
+/// replaced by `mac`, the address of the interface it came in by, so that the reply can come from
+/// it. `vouched` means that the sender is on this machine, and the UDP checksum is not filled in
+/// yet.
 ///
 /// # Errors
 ///
-/// The verdict, where it is not to answer; never [`Stop::SlowPath`].
+/// The verdict, if the frame is not answered; never [`Stop::SlowPath`].
 pub fn judge<'t, T: Tables>(
     frame: &mut Slice<'_>,
     packet: &Packet,
@@ -56,7 +57,7 @@ pub fn judge<'t, T: Tables>(
         tables,
     )
     .map_err(|stop| match stop {
-        // Whoever is to look it up is beside the packets' way.
+        // The look-up happens away from the packets' path, so for now the client is unknown.
         Stop::SlowPath => Stop::Refuse(Reason::Unknown),
         stop => stop,
     })?;
@@ -67,11 +68,11 @@ pub fn judge<'t, T: Tables>(
     Ok(SlowPathAnswer { answer, boot_item })
 }
 
-/// Makes the frame the reply.
+/// Turns the frame into the reply.
 ///
 /// # Errors
 ///
-/// See [`Fault`].
+/// If the frame cannot grow, or is too short: see [`Fault`].
 pub fn write(frame: &mut Slice<'_>, answer: &SlowPathAnswer<'_>) -> Result<(), Fault> {
     reply::write(frame, &answer.answer)?;
     match answer.boot_item {
@@ -80,7 +81,7 @@ pub fn write(frame: &mut Slice<'_>, answer: &SlowPathAnswer<'_>) -> Result<(), F
     }
 }
 
-/// Cuts IP options out and gives the frame a destination that is one host's.
+/// Cuts out IP options, and replaces a group address as destination by that of this host.
 fn make_plain(frame: &mut Slice<'_>, mut packet: Packet, mac: [u8; 6]) -> Result<Packet, Stop> {
     const LENGTH: Stop = Stop::Refuse(Reason::Length);
     if packet.to_group {
@@ -112,7 +113,7 @@ fn make_plain(frame: &mut Slice<'_>, mut packet: Packet, mac: [u8; 6]) -> Result
     Ok(packet)
 }
 
-/// An option's value, put together from its parts (RFC 3396): the first `N` bytes of it.
+/// An option's value, assembled from its parts (RFC 3396): its first `N` bytes.
 #[derive(Clone, Copy)]
 struct Value<const N: usize> {
     bytes: [u8; N],
@@ -143,8 +144,8 @@ impl<const N: usize> Value<N> {
 }
 
 impl Value<512> {
-    /// Sub-option 71. Sub-options have the form of options (PXE 2.1, section 2.2.1); a list that
-    /// is not well formed names no boot item.
+    /// The value of sub-option 71. Sub-options have the same form as options (PXE 2.1, section
+    /// 2.2.1); a malformed list contains no boot item.
     fn boot_item(&self) -> Option<BootItem> {
         const BOOT_ITEM: u8 = 71;
         let mut item = None;
@@ -157,8 +158,8 @@ impl Value<512> {
     }
 }
 
-/// A walk over options or sub-options: code and value of each; an error where one runs past the
-/// end.
+/// Iterates over options or sub-options and yields code and value of each, or an error if one runs
+/// past the end.
 struct Walk<'b>(&'b [u8]);
 
 impl<'b> Iterator for Walk<'b> {
@@ -184,7 +185,7 @@ impl<'b> Iterator for Walk<'b> {
     }
 }
 
-/// The options that matter, from all the places that have them.
+/// The relevant options, from all the places that contain options.
 #[derive(Default)]
 struct Gathered {
     message_type: Value<1>,
@@ -196,7 +197,7 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Reads the options field, and `file` and `sname` where option 52 says that they carry more,
+    /// Reads the options field, and then `file` and `sname` if option 52 says that they carry more,
     /// in this order (RFC 3396, section 5).
     fn from(frame: &Slice<'_>, datagram: &Datagram) -> Result<Self, Stop> {
         let bootp = frame
@@ -245,8 +246,8 @@ impl Gathered {
         })
     }
 
-    /// The first architecture that has a loader counts. An option 93 of odd or no length counts as
-    /// absent; then the vendor class tells.
+    /// The first architecture that has a loader counts. An option 93 of odd or zero length counts
+    /// as absent; then the vendor class decides.
     fn loader<L: Lines + ?Sized>(&self, nodes: &Nodes<'_, L>) -> Option<Loader> {
         let list = &self.architectures;
         if list.len == 0 || !list.len.is_multiple_of(2) {
@@ -260,7 +261,7 @@ impl Gathered {
     }
 }
 
-/// Puts option 43 with the boot item into a reply that is written, before its end option.
+/// Inserts option 43 with the boot item into a finished reply, before its end option.
 fn echo(frame: &mut Slice<'_>, datagram: &Datagram, [a, b, c, d]: BootItem) -> Result<(), Fault> {
     let end = end_option(frame.all(), datagram.bootp() + BOOTP_LEN).ok_or(Fault::Spoilt)?;
     let option = [code::VENDOR, 6, 71, 4, a, b, c, d, code::END];
@@ -277,7 +278,7 @@ fn echo(frame: &mut Slice<'_>, datagram: &Datagram, [a, b, c, d]: BootItem) -> R
     reply::write_ip_udp(frame, datagram, bootp_len, bootp).ok_or(Fault::Spoilt)
 }
 
-/// Where the end option lies.
+/// The offset of the end option.
 fn end_option(frame: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *frame.get(at)? {

@@ -3,34 +3,35 @@
 /// Why a frame is not answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// To another host, which this one may be a router or a bridge of.
+    /// It is addressed to another host, for which this one may be a router or a bridge.
     NotOurs,
-    /// Beyond what the fast path understands: [`crate::slow_path::judge`] decides.
+    /// It is beyond what the fast path understands: [`crate::slow_path::judge`] decides.
     SlowPath,
-    /// A request that must not be answered.
+    /// It is a request that must not be answered.
     Refuse(Reason),
-    /// It would be answered, but its source has asked too often.
+    /// It would be answered, but its source has exceeded the rate limit.
     Limited,
 }
 
 /// Why a request is refused.
 ///
-/// The source of a UDP datagram can be forged, and a responder that answers anything can be
-/// turned into a reflector or looped against itself: what no PXE client sends gets no answer.
+/// The source of a UDP datagram can be forged, and a responder that answers anything can be abused
+/// as a reflector or looped against itself. Therefore requests that no PXE client sends get no
+/// answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Reason {
-    /// An IPv4 fragment. No request is so long that it needs to be one.
+    /// It is an IPv4 fragment. No request is long enough to be fragmented.
     Fragment,
     /// The lengths of frame, IP packet and UDP datagram disagree.
     Length,
     /// The IP or the UDP checksum is wrong.
     Checksum,
-    /// The source address (MAC or IPv4) is none that a single host can have.
+    /// The source address (MAC or IPv4) is not one that a single host can have.
     SourceAddress,
     /// The source port is neither 68 nor 4011.
     SourcePort,
-    /// Fewer than 241 bytes of BOOTP.
+    /// It has fewer than 241 bytes of BOOTP.
     Short,
     /// `op` is not 1 (BOOTREQUEST).
     Op,
@@ -48,7 +49,7 @@ pub enum Reason {
     MessageType,
     /// Option 60 is missing or does not begin with `PXEClient`.
     VendorClass,
-    /// No architecture is named that there is a boot loader for.
+    /// It names no architecture that has a boot loader.
     Architecture,
     /// The address belongs to no node in the table.
     Unknown,

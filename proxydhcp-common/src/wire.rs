@@ -8,8 +8,8 @@ use crate::checksum::Sum;
 /// An IPv4 address, in network byte order.
 pub type Address = [u8; 4];
 
-/// Whether a client can have this address: it is none of this network, loopback, multicast, reserved
-/// and broadcast (RFC 6890).
+/// Whether a client can have this address, which is not one of "this network", loopback, multicast,
+/// reserved or broadcast (RFC 6890).
 #[inline(always)]
 #[must_use]
 pub const fn is_client([first, ..]: Address) -> bool {
@@ -20,22 +20,22 @@ pub const fn is_client([first, ..]: Address) -> bool {
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Ethernet {
-    /// To whom.
+    /// The destination address.
     pub destination: [u8; 6],
-    /// From whom.
+    /// The source address.
     pub source: [u8; 6],
-    /// What follows.
+    /// The type of what follows.
     pub ethertype: U16,
 }
 
-/// What follows an [`ethertype`](Ethernet::ethertype) of [`VLAN`](ethertype::VLAN) or
+/// The tag after an [`ethertype`](Ethernet::ethertype) of [`VLAN`](ethertype::VLAN) or
 /// [`PROVIDER_VLAN`](ethertype::PROVIDER_VLAN).
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Tag {
     /// Priority and VLAN number.
     pub control: U16,
-    /// What follows.
+    /// The type of what follows.
     pub ethertype: U16,
 }
 
@@ -57,30 +57,30 @@ pub struct Ipv4 {
     pub version_ihl: u8,
     /// Type of service.
     pub tos: u8,
-    /// Length of the packet, header included.
+    /// The length of the packet in bytes, header included.
     pub total_len: U16,
-    /// Which packet a fragment is of.
+    /// Identifies the packet that a fragment belongs to.
     pub identification: U16,
-    /// Three flags, and the fragment's place in units of eight bytes.
+    /// Three flags, and the fragment's offset in units of eight bytes.
     pub fragment: U16,
-    /// Routers left to cross.
+    /// The number of routers that the packet may still cross.
     pub ttl: u8,
-    /// What the packet carries.
+    /// The protocol of the contents.
     pub protocol: u8,
-    /// Checksum of the header.
+    /// The checksum of the header.
     pub checksum: [u8; 2],
-    /// From whom.
+    /// The source address.
     pub source: Address,
-    /// To whom.
+    /// The destination address.
     pub destination: Address,
 }
 
 impl Ipv4 {
     /// Bits of [`fragment`](Self::fragment): do not fragment.
     pub const DONT_FRAGMENT: u16 = 0x4000;
-    /// More fragments follow.
+    /// A bit of [`fragment`](Self::fragment): more fragments follow.
     pub const MORE_FRAGMENTS: u16 = 0x2000;
-    /// The fragment's place.
+    /// The bits of [`fragment`](Self::fragment) that hold the fragment's offset.
     pub const FRAGMENT_OFFSET: u16 = 0x1fff;
     /// [`protocol`](Self::protocol): UDP.
     pub const UDP: u8 = 17;
@@ -92,7 +92,7 @@ impl Ipv4 {
         usize::from(self.version_ihl & 0x0f) * 4
     }
 
-    /// The sum over the header, its options not included.
+    /// The sum of the header without its options.
     #[inline(always)]
     #[must_use]
     pub fn sum(&self) -> Sum {
@@ -107,31 +107,31 @@ impl Ipv4 {
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Udp {
-    /// The port it comes from.
+    /// The source port.
     pub source: U16,
-    /// The port it goes to.
+    /// The destination port.
     pub destination: U16,
-    /// Length of the datagram, header included.
+    /// The length of the datagram in bytes, header included.
     pub len: U16,
-    /// Checksum of addresses, header and content; 0 for none.
+    /// The checksum of addresses, header and contents; 0 for none.
     pub checksum: [u8; 2],
 }
 
-/// BOOTP's fixed part, with the cookie that tells it to be DHCP (RFC 2131, section 2).
+/// BOOTP's fixed part, with the cookie that identifies it as DHCP (RFC 2131, section 2).
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Bootp {
     /// 1 for requests, 2 for replies.
     pub op: u8,
-    /// Kind of hardware address.
+    /// The type of hardware address.
     pub htype: u8,
-    /// Length of the hardware address in bytes.
+    /// The length of the hardware address in bytes.
     pub hlen: u8,
-    /// Relays crossed.
+    /// The number of relays crossed.
     pub hops: u8,
     /// The client's number for this exchange.
     pub xid: [u8; 4],
-    /// Seconds since the client began.
+    /// The number of seconds since the client began.
     pub secs: [u8; 2],
     /// The broadcast flag.
     pub flags: [u8; 2],
@@ -141,24 +141,25 @@ pub struct Bootp {
     pub yiaddr: Address,
     /// The server to boot from.
     pub siaddr: Address,
-    /// The relay.
+    /// The address of the relay.
     pub giaddr: Address,
     /// The client's hardware address.
     pub chaddr: [u8; 16],
     /// The server's name.
     pub sname: [u8; 64],
-    /// The boot file.
+    /// The path of the boot file.
     pub file: [u8; 128],
-    /// 99, 130, 83, 99.
+    /// The magic cookie: 99, 130, 83, 99.
     pub cookie: [u8; 4],
 }
 
 impl Bootp {
     /// [`op`](Self::op): a request.
     pub const REQUEST: u8 = 1;
-    /// A reply.
+    /// [`op`](Self::op): a reply.
     pub const REPLY: u8 = 2;
-    /// The longest text in [`file`](Self::file), in bytes: its length less the NUL.
+    /// The length of the longest text in [`file`](Self::file) in bytes, which leaves room for a
+    /// NUL.
     pub const FILE_TEXT: usize = 127;
     /// [`cookie`](Self::cookie) (RFC 2131, section 3).
     pub const MAGIC_COOKIE: [u8; 4] = [99, 130, 83, 99];

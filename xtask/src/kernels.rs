@@ -1,8 +1,8 @@
-//! `cargo xtask test kernels`: the system tests on the kernels that sites run.
+//! `cargo xtask test kernels`: runs the system tests on the kernels that sites run.
 //!
 //! Each kernel boots in a virtual machine that has this machine's files, and runs the programs that
-//! were just built. A network card of the machine leads to a namespace outside, from which a whole
-//! cluster boots at once.
+//! were just built. One network card of the virtual machine leads to a namespace outside, from
+//! which a whole cluster boots at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,8 +38,8 @@ use way::WAYS;
 /// Runs the system tests on other kernels: Debian's own, in virtual machines.
 ///
 /// The kernels come from the mirror that this machine's apt uses, and stay in target/kernels/. They
-/// run on the processor's own virtualization where that works, else emulated: that takes some
-/// minutes each.
+/// run on the processor's own virtualization if that works; otherwise they are emulated, which
+/// takes some minutes each.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   sudo cargo xtask test kernels
@@ -50,18 +50,19 @@ pub(crate) struct Arguments {
     versions: Vec<String>,
 }
 
-/// All tests, on the kernels that are named, or on all.
+/// Runs all tests, on the kernels named, or on all.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let is_chosen = |version: &&Version| {
         arguments.versions.is_empty() || arguments.versions.iter().any(|name| name == version.name)
     };
     let chosen: Vec<_> = VERSIONS.iter().filter(is_chosen).collect();
-    // An old kernel that the archive has dropped is missed by whoever asks for it alone.
+    // A kernel that the archive has dropped is an error only if it was requested by name.
     let may_lack = arguments.versions.is_empty();
     on_kernels(&chosen, Extent::All, may_lack)
 }
 
-/// A few tests, on the oldest kernel that Debian supports and on the newest: minutes.
+/// Runs a few tests, on the oldest kernel that Debian supports and on the newest, which takes
+/// minutes.
 pub(crate) fn run_few() -> Result<ExitCode> {
     let is_chosen = |version: &&Version| ["6.1", NEWEST].contains(&version.name);
     let chosen: Vec<_> = VERSIONS.iter().filter(is_chosen).collect();
@@ -80,7 +81,7 @@ fn on_kernels(chosen: &[&'static Version], extent: Extent, may_lack: bool) -> Re
         let kernel = match fetch::fetch(version, &cache) {
             Ok(kernel) => kernel,
             Err(error) if may_lack && version.is_past_support => {
-                println!("NOT RUN, for it is not to be had any more: {error:#}");
+                println!("NOT RUN, it is no longer available: {error:#}");
                 report.lacks(version.name);
                 continue;
             }
@@ -105,14 +106,15 @@ fn on_kernels(chosen: &[&'static Version], extent: Extent, may_lack: bool) -> Re
     })
 }
 
-/// Where the kernels stay.
+/// The folder that keeps the kernels.
 fn cache() -> Result<PathBuf> {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernels");
     fs::create_dir_all(&cache)?;
     Ok(cache.canonicalize()?)
 }
 
-/// Boots a kernel and runs everything there; the row has what was seen even if something fails.
+/// Boots a kernel and runs everything there. The row contains the results so far even if something
+/// fails.
 fn on_kernel(
     kernel: &Kernel,
     accelerator: &mut Accelerator,
@@ -121,7 +123,7 @@ fn on_kernel(
     row: &mut Row,
 ) -> Result<()> {
     let outside = Namespace::new()?;
-    // Its files are there before the guest looks.
+    // A guest sees only files that exist before it boots.
     let service = card::service(daemon)?;
     let machine = Machine {
         kernel,
@@ -149,7 +151,8 @@ fn on_kernel(
     Ok(())
 }
 
-/// Lets a cluster boot through the guest's card, in each way, and provokes what its driver refuses.
+/// Makes a cluster boot through the guest's card, in each way, and provokes the refusals of its
+/// driver.
 fn storms(outside: &Namespace, guest: &mut Guest, service: &Service, row: &mut Row) -> Result<()> {
     card::set_up(outside, guest)?;
     for way in WAYS {

@@ -82,7 +82,7 @@ pub fn look_up(socket: &Path, client: &str, arch: u16) -> Result<Vec<Looked>> {
 fn unexpected(reply: Reply) -> anyhow::Error {
     match reply {
         Reply::Rejected(reason) => anyhow!("{reason}"),
-        _ => anyhow!("the daemon is of another version"),
+        _ => anyhow!("the daemon has another version"),
     }
 }
 
@@ -127,7 +127,7 @@ fn ask_within(limit: Duration, socket: &Path, request: &Request) -> Result<Reply
         );
     }
     serde_json::from_str(&reply)
-        .with_context(|| format!("the daemon on {shown} is of another version"))
+        .with_context(|| format!("the daemon on {shown} has another version"))
 }
 
 /// Explains which users may connect: those who may write to the socket.
@@ -188,7 +188,7 @@ mod tests {
              for this command to take it"
         );
         let other = error(&status, b"{\"short\":1}\n", true);
-        let start = "the daemon on SOCKET is of another version: unknown variant";
+        let start = "the daemon on SOCKET has another version: unknown variant";
         assert!(other.starts_with(start), "{other}");
     }
 }

@@ -1,4 +1,4 @@
-//! A guest's network cards, and a cluster that boots from outside through the driver of one.
+//! A guest's network cards, and a cluster outside that boots through one of them.
 
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
@@ -15,18 +15,19 @@ use super::way::{Figures, Way, dropped};
 
 /// The card's name in a guest, where no udev gives it another.
 pub(super) const CARD: &str = "eth0";
-/// A second one, whose offloads are the host's alone to change.
+/// A second card, whose offloads only the host can change.
 pub(super) const RIGID: &str = "eth1";
 const NODES: u16 = 10_000;
 const WINPE: &str = "winboot/new/";
-/// The wire holds a whole storm and more: what the guest does not take at once is not lost.
+/// The number of frames that the wire holds, more than a whole storm, so that nothing is lost if
+/// the guest is slow to take them.
 const WIRE: u32 = 40_000;
 
-/// The arguments that give a guest its cards, both of virtio_net. The other end of the first is
-/// [`CLIENT_INTERFACE`] in the namespace that the guest is booted in.
+/// The arguments that give a guest its cards, both of `virtio_net`. The other end of the first is
+/// [`CLIENT_INTERFACE`] in the namespace in which the guest is booted.
 ///
-/// It has twice as many pairs of queues as the guest has processors: XDP takes one more each.
-/// Without `ctrl_vlan=off`, QEMU keeps tagged frames to itself.
+/// It has twice as many pairs of queues as the guest has processors, because XDP takes another one
+/// for each. Without `ctrl_vlan=off`, QEMU keeps tagged frames to itself.
 pub(super) fn devices() -> Vec<String> {
     let wire = |id: &str, interface: &str| {
         format!("tap,id={id},ifname={interface},script=no,downscript=no")
@@ -53,7 +54,7 @@ fn nodes() -> impl Iterator<Item = Ipv4Addr> {
     (0..NODES).map(move |n| (first + u32::from(n)).into())
 }
 
-/// What serves the cluster.
+/// The daemon and files that serve the cluster.
 pub(super) fn service(daemon: &std::path::Path) -> Result<Service> {
     Service::new(daemon, &nodes().collect::<Vec<_>>(), WINPE)
 }
@@ -61,7 +62,7 @@ pub(super) fn service(daemon: &std::path::Path) -> Result<Service> {
 /// Brings up both ends of the wire, and sets up the card as an administrator does.
 ///
 /// # Errors
-/// When an end does not come up.
+/// If an end does not come up.
 pub(super) fn set_up(outside: &Namespace, guest: &mut Guest) -> Result<()> {
     link::set_queue_length(outside, CLIENT_INTERFACE, WIRE)?;
     link::set_up(outside, CLIENT_INTERFACE)?;
@@ -75,17 +76,17 @@ pub(super) fn set_up(outside: &Namespace, guest: &mut Guest) -> Result<()> {
     guest.must(&script, PATIENCE).map(drop)
 }
 
-/// Serves the card in one way, and lets the whole cluster boot.
+/// Serves the card in one way, and makes the whole cluster boot.
 ///
 /// # Errors
-/// When the daemon does not start, or the storm's own socket fails.
+/// If the daemon does not start, or the storm's own socket fails.
 pub(super) fn storm_by(
     way: Way,
     outside: &Namespace,
     guest: &mut Guest,
     service: &Service,
 ) -> Result<Figures> {
-    // Only these do not ask again for a whole second.
+    // Only UEFI clients wait a whole second before they ask again.
     let clients = nodes().map(|node| Client::new(Firmware::Uefi, node, WINPE));
     let clients: Vec<Client> = clients.collect();
     service.start(guest, CARD, way.serve)?;
@@ -95,11 +96,11 @@ pub(super) fn storm_by(
     let report = report.with_context(|| guest.console())?;
     let status = service.status(guest)?;
     let dropped = drops(guest)? - before;
-    service.stop(guest)?;
+    Service::stop(guest)?;
     Figures::new(report, &status, dropped)
 }
 
-/// How many frames of ours have been dropped below the daemon so far.
+/// The number of our frames that have been dropped below the daemon so far.
 fn drops(guest: &mut Guest) -> Result<u64> {
     let script = format!("ethtool -S {CARD}\ncat /sys/class/net/{CARD}/statistics/tx_dropped");
     let statistics = guest.must(&script, PATIENCE)?;

@@ -137,9 +137,12 @@ impl Apt {
         let mut names = self.command("apt-cache");
         let names = output(names.args(["pkgnames", "linux-"]))?;
         let names: Vec<&str> = names.lines().collect();
-        self.version
-            .packages(&names)
-            .with_context(|| format!("Debian's {} has no such kernel", self.version.suites[0]))
+        self.version.packages(&names).with_context(|| {
+            format!(
+                "Debian's {} has no such kernel",
+                self.version.suites.join(", ")
+            )
+        })
     }
 
     /// Downloads packages, and returns their files.

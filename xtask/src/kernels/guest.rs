@@ -22,7 +22,7 @@ const BOOT_PATIENCE: Duration = Duration::from_mins(5);
 /// How long a machine with hardware virtualization may take to boot. It takes seconds, or does not
 /// work.
 const KVM_PATIENCE: Duration = Duration::from_secs(20);
-/// How long the emulator may take to make its socket.
+/// How long the emulator may take to create its socket.
 const SOCKET_PATIENCE: Duration = Duration::from_secs(30);
 /// The line that the guest's first process prints once it listens.
 const UP: &str = "guest: up";
@@ -42,7 +42,8 @@ impl Accelerator {
     fn arguments(self) -> [&'static str; 4] {
         match self {
             Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            // With a thread a processor, QEMU 7.2 runs into what the kernel patches of itself.
+            // With a thread for each processor, QEMU 7.2 mishandles code that the kernel patches in
+            // itself.
             Self::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max"],
         }
     }

@@ -59,7 +59,7 @@ fn add_modules(kernel: &Kernel, folder: &Path) -> Result<()> {
     for file in insertion_order(&dependencies, &builtin, &MODULES)? {
         let module = format!("{}.ko", name(&file));
         let (from, to) = (source.join(&file), folder.join(&module));
-        if file.ends_with(".xz") {
+        if Path::new(&file).extension().is_some_and(|end| end == "xz") {
             let unpacked = fs::File::create(to)?;
             let mut unpack = Command::new("xz");
             unpack.arg("--decompress").arg("--stdout").arg(from);

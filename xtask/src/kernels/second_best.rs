@@ -1,5 +1,5 @@
-//! What a driver refuses native XDP for: the daemon says why it serves in generic mode, and what
-//! mends that.
+//! Makes a driver refuse native XDP: the daemon must say why it serves in generic mode, and name
+//! the remedy.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::guest::Guest;
 use super::served::{PATIENCE, Service};
 
 struct Refusal {
-    /// What makes the driver refuse, and what undoes that.
+    /// The command that makes the driver refuse, and the one that undoes it.
     provoke: String,
     undo: String,
     card: &'static str,
@@ -17,17 +17,17 @@ struct Refusal {
     remedy: Option<String>,
 }
 
-/// Provokes each refusal, and holds the daemon to its words.
+/// Provokes each refusal, and checks what the daemon says about it.
 ///
 /// # Errors
-/// Says which words were not there.
+/// If the daemon says something else; the error shows what is missing.
 pub(crate) fn check(guest: &mut Guest, service: &Service) -> Result<()> {
     let refusals = [
         Refusal {
             provoke: format!("ip link set {RIGID} up"),
             undo: format!("ip link set {RIGID} down"),
             card: RIGID,
-            // Of LRO until Linux 5.13, of GRO_HW since.
+            // Linux says this about LRO until 5.13, and about GRO_HW since.
             why: "Can't set XDP while host is implementing",
             remedy: None,
         },
@@ -43,7 +43,7 @@ pub(crate) fn check(guest: &mut Guest, service: &Service) -> Result<()> {
         guest.must(&refusal.provoke, PATIENCE)?;
         service.start(guest, refusal.card, "--path kernel")?;
         let status = service.status(guest)?;
-        service.stop(guest)?;
+        Service::stop(guest)?;
         guest.must(&refusal.undo, PATIENCE)?;
         refusal
             .is_told(&status)

@@ -1,4 +1,4 @@
-//! The daemon in a guest, on its network card.
+//! The daemon in a guest, serving a network card.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::guest::Guest;
 
-/// What a command may take, emulated on a busy machine.
+/// How long a command may take, on an emulated machine with a busy host.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 const CONTROL: &str = "/run/card.sock";
 const PID: &str = "/run/card.pid";
@@ -29,7 +29,7 @@ impl Service {
     /// before it was booted.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// If they cannot be written.
     pub(crate) fn new(daemon: &Path, nodes: &[Ipv4Addr], winpe: &str) -> Result<Self> {
         let files = TempDir::new()?;
         let write = |name: &str, text: &[u8]| fs::write(files.path().join(name), text);
@@ -48,7 +48,7 @@ impl Service {
     /// Starts the daemon on a card and waits until it serves.
     ///
     /// # Errors
-    /// When it does not: with its log.
+    /// If it does not; the error shows its log.
     pub(crate) fn start(&self, guest: &mut Guest, card: &str, how: &str) -> Result<()> {
         let (daemon, files) = (self.daemon.display(), self.files.path().display());
         let script = format!(
@@ -61,10 +61,10 @@ impl Service {
         guest.must(&script, PATIENCE).map(drop)
     }
 
-    /// What the daemon says of its one interface.
+    /// The daemon's status of its only interface.
     ///
     /// # Errors
-    /// When it says nothing.
+    /// If it reports none.
     pub(crate) fn status(&self, guest: &mut Guest) -> Result<Value> {
         let daemon = self.daemon.display();
         let script = format!("'{daemon}' status --json --control {CONTROL}");
@@ -76,8 +76,8 @@ impl Service {
     /// Stops the daemon.
     ///
     /// # Errors
-    /// When it does not end.
-    pub(crate) fn stop(&self, guest: &mut Guest) -> Result<()> {
+    /// If it does not end.
+    pub(crate) fn stop(guest: &mut Guest) -> Result<()> {
         let script =
             format!("pid=$(cat {PID})\nkill $pid\nwhile kill -0 $pid 2>&-; do sleep 0.1; done");
         guest.must(&script, PATIENCE).map(drop)

@@ -1,5 +1,5 @@
-//! The system tests that run in a guest: the programs that cargo builds for this machine, as they
-//! are.
+//! The system tests that run in a guest. They are the programs that cargo builds for this machine,
+//! unchanged.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,34 +13,34 @@ use super::fetch::output;
 use super::guest::Guest;
 use crate::binary;
 
-/// How long the tests of one program may take, emulated on a busy machine.
+/// How long the tests of one program may take, on an emulated machine with a busy host.
 const PATIENCE: Duration = Duration::from_mins(20);
-/// Requests a second of a steady load: what an emulated machine with two processors can both send
-/// and answer.
+/// The rate of a steady load in requests per second, which an emulated machine with two processors
+/// can both send and answer.
 const RATE: u32 = 2_000;
-/// Random frames on which the judgements of kernel and userspace are compared.
+/// The number of random frames on which the judgements of kernel and user space are compared.
 const CASES: u32 = 2_000;
 
-/// How much is to run.
+/// The number of tests to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// Each datapath, and each of the subjects below, but not each with each.
+    /// Each datapath, and each of the subjects below, but not all combinations.
     Few,
     All,
 }
 
-/// Some tests of one of the programs of `tests/tests/`.
+/// Some of the tests of a program in `tests/tests/`.
 struct Suite {
     program: &'static str,
-    /// What the names of its tests contain; all if there is none.
+    /// Texts that the names of its tests contain; without any, all tests run.
     filters: &'static [&'static str],
-    /// The same for a few of them.
+    /// The texts for [`Extent::Few`].
     few: &'static [&'static str],
 }
 
-/// What the verifier says; and by each datapath: what requests become of, reloads under load, and
-/// `kill -9` and the next daemon; and interfaces that stand on others. When each of their daemons
-/// ends, its accounts are checked.
+/// The verifier's result; for each datapath, what becomes of requests, reloads under load, and
+/// `kill -9` followed by the next daemon; and interfaces that are built on others. When each of
+/// their daemons ends, its counters are checked.
 const SUITES: [Suite; 4] = [
     Suite {
         program: "verifier",
@@ -67,7 +67,7 @@ const SUITES: [Suite; 4] = [
     },
 ];
 
-/// Tests that are built, with the names of those that are to run.
+/// Built tests, with the names of those to run.
 pub(crate) struct Tests {
     name: &'static str,
     program: PathBuf,
@@ -75,22 +75,22 @@ pub(crate) struct Tests {
     names: BTreeSet<String>,
 }
 
-/// How the tests of one guest ended.
+/// The results of the tests in one guest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) passed: BTreeSet<String>,
-    /// How many instructions the verifier has looked at, by program.
+    /// The number of instructions that the verifier examined, by program.
     pub(crate) verified: Vec<(String, u32)>,
-    /// What did not pass, for whatever reason, and what it printed.
+    /// The tests that did not pass, for whatever reason, and their output.
     pub(crate) failure: Option<String>,
 }
 
-/// Builds the tests and finds out which there are.
+/// Builds the tests and lists them.
 ///
 /// # Errors
-/// When they do not build, or a suite has no tests.
+/// If they do not build, or a suite has no tests.
 pub(crate) fn build(extent: Extent) -> Result<Vec<Tests>> {
-    // A guest can install nothing.
+    // A guest cannot install anything.
     ensure_installed("teamnl", "libteam-utils")?;
     ensure_installed("ethtool", "ethtool")?;
     let mut command = binary::cargo_test();
@@ -126,7 +126,7 @@ impl Suite {
         let list = output(&mut list)?;
         let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
         let names: BTreeSet<String> = names.map(str::to_owned).collect();
-        // Each filter is there for something.
+        // A filter that matches nothing is a mistake.
         for filter in filters {
             let is_used = names.iter().any(|name| name.contains(filter));
             ensure!(is_used, "{} has no test {filter}", self.program);
@@ -142,20 +142,20 @@ impl Suite {
 }
 
 impl Tests {
-    /// What they are called.
+    /// The name of the suite.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// How many they are.
+    /// The number of tests to run.
     pub(crate) fn count(&self) -> usize {
         self.names.len()
     }
 
-    /// Runs them in a guest.
+    /// Runs the tests in a guest.
     ///
     /// # Errors
-    /// When the guest ends, or they do not.
+    /// If the guest ends, or the tests do not end in time.
     pub(crate) fn run(&self, guest: &mut Guest, daemon: &Path) -> Result<Outcome> {
         let mut folders = self.program.ancestors();
         let folder = folders.find(|folder| folder.join("Cargo.lock").is_file());
@@ -184,8 +184,8 @@ impl Tests {
     }
 }
 
-/// Which of the tests have passed, by what the test runner has printed. Those that it does not
-/// mention have not.
+/// Determines from the test runner's output which tests have passed. Tests that it does not mention
+/// have not.
 fn judge(wanted: &BTreeSet<String>, output: &str) -> Outcome {
     let passed = output.lines().filter_map(|line| {
         let name = line.strip_prefix("test ")?.strip_suffix(" ... ok")?;

@@ -134,22 +134,22 @@ mod tests {
         Some((packages.release, packages.names))
     }
 
-    fn one(release: &str, package: &str) -> Option<(String, Vec<String>)> {
-        Some((release.to_owned(), vec![package.to_owned()]))
+    fn one(release: &str, package: &str) -> (String, Vec<String>) {
+        (release.to_owned(), vec![package.to_owned()])
     }
 
     #[test]
     fn the_newest_build_of_a_series_is_taken() {
         assert_eq!(
             found("6.1"),
-            one("6.1.0-45-amd64", "linux-image-6.1.0-45-amd64")
+            Some(one("6.1.0-45-amd64", "linux-image-6.1.0-45-amd64"))
         );
         assert_eq!(
             found("6.12"),
-            one(
+            Some(one(
                 "6.12.107+deb13-amd64",
                 "linux-image-6.12.107+deb13-amd64-unsigned"
-            )
+            ))
         );
         assert_eq!(found("5.10"), None);
     }

@@ -1,14 +1,14 @@
-//! How the daemon serves a card, and what became of a storm by that.
+//! The ways in which the daemon serves a card, and the results of a storm.
 
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_bench::StormReport;
 use serde_json::Value;
 
-/// How the daemon serves the card.
+/// A way in which the daemon serves the card.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
     pub(super) name: &'static str,
-    /// Its arguments.
+    /// The daemon's arguments.
     pub(super) serve: &'static str,
     drops: Drops,
 }
@@ -18,13 +18,13 @@ pub(super) struct Way {
 enum Drops {
     /// They are sent later.
     None,
-    /// The driver drops them, and the daemon reads that.
+    /// The driver drops them, and counts them for the daemon.
     Told,
     /// The network core drops them, and counts them.
     Silent,
 }
 
-/// Each way that a request can go, and what the daemon chooses itself.
+/// Each way that a request can take, and the daemon's own choice.
 pub(super) const WAYS: [Way; 5] = [
     Way {
         name: "native",
@@ -53,41 +53,39 @@ pub(super) const WAYS: [Way; 5] = [
     },
 ];
 
-/// What became of a storm.
+/// The results of a storm.
 pub(super) struct Figures {
     report: StormReport,
-    /// How the daemon says that it serves the card.
+    /// The daemon's description of how it serves the card.
     datapath: String,
-    /// Requests that came in.
+    /// Requests that arrived.
     received: u64,
-    /// Replies that have gone out, as far as the daemon knows.
+    /// Replies that were sent, as far as the daemon knows.
     answered: u64,
-    /// Replies that have not.
+    /// Replies that were not sent.
     unsent: u64,
-    /// Replies that the driver or the network core has dropped, by their statistics.
+    /// Replies that the driver or the network core dropped, by their statistics.
     dropped: u64,
 }
 
 impl Figures {
-    /// Of the status of the interface after the storm.
+    /// The results, with the status of the interface after the storm.
     pub(super) fn new(report: StormReport, status: &Value, dropped: u64) -> Result<Self> {
         let count = |name: &str| {
             let count = status.pointer(&format!("/counters/{name}"));
             let count = count.and_then(Value::as_u64);
             count.with_context(|| format!("no {name} in {status}"))
         };
-        let mut datapath = String::new();
-        for name in ["datapath", "mode"] {
-            let word = status.get(name).and_then(Value::as_str).unwrap_or_default();
-            datapath = format!("{datapath} {word}").trim().to_owned();
-        }
+        let word = |name| status.get(name).and_then(Value::as_str);
+        let words: Vec<&str> = ["datapath", "mode"].into_iter().filter_map(word).collect();
+        let mut datapath = words.join(" ");
         if status.get("zero_copy") == Some(&Value::Bool(true)) {
             datapath.push_str(", zero-copy");
         }
         Ok(Self {
             report,
             datapath,
-            // What the program leaves to the daemon is received twice.
+            // What the program leaves to the daemon is counted as received twice.
             received: count("received")? - count("handed_up")?,
             answered: count("answered")?,
             unsent: count("unsent")?,
@@ -95,7 +93,7 @@ impl Figures {
         })
     }
 
-    /// What stands in the table.
+    /// The cells of the table.
     pub(super) fn cells(&self, kernel: &str, way: &str) -> Vec<String> {
         let summary = self.report.summary(None);
         let text = [kernel, way, &self.datapath].map(str::to_owned);
@@ -110,7 +108,7 @@ impl Figures {
         text.into_iter().chain(counts).chain([dropped]).collect()
     }
 
-    /// Replies that came to the clients.
+    /// Replies that reached the clients.
     fn replies(&self) -> u64 {
         let clients = self.report.outcomes.iter();
         let answered = clients.filter(|outcome| outcome.latency.is_some()).count();
@@ -119,12 +117,12 @@ impl Figures {
 }
 
 impl Way {
-    /// Whether a storm went as it must: each request has its reply, or that is counted among those
-    /// that were dropped, if any may be. How long it took is no matter: what is slow is asked again,
-    /// and answered again.
+    /// Checks that each request has its reply, or is counted as dropped if replies may be dropped.
+    /// The duration does not matter: if the machine is slow, clients ask again, and are answered
+    /// again.
     ///
     /// # Errors
-    /// Says what is amiss.
+    /// If something is wrong; the error says what.
     pub(super) fn judge(&self, figures: &Figures) -> Result<()> {
         let report = &figures.report;
         if let Some(fault) = report.faults().next() {
@@ -143,25 +141,25 @@ impl Way {
              {dropped} dropped, {replies} replies"
         );
         ensure!(asked == received, "not all came in: {all}");
-        ensure!(received == answered + unsent, "not all is counted: {all}");
+        ensure!(received == answered + unsent, "some are not counted: {all}");
         ensure!(received == replies + dropped, "some are lost: {all}");
         match self.drops {
             Drops::None => ensure!(dropped == 0, "some are dropped: {all}"),
-            Drops::Told => ensure!(unsent == dropped, "not all that is lost is told: {all}"),
+            Drops::Told => ensure!(unsent == dropped, "some losses are not reported: {all}"),
             Drops::Silent => {}
         }
         Ok(())
     }
 }
 
-/// How many frames of ours have been dropped below the daemon, by `ethtool -S` and, in the last
-/// line, the interface's `tx_dropped`: those of native XDP by the driver, which counts them by
-/// queue, and those of generic XDP by the network core.
+/// The number of our frames that were dropped below the daemon, from the output of `ethtool -S`
+/// and, in the last line, the interface's `tx_dropped`. Drivers drop replies of native XDP and
+/// count them by queue; the network core drops those of generic XDP.
 pub(super) fn dropped(statistics: &str) -> Option<u64> {
     let (by_driver, by_core) = statistics.trim_end().rsplit_once('\n')?;
     let by_driver = by_driver.lines().filter_map(|line| {
         let (name, count) = line.split_once(':')?;
-        // Newer kernels have a total, too, which has no number.
+        // Newer kernels also have a total, whose name contains no number.
         let is_it = name.ends_with("xdp_tx_drops") && name.contains(|c: char| c.is_ascii_digit());
         is_it.then(|| count.trim().parse::<u64>().ok()).flatten()
     });

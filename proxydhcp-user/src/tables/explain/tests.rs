@@ -227,9 +227,5 @@ fn the_policy_for_clients_without_a_record_is_told() {
     site.unknown = Unknown::Lookup;
     site.refuses("10.0.0.9", 7, &["looked up when the client asks"]);
     site.clients = vec![(Ipv4Addr::new(10, 0, 0, 9), "visitor")];
-    site.refuses(
-        "10.0.0.9",
-        7,
-        &["its name is visitor", "there is no record"],
-    );
+    site.refuses("10.0.0.9", 7, &["its name is visitor", "has no record"]);
 }
