@@ -37,7 +37,7 @@ fn an_interface_that_comes_later_is_served() -> Result<()> {
                 assert!(told.contains(missing), "{told}");
             }
             let mut wire = Wire::new(&site.lab)?;
-            site.daemon.wait_for("serving px1 by", PATIENCE)?;
+            site.daemon.wait_for("serving px1 (", PATIENCE)?;
             wire.is_answered()?;
             let served: &[_] = if names.is_empty() {
                 &["px0", "px1"]
@@ -120,7 +120,7 @@ fn one_that_leaves_a_bridge_is_served_on() -> Result<()> {
         }
         site.ask_uefi(NODE_A, "winboot/a/")?;
         let log = site.daemon.log();
-        assert_eq!(log.matches("serving px0 by").count(), 1, "{log}");
+        assert_eq!(log.matches("serving px0 (").count(), 1, "{log}");
     }
     Ok(())
 }
@@ -143,7 +143,7 @@ fn one_that_could_not_be_served_is_tried_again() -> Result<()> {
         assert_eq!(log.matches("lan1 is NOT served").count(), 1, "{log}");
 
         drop(other);
-        site.daemon.wait_for("serving lan1 by", PATIENCE)?;
+        site.daemon.wait_for("serving lan1 (", PATIENCE)?;
         wire.is_answered()?;
         assert_eq!(site.status()?["unserved"], Value::Null);
     }

@@ -92,7 +92,7 @@ fn another_xdp_program_is_named_and_left_alone() -> Result<()> {
         let mut daemon = Daemon::start(&lab.server, &binary()?, &args_by(&files, &by_any))?;
         assert_eq!(daemon.ready_line(), "ready: px0 (raw); 3 nodes");
         // The log comes through another pipe than the ready line.
-        let told = daemon.wait_for("serving px0 (raw)", Duration::from_secs(5))?;
+        let told = daemon.wait_for("serving px0 by the raw datapath", Duration::from_secs(5))?;
         ensure!(told.contains(&named), "{told}");
         let mut site = Site::of(lab, daemon, files)?;
         site.ask_uefi(NODE_A, "winboot/a/")?;

@@ -204,7 +204,7 @@ fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
             if half.starts_with("find") {
                 let _second = site.lab.one_more_wire(1)?;
                 let index = link::index(&site.lab.server, "px1")?;
-                site.daemon.wait_for("serving px1 by", PATIENCE)?;
+                site.daemon.wait_for("serving px1 (", PATIENCE)?;
                 let rename = format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}; mv {index} {second}");
                 shell(&site.lab.server, &rename)?;
             }
@@ -222,7 +222,7 @@ fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<
         site.files.write_raw_config(&good[..good.len() - 1])?;
         restart(&mut site, datapath, &["--unknown", "default"])?;
         site.daemon
-            .wait_for("by the tables of a daemon that was killed", PATIENCE)?;
+            .wait_for("from the tables of a daemon that was killed", PATIENCE)?;
         site.ask_uefi(NODE_A, "winboot/a/")?;
         // Neither new names nor a new address of this host send anybody to the default meanwhile.
         link::add_address(

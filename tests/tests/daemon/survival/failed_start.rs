@@ -49,7 +49,7 @@ fn a_mode_that_does_not_work_is_said_to_have_ended_the_other() -> Result<()> {
         bail!("it started");
     };
     for told in [
-        "MTU of 9000",
+        "the kernel says \"veth: Peer MTU is too large to set XDP\"",
         "the kernel no longer answers",
         "--xdp-mode generic",
     ] {
