@@ -65,7 +65,7 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
         let done = said(&site.files, &set)?;
         assert_eq!(
             done,
-            format!("{would}\nin service: generation 2, 3 addresses\n")
+            format!("{would}\nin service: generation 2, 3 nodes\n")
         );
         site.ask_uefi(NODE_B, "winboot/new/")?;
         site.ask_bios(NODE_DEFAULT, "winboot/new/")?;
@@ -75,7 +75,7 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
         let again = said(&site.files, &["set", "B,a", "winpepath=winboot/new/"])?;
         let changed = "changed a: winboot/a/ -> winboot/new/\n\
             0 added, 1 changed, 0 removed, 1 unchanged\n\
-            in service: generation 3, 3 addresses\n";
+            in service: generation 3, 3 nodes\n";
         assert_eq!(again, changed);
         let again = said(&site.files, &["set", "B,a", "winpepath=winboot/new/"])?;
         assert_eq!(again, "0 added, 0 changed, 0 removed, 2 unchanged\n");
@@ -87,7 +87,7 @@ fn a_node_boots_what_it_was_set_from_the_next_request_on() -> Result<()> {
         assert_eq!(
             rm.stdout,
             "removed b: winboot/new/\n0 added, 0 changed, 1 removed, 0 unchanged\n\
-             in service: generation 4, 2 addresses\n"
+             in service: generation 4, 2 nodes\n"
         );
         site.stays_silent_to(NODE_B)?;
         said(&site.files, &["set", "b", "winpepath="])?;
@@ -114,7 +114,7 @@ fn disabled_nodes_get_no_answer_whatever_others_get() -> Result<()> {
         let set = ["set", "a,norecord", "supportproxydhcp=no"];
         let disabled = "disabled a\ndisabled norecord\n\
             0 added, 0 changed, 0 removed, 2 disabled, 0 unchanged\n\
-            in service: generation 2, 2 addresses\n";
+            in service: generation 2, 2 nodes\n";
         assert_eq!(said(&site.files, &set)?, disabled);
         site.stays_silent(&a.bytes())?;
         site.stays_silent(&stranger.bytes())?;
@@ -185,7 +185,7 @@ fn the_last_node_may_go() -> Result<()> {
     let mut site = Site::usual(Datapath::Native)?;
     let rm = said(&site.files, &["rm", "/.*"])?;
     assert!(
-        rm.ends_with("3 removed, 0 unchanged\nin service: generation 2, 0 addresses\n"),
+        rm.ends_with("3 removed, 0 unchanged\nin service: generation 2, 0 nodes\n"),
         "{rm}"
     );
     site.stays_silent_to(NODE_A)?;

@@ -21,7 +21,7 @@ fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
     assert!(
         import
             .stdout
-            .ends_with("in service: generation 2, 2 addresses\n"),
+            .ends_with("in service: generation 2, 2 nodes\n"),
         "{}",
         import.stdout
     );
