@@ -17,12 +17,13 @@ const MOST: u32 = 1_000_000;
 
 #[test]
 fn it_follows_the_programs_to_their_ends() -> Result<()> {
-    // Before Linux 5.11, maps count as locked memory.
+    // Before Linux 5.11, maps count as locked memory. Where the limit cannot be raised, and matters, the maps are
+    // refused below.
     let all = Rlimit {
         current: None,
         maximum: None,
     };
-    setrlimit(Resource::Memlock, all)?;
+    let _ = setrlimit(Resource::Memlock, all);
     for program in ["answer", "redirect"] {
         let count = count(program).with_context(|| program.to_owned())?;
         println!("verifier: {program} {count}");
