@@ -54,9 +54,10 @@ pub(crate) fn make(kernel: &Kernel) -> Result<NamedTempFile> {
 fn add_modules(kernel: &Kernel, folder: &Path) -> Result<()> {
     let source = kernel.modules();
     let read = |file: &str| fs::read_to_string(source.join(file));
-    let (dependencies, builtin) = (read("modules.dep")?, read("modules.builtin")?);
+    let dependencies = read("modules.dep")?;
+    let builtin = read("modules.builtin").ok();
     let mut order = String::new();
-    for file in insertion_order(&dependencies, &builtin, &MODULES)? {
+    for file in insertion_order(&dependencies, builtin.as_deref(), &MODULES)? {
         let module = format!("{}.ko", name(&file));
         let (from, to) = (source.join(&file), folder.join(&module));
         if Path::new(&file).extension().is_some_and(|end| end == "xz") {

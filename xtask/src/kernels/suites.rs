@@ -56,7 +56,8 @@ const SUITES: [Suite; 4] = [
         program: "daemon",
         filters: &["reload_under_load::", "survival::", "mid_storm::"],
         few: &[
-            "reload_under_load::",
+            "reload_under_load::native_xdp",
+            "reload_under_load::raw",
             "survival::the_kernel_goes_on_when_the_daemon_is_killed",
         ],
     },
