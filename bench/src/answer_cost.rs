@@ -97,7 +97,9 @@ fn load(files: &Files) -> Result<Program> {
             ..Policy::default()
         },
     )?;
-    Program::load(Duty::Answer, &KernelTables::new(&generation)?, None)
+    let mut program = Program::load(Duty::Answer, &KernelTables::new(&generation)?, None)?;
+    program.count_for(xdp::INTERFACE, false)?;
+    Ok(program)
 }
 
 /// Runs the programs in turn, round after round, on requests of the nodes that `node` selects for

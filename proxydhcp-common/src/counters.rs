@@ -11,6 +11,33 @@ use crate::verdict::Reason;
 /// [`PASSED`], [`LIMITED`], then one count for each [`Reason`].
 pub type Counts = [u64; COUNTERS];
 
+/// What has become of the packets that came in by one interface, in its place of a table of
+/// [`PLACES`]: the one at its number modulo their count, or one of the few behind it. Numbers go up
+/// one by one, so that interfaces seldom want the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counted {
+    /// The kernel's number for the interface; 0: nobody counts here.
+    pub interface: u64,
+    /// The counts.
+    pub counts: Counts,
+}
+
+/// Places for interfaces that one XDP program counts for, a power of two.
+pub const PLACES: u32 = 256;
+
+/// Places that are looked at for one interface.
+pub const TRIES: u32 = 4;
+
+/// Queues of an interface that there can be AF_XDP sockets for.
+pub const QUEUES: u32 = 256;
+
+/// The places where the counts of an interface may be.
+#[inline(always)]
+pub fn places(interface: u32) -> impl Iterator<Item = u32> {
+    (0..TRIES).map(move |next| interface.wrapping_add(next) & (PLACES - 1))
+}
+
 /// The number of counters.
 pub const COUNTERS: usize = REFUSED + Reason::ALL.len();
 

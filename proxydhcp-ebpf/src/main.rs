@@ -23,14 +23,14 @@ use proxydhcp_common::judge::judge;
 use proxydhcp_common::reply::{self, Fault};
 use proxydhcp_common::verdict::{Reason, Stop};
 
-use crate::maps::{Maps, Tally, to_socket};
+use crate::maps::{Maps, Tally};
 use crate::packet::{Packet, hidden};
 
 /// Attached to the interfaces that the `kernel` datapath serves: answers.
 #[xdp]
 pub fn answer(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(&ctx);
-    let Some((found, tally)) = receive(&packet) else {
+    let Some((found, tally)) = receive(&ctx, &packet) else {
         return XDP_PASS;
     };
     match judge(&packet, &found, &Maps) {
@@ -53,21 +53,21 @@ pub fn answer(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn redirect(ctx: XdpContext) -> u32 {
     let packet = Packet::new(&ctx);
-    let Some((found, tally)) = receive(&packet) else {
+    let Some((found, tally)) = receive(&ctx, &packet) else {
         return XDP_PASS;
     };
     match judge(&packet, &found, &Maps) {
-        Ok(_) => tally.act(HANDED_UP, to_socket(ctx.rx_queue_index())),
+        Ok(_) => tally.act(HANDED_UP, tally.to_socket(ctx.rx_queue_index())),
         Err(stop) => refrain(stop, &tally),
     }
 }
 
 /// Counts a packet to port 4011; everything else is `None`.
 #[inline(always)]
-fn receive(packet: &Packet) -> Option<(headers::Packet, Tally)> {
+fn receive(ctx: &XdpContext, packet: &Packet) -> Option<(headers::Packet, Tally)> {
     let found = headers::find(packet)?;
-    // It is always there.
-    let tally = Tally::of_this_cpu()?;
+    // It has its place before the program is attached to it.
+    let tally = Tally::of(ctx.ingress_ifindex() as u32)?;
     tally.add(RECEIVED);
     Some((found, tally))
 }

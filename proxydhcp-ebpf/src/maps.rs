@@ -4,7 +4,7 @@ use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, XskMap};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
-use proxydhcp_common::counters::Counts;
+use proxydhcp_common::counters::{Counted, PLACES, QUEUES, places};
 use proxydhcp_common::judge::Tables;
 use proxydhcp_common::limit::{self, Limit};
 use proxydhcp_common::nodes::{Line, Lines};
@@ -24,18 +24,18 @@ static NODES: ArrayOfMaps<NodeTable, 1> = ArrayOfMaps::new();
 #[btf_map]
 static TEMPLATES: ArrayOfMaps<Table<Template, { Template::SIZE }>, 2> = ArrayOfMaps::new();
 
-/// What has become of the requests.
+/// What has become of the requests, by interface.
 #[btf_map]
-static COUNTERS: PerCpuArray<Counts, 1> = PerCpuArray::new();
+static COUNTERS: PerCpuArray<Counted, { PLACES as usize }> = PerCpuArray::new();
 
 /// When each source may ask again. It is mappable for the sake of its alignment: a line is then one
 /// cache line.
 #[btf_map]
 static LIMITS: Array<limit::Line, { limit::LINES as usize }, MAPPABLE> = Array::new();
 
-/// The sockets of the `af-xdp` datapath, by queue.
+/// The sockets of the `af-xdp` datapath: by the interface's place in [`COUNTERS`], and queue.
 #[btf_map]
-static SOCKETS: XskMap<256> = XskMap::new();
+static SOCKETS: XskMap<{ (PLACES * QUEUES) as usize }> = XskMap::new();
 
 /// Whether the kernel has the clock that takes no time to read (Linux 5.11). The loader says so
 /// before the verifier looks, which then leaves out the other clock.
@@ -100,29 +100,44 @@ impl Tables for Maps {
     }
 }
 
-/// This CPU's counters, for one run of the program.
-pub(crate) struct Tally(*mut Counts);
+/// This CPU's counters of one interface, for one run of the program.
+pub(crate) struct Tally {
+    counted: *mut Counted,
+    place: u32,
+}
 
 impl Tally {
+    /// Those of the interface with this number, if it is served.
     #[inline(always)]
-    pub(crate) fn of_this_cpu() -> Option<Self> {
-        COUNTERS.get_ptr_mut(0).map(Self)
+    pub(crate) fn of(interface: u32) -> Option<Self> {
+        for place in places(interface) {
+            let counted = COUNTERS.get_ptr_mut(place)?;
+            // SAFETY: the pointer is to a place of the map.
+            if unsafe { (*counted).interface } == u64::from(interface) {
+                return Some(Self { counted, place });
+            }
+        }
+        None
     }
 
     /// Adds one to a counter.
     #[inline(always)]
     pub(crate) fn add(&self, counter: usize) {
         // SAFETY: the pointer is to this CPU's own counters, which XDP does not interrupt.
-        if let Some(count) = unsafe { (*self.0).get_mut(counter) } {
+        if let Some(count) = unsafe { (*self.counted).counts.get_mut(counter) } {
             *count += 1;
         }
     }
-}
 
-/// The action that gives the packet to the socket of `queue`, or lets it pass where there is none.
-#[inline(always)]
-pub(crate) fn to_socket(queue: u32) -> u32 {
-    match SOCKETS.redirect(queue, XDP_PASS.into()) {
-        Ok(action) | Err(action) => action,
+    /// The action that gives the packet to the socket of `queue`, or lets it pass where there is
+    /// none.
+    #[inline(always)]
+    pub(crate) fn to_socket(&self, queue: u32) -> u32 {
+        if queue >= QUEUES {
+            return XDP_PASS;
+        }
+        match SOCKETS.redirect(self.place * QUEUES + queue, XDP_PASS.into()) {
+            Ok(action) | Err(action) => action,
+        }
     }
 }

@@ -6,3 +6,4 @@ pub(crate) mod heap;
 pub mod interface;
 pub mod privileges;
 pub(crate) mod replace;
+pub mod trusted;

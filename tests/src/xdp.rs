@@ -1,9 +1,11 @@
 //! XDP programs of a few instructions, written by hand: the lab needs no BPF toolchain.
 
-use std::ffi::{c_int, c_long};
+use std::ffi::{CString, c_int, c_long};
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 use std::time::Duration;
 
@@ -15,8 +17,10 @@ use crate::Namespace;
 
 // Of `linux/bpf.h`.
 const PROG_LOAD: c_int = 5;
+const OBJ_GET: c_int = 7;
 const PROG_TEST_RUN: c_int = 10;
 const LINK_CREATE: c_int = 28;
+const LINK_DETACH: c_int = 34;
 const PROG_TYPE_XDP: u32 = 6;
 const ATTACH_TYPE_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
@@ -130,6 +134,34 @@ pub fn attach(
             .with_context(|| format!("cannot attach an XDP program to {interface}"))
     })
 }
+
+/// The part of `union bpf_attr` that opens what is pinned.
+#[repr(C)]
+struct Get {
+    path: u64,
+    rest: [u64; 2],
+}
+
+/// Detaches the program of the link that is pinned at `path`, as `bpftool link detach` does.
+///
+/// # Errors
+/// When no link is pinned there.
+pub fn detach_pinned(path: &Path) -> Result<()> {
+    let text = CString::new(path.as_os_str().as_bytes())?;
+    let get = Get {
+        path: text.as_ptr().addr() as u64,
+        rest: [0; 2],
+    };
+    let detach = || {
+        let link = bpf_descriptor(OBJ_GET, get)?;
+        bpf(LINK_DETACH, &mut link.as_raw_fd().unsigned_abs())
+    };
+    detach().with_context(|| format!("cannot detach {}", path.display()))?;
+    Ok(())
+}
+
+/// The number of the interface that a frame in memory comes in by: the loopback's.
+pub const INTERFACE: u32 = 1;
 
 /// One run of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
 use proxydhcp_common::verdict::Reason;
@@ -68,6 +69,10 @@ pub struct Status<P = Lists> {
     pub reloading: Option<f64>,
     /// Why the newest file is not in service, if it is not.
     pub rejected: Option<String>,
+    /// Why the resolver's newest answers, or this host's newest addresses, are not in service, if
+    /// they are not. It is tried again by and by.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub uninstalled: Option<String>,
     /// The problems with the files in service.
     #[serde(flatten)]
     pub problems: P,
@@ -134,6 +139,10 @@ pub struct InterfaceStatus {
     pub datapath: Datapath,
     /// The mode in which the XDP program is attached, if it is.
     pub mode: Option<AttachMode>,
+    /// Where a program answers that a daemon which was killed has left, for as long as the files have
+    /// not passed: how many seconds ago its tables were put into service.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub predecessor_age: Option<f64>,
     /// Whether the driver writes frames directly into the memory of the AF_XDP sockets, if there
     /// are any.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -270,6 +279,14 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
                 }
             }
             writeln!(f, ", {}", interface.counters)?;
+            if let Some(seconds) = interface.predecessor_age {
+                let (name, age) = (&interface.name, age(Duration::from_secs_f64(seconds)));
+                writeln!(
+                    f,
+                    "{name}: answered from the tables of a daemon that was killed, put into service \
+                     {age} ago"
+                )?;
+            }
             if let Some(fallback) = &interface.fallback {
                 writeln!(f, "{} is served {fallback}", interface.name)?;
             }
@@ -292,8 +309,23 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
         if let Some(rejected) = &self.rejected {
             writeln!(f, "the newest file is NOT in service: {rejected}")?;
         }
+        if let Some(uninstalled) = &self.uninstalled {
+            writeln!(
+                f,
+                "the newest names and addresses are NOT in service, and tried again: {uninstalled}"
+            )?;
+        }
         self.problems.fmt(f)
     }
+}
+
+/// A length of time as people say it: in the largest unit that there is more than one of.
+pub fn age(age: Duration) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+    let seconds = age.as_secs();
+    let unit = UNITS.iter().find(|(unit, _)| seconds >= 2 * unit);
+    let &(unit, name) = unit.unwrap_or(&(1, "s"));
+    format!("{} {name}", seconds / unit)
 }
 
 /// The outcome of a reload.

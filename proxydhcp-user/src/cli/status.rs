@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 
 use crate::api::client::{self, NoDaemon};
+use crate::api::status::age;
 use crate::cli::args::ControlArgs;
 use crate::cli::output::print;
 use crate::datapath::xdp::pins;
@@ -39,11 +40,12 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
 
 /// Adds a note if the kernel answers although no daemon runs.
 fn with_what_is_left(error: anyhow::Error) -> anyhow::Error {
-    if error.is::<NoDaemon>() && pins::are_there() {
-        return anyhow!(
-            "{error}; the kernel goes on answering for a daemon that was killed, until the next one \
-             starts or `proxydhcp detach`"
-        );
+    match pins::age().filter(|_| error.is::<NoDaemon>()) {
+        Some(since) => anyhow!(
+            "{error}; the kernel goes on answering for a daemon that was killed, by tables put into \
+             service {} ago, until the next one starts or `proxydhcp detach`",
+            age(since)
+        ),
+        None => error,
     }
-    error
 }

@@ -7,6 +7,7 @@ use std::process;
 use anyhow::{Context, Result};
 
 use crate::sys::replace::{self, Lasting};
+use crate::sys::trusted::TrustedFolder;
 
 /// The file, with this process's id in decimal and nothing else. Dropping it removes it.
 #[derive(Debug)]
@@ -24,8 +25,13 @@ impl PidFile {
         let write = || {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
+                TrustedFolder::follow(folder)?;
             }
-            replace::write(path, process::id().to_string().as_bytes(), Lasting::No)
+            anyhow::Ok(replace::write(
+                path,
+                process::id().to_string().as_bytes(),
+                Lasting::No,
+            )?)
         };
         write().with_context(|| format!("cannot write the pid file {}", path.display()))?;
         Ok(Self(path.to_owned()))

@@ -26,6 +26,10 @@ use crate::sys::interface::{self, Interface};
 use crate::sys::privileges::Privileges;
 use crate::tables::policy::Unknown;
 
+/// How often it is looked whether the interfaces are as they should be: not all changes are told of,
+/// such as that of a program that somebody detaches.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// What differs between the two ways to run the daemon.
 pub struct Manner<'a> {
     /// How long to wait for a predecessor to free the port.
@@ -183,10 +187,14 @@ async fn reload_when_changed(service: &Arc<Service>, watch: Option<Watching>) {
 
 /// Serves interfaces as they come and go, and retries those that could not be served.
 async fn follow(service: &Service, mut changes: interface::Changes) {
+    let mut looks = interval(LOOK);
+    // The first is at once.
+    looks.tick().await;
     loop {
         let noticed = tokio::select! {
             noticed = changes.next() => noticed,
             () = service.retry_is_due() => Ok(()),
+            _ = looks.tick() => Ok(()),
         };
         if let Err(error) = noticed {
             error!("interfaces that come and go are no longer noticed: {error:#}");

@@ -65,7 +65,7 @@ pub(crate) struct Service {
     pub(crate) reloaded: Notify,
     /// Notified when there may be answers of the resolver to save.
     pub(crate) answered: Notify,
-    /// Notified when the times to retry interfaces have changed.
+    /// Notified when the times to retry interfaces or tables have changed.
     failures_changed: Notify,
 }
 
@@ -157,6 +157,7 @@ impl Service {
             .map(|clients| LookupStatus::new(&catalogue.looked_up, clients.dropped()));
         let waited_for = catalogue.waited_for(&self.settings.policy);
         let rejected = catalogue.rejected.clone();
+        let uninstalled = catalogue.uninstalled.as_ref().map(|it| it.why.clone());
         let generation = self.shared.tables.load().number;
         drop(catalogue);
         let (served, unserved) = {
@@ -175,6 +176,7 @@ impl Service {
             config: self.settings.sources.config.clone(),
             reloading: reloading.map(|since| since.elapsed().as_secs_f64()),
             rejected,
+            uninstalled,
             problems: of(&table, &names, trouble),
             waited_for,
             lookups,
@@ -230,25 +232,32 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// If the interfaces cannot be listed, or the tables for the addresses cannot be installed;
-    /// those in service stay.
+    /// If the interfaces cannot be listed.
     pub(crate) async fn interfaces_changed(&self, deleted: &[u32]) -> Result<()> {
         let _one_at_a_time = self.installing.lock().await;
         let all = interface::list().await?;
-        let changed = task::block_in_place(|| {
-            let readdressed = self.readdress(interface::local_addresses(&all));
+        task::block_in_place(|| {
+            self.readdress(interface::local_addresses(&all));
             let awaits_tables = self.catalogue().awaits_tables;
             self.interfaces().follow(&all, deleted, awaits_tables);
-            readdressed
         });
         self.reloading.send_replace(None);
-        changed
+        Ok(())
     }
 
-    /// Waits until an interface that could not be served is due to be tried again.
+    /// Waits until an interface that could not be served, or tables that could not be installed, are
+    /// due to be tried again.
     pub(crate) async fn retry_is_due(&self) {
         loop {
-            let due = self.interfaces().retry_due();
+            let due = {
+                let interfaces = self.interfaces().retry_due();
+                let tables = self
+                    .catalogue()
+                    .uninstalled
+                    .as_ref()
+                    .map(|it| it.retry.due());
+                interfaces.into_iter().chain(tables).min()
+            };
             let retry = async {
                 match due {
                     Some(due) => tokio::time::sleep_until(due.into()).await,

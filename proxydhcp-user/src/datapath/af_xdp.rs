@@ -50,8 +50,8 @@ struct Worker {
 }
 
 impl AfXdpDatapath {
-    /// Opens a socket on every queue of the interface, gives the sockets to the program, which is
-    /// not attached yet, and starts their threads.
+    /// Opens a socket on every queue of the interface, gives them to the program, which is not
+    /// attached there yet, and starts their threads.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl AfXdpDatapath {
                         interface.name
                     )
                 })?;
-            program.set_socket(queue, socket.as_raw_fd())?;
+            program.set_socket(interface.index, queue, socket.as_raw_fd())?;
             workers.push(worker);
         }
         Ok(Self { workers })

@@ -27,6 +27,7 @@ use crate::sys::privileges;
 mod filter;
 mod ring;
 
+pub use ring::Room;
 use ring::{Received, Ring};
 
 /// The number of replies sent by one system call.
@@ -50,15 +51,15 @@ pub struct RawDatapath {
 }
 
 impl RawDatapath {
-    /// Opens the ring and starts the thread, which answers from the tables that `shared` holds at
-    /// the time, within its rate limits.
+    /// Opens a ring of this size and starts the thread, which answers from the tables that `shared`
+    /// holds at the time, within its rate limits.
     ///
     /// # Errors
     ///
     /// If the ring or the thread cannot be created, mostly for lack of CAP_NET_RAW.
-    pub fn start(interface: &Interface, shared: Arc<Shared>) -> Result<Self> {
+    pub fn start(interface: &Interface, room: Room, shared: Arc<Shared>) -> Result<Self> {
         let name = &interface.name;
-        let ring = Ring::open(interface.index, &filter::REQUESTS)
+        let ring = Ring::open(interface.index, room, &filter::REQUESTS)
             .with_context(|| format!("cannot open a packet ring on {name}"))?;
         let tally = Arc::new(Tally::default());
         let socket = ring.socket();

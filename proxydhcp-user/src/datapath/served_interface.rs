@@ -6,15 +6,15 @@ use std::thread;
 use anyhow::{Context, Result};
 use tracing::{info, warn};
 
-use crate::api::status::{Better, Counters, Datapath, Fallback, InterfaceStatus};
+use crate::api::status::{Better, Counters, Datapath, Fallback, InterfaceStatus, Lost};
 use crate::datapath::Shared;
 use crate::datapath::af_xdp::AfXdpDatapath;
 use crate::datapath::losses::{self, Losses, Prone};
 use crate::datapath::modes::{self, Modes};
 use crate::datapath::packet_thread::PacketThread;
-use crate::datapath::raw::RawDatapath;
+use crate::datapath::raw::{RawDatapath, Room};
 use crate::datapath::xdp::pins::{Leftover, Pins};
-use crate::datapath::xdp::{Duty, KernelTables, Program, Refused};
+use crate::datapath::xdp::{Attachment, Duty, KernelTables, Left, Program, Refused};
 use crate::sys::interface::{AttachMode, Interface};
 
 /// The datapath that should answer.
@@ -40,7 +40,7 @@ pub struct AttachOptions {
 /// The parts that are needed to serve an interface by XDP.
 pub(crate) struct Xdp<'a> {
     pub(crate) options: AttachOptions,
-    pub(crate) tables: &'a KernelTables,
+    pub(crate) program: &'a mut Program,
     /// Where to pin the program, if it should be.
     pub(crate) pins: Option<&'a Pins>,
     /// What a killed daemon has left on the interface.
@@ -56,15 +56,19 @@ pub(crate) struct Served {
     fallback: Option<Fallback>,
     losses: Option<Losses>,
     /// Declared first, so that it is detached before the datapaths behind it stop.
-    program: Option<Program>,
+    attached: Option<Attachment>,
+    /// What answers until the program is attached.
+    left: Option<Left>,
     af_xdp: Option<AfXdpDatapath>,
     raw: RawDatapath,
+    room: Room,
 }
 
 impl Served {
-    /// Serves an interface by the raw datapath from now on.
+    /// Serves an interface by the raw datapath from now on; for `room` see [`Room`].
     pub(crate) fn start(
         interface: &Interface,
+        room: Room,
         carriers: Vec<Interface>,
         shared: &Arc<Shared>,
     ) -> Result<Self> {
@@ -73,43 +77,53 @@ impl Served {
             carriers,
             fallback: None,
             losses: None,
-            program: None,
+            attached: None,
+            left: None,
             af_xdp: None,
-            raw: RawDatapath::start(interface, Arc::clone(shared))?,
+            raw: RawDatapath::start(interface, room, Arc::clone(shared))?,
+            room,
         })
     }
 
-    /// Serves by the XDP program from now on, and by the raw datapath what the program leaves. If
-    /// the choice is free, the raw datapath alone goes on serving interfaces that would lose
-    /// replies of the program.
+    /// Whether the raw datapath should serve alone, because the choice is free and replies of the
+    /// program would be lost. Records the reason.
+    pub(crate) fn prefers_raw(&mut self, options: AttachOptions) -> bool {
+        if options.or_raw
+            && options.mode.is_none()
+            && let Some(Prone { why, remedy }) = losses::expected(&self.carriers)
+        {
+            self.falls_back(Better::Kernel, why, remedy);
+            return true;
+        }
+        false
+    }
+
+    /// Serves by the XDP program from now on, and by the raw datapath what the program leaves.
     ///
     /// # Errors
     ///
     /// If the program cannot serve.
     pub(crate) fn attach(&mut self, xdp: Xdp<'_>, shared: &Arc<Shared>) -> Result<()> {
-        if xdp.options.or_raw
-            && xdp.options.mode.is_none()
-            && let Some(Prone { why, remedy }) = losses::expected(&self.carriers)
-        {
-            self.falls_back(Better::Kernel, why, remedy);
-            return Ok(());
-        }
         let interface = &self.interface;
         let duty = xdp.options.duty;
         let Modes { tried, fallback } = Modes::of(xdp.options, interface, &self.carriers)?;
         // Sockets end with the process, so a program that needs them must end with it, too.
         let pins = xdp.pins.filter(|_| duty == Duty::Answer);
-        let folder = pins.map(|pins| pins.of(interface.index));
-        let mut program = Program::load(duty, xdp.tables, folder.as_deref())?;
+        let program = xdp.program;
+        let goes_on = xdp.before.as_ref().is_some_and(Leftover::shares_counters);
+        program.count_for(interface.index, goes_on && pins.is_some())?;
         // The program's sockets are ready before the first request comes.
         let af_xdp = match duty {
             Duty::Answer => None,
-            Duty::Redirect => Some(AfXdpDatapath::start(interface, &mut program, shared)?),
+            Duty::Redirect => Some(AfXdpDatapath::start(interface, program, shared)?),
         };
-        let refused = program.attach(interface, &self.carriers, tried, xdp.before)?;
-        let is_native = program.mode() == AttachMode::Native && duty == Duty::Answer;
+        let attached = program.attach(interface, &self.carriers, tried, xdp.before, pins)?;
+        let refused = attached.refused().cloned();
+        let is_native = attached.mode() == AttachMode::Native && duty == Duty::Answer;
+        let folder = pins.map(|pins| pins.of(interface.index));
         self.losses = is_native.then(|| Losses::new(&self.carriers, folder.as_deref()));
-        self.program = Some(program);
+        self.attached = Some(attached);
+        self.left = None;
         self.af_xdp = af_xdp;
         if let Some(Refused { why, remedy }) = refused {
             self.falls_back(Better::Native, why, remedy);
@@ -122,6 +136,25 @@ impl Served {
                  an XDP program itself; --xdp-mode generic works with any peer",
                 veth.name
             );
+        }
+        Ok(())
+    }
+
+    /// Until the program is attached, what a killed daemon has left answers.
+    pub(crate) fn await_program(&mut self, left: Left) {
+        self.left = Some(left);
+    }
+
+    /// Has the raw datapath serve alone from now on, with room for all requests.
+    ///
+    /// # Errors
+    ///
+    /// If the ring cannot be opened.
+    pub(crate) fn goes_on_raw(&mut self, shared: &Arc<Shared>) -> Result<()> {
+        self.left = None;
+        if self.room == Room::Rest {
+            self.raw = RawDatapath::start(&self.interface, Room::All, Arc::clone(shared))?;
+            self.room = Room::All;
         }
         Ok(())
     }
@@ -152,15 +185,15 @@ impl Served {
 
     /// From now on, the kernel goes on answering if this process is killed.
     pub(crate) fn stays(&mut self) {
-        if let Some(program) = &mut self.program {
-            program.stays();
+        if let Some(attached) = &mut self.attached {
+            attached.stays();
         }
     }
 
     /// Ends the service of this interface, in the kernel too.
     pub(crate) fn stop(mut self) {
-        if let Some(program) = self.program.take() {
-            program.detach();
+        if let Some(attached) = self.attached.take() {
+            attached.detach();
         }
     }
 
@@ -177,20 +210,22 @@ impl Served {
         self.carriers = carriers;
     }
 
-    /// The kernel's number for its XDP program, if there is one.
-    pub(crate) fn program(&self) -> Option<u32> {
-        self.program.as_ref().map(Program::id)
-    }
-
-    pub(crate) fn has_program(&self) -> bool {
-        self.program.is_some()
-    }
-
-    /// Forwards what the XDP program has logged to the daemon's log.
-    pub(crate) fn forward_log(&mut self) {
-        if let Some(program) = &mut self.program {
-            program.forward_log();
+    /// The kernel's number for the program that should be on the interface, if one should.
+    pub(crate) fn program(&self, ours: Option<&Program>) -> Option<u32> {
+        match (&self.attached, &self.left) {
+            (Some(_), _) => ours.map(Program::id),
+            (None, left) => left.as_ref().map(Left::program),
         }
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.attached.is_some()
+    }
+
+    /// Whether everything that should be pinned is.
+    pub(crate) fn is_pinned_as_meant(&self) -> bool {
+        let is_meant = Attachment::is_pinned_as_meant;
+        self.attached.as_ref().is_none_or(is_meant)
     }
 
     /// The threads that answer, or would.
@@ -200,28 +235,42 @@ impl Served {
     }
 
     fn datapath(&self) -> Datapath {
-        match (&self.program, &self.af_xdp) {
-            (Some(_), Some(_)) => Datapath::AfXdp,
-            (Some(_), None) => Datapath::Kernel,
-            (None, _) => Datapath::Raw,
+        match (&self.attached, &self.left, &self.af_xdp) {
+            (Some(_), _, Some(_)) => Datapath::AfXdp,
+            (Some(_), _, None) | (None, Some(_), _) => Datapath::Kernel,
+            (None, None, _) => Datapath::Raw,
+        }
+    }
+
+    fn mode(&self) -> Option<AttachMode> {
+        match &self.attached {
+            Some(attached) => Some(attached.mode()),
+            None => self.left.as_ref().and_then(Left::mode),
         }
     }
 
     /// The interface's part of the line that says that requests are answered.
     pub(crate) fn describe(&self) -> String {
         let (name, datapath) = (&self.interface.name, self.datapath());
-        match &self.program {
-            Some(program) => format!("{name} ({datapath}, {})", program.mode()),
+        match self.mode() {
+            _ if self.left.is_some() => {
+                format!("{name} (the program of a daemon that was killed)")
+            }
+            Some(mode) => format!("{name} ({datapath}, {mode})"),
             None => format!("{name} ({datapath})"),
         }
     }
 
-    pub(crate) fn status(&self) -> InterfaceStatus {
-        let lost = self.losses.as_ref().and_then(Losses::count);
-        let program = self.program.as_ref().map(|program| match program.counts() {
+    /// What the XDP program has counted here, be it this daemon's or that of a killed one.
+    fn program_counters(&self, program: Option<&Program>, lost: Option<&Lost>) -> Option<Counters> {
+        let counts = match (&self.attached, &self.left) {
+            (Some(_), _) => program?.counts(self.interface.index),
+            (None, left) => left.as_ref()?.counts()?,
+        };
+        Some(match counts {
             Ok(counts) => {
                 let mut counters = Counters::new(&counts);
-                let replies = lost.as_ref().map_or(0, |lost| lost.replies);
+                let replies = lost.map_or(0, |lost| lost.replies);
                 counters.unsent = replies.min(counters.answered);
                 counters.answered -= counters.unsent;
                 counters
@@ -231,7 +280,12 @@ impl Served {
                 warn!("{name}: cannot read the counters: {error:#}");
                 Counters::default()
             }
-        });
+        })
+    }
+
+    pub(crate) fn status(&self, program: Option<&Program>) -> InterfaceStatus {
+        let lost = self.losses.as_ref().and_then(Losses::count);
+        let program = self.program_counters(program, lost.as_ref());
         let af_xdp = self.af_xdp.as_ref().map(|af_xdp| Counters {
             unsent: af_xdp.unsent(),
             lost: af_xdp.lost(),
@@ -246,7 +300,8 @@ impl Served {
         InterfaceStatus {
             name: self.interface.name.clone(),
             datapath: self.datapath(),
-            mode: self.program.as_ref().map(Program::mode),
+            mode: self.mode(),
+            predecessor_age: self.left.as_ref().and_then(Left::age),
             zero_copy: self.af_xdp.as_ref().map(AfXdpDatapath::is_zero_copy),
             fallback: self.fallback.clone(),
             lost,
@@ -270,27 +325,24 @@ pub(crate) fn stop(served: Vec<Served>) {
     });
 }
 
-/// Installs the tables on all interfaces, or else restores those of `before` on all.
+/// Installs the tables for all interfaces, or else leaves those in service.
 pub(crate) fn install(
-    served: &mut [Served],
+    served: &[Served],
+    program: &mut Program,
     tables: &KernelTables,
-    before: Option<&KernelTables>,
 ) -> Result<()> {
-    let failure = served.iter_mut().find_map(|served| {
-        let error = served.program.as_mut()?.install(tables).err()?;
-        let name = &served.interface.name;
-        Some(error.context(format!("{name}: cannot install the tables")))
-    });
-    let Some(failure) = failure else {
-        return Ok(());
-    };
-    if let Some(before) = before {
-        for program in served
-            .iter_mut()
-            .filter_map(|served| served.program.as_mut())
-        {
-            program.install(before).context("cannot go back either")?;
-        }
+    let attached = || served.iter().filter_map(|served| served.attached.as_ref());
+    // That there are nodes is recorded before the first tables with nodes, that there are none after
+    // the first without.
+    if tables.has_nodes() {
+        attached().for_each(|attached| attached.set_has_nodes(true));
     }
-    Err(failure)
+    program
+        .install(tables)
+        .context("cannot install the tables")?;
+    if !tables.has_nodes() {
+        attached().for_each(|attached| attached.set_has_nodes(false));
+    }
+    attached().for_each(Attachment::set_time);
+    Ok(())
 }

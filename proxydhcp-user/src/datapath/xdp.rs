@@ -1,32 +1,32 @@
-//! The XDP program on one interface, and the tables it reads. It is the `kernel` datapath, and the
-//! first half of the `af-xdp` one.
+//! The XDP program, and the tables it reads. It is the `kernel` datapath, and the first half of the
+//! `af-xdp` one.
 
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use aya::maps::{ArrayOfMaps, Map, PerCpuArray, XskMap};
-use aya::programs::links::FdLink;
+use anyhow::{Context, Result, ensure};
+use aya::maps::{ArrayOfMaps, Map, XskMap};
 use aya::programs::{ProgramError, ProgramType, TestRun, TestRunOptions, Xdp};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use log::Log;
-use proxydhcp_common::counters::{COUNTERS, Counts};
-
-use crate::sys::interface::AttachMode;
+use proxydhcp_common::counters::{Counts, QUEUES};
 
 mod attach;
+mod counters;
 mod extack;
+mod left;
 mod pin;
 pub mod pins;
 mod refusal;
 mod remedy;
 mod tables;
 
-pub use attach::Refused;
-use pin::Pinned;
+pub use attach::{Attachment, Refused};
+use counters::CounterMap;
+pub use left::Left;
+use pins::Pins;
 pub use tables::KernelTables;
 use tables::{Nodes, Templates};
 
@@ -53,51 +53,48 @@ impl Duty {
     }
 }
 
-/// The program on an interface. Dropping it detaches the program and frees its maps, unless they
-/// are pinned to stay.
+/// The program, loaded once for all interfaces, with the tables and counters that they share.
+/// Dropping it frees all that, unless it is attached or pinned.
 pub struct Program {
-    /// What holds it on the interface.
-    link: Option<FdLink>,
-    pinned: Option<Pinned>,
     ebpf: Ebpf,
     duty: Duty,
     /// The kernel's number for the program.
     id: u32,
-    mode: AttachMode,
     has_nodes: bool,
+    /// Whether the program and its maps are pinned, for a successor and for inspection.
+    is_shown: bool,
     log: EbpfLogger<&'static dyn Log>,
 }
 
 impl Program {
-    /// Loads the program with `tables`, without attaching it. With a folder to pin it in, it
-    /// continues with the maps of [`pins::ADOPTED`] that are pinned there.
+    /// Loads the program with `tables`, without attaching it. With `pins`, it continues with the
+    /// maps of [`pins::ADOPTED`] that are pinned there.
     ///
     /// # Errors
     ///
-    /// If the kernel refuses the program or its maps, or the folder cannot be created.
-    pub fn load(duty: Duty, tables: &KernelTables, folder: Option<&Path>) -> Result<Self> {
+    /// If the kernel refuses the program or its maps.
+    pub fn load(duty: Duty, tables: &KernelTables, pins: Option<&Pins>) -> Result<Self> {
         // If the kernel refuses the probe, it will refuse the program too, and say why.
         let coarse = u8::from(coarse_clock().unwrap_or(false));
         let mut loader = EbpfLoader::new();
         loader.override_global("COARSE_CLOCK", &coarse, true);
-        let pinned = folder.map(Pinned::new);
-        if let Some(folder) = folder {
-            pins::make_folder(folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
+        if duty == Duty::Answer {
+            // There are no sockets.
+            loader.map_max_entries("SOCKETS", 1);
+        }
+        if let Some(pins) = pins {
             for map in pins::ADOPTED {
-                loader.map_pin_path(map, folder.join(map));
+                loader.map_pin_path(map, pins.folder().join(map));
             }
         }
         let mut ebpf = loader.load(OBJECT).map_err(refusal::of_object)?;
         let log = EbpfLogger::init(&mut ebpf).context("cannot read the XDP program's log")?;
         let mut program = Self {
-            link: None,
-            pinned,
             ebpf,
             duty,
             id: 0,
-            mode: AttachMode::Native,
             has_nodes: true,
+            is_shown: false,
             log,
         };
         program.xdp()?.load().map_err(refusal::of_program)?;
@@ -107,28 +104,32 @@ impl Program {
         Ok(program)
     }
 
-    /// Makes `socket` receive the requests of `queue`.
+    /// Makes `socket` receive the requests of `queue` of an interface that the program
+    /// [counts for](Self::count_for).
     ///
     /// # Errors
     ///
     /// If the kernel refuses the socket, or the queue number is too large for the map.
-    pub fn set_socket(&mut self, queue: u32, socket: impl AsRawFd) -> Result<()> {
+    pub fn set_socket(&mut self, interface: u32, queue: u32, socket: impl AsRawFd) -> Result<()> {
+        ensure!(
+            queue < QUEUES,
+            "queue {queue} cannot be served; {QUEUES} are the most"
+        );
+        let place = CounterMap::of(&self.ebpf)?.place(interface)?;
+        let place = place.context("the program does not count for this interface")?;
         let mut sockets = XskMap::try_from(self.map("SOCKETS")?)?;
         sockets
-            .set(queue, socket, 0)
+            .set(place * QUEUES + queue, socket, 0)
             .with_context(|| format!("cannot serve queue {queue}"))
     }
 
-    /// Puts a generation's tables into service, in one step: a request sees either the old ones or
-    /// these.
+    /// Puts a generation's tables into service on all interfaces, in one step: a request sees either
+    /// the old ones or these.
     ///
     /// # Errors
     ///
     /// If the kernel refuses to replace a map. What was in service stays.
     pub fn install(&mut self, tables: &KernelTables) -> Result<()> {
-        if tables.has_nodes {
-            self.set_has_nodes(true);
-        }
         // Nothing refers to this bank yet: the node table in service points to the other one. When
         // the kernel returns from replacing the node table, no run of the program reads the old one
         // any longer, so the next generation may replace the other bank.
@@ -141,9 +142,7 @@ impl Program {
         nodes
             .set(0, &tables.nodes, 0)
             .context("cannot install the nodes")?;
-        if !tables.has_nodes {
-            self.set_has_nodes(false);
-        }
+        self.has_nodes = tables.has_nodes();
         Ok(())
     }
 
@@ -152,30 +151,35 @@ impl Program {
         self.id
     }
 
-    /// The mode in which the program is attached.
-    pub fn mode(&self) -> AttachMode {
-        self.mode
-    }
-
-    /// What the program has counted on all CPUs.
+    /// Counts for this interface as well, from zero, or from the previous counts if it `goes_on`.
     ///
     /// # Errors
     ///
-    /// If the kernel does not return the counters.
-    pub fn counts(&self) -> Result<Counts> {
-        let map = self.ebpf.map("COUNTERS").context("no map COUNTERS")?;
-        let counters: PerCpuArray<_, Counts> = PerCpuArray::try_from(map)?;
-        let mut sum = [0; COUNTERS];
-        for counts in counters.get(&0, 0)?.iter() {
-            for (sum, count) in sum.iter_mut().zip(counts) {
-                *sum += count;
-            }
-        }
-        Ok(sum)
+    /// If there are too many interfaces, or the kernel refuses to change the counters.
+    pub fn count_for(&mut self, interface: u32, goes_on: bool) -> Result<()> {
+        CounterMap::of_mut(&mut self.ebpf)?.give_place(interface, goes_on)
     }
 
-    /// Runs the program on a frame without an interface. Returns its action (`xdp_action` of
-    /// `linux/bpf.h`), the frame as it left it, and how long it took.
+    /// Stops counting for all interfaces but these.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses to change the counters.
+    pub fn count_for_only(&mut self, interfaces: &[u32]) -> Result<()> {
+        CounterMap::of_mut(&mut self.ebpf)?.keep(interfaces)
+    }
+
+    /// What the program has counted on this interface, on all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// If it does not count for the interface, or the kernel does not return the counters.
+    pub fn counts(&self, interface: u32) -> Result<Counts> {
+        CounterMap::of(&self.ebpf)?.counts(interface)
+    }
+
+    /// Runs the program on a frame, as if it came from interface 1. Returns its action (`xdp_action`
+    /// of `linux/bpf.h`), the frame as it left it, and how long it took.
     ///
     /// # Errors
     ///

@@ -216,13 +216,13 @@ fn an_address_that_is_new_is_answered_without_a_reload() -> Result<()> {
 }
 
 /// `px1` and `pc1`, and a client there.
-struct Wire {
+pub(crate) struct Wire {
     tap: Tap,
     _takes_xdp: Option<OwnedFd>,
 }
 
 impl Wire {
-    fn new(lab: &Lab) -> Result<Self> {
+    pub(crate) fn new(lab: &Lab) -> Result<Self> {
         Self::with(lab, &LinkOptions::default())
     }
 
@@ -234,7 +234,7 @@ impl Wire {
         })
     }
 
-    fn is_answered(&mut self) -> Result<()> {
+    pub(crate) fn is_answered(&mut self) -> Result<()> {
         let request = RequestFrame {
             destination_mac: SECOND_MAC,
             destination: SECOND_ADDRESS,
@@ -266,7 +266,7 @@ fn args(datapath: Datapath, files: &Files, names: &[&str]) -> Vec<String> {
     args
 }
 
-fn start(lab: Lab, datapath: Datapath, names: &[&str]) -> Result<Site> {
+pub(crate) fn start(lab: Lab, datapath: Datapath, names: &[&str]) -> Result<Site> {
     let files = files()?;
     let daemon = Daemon::start(&lab.server, &binary()?, &args(datapath, &files, names))?;
     Site::of(lab, daemon, files)

@@ -15,6 +15,7 @@ mod interfaces;
 mod kept;
 mod mid_storm;
 mod names;
+mod one_program;
 mod reader;
 mod ready;
 mod records;

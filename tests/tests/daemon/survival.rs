@@ -13,6 +13,8 @@ use proxydhcp_lab::{Daemon, Ended, Lab, Namespace, SERVER_INTERFACE, binary};
 use serde_json::json;
 
 mod failed_start;
+mod namespaces;
+mod trust;
 mod without_nodes;
 
 /// The datapaths that answer without a process.
@@ -33,12 +35,12 @@ fn the_kernel_goes_on_when_the_daemon_is_killed() -> Result<()> {
         assert_eq!(killed, program);
         let status = site.command(&["status"])?;
         assert_eq!(status.code, Some(1));
-        assert!(
-            status
-                .stderr
-                .contains("the kernel goes on answering for a daemon that was killed"),
-            "{status:?}"
-        );
+        for told in [
+            "the kernel goes on answering for a daemon that was killed, by tables put into service ",
+            " s ago, until the next one starts",
+        ] {
+            assert!(status.stderr.contains(told), "{status:?}");
+        }
 
         // The next daemon serves the files as they are now, and no count is lost.
         site.files.write_config(&[("a", "winboot/new/")])?;
@@ -159,14 +161,28 @@ fn the_pins_of_another_layout_are_taken_over_but_for_their_maps() -> Result<()> 
         let mut site = Site::usual(datapath)?;
         site.ask_uefi(NODE_A, "winboot/a/")?;
         site.daemon.crash()?;
-        let rename = format!("cd /sys/fs/bpf/proxydhcp; mv {LAYOUT} 0");
-        shell(&site.lab.server, &rename)?;
-        site.ask_uefi(NODE_A, "winboot/a/")?;
-
-        restart(&mut site, datapath, &[])?;
-        site.ask_uefi(NODE_A, "winboot/a/")?;
-        assert_eq!(site.counters()?["answered"], 1);
-        assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
+        let (first, namespace) = (index(&site)?, inode(&site.lab.server)?);
+        for layout in [
+            format!("mv {LAYOUT} {}", LAYOUT + 1),
+            // As it was up to layout 2: no folders of namespaces, and maps for each interface.
+            format!(
+                "mkdir 2; mv {LAYOUT}/{namespace}/{first} 2; mv {LAYOUT}/{namespace}/* 2/{first}; \
+                 rmdir {LAYOUT}/{namespace} {LAYOUT}"
+            ),
+        ] {
+            shell(
+                &site.lab.server,
+                &format!("cd /sys/fs/bpf/proxydhcp; {layout}"),
+            )?;
+            site.ask_uefi(NODE_A, "winboot/a/")?;
+            restart(&mut site, datapath, &[])?;
+            site.ask_uefi(NODE_A, "winboot/a/")?;
+            assert_eq!(site.counters()?["answered"], 1);
+            assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
+            let folders = shell(&site.lab.server, "ls /sys/fs/bpf/proxydhcp")?;
+            assert_eq!(folders.stdout, format!("{LAYOUT}\n").as_bytes());
+            site.daemon.crash()?;
+        }
     }
     Ok(())
 }
@@ -180,17 +196,18 @@ fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
         let mut site = Site::start_in(lab, datapath, Files::usual()?, &["-i", "px1"])?;
         let first = link::index(&site.lab.server, SERVER_INTERFACE)?;
         let second = link::index(&site.lab.server, "px1")?;
+        let namespace = inode(&site.lab.server)?;
         for half in [
             // No link yet.
-            format!("find {first} ! -name COUNTERS -type f -delete"),
+            "find . ! -name COUNTERS -type f -delete".to_owned(),
             // A link to nothing; and what somebody else has pinned there.
-            format!("rm -r {first}; mv {second} {first}; mv {first}/COUNTERS ../mine"),
+            format!("rm -r {first}; mv {second} {first}; mv COUNTERS mine; mv LIMITS {first}/mine"),
         ] {
             site.daemon.crash()?;
             link::delete(&site.lab.server, "px1")?;
             shell(
                 &site.lab.server,
-                &format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}; {half}"),
+                &format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}/{namespace}; {half}"),
             )?;
             let started = Instant::now();
             while xdp_program(&site.lab.server, SERVER_INTERFACE)?.is_some() {
@@ -201,11 +218,12 @@ fn what_is_half_pinned_is_in_nobody_s_way() -> Result<()> {
             site.ask_uefi(NODE_A, "winboot/a/")?;
             assert!(xdp_program(&site.lab.server, SERVER_INTERFACE)?.is_some());
             assert_eq!(pinned(&site.lab.server)?, link_of(&site)?);
-            if half.starts_with("find") {
+            if half.contains("find") {
                 let _second = site.lab.one_more_wire(1)?;
                 let index = link::index(&site.lab.server, "px1")?;
                 site.daemon.wait_for("serving px1 (", PATIENCE)?;
-                let rename = format!("cd /sys/fs/bpf/proxydhcp/{LAYOUT}; mv {index} {second}");
+                let folder = format!("/sys/fs/bpf/proxydhcp/{LAYOUT}/{namespace}");
+                let rename = format!("cd {folder}; mv {index} {second}");
                 shell(&site.lab.server, &rename)?;
             }
         }
@@ -224,6 +242,14 @@ fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<
         site.daemon
             .wait_for("from the tables of a daemon that was killed", PATIENCE)?;
         site.ask_uefi(NODE_A, "winboot/a/")?;
+        let status = site.status()?;
+        let interface = &status["interfaces"][0];
+        assert_eq!(interface["datapath"], "kernel", "{status}");
+        assert_eq!(interface["program"]["answered"], 1, "{status}");
+        assert!(interface["predecessor_age"].is_number(), "{status}");
+        let told = site.command(&["status"])?.stdout;
+        let age = "px0: answered from the tables of a daemon that was killed, put into service ";
+        assert!(told.contains(age), "{told}");
         // Neither new names nor a new address of this host send anybody to the default meanwhile.
         link::add_address(
             &site.lab.server,
@@ -247,6 +273,8 @@ fn a_file_that_is_rejected_at_the_start_leaves_the_kernel_answering() -> Result<
             status["interfaces"][0]["program"]["answered"], 4,
             "{status}"
         );
+        let age = &status["interfaces"][0]["predecessor_age"];
+        assert!(age.is_null(), "{status}");
         site.daemon.stop()?;
         assert_eq!(pinned(&site.lab.server)?, "");
         assert_eq!(xdp_program(&site.lab.server, SERVER_INTERFACE)?, None);
@@ -290,8 +318,18 @@ fn detach(site: &Site) -> Result<Ended> {
 
 /// The line of the link that belongs to the lab's own interface.
 fn link_of(site: &Site) -> Result<String> {
-    let index = link::index(&site.lab.server, SERVER_INTERFACE)?;
-    Ok(format!("{LAYOUT}/{index}/link\n"))
+    let (index, namespace) = (index(site)?, inode(&site.lab.server)?);
+    Ok(format!("{LAYOUT}/{namespace}/{index}/link\n"))
+}
+
+/// The number of the lab's own interface.
+fn index(site: &Site) -> Result<u32> {
+    link::index(&site.lab.server, SERVER_INTERFACE)
+}
+
+/// The kernel's number for the network namespace.
+fn inode(namespace: &Namespace) -> Result<u64> {
+    Ok(rustix::fs::fstat(namespace)?.st_ino)
 }
 
 /// The links that are pinned, each on a line.

@@ -22,6 +22,7 @@ use proxydhcp_common::judge::judge;
 use proxydhcp_common::verdict::Stop;
 use proxydhcp_common::{headers, reply};
 use proxydhcp_lab::corpus::{Corpus, requests};
+use proxydhcp_lab::xdp::INTERFACE;
 use proxydhcp_lab::{RequestFrame, SERVER_ADDRESS, capture, require_rights};
 
 const XDP_DROP: u32 = 1;
@@ -59,8 +60,10 @@ impl Pair {
             ..Policy::default()
         };
         let tables = Generation::next(&Generation::default(), &table, &[SERVER_ADDRESS], &policy)?;
+        let mut program = Program::load(Duty::Answer, &KernelTables::new(&tables)?, None)?;
+        program.count_for(INTERFACE, false)?;
         Ok(Self {
-            program: Program::load(Duty::Answer, &KernelTables::new(&tables)?, None)?,
+            program,
             tables,
             counts: [0; COUNTERS],
         })
@@ -115,9 +118,9 @@ impl Pair {
     /// Checks, at the end, that the program's counters agree with the core's verdicts.
     fn check_counts(&self) -> Result<()> {
         ensure!(
-            self.program.counts()? == self.counts,
+            self.program.counts(INTERFACE)? == self.counts,
             "kernel {:?}, userspace {:?}",
-            self.program.counts()?,
+            self.program.counts(INTERFACE)?,
             self.counts
         );
         let [received, outcomes @ ..] = self.counts;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +10,8 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::Gid;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
+
+use crate::sys::trusted::TrustedFolder;
 
 /// The daemon's end. Dropping it removes the socket.
 #[derive(Debug)]
@@ -31,6 +33,9 @@ impl Server {
         if let Some(folder) = path.parent() {
             make(folder)
                 .with_context(|| format!("cannot make the folder of the control socket {shown}"))?;
+            // Whoever may change it could put a socket of his own there, for root to speak to.
+            TrustedFolder::follow(folder)
+                .with_context(|| format!("the folder of the control socket {shown}"))?;
         }
         if let Ok(metadata) = fs::symlink_metadata(path) {
             if !metadata.file_type().is_socket() {
@@ -58,7 +63,7 @@ impl Server {
             path: path.to_owned(),
         };
         if let Some(group) = group {
-            chown(path, None, Some(group.as_raw()))
+            lchown(path, None, Some(group.as_raw()))
                 .with_context(|| format!("cannot give {shown} to its group"))?;
         }
         Ok(server)

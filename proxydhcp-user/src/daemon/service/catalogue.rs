@@ -11,6 +11,7 @@ use tokio::task;
 use tracing::{error, info, warn};
 
 use super::effective_policy;
+use super::failure::Uninstalled;
 use crate::daemon::Settings;
 use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
@@ -38,6 +39,9 @@ pub(super) struct Catalogue {
     pub(super) local: Vec<Ipv4Addr>,
     /// Why the newest files are not in service, if they are not.
     pub(super) rejected: Option<String>,
+    /// What should be in service by the files that passed, the resolver and this host's addresses, and
+    /// is not.
+    pub(super) uninstalled: Option<Uninstalled>,
     /// Whether tables without a node are accepted, because the operator asked for it.
     pub(super) allow_empty: bool,
     /// Whether no files have been accepted yet. Until then, what killed daemons have left goes on
@@ -91,6 +95,7 @@ impl Catalogue {
             policy,
             local,
             rejected,
+            uninstalled: None,
             allow_empty: false,
             awaits_tables,
         };

@@ -1,4 +1,4 @@
-//! Interfaces that cannot be served, and when they are tried again.
+//! What could not be put into service, be it an interface or tables, and when it is tried again.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,66 @@ use crate::sys::interface::Interface;
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(1);
 
+/// When something is to be tried again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retry {
+    pause: Duration,
+    due: Instant,
+}
+
+impl Retry {
+    /// After it has failed now, for the first time or as `before`.
+    fn after(before: Option<&Self>, now: Instant) -> Self {
+        let pause = before.map_or(SHORTEST, |before| LONGEST.min(before.pause * 2));
+        Self {
+            pause,
+            due: now + pause,
+        }
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        now >= self.due
+    }
+
+    /// It is due.
+    pub(super) fn hurry(&mut self) {
+        self.due = Instant::now();
+    }
+}
+
+/// Tables that should be in service, and could not be installed: those of before answer.
+pub(super) struct Uninstalled {
+    /// What is told of it.
+    pub(super) why: String,
+    pub(super) retry: Retry,
+}
+
+impl Uninstalled {
+    /// It has failed now, as it had `before`.
+    pub(super) fn new(error: &anyhow::Error, before: Option<&Self>) -> Self {
+        let before = before.map(|before| &before.retry);
+        Self {
+            why: format!("{error:#}"),
+            retry: Retry::after(before, Instant::now()),
+        }
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.retry.is_due(Instant::now())
+    }
+}
+
 /// An interface that could not be served.
 pub(super) struct Failure {
     /// The interface as it was then.
     interface: Interface,
-    pause: Duration,
-    /// When to try it again, if it does not change before.
-    pub(super) due: Instant,
-    /// What the status shows about it.
+    /// When it is to be tried again, if it does not change before.
+    pub(super) retry: Retry,
+    /// What is told of it.
     pub(super) unserved: Unserved,
 }
 
@@ -28,21 +80,17 @@ impl Failure {
         before: Option<&Self>,
         now: Instant,
     ) -> Self {
-        let pause = match before {
-            Some(before) if before.interface == *interface => LONGEST.min(before.pause * 2),
-            _ => SHORTEST,
-        };
+        let before = before.filter(|before| before.interface == *interface);
         Self {
             interface: interface.clone(),
-            pause,
-            due: now + pause,
+            retry: Retry::after(before.map(|before| &before.retry), now),
             unserved: Unserved::failed(interface, error),
         }
     }
 
     /// Whether the failure is of this interface, unchanged, and need not be tried again yet.
     pub(super) fn stands(&self, interface: &Interface, now: Instant) -> bool {
-        self.interface == *interface && now < self.due
+        self.interface == *interface && !self.retry.is_due(now)
     }
 
     /// Whether the failure is of this interface, changed or not.
@@ -69,8 +117,8 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..9 {
             assert!(failure.stands(&interface, now));
-            pauses.push((failure.due - now).as_secs());
-            now = failure.due;
+            pauses.push((failure.retry.due - now).as_secs());
+            now = failure.retry.due;
             assert!(!failure.stands(&interface, now));
             failure = Failure::new(&interface, &anyhow!("no"), Some(&failure), now);
         }
@@ -101,7 +149,7 @@ mod tests {
             change(&mut interface);
             assert!(!second.stands(&interface, now), "{interface:?}");
             let third = Failure::new(&interface, &anyhow!("no"), Some(&second), now);
-            assert_eq!(third.due - now, SHORTEST);
+            assert_eq!(third.retry.due - now, SHORTEST);
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::task;
 use tracing::{error, info};
 
 use super::catalogue::{Catalogue, is_empty};
+use super::failure::Uninstalled;
 use super::{Service, effective_policy};
 use crate::datapath::xdp::KernelTables;
 use crate::names::forward::Names;
@@ -63,26 +64,42 @@ impl Service {
             self.settle_names();
         }
         let local = self.catalogue().local.clone();
-        let result = self.rebuild(local);
+        let result = self.rebuild_or_retry(local);
         self.reloading.send_replace(None);
         self.answered.notify_one();
+        result
+    }
+
+    /// What cannot be installed is tried again by and by.
+    fn rebuild_or_retry(&self, local: Vec<Ipv4Addr>) -> Result<()> {
+        let result = self.rebuild(local);
+        let mut catalogue = self.catalogue();
+        let before = catalogue.uninstalled.take();
         if let Err(error) = &result {
-            error!("the tables in service stay: {error:#}");
-            self.catalogue().rejected = Some(format!("{error:#}"));
+            let uninstalled = Uninstalled::new(error, before.as_ref());
+            if before.is_none_or(|before| before.why != uninstalled.why) {
+                error!("the tables in service stay: {error:#}");
+            }
+            catalogue.uninstalled = Some(uninstalled);
+            self.failures_changed.notify_one();
         }
         result
     }
 
-    /// Answers on these addresses of this host from now on.
-    ///
-    /// # Errors
-    ///
-    /// If the tables cannot be installed. What was in service stays.
-    pub(super) fn readdress(&self, local: Vec<Ipv4Addr>) -> Result<()> {
-        if self.catalogue().local == local {
-            return Ok(());
+    /// Answers on these addresses of this host from now on, and tries again to install what could not
+    /// be installed before. If that fails, it is logged, and tried again later.
+    pub(super) fn readdress(&self, local: Vec<Ipv4Addr>) {
+        let is_so = {
+            let catalogue = self.catalogue();
+            let is_due = catalogue
+                .uninstalled
+                .as_ref()
+                .is_some_and(Uninstalled::is_due);
+            catalogue.local == local && !is_due
+        };
+        if !is_so {
+            let _ = self.rebuild_or_retry(local);
         }
-        self.rebuild(local)
     }
 
     /// Accepts what the resolver denies, or keeps the names if no node would be left.
@@ -168,14 +185,14 @@ impl Service {
             let before = self.shared.tables.load();
             let generation = Generation::next(&before, &next.table, &next.local, &next.policy)?;
             drop(before);
-            let in_kernel = self.interfaces().have_programs();
+            let in_kernel = self.interfaces().have_program();
             let kernel_tables = in_kernel
                 .then(|| KernelTables::new(&generation))
                 .transpose()?;
             let swapping = Instant::now();
             let new = Arc::clone(&next.table);
             let mut interfaces = self.interfaces();
-            interfaces.install(kernel_tables)?;
+            interfaces.install(kernel_tables.as_ref())?;
             let (old, begins) = {
                 let mut catalogue = self.catalogue();
                 self.shared.tables.store(Arc::new(generation));
@@ -203,6 +220,7 @@ impl Catalogue {
         let old = mem::replace(&mut self.table, next.table);
         self.policy = next.policy;
         self.local = next.local;
+        self.uninstalled = None;
         if let Some((names, allow_empty)) = next.reloaded {
             self.names = names;
             self.allow_empty = allow_empty;

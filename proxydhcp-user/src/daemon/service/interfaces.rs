@@ -2,18 +2,20 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
 use tracing::{error, info, warn};
 
-use super::failure::Failure;
+use super::failure::{Failure, Retry};
 use crate::api::status::{InterfaceStatus, Unserved};
 use crate::daemon::Settings;
 use crate::datapath::Shared;
-use crate::datapath::served_interface::{self, DatapathPlan, Served, Xdp};
-use crate::datapath::xdp::KernelTables;
+use crate::datapath::raw::Room;
+use crate::datapath::served_interface::{self, AttachOptions, DatapathPlan, Served, Xdp};
 use crate::datapath::xdp::pins::{Leftover, Pins};
+use crate::datapath::xdp::{Duty, KernelTables, Left, Program};
 use crate::sys::interface::{self, Interface};
 
 /// The interfaces that are served, and those that should be.
@@ -31,8 +33,9 @@ pub(super) struct Interfaces {
     pub(super) failures: Vec<Failure>,
     /// The folder of pins, if it can be used and is wanted, or something is left there.
     pub(super) pins: Option<Pins>,
-    /// The tables in the kernel, to fall back on.
-    kernel_tables: Option<KernelTables>,
+    /// The XDP program of all interfaces, once there is one to put it on. Behind `served`, so that those
+    /// are detached first.
+    program: Option<Program>,
 }
 
 impl Interfaces {
@@ -46,7 +49,7 @@ impl Interfaces {
             missing: Vec::new(),
             failures: Vec::new(),
             pins,
-            kernel_tables: None,
+            program: None,
         }
     }
 
@@ -79,17 +82,16 @@ impl Interfaces {
         }
     }
 
-    /// Installs the tables on all interfaces, if any has a program.
+    /// Installs the tables for all interfaces, if there is a program.
     ///
     /// # Errors
     ///
     /// If the kernel does not accept them. What was in service stays.
-    pub(super) fn install(&mut self, tables: Option<KernelTables>) -> Result<()> {
-        if let Some(tables) = &tables {
-            served_interface::install(&mut self.served, tables, self.kernel_tables.as_ref())?;
-        }
-        self.kernel_tables = tables;
-        Ok(())
+    pub(super) fn install(&mut self, tables: Option<&KernelTables>) -> Result<()> {
+        let (Some(tables), Some(program)) = (tables, &mut self.program) else {
+            return Ok(());
+        };
+        served_interface::install(&self.served, program, tables)
     }
 
     /// Stops all datapaths, in the kernel too.
@@ -98,28 +100,30 @@ impl Interfaces {
         let all: Vec<_> = served.iter().map(|it| it.interface().clone()).collect();
         served_interface::stop(served);
         self.remove_leftovers(&all, false);
+        self.program = None;
         self.pins = None;
     }
 
     /// When an interface that could not be served is tried again.
     pub(super) fn retry_due(&self) -> Option<Instant> {
-        self.failures.iter().map(|failure| failure.due).min()
+        let retries = self.failures.iter().map(|failure| &failure.retry);
+        retries.map(Retry::due).min()
     }
 
     /// Makes those that could not be served be tried again as soon as possible.
     pub(super) fn retry_now(&mut self) {
-        let now = Instant::now();
         for failure in &mut self.failures {
-            failure.due = now;
+            failure.retry.hurry();
         }
     }
 
-    pub(super) fn have_programs(&self) -> bool {
-        self.served.iter().any(Served::has_program)
+    pub(super) fn have_program(&self) -> bool {
+        self.program.is_some()
     }
 
     pub(super) fn status(&self) -> Vec<InterfaceStatus> {
-        self.served.iter().map(Served::status).collect()
+        let program = self.program.as_ref();
+        self.served.iter().map(|it| it.status(program)).collect()
     }
 
     pub(super) fn unserved(&self) -> Vec<Unserved> {
@@ -132,9 +136,11 @@ impl Interfaces {
         self.served.iter().map(Served::describe).collect()
     }
 
-    /// Passes what the XDP programs have logged on to the daemon's log.
+    /// Passes what the XDP program has logged on to the daemon's log.
     pub(super) fn forward_logs(&mut self) {
-        self.served.iter_mut().for_each(Served::forward_log);
+        if let Some(program) = &mut self.program {
+            program.forward_log();
+        }
     }
 
     /// The packet threads that have shown no sign of life since the last call.
@@ -157,19 +163,23 @@ impl Interfaces {
             .map(|name| Unserved::missing(name))
             .collect();
         let mut failures = mem::take(&mut self.failures);
-        for interface in &wanted {
+        let mut fresh = Vec::new();
+        for interface in wanted {
             let mut kept = self.served.iter_mut();
             if let Some(kept) = kept.find(|kept| kept.interface().index == interface.index) {
                 kept.follow(&interface.name, interface.carriers(all));
                 continue;
             }
-            let before = failures.iter().position(|failed| failed.is_of(interface));
+            let before = failures.iter().position(|failed| failed.is_of(&interface));
             let mut before = before.map(|at| failures.swap_remove(at));
-            if let Some(stands) = before.take_if(|it| it.stands(interface, Instant::now())) {
-                self.failures.push(stands);
-                continue;
+            match before.take_if(|it| it.stands(&interface, Instant::now())) {
+                Some(stands) => self.failures.push(stands),
+                None => fresh.push((interface, before)),
             }
-            match self.start_one(interface, all, awaits_tables) {
+        }
+        let opened = self.open(fresh.iter().map(|(interface, _)| interface), all);
+        for ((interface, before), opened) in fresh.iter().zip(opened) {
+            match opened.and_then(|served| self.start_one(served, awaits_tables)) {
                 Ok(started) => {
                     info!("serving {}", started.describe());
                     self.served.push(started);
@@ -184,6 +194,37 @@ impl Interfaces {
         }
     }
 
+    /// Serves these interfaces by the raw datapath, all at once: the kernel takes its time over each
+    /// ring.
+    fn open<'i>(
+        &self,
+        fresh: impl Iterator<Item = &'i Interface>,
+        all: &[Interface],
+    ) -> Vec<Result<Served>> {
+        thread::scope(|scope| {
+            let open = |interface| scope.spawn(move || self.open_one(interface, all));
+            let opening: Vec<_> = fresh.map(open).collect();
+            let opened = opening.into_iter().map(|one| {
+                let panicked = |_| Err(anyhow!("the thread that opens it has panicked"));
+                one.join().unwrap_or_else(panicked)
+            });
+            opened.collect()
+        })
+    }
+
+    fn open_one(&self, interface: &Interface, all: &[Interface]) -> Result<Served> {
+        ensure!(
+            interface.is_ethernet,
+            "{} is not Ethernet, and nothing else can be served; leave it out",
+            interface.name
+        );
+        let room = match self.plan {
+            DatapathPlan::Xdp(_) => Room::Rest,
+            DatapathPlan::Raw => Room::All,
+        };
+        Served::start(interface, room, interface.carriers(all), &self.shared)
+    }
+
     /// Stops the datapaths of interfaces that are no longer `wanted`, or that have been replaced.
     fn let_go(&mut self, wanted: &[Interface], deleted: &[u32]) {
         let is_wanted = |served: &Served| {
@@ -191,20 +232,28 @@ impl Interfaces {
             // its program is a new one with the same number, or its program was removed.
             let is_same = |it: &Interface| {
                 let served_as = served.interface();
-                let program = served.program();
+                let program = served.program(self.program.as_ref());
                 (it.index, it.mac) == (served_as.index, served_as.mac)
                     && !deleted.contains(&it.index)
                     && (program.is_none() || program == it.xdp.map(|xdp| xdp.program))
+                    && served.is_pinned_as_meant()
             };
             wanted.iter().any(is_same)
         };
-        let (kept, gone): (Vec<_>, Vec<_>) =
-            mem::take(&mut self.served).into_iter().partition(is_wanted);
+        let served = mem::take(&mut self.served);
+        let (kept, gone): (Vec<_>, Vec<_>) = served.into_iter().partition(is_wanted);
         for gone in &gone {
             info!("{} is no longer served", gone.interface().name);
         }
+        let are_some_gone = !gone.is_empty();
         served_interface::stop(gone);
         self.served = kept;
+        if let Some(program) = self.program.as_mut().filter(|_| are_some_gone) {
+            let kept = self.served.iter().map(|kept| kept.interface().index);
+            if let Err(error) = program.count_for_only(&kept.collect::<Vec<_>>()) {
+                warn!("the counts of interfaces that have gone are kept: {error:#}");
+            }
+        }
     }
 
     /// The interfaces to serve. One that goes down, or loses its address, is still served, because
@@ -228,29 +277,24 @@ impl Interfaces {
         wanted
     }
 
-    fn start_one(
-        &mut self,
-        interface: &Interface,
-        all: &[Interface],
-        awaits_tables: bool,
-    ) -> Result<Served> {
-        ensure!(
-            interface.is_ethernet,
-            "{} is not Ethernet, and nothing else can be served; leave it out",
+    /// Serves an interface as it is to be served. It was opened first: from the first frame on,
+    /// somebody takes what the program lets pass.
+    fn start_one(&mut self, mut served: Served, awaits_tables: bool) -> Result<Served> {
+        let interface = served.interface().clone();
+        let before = self.left_on(&interface)?;
+        if !awaits_tables || before.is_none() {
+            self.attach(&mut served, before)?;
+            return Ok(served);
+        }
+        warn!(
+            "{}: the kernel goes on answering from the tables of a daemon that was killed, until the \
+             files are corrected and reloaded",
             interface.name
         );
-        let before = self.left_on(interface)?;
-        // The raw datapath starts first, so that from the first frame on it takes what the program
-        // lets pass.
-        let mut served = Served::start(interface, interface.carriers(all), &self.shared)?;
-        if before.is_some() && awaits_tables {
-            warn!(
-                "{}: the kernel goes on answering from the tables of a daemon that was killed, until \
-                 the files are corrected and reloaded",
-                interface.name
-            );
-        } else {
-            self.attach(&mut served, before)?;
+        let left = before.zip(self.pins.as_ref());
+        let left = left.and_then(|(before, pins)| Left::new(before, &interface, pins));
+        if let Some(left) = left {
+            served.await_program(left);
         }
         Ok(served)
     }
@@ -263,17 +307,25 @@ impl Interfaces {
     /// If XDP is required and does not attach.
     pub(super) fn attach(&mut self, served: &mut Served, before: Option<Leftover>) -> Result<()> {
         let DatapathPlan::Xdp(options) = self.plan else {
-            return Ok(());
+            return served.goes_on_raw(&self.shared);
         };
+        if served.prefers_raw(options) {
+            return served.goes_on_raw(&self.shared);
+        }
+        let pins = self.pins.as_ref().filter(|_| self.is_to_pin);
         let attach = || {
-            let tables = match self.kernel_tables.take() {
-                Some(tables) => tables,
-                None => KernelTables::new(&self.shared.tables.load())?,
+            let program = match self.program.take() {
+                Some(program) => program,
+                None => load(
+                    options,
+                    &KernelTables::new(&self.shared.tables.load())?,
+                    pins,
+                )?,
             };
             let xdp = Xdp {
                 options,
-                tables: self.kernel_tables.insert(tables),
-                pins: self.pins.as_ref().filter(|_| self.is_to_pin),
+                program: self.program.insert(program),
+                pins,
                 before,
             };
             served.attach(xdp, &self.shared)
@@ -281,9 +333,22 @@ impl Interfaces {
         match attach() {
             Err(error) if options.or_raw => {
                 served.stays_raw(&error);
-                Ok(())
+                served.goes_on_raw(&self.shared)
             }
             attached => attached,
         }
     }
+}
+
+/// Loads the program, and has it go on with the counts of what is to be taken over alone.
+fn load(options: AttachOptions, tables: &KernelTables, pins: Option<&Pins>) -> Result<Program> {
+    let pins = pins.filter(|_| options.duty == Duty::Answer);
+    let mut program = Program::load(options.duty, tables, pins)?;
+    if let Some(pins) = pins {
+        let left = pins.leftovers(&[])?;
+        let taken_over = left.iter().filter(|it| it.shares_counters());
+        let indexes: Vec<_> = taken_over.filter_map(Leftover::interface).collect();
+        program.count_for_only(&indexes)?;
+    }
+    Ok(program)
 }

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::failure::Failure;
 use super::interfaces::Interfaces;
 use crate::daemon::Settings;
-use crate::datapath::served_interface::{DatapathPlan, Served};
+use crate::datapath::served_interface::DatapathPlan;
 use crate::datapath::xdp::pins::{Leftover, Pins, PinsError};
 use crate::sys::interface::{self, Interface};
 
@@ -46,7 +46,8 @@ impl Interfaces {
         let Some(pins) = &self.pins else {
             return Ok(Vec::new());
         };
-        let own: Vec<_> = self.served.iter().filter_map(Served::program).collect();
+        let attached = self.served.iter().filter(|served| served.is_attached());
+        let own: Vec<_> = attached.map(|served| served.interface().index).collect();
         pins.leftovers(&own)
     }
 
@@ -62,7 +63,7 @@ impl Interfaces {
             if leftover.is_on(interface) {
                 found = Some(leftover);
             } else if Some(leftover.folder()) == folder.as_deref() {
-                // It answers nothing, and is in the way.
+                // It answers nothing here, and is in the way.
                 leftover.remove(&[])?;
             }
         }
@@ -114,6 +115,9 @@ impl Interfaces {
             let mut served = self.served.iter();
             if awaits_tables && served.any(|it| leftover.is_on(it.interface())) {
                 awaited = true;
+                continue;
+            }
+            if !leftover.is_removable(all) {
                 continue;
             }
             match leftover.remove(all) {

@@ -29,13 +29,34 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-/// A block holds about 46 requests of the longest kind (590 bytes and 110 for the kernel's
-/// metadata).
-const BLOCK: usize = 1 << 15;
+/// How much a ring holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// 16 MiB, for all requests there are: room for 23,000 of the longest kind (590 bytes and 110 for
+    /// the kernel's notes), more than a burst of 20,000, and for half a second of whatever comes
+    /// slower than a block in [`BLOCK_TIMEOUT_MS`].
+    All,
+    /// 512 KiB, for the few that an XDP program leaves: room for 700 of them, and for 64 ms of
+    /// whatever comes slower.
+    Rest,
+}
 
-/// 16 MiB: room for 23,000 requests of the longest kind, more than a burst of 20,000, and for half
-/// a second of anything slower than one block in [`BLOCK_TIMEOUT_MS`].
-const BLOCKS: usize = 512;
+impl Room {
+    /// A block's size in bytes.
+    const fn block(self) -> usize {
+        match self {
+            Self::All => 1 << 15,
+            Self::Rest => 1 << 13,
+        }
+    }
+
+    const fn blocks(self) -> usize {
+        match self {
+            Self::All => 512,
+            Self::Rest => 64,
+        }
+    }
+}
 
 /// How long a lone request waits for others, in milliseconds.
 const BLOCK_TIMEOUT_MS: c_uint = 1;
@@ -58,12 +79,17 @@ pub(super) struct Received<'r> {
 pub(super) struct Ring {
     socket: Arc<OwnedFd>,
     memory: MmapRaw,
+    room: Room,
     next: usize,
 }
 
 impl Ring {
     /// Opens a ring on the interface with this index, for the frames that `filter` keeps.
-    pub(super) fn open(interface: u32, filter: &[libc::sock_filter]) -> io::Result<Self> {
+    pub(super) fn open(
+        interface: u32,
+        room: Room,
+        filter: &[libc::sock_filter],
+    ) -> io::Result<Self> {
         // Protocol 0: nothing is received until the socket is bound, with its filter in place.
         // SAFETY: a plain system call.
         let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -82,23 +108,24 @@ impl Ring {
         // Our own replies are ignored. Linux 4.20.
         set(&socket, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)?;
         let request = libc::tpacket_req3 {
-            tp_block_size: BLOCK as c_uint,
-            tp_block_nr: BLOCKS as c_uint,
-            // Frames are packed by their length; this only bounds their number.
+            tp_block_size: room.block() as c_uint,
+            tp_block_nr: room.blocks() as c_uint,
+            // Frames lie as close as they are long; this only bounds their number.
             tp_frame_size: 2048,
-            tp_frame_nr: (BLOCK / 2048 * BLOCKS) as c_uint,
+            tp_frame_nr: (room.block() / 2048 * room.blocks()) as c_uint,
             tp_retire_blk_tov: BLOCK_TIMEOUT_MS,
             tp_sizeof_priv: 0,
             tp_feature_req_word: 0,
         };
         set(&socket, libc::SOL_PACKET, libc::PACKET_RX_RING, &request)?;
         let memory = MmapOptions::new()
-            .len(BLOCK * BLOCKS)
+            .len(room.block() * room.blocks())
             .map_raw(socket.as_raw_fd())?;
         bind(&socket, interface)?;
         Ok(Self {
             socket: Arc::new(socket),
             memory,
+            room,
             next: 0,
         })
     }
@@ -113,18 +140,18 @@ impl Ring {
     pub(super) fn read(&mut self, mut each: impl FnMut(Received<'_>)) -> bool {
         const STATUS: usize = offset_of!(libc::tpacket_block_desc, hdr)
             + offset_of!(libc::tpacket_hdr_v1, block_status);
-        // SAFETY: `next` is less than BLOCKS, so the block lies within the ring's memory.
-        let block = unsafe { self.memory.as_mut_ptr().add(self.next * BLOCK) };
+        // SAFETY: `next` is less than the number of blocks, so the block lies within the ring's memory.
+        let block = unsafe { self.memory.as_mut_ptr().add(self.next * self.room.block()) };
         // SAFETY: the status word, aligned as the block is, lives as long as the memory.
         let status = unsafe { AtomicU32::from_ptr(block.add(STATUS).cast()) };
         if status.load(Ordering::Acquire) & libc::TP_STATUS_USER == 0 {
             return false;
         }
         // SAFETY: the block is ours until the store below, and none of it is written meanwhile.
-        let bytes = unsafe { std::slice::from_raw_parts(block, BLOCK) };
+        let bytes = unsafe { std::slice::from_raw_parts(block, self.room.block()) };
         for_each(bytes, &mut each);
         status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
-        self.next = (self.next + 1) % BLOCKS;
+        self.next = (self.next + 1) % self.room.blocks();
         true
     }
 }

@@ -1,24 +1,83 @@
-//! Attaches the program to its interface: anew, or in place of one that a killed daemon has left.
+//! Attaches the program to an interface: anew, or in place of one that a killed daemon has left.
 
 use std::fmt;
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result, bail};
+use aya::programs::links::FdLink;
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, XdpMode};
 use aya::sys::SyscallError;
 use nix::errno::Errno;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::extack::in_the_kernels_words;
+use super::pin::Pinned;
 use super::{Program, remedy};
-use crate::datapath::xdp::pins::{self, Leftover};
+use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::sys::interface::{AttachMode, AttachedXdp, Interface};
 
+/// The program on an interface. Dropping it detaches the program, unless it is pinned to stay.
+#[derive(Debug)]
+pub struct Attachment {
+    /// What holds it on the interface; `None` if it could not be pinned.
+    link: Option<FdLink>,
+    pinned: Option<Pinned>,
+    mode: AttachMode,
+    /// Why that is not the first of the modes, if it is not.
+    refused: Option<Refused>,
+}
+
+impl Attachment {
+    /// How the program is attached.
+    pub fn mode(&self) -> AttachMode {
+        self.mode
+    }
+
+    /// Why that is not the first of the modes, if it is not.
+    pub fn refused(&self) -> Option<&Refused> {
+        self.refused.as_ref()
+    }
+
+    /// From now on, a pinned program is only removed from the kernel by [`Attachment::detach`].
+    pub fn stays(&mut self) {
+        if let Some(pinned) = &mut self.pinned {
+            pinned.stays(true);
+        }
+    }
+
+    /// Detaches the program, whether it is pinned or not.
+    pub fn detach(mut self) {
+        if let Some(pinned) = &mut self.pinned {
+            pinned.stays(false);
+        }
+    }
+
+    /// Whether it is pinned, if it should be.
+    pub fn is_pinned_as_meant(&self) -> bool {
+        self.pinned.as_ref().is_none_or(Pinned::is_there)
+    }
+
+    /// Records for a successor whether nodes are answered.
+    pub fn set_has_nodes(&self, has_nodes: bool) {
+        if let Some(pinned) = &self.pinned {
+            pinned.set_has_nodes(has_nodes);
+        }
+    }
+
+    /// Records for a successor that the tables were put into service now.
+    pub fn set_time(&self) {
+        if let Some(pinned) = &self.pinned {
+            pinned.set_time();
+        }
+    }
+}
+
 impl Program {
-    /// Attaches the program to `interface`, where it runs on `carriers`, in the first of `modes`
-    /// that works. If a previous daemon has left a program in one of the modes (`before`), this one
-    /// replaces it in one step. Returns why the first mode was not used, if it was not.
+    /// Attaches the program to `interface`, which it must count for already, and where it runs on
+    /// `carriers`, in the first of `modes` that works. If a previous daemon has left a program in one
+    /// of the modes (`before`), this one replaces it in one step. With `pins`, it outlives this
+    /// process.
     ///
     /// # Errors
     ///
@@ -30,14 +89,18 @@ impl Program {
         carriers: &[Interface],
         modes: &[AttachMode],
         before: Option<Leftover>,
-    ) -> Result<Option<Refused>> {
+        pins: Option<&Pins>,
+    ) -> Result<Attachment> {
         let mut ended = String::new();
         if let Some(before) = before {
-            if self.take_over(interface, modes, before)? {
-                return Ok(
-                    (modes.first() != Some(&self.mode)).then(|| Refused::taken_over(self.mode))
-                );
+            let mode = interface.xdp.and_then(|xdp| xdp.mode);
+            if let Some(mode) = mode.filter(|mode| modes.contains(mode)) {
+                let mut attached = self.take_over(interface, mode, &before, pins)?;
+                let is_best = modes.first() == Some(&mode);
+                attached.refused = (!is_best).then(|| Refused::taken_over(mode));
+                return Ok(attached);
             }
+            before.remove(&[])?;
             ended = end_of_another_mode(interface);
         }
         let program = self.xdp()?;
@@ -49,10 +112,10 @@ impl Program {
             };
             match program.attach_to_if_index(interface.index, xdp_mode) {
                 Ok(id) => {
-                    self.link = Some(program.take_link(id)?.try_into()?);
-                    self.mode = mode;
-                    self.pin(interface, None)?;
-                    return Ok(refusals.into_iter().next());
+                    let link = program.take_link(id)?.try_into()?;
+                    let mut attached = self.pin_to_stay(interface, link, mode, pins)?;
+                    attached.refused = refusals.into_iter().next();
+                    return Ok(attached);
                 }
                 Err(error) => {
                     let words = in_the_kernels_words(interface.index, program.fd()?.as_fd(), mode);
@@ -79,39 +142,90 @@ impl Program {
         })
     }
 
-    /// Puts the program on the link of a previous one, if that is attached in one of `modes`;
-    /// otherwise removes that link.
+    /// Puts the program on the link of a previous one.
     fn take_over(
         &mut self,
         interface: &Interface,
-        modes: &[AttachMode],
-        before: Leftover,
-    ) -> Result<bool> {
-        let folder = before.folder().to_owned();
-        let mode = interface.xdp.and_then(|xdp| xdp.mode);
-        let (Some(mode), Some(link)) =
-            (mode.filter(|mode| modes.contains(mode)), before.into_link())
-        else {
-            pins::remove(&folder)?;
-            return Ok(false);
-        };
+        mode: AttachMode,
+        before: &Leftover,
+        pins: Option<&Pins>,
+    ) -> Result<Attachment> {
         let program = self.xdp()?;
         let id = program
-            .attach_to_link(XdpLink::try_from(link)?)
+            .attach_to_link(XdpLink::try_from(before.link()?)?)
             .with_context(|| {
                 format!(
                     "{}: the program cannot take the place of the one that is pinned in {}; \
                      `proxydhcp detach` removes that",
                     interface.name,
-                    folder.display()
+                    before.folder().display()
                 )
             })?;
-        self.link = Some(program.take_link(id)?.try_into()?);
-        self.mode = mode;
-        self.stays();
-        self.pin(interface, Some(&folder))?;
-        Ok(true)
+        let link: FdLink = program.take_link(id)?.try_into()?;
+        let folder = pins.map(|pins| pins.of(interface.index));
+        if folder.as_deref() == Some(before.folder()) {
+            let pinned = Pinned::of(before.folder().to_owned());
+            self.show_in(interface, pins);
+            pinned.set_has_nodes(self.has_nodes);
+            pinned.set_time();
+            return Ok(Attachment {
+                link: Some(link),
+                pinned: Some(pinned),
+                mode,
+                refused: None,
+            });
+        }
+        // It is pinned in both places for a moment.
+        let mut attached = self.pin_to_stay(interface, link, mode, pins)?;
+        attached.stays();
+        before.forget()?;
+        Ok(attached)
     }
+
+    /// Pins all that answers without this process, if it is to. Without pins it serves as well.
+    fn pin_to_stay(
+        &mut self,
+        interface: &Interface,
+        link: FdLink,
+        mode: AttachMode,
+        pins: Option<&Pins>,
+    ) -> Result<Attachment> {
+        let mut attached = Attachment {
+            link: Some(link),
+            pinned: None,
+            mode,
+            refused: None,
+        };
+        let Some(pins) = pins else {
+            return Ok(attached);
+        };
+        self.show_in(interface, Some(pins));
+        match Pinned::pin(&mut attached.link, pins.of(interface.index), self.has_nodes) {
+            Ok(pinned) => attached.pinned = Some(pinned),
+            // The link is lost where it cannot be pinned.
+            Err(error) if attached.link.is_none() => {
+                return Err(error.context("cannot pin the program's link; --no-pin does without"));
+            }
+            Err(error) => warn_of_pins(interface, &error),
+        }
+        Ok(attached)
+    }
+
+    /// Pins the program and its maps, once.
+    fn show_in(&mut self, interface: &Interface, pins: Option<&Pins>) {
+        let Some(pins) = pins.filter(|_| !self.is_shown) else {
+            return;
+        };
+        match self.pin(pins.folder()) {
+            Ok(()) => self.is_shown = true,
+            Err(error) => warn_of_pins(interface, &error),
+        }
+    }
+}
+
+fn warn_of_pins(interface: &Interface, error: &anyhow::Error) {
+    let name = &interface.name;
+    warn!("{name}: a killed daemon's successor will start anew: {error:#}");
 }
 
 /// The note for an administrator if the program does not attach after a leftover in another mode

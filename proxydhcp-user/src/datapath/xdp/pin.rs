@@ -1,34 +1,60 @@
-//! Pins the program, so that it outlives this process.
+//! Pinning the program, so that it outlives this process.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use aya::programs::links::FdLink;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use tracing::warn;
 
 use super::Program;
-use crate::datapath::xdp::pins::{self, ADOPTED, LINK, WITHOUT_NODES};
-use crate::sys::interface::Interface;
+use crate::datapath::xdp::pins::{self, ADOPTED, LINK, PROGRAM, SHOWN, WITHOUT_NODES};
 
-/// Where and how a program outlives this process.
+/// The folder of an interface where its link outlives this process.
+#[derive(Debug)]
 pub(super) struct Pinned {
     folder: PathBuf,
-    /// Whether it has been in service, through this daemon or a previous one: only a clean stop
-    /// ends it.
+    /// It has been in service, by this daemon or one before: only a clean stop ends it.
     stays: bool,
 }
 
 impl Pinned {
-    /// The place to pin a program in, with the pins found there.
-    pub(super) fn new(folder: &Path) -> Self {
+    /// Pins a link, and records whether nodes are answered.
+    pub(super) fn pin(link: &mut Option<FdLink>, folder: PathBuf, has_nodes: bool) -> Result<Self> {
+        pins::make_folder(&folder)?;
+        let pinned = Self {
+            folder,
+            stays: false,
+        };
+        if let Some(fresh) = link.take() {
+            *link = Some(fresh.pin(pinned.folder.join(LINK))?.into());
+        }
+        pinned.set_has_nodes(has_nodes);
+        Ok(pinned)
+    }
+
+    /// The folder of a link that stays pinned where it is.
+    pub(super) fn of(folder: PathBuf) -> Self {
         Self {
-            folder: folder.to_owned(),
-            stays: folder.join(LINK).exists(),
+            folder,
+            stays: true,
         }
     }
 
-    fn set_has_nodes(&self, has_nodes: bool) {
+    /// From now on, only a clean stop ends it.
+    pub(super) fn stays(&mut self, stays: bool) {
+        self.stays = stays;
+    }
+
+    /// Whether the link is there.
+    pub(super) fn is_there(&self) -> bool {
+        self.folder.join(LINK).exists()
+    }
+
+    /// Records for a successor whether nodes are answered.
+    pub(super) fn set_has_nodes(&self, has_nodes: bool) {
         let word = self.folder.join(WITHOUT_NODES);
         let noted = if has_nodes {
             absent(fs::remove_dir(&word))
@@ -39,75 +65,20 @@ impl Pinned {
             warn!("{}: {error}", word.display());
         }
     }
-}
 
-impl Program {
-    /// Pins everything that answers without this process. If `before` is given, the link is already
-    /// pinned in that folder. If pinning fails, the program still serves.
-    pub(super) fn pin(&mut self, interface: &Interface, before: Option<&Path>) -> Result<()> {
-        match self.try_to_pin(before) {
-            // A link that cannot be pinned is lost with this process.
-            Err(error) if self.link.is_none() => {
-                Err(error.context("cannot pin the program's link; --no-pin does without"))
-            }
-            Err(error) => {
-                let name = &interface.name;
-                warn!("{name}: a killed daemon's successor will start anew: {error:#}");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn try_to_pin(&mut self, before: Option<&Path>) -> Result<()> {
-        let folder = self.pinned.as_ref().map(|pinned| pinned.folder.clone());
-        if let Some(folder) = &folder {
-            pins::make_folder(folder)?;
-            for map in ["NODES", "TEMPLATES"].iter().chain(&ADOPTED) {
-                let path = folder.join(map);
-                unpin(&path)?;
-                self.map(map)?.pin(path)?;
-            }
-            let path = folder.join("program");
-            unpin(&path)?;
-            self.xdp()?.pin(path)?;
-            // The link comes last, so that a folder with a link is complete.
-            if Some(folder.as_path()) != before
-                && let Some(link) = self.link.take()
-            {
-                self.link = Some(link.pin(folder.join(LINK))?.into());
-            }
-            self.set_has_nodes(self.has_nodes);
-        }
-        if let Some(before) = before.filter(|before| folder.as_deref() != Some(before)) {
-            pins::forget(before)?;
-        }
-        Ok(())
-    }
-
-    /// From now on, a pinned program is only removed from the kernel by [`Program::detach`].
-    pub fn stays(&mut self) {
-        if let Some(pinned) = &mut self.pinned {
-            pinned.stays = true;
-        }
-    }
-
-    /// Detaches the program, whether it is pinned or not.
-    pub fn detach(mut self) {
-        if let Some(pinned) = &mut self.pinned {
-            pinned.stays = false;
-        }
-    }
-
-    /// Records for a successor whether nodes are answered. Call it before the first tables with
-    /// nodes, and after the first without.
-    pub(super) fn set_has_nodes(&mut self, has_nodes: bool) {
-        self.has_nodes = has_nodes;
-        // Until it is attached, the program pinned there is that of a previous daemon.
-        if let Some(pinned) = &self.pinned
-            && (has_nodes || self.link.is_some())
-        {
-            pinned.set_has_nodes(has_nodes);
+    /// Records that the tables were put into service now.
+    pub(super) fn set_time(&self) {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let now = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        let link = self.folder.join(LINK);
+        if let Err(error) = utimensat(CWD, &link, &now, AtFlags::SYMLINK_NOFOLLOW) {
+            warn!("{}: its age will be wrong: {error}", link.display());
         }
     }
 }
@@ -122,12 +93,22 @@ impl Drop for Pinned {
     }
 }
 
-/// Removes the pin of a previous program, if there is one.
-fn unpin(path: &Path) -> io::Result<()> {
-    absent(fs::remove_file(path))
+impl Program {
+    /// Pins the program and its maps in `folder`, in place of those of a previous daemon.
+    pub(super) fn pin(&mut self, folder: &Path) -> Result<()> {
+        for map in SHOWN.iter().chain(&ADOPTED) {
+            let path = folder.join(map);
+            absent(fs::remove_file(&path))?;
+            self.map(map)?.pin(path)?;
+        }
+        let path = folder.join(PROGRAM);
+        absent(fs::remove_file(&path))?;
+        self.xdp()?.pin(path)?;
+        Ok(())
+    }
 }
 
-/// Accepts that the file does not exist.
+/// What is not there need not be removed.
 fn absent(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

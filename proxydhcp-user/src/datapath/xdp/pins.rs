@@ -1,20 +1,33 @@
-//! What survives a daemon that is killed: programs, links and maps, pinned in a BPF file system.
+//! What survives a daemon that is killed: its program, the program's maps, and a link for each
+//! interface, pinned in a BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/proxydhcp/      locked by the running daemon
-//!   2/                        the layout of the adopted maps ([`LAYOUT`])
-//!     4/                      an interface, by the kernel's number for it
-//!       link                  holds the program on the interface
-//!       program, NODES, TEMPLATES, COUNTERS, LIMITS: for its successor, and for bpftool
-//!       without-nodes/        it answers no node: removing it loses nothing
-//!       dropped-before/4-704/ what the driver of number 4 had dropped when the counters began
+//! /sys/fs/bpf/proxydhcp/      root's alone
+//!   3/                        the layout of the adopted maps ([`LAYOUT`])
+//!     4026531840/             a network namespace, by its inode; locked by the daemon running there
+//!       COUNTERS, LIMITS      adopted by its successor
+//!       program, NODES, TEMPLATES
+//!                             for bpftool
+//!       4/                    an interface, by the kernel's number for it
+//!         link                holds the program on the interface; its modification time is when
+//!                             the tables were put into service
+//!         without-nodes/      it answers no node: removing it loses nothing
+//!         dropped-before/4-704/
+//!                             what the driver of number 4 had dropped when the counters began
 //! ```
 //!
 //! As long as `link` exists, the kernel answers. A daemon that starts puts its own program on the
-//! links it finds, in one step with its tables, and removes those that it does not take over.
+//! links it finds, in one step with its tables, and removes those that it does not take over. It
+//! leaves the links of other network namespaces to their daemons.
+//!
+//! Up to layout 2, each interface had a program and maps of its own in its folder, and there were no
+//! folders of namespaces.
+//!
+//! Nothing is pinned, read or removed in a folder that anybody but root and this user may change.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,14 +37,19 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::sys::interface::Interface;
+use crate::sys::trusted::{FolderError, TrustedFolder};
 
-mod detach;
 mod leftover;
+mod link;
+mod scan;
 
 pub use leftover::Leftover;
 
-/// Where programs are pinned.
-const FOLDER: &str = "/sys/fs/bpf/proxydhcp";
+/// Where BPF objects are pinned.
+const BPF_FS: &str = "/sys/fs/bpf";
+
+/// The folder in it that is this program's.
+const FOLDER: &str = "proxydhcp";
 
 /// How long to wait for a daemon that has just ended, because the kernel closes its files one by
 /// one.
@@ -40,11 +58,18 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The version of the layout of the maps that a successor adopts ([`ADOPTED`]). Raise it whenever
 /// the size or the meaning of one of them changes.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
+
+/// The last layout without folders of network namespaces.
+const LAST_FLAT: u32 = 2;
 
 /// The maps that a successor adopts, so that counters keep their values and rate limits stay in
 /// force.
 pub const ADOPTED: [&str; 2] = ["COUNTERS", "LIMITS"];
+
+/// The other maps that are pinned, for inspection.
+pub(super) const SHOWN: [&str; 2] = ["NODES", "TEMPLATES"];
+pub(super) const PROGRAM: &str = "program";
 
 /// The file that holds the program on the interface.
 pub const LINK: &str = "link";
@@ -55,23 +80,30 @@ pub const WITHOUT_NODES: &str = "without-nodes";
 /// The folder that records what drivers had dropped before the program began to count.
 pub const DROPPED_BEFORE: &str = "dropped-before";
 
-/// The folder of pins, locked by this process.
+/// The folder of pins of this network namespace, locked by this process.
 pub struct Pins {
-    folder: PathBuf,
-    _locked: File,
+    /// Locked together with the daemons of other namespaces. Up to layout 2, a daemon locked it alone.
+    root: TrustedFolder,
+    folder: TrustedFolder,
+    namespace: String,
 }
 
 /// Why nothing can be pinned.
 #[derive(Debug, thiserror::Error)]
 pub enum PinsError {
     /// No BPF file system is mounted, as in many containers, or where systemd is not running.
-    #[error("/sys/fs/bpf is no BPF file system; `mount -t bpf bpf /sys/fs/bpf` makes it one")]
+    #[error(
+        "{BPF_FS} is no BPF file system; `mount -t bpf -o mode=0700 bpf {BPF_FS}` makes it one"
+    )]
     NoBpfFs,
-    /// A daemon is running, in this network namespace or in another.
-    #[error("another running daemon holds {FOLDER}")]
+    /// A daemon is running in this network namespace, or one of an older version in another.
+    #[error("another running daemon holds {BPF_FS}/{FOLDER}")]
     Held,
+    /// Others may change the folder.
+    #[error("what is in {BPF_FS} is not trusted: {0}")]
+    Folder(#[from] FolderError),
     /// The folder cannot be created, locked or read.
-    #[error("{FOLDER}: {0}")]
+    #[error("{BPF_FS}/{FOLDER}: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -81,80 +113,113 @@ impl Pins {
     ///
     /// # Errors
     ///
-    /// If there is no BPF file system, another daemon holds the folder, or it cannot be created,
-    /// locked or read: see [`PinsError`].
+    /// If there is no BPF file system, another daemon holds the folder, others may change it, or it
+    /// cannot be created, locked or read: see [`PinsError`].
     pub async fn take() -> Result<Self, PinsError> {
         const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
-        let folder = PathBuf::from(FOLDER);
-        let file_system = folder.parent().map(statfs);
-        if !matches!(file_system, Some(Ok(found)) if i64::from(BPF_FS_MAGIC) == found.f_type) {
+        let file_system = statfs(BPF_FS);
+        if !matches!(file_system, Ok(found) if i64::from(BPF_FS_MAGIC) == found.f_type) {
             return Err(PinsError::NoBpfFs);
         }
+        let all = TrustedFolder::open_shared(Path::new(BPF_FS))?;
+        let namespace = fs::metadata("/proc/thread-self/ns/net")?.ino().to_string();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            make_folder(&folder)?;
-            let locked = File::open(&folder)?;
-            match flock(&locked, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(PAUSE).await,
-                Err(Errno::WOULDBLOCK) => return Err(PinsError::Held),
-                Err(error) => return Err(io::Error::from(error).into()),
-                // The previous daemon may have removed it just now.
-                Ok(()) if folder.exists() => {
-                    return Ok(Self {
-                        folder,
-                        _locked: locked,
-                    });
-                }
-                Ok(()) => {}
+            let root = all.make_child(FOLDER)?;
+            // Any user who may open the folder may lock it, for any time.
+            let is_worth_it = root.is_private() && Instant::now() < deadline;
+            match Self::try_to_take(&root, &namespace) {
+                Err(PinsError::Held) if is_worth_it => sleep(PAUSE).await,
+                // The previous daemon has removed it just now.
+                Err(PinsError::Folder(error)) if is_worth_it && error.is_missing() => {}
+                taken => return taken,
             }
         }
     }
 
-    /// The folder for an interface, by the kernel's number for it.
-    pub fn of(&self, index: u32) -> PathBuf {
-        self.folder.join(LAYOUT.to_string()).join(index.to_string())
+    fn try_to_take(root: &TrustedFolder, namespace: &str) -> Result<Self, PinsError> {
+        lock(root, FlockOperation::NonBlockingLockShared)?;
+        let folder = root
+            .make_child(&LAYOUT.to_string())?
+            .make_child(namespace)?;
+        lock(&folder, FlockOperation::NonBlockingLockExclusive)?;
+        let pins = Self {
+            root: root.again()?,
+            folder,
+            namespace: namespace.to_owned(),
+        };
+        // It may have been removed before it was locked.
+        let now = fs::metadata(pins.folder.path());
+        if now.is_ok_and(|now| now.ino() == pins.folder.inode()) {
+            Ok(pins)
+        } else {
+            Err(PinsError::Held)
+        }
     }
 
-    /// What killed daemons have left. The programs with the numbers `own` belong to this daemon.
+    /// The folder of the program and its maps.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder for an interface, by the kernel's number for it.
+    pub fn of(&self, index: u32) -> PathBuf {
+        self.folder().join(index.to_string())
+    }
+
+    /// What killed daemons have left, in this network namespace or in one that no longer exists. The
+    /// pins of the interfaces with the numbers `own` belong to this daemon.
     ///
     /// # Errors
     ///
     /// If the folder cannot be read.
     pub fn leftovers(&self, own: &[u32]) -> io::Result<Vec<Leftover>> {
-        let mut found: Vec<Leftover> = Vec::new();
-        for layout in folders_in(&self.folder)? {
-            for interface in folders_in(&layout)? {
-                let leftover = Leftover::open(interface);
-                if leftover.program().is_some_and(|it| own.contains(&it)) {
-                    continue;
-                }
-                // A daemon that was killed while it moved a link has left it twice.
-                if found.iter().any(|other| other.is_of_the_link_of(&leftover)) {
-                    forget(leftover.folder())?;
-                } else {
-                    found.push(leftover);
-                }
-            }
-        }
-        Ok(found)
+        scan::leftovers(self, own)
     }
 }
 
-/// The folders in a folder. Other files were not created by this program, and are ignored.
-fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let paths = fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.display())));
-    paths.map(|mut paths: Vec<PathBuf>| {
-        paths.retain(|path| path.is_dir());
-        paths
-    })
+/// Removes what is pinned of a program that no interface has any more.
+fn forget_program(namespace: &TrustedFolder) {
+    let names = namespace.names().unwrap_or_default();
+    if !names.iter().any(|name| is_number(name)) {
+        forget_maps(namespace);
+    }
+}
+
+/// Whether it is the name of a folder of this program's.
+fn is_number(name: &str) -> bool {
+    name.parse::<u64>().is_ok()
+}
+
+/// Removes what is pinned of a program and its maps; no more than that.
+fn forget_maps(folder: &TrustedFolder) {
+    for name in ADOPTED.iter().chain(&SHOWN).chain(&[PROGRAM]) {
+        if let Err(error) = folder.unlink(name) {
+            debug!("{}: {name}: {error}", folder.path().display());
+        }
+    }
 }
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // This fails while something is pinned there, and the folder stays.
-        let _ = fs::remove_dir(&self.folder);
+        forget_program(&self.folder);
+        // What is not empty stays.
+        let layout = LAYOUT.to_string();
+        if let Ok(layout) = self.root.child(&layout) {
+            let _ = layout.remove_child(&self.namespace);
+        }
+        let _ = self.root.remove_child(&layout);
+        if let Ok(all) = TrustedFolder::open_shared(Path::new(BPF_FS)) {
+            let _ = all.remove_child(FOLDER);
+        }
+    }
+}
+
+fn lock(folder: &TrustedFolder, operation: FlockOperation) -> Result<(), PinsError> {
+    match flock(folder, operation) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(PinsError::Held),
+        Err(error) => Err(io::Error::from(error).into()),
     }
 }
 
@@ -170,27 +235,35 @@ pub async fn clear(all: &[Interface], mut tell: impl FnMut(&str)) -> Result<(), 
         taken => taken?,
     };
     for leftover in pins.leftovers(&[])? {
+        if !leftover.is_removable(all) {
+            continue;
+        }
         tell(&leftover.remove(all)?);
     }
     Ok(())
 }
 
-/// Whether something is pinned, as far as this user may see it: then the kernel answers, whether a
-/// daemon runs or not.
-pub fn are_there() -> bool {
-    let layouts = fs::read_dir(FOLDER).into_iter().flatten().flatten();
-    let mut interfaces = layouts
-        .filter_map(|layout| fs::read_dir(layout.path()).ok())
-        .flatten();
-    interfaces.any(|interface| interface.is_ok_and(|it| it.path().join(LINK).exists()))
+/// How long ago the tables that the kernel answers from were put into service, whether a daemon runs
+/// or not. `None` if nothing is pinned, as far as this user may see.
+pub fn age() -> Option<Duration> {
+    let all = TrustedFolder::open_shared(Path::new(BPF_FS)).ok()?;
+    scan::links(&all.child(FOLDER).ok()?)
+        .iter()
+        .filter_map(|link| age_of(link))
+        .min()
 }
 
-/// Creates a folder for root alone, and those above it.
+/// How long ago the tables of the program on this link were put into service.
+fn age_of(link: &Path) -> Option<Duration> {
+    let changed = fs::symlink_metadata(link).ok()?.modified().ok()?;
+    Some(changed.elapsed().unwrap_or_default())
+}
+
+/// Creates a folder for this user alone, and those above it.
 ///
 /// # Errors
 ///
-/// If the folder cannot be created, because there is no BPF file system or no permission to write
-/// there.
+/// If the folder cannot be made: there is no BPF file system, or no right to write there.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new()
@@ -207,7 +280,7 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
 pub fn remove(folder: &Path) -> io::Result<()> {
     let link = folder.join(LINK);
     if link.exists()
-        && let Err(error) = detach::detach(&link)
+        && let Err(error) = link::PinnedXdp::open(&link).and_then(|link| link.detach())
     {
         // Unlinking detaches it as well, some time later, and takes no capability.
         debug!("{}: {error}", link.display());
@@ -216,19 +289,37 @@ pub fn remove(folder: &Path) -> io::Result<()> {
 }
 
 /// Removes an interface's pins. The kernel frees objects that nothing else holds some time later.
+/// Files that this program does not pin stay.
 ///
 /// # Errors
 ///
 /// If the folder cannot be removed.
 pub fn forget(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else {
+        return Ok(());
+    };
+    let open = |path: &Path| match TrustedFolder::open(path) {
+        Err(error) if error.is_missing() => Ok(None),
+        opened => opened.map(Some).map_err(io::Error::other),
+    };
+    let (Some(above), Some(name)) = (open(above)?, name.to_str()) else {
+        return Ok(());
+    };
+    let Some(folder) = open(folder)? else {
+        return Ok(());
+    };
+    folder.unlink(LINK)?;
+    folder.remove_child(WITHOUT_NODES)?;
+    if let Ok(notes) = folder.child(DROPPED_BEFORE) {
+        for note in notes.names()? {
+            let _ = notes.remove_child(&note);
+        }
+        folder.remove_child(DROPPED_BEFORE)?;
     }
-    if let Some(layout) = folder.parent() {
-        // This fails while the folder contains other interfaces.
-        let _ = fs::remove_dir(layout);
-    }
+    // Up to layout 2.
+    forget_maps(&folder);
+    // This fails while somebody else has pinned something there.
+    let _ = above.remove_child(name);
     Ok(())
 }
 
@@ -251,6 +342,6 @@ mod tests {
         let known = "fragment=5 length=6 checksum=7 source-address=8 source-port=9 short=10 op=11 \
                      cookie=12 hardware-address=13 relayed=14 client-address=15 options=16 \
                      message-type=17 vendor-class=18 architecture=19 unknown-client=20";
-        assert_eq!((LAYOUT, layout), (2, (21, known.to_owned(), 1 << 13, 64)));
+        assert_eq!((LAYOUT, layout), (3, (21, known.to_owned(), 1 << 13, 64)));
     }
 }

@@ -20,7 +20,7 @@ pub struct KernelTables {
     pub(super) nodes: Nodes,
     pub(super) templates: Templates,
     pub(super) bank: u32,
-    pub(super) has_nodes: bool,
+    has_nodes: bool,
 }
 
 impl KernelTables {
@@ -44,6 +44,11 @@ impl KernelTables {
             bank: generation.bank(),
             has_nodes: generation.has_nodes(),
         })
+    }
+
+    /// Whether there is any node.
+    pub(crate) fn has_nodes(&self) -> bool {
+        self.has_nodes
     }
 }
 

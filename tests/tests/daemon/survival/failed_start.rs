@@ -67,7 +67,7 @@ fn a_start_that_waits_for_the_pins_of_another_can_be_stopped() -> Result<()> {
     let mut holder = Command::new("sh");
     holder.args([
         "-euc",
-        &format!("mkdir {folder}; exec flock {folder} sleep 60"),
+        &format!("mkdir -m 700 {folder}; exec flock {folder} sleep 60"),
     ]);
     let mut holder = lab.server.spawn(holder)?;
     let is_held = || shell(&lab.server, &format!("! flock -n {folder} true")).is_ok();
