@@ -4,10 +4,13 @@
 //! were just built. One network card of the virtual machine leads to a namespace outside, from
 //! which a whole cluster boots at once.
 
-use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
+use std::{fs, iter};
 
 use anyhow::{Context, Result, anyhow};
 use clap::builder::PossibleValuesParser;
@@ -34,6 +37,9 @@ use served::Service;
 use suites::{Extent, Tests};
 use version::{NEWEST, VERSIONS, Version};
 use way::WAYS;
+
+/// The number of guests that run at the same time. An emulated one uses one processor.
+const AT_ONCE: usize = 2;
 
 /// Runs the system tests on other kernels: Debian's own, in virtual machines.
 ///
@@ -74,29 +80,44 @@ fn on_kernels(chosen: &[&'static Version], extent: Extent, may_lack: bool) -> Re
     let cache = cache()?;
     let daemon = binary::build()?;
     let tests = suites::build(extent)?;
-    let mut accelerator = Accelerator::Kvm;
-    let mut report = Report::default();
-    for &version in chosen {
+    let accelerator = Mutex::new(Accelerator::Kvm);
+    let run = |version: &'static Version| -> Ran {
         println!("==> Linux {}", version.name);
         let kernel = match fetch::fetch(version, &cache) {
             Ok(kernel) => kernel,
             Err(error) if may_lack && version.is_past_support => {
                 println!("NOT RUN, it is no longer available: {error:#}");
-                report.lacks(version.name);
-                continue;
+                return Ran::Lacking(version.name);
             }
             Err(error) => {
                 let mut row = Row::new(version.name);
                 row.fails(&error);
-                report.add(row);
-                continue;
+                return Ran::Row(row);
             }
         };
         let mut row = Row::new(&kernel.release);
-        if let Err(error) = on_kernel(&kernel, &mut accelerator, &daemon, &tests, &mut row) {
+        if let Err(error) = on_kernel(&kernel, &accelerator, &daemon, &tests, &mut row) {
             row.fails(&error);
         }
-        report.add(row);
+        Ran::Row(row)
+    };
+    let left = Mutex::new(chosen.iter().enumerate());
+    let next = || left.lock().ok()?.next();
+    let mut ran: Vec<(usize, Ran)> = thread::scope(|scope| {
+        let work = || -> Vec<_> { iter::from_fn(next).map(|(at, it)| (at, run(it))).collect() };
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(ScopedJoinHandle::join);
+        ended
+            .flat_map(|ran| ran.unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    });
+    ran.sort_by_key(|(at, _)| *at);
+    let mut report = Report::default();
+    for (_, ran) in ran {
+        match ran {
+            Ran::Row(row) => report.add(row),
+            Ran::Lacking(version) => report.lacks(version),
+        }
     }
     println!("{report}");
     Ok(if report.is_good() {
@@ -104,6 +125,13 @@ fn on_kernels(chosen: &[&'static Version], extent: Extent, may_lack: bool) -> Re
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What became of a kernel.
+enum Ran {
+    Row(Row),
+    /// It is no longer available.
+    Lacking(&'static str),
 }
 
 /// The folder that keeps the kernels.
@@ -117,7 +145,7 @@ fn cache() -> Result<PathBuf> {
 /// fails.
 fn on_kernel(
     kernel: &Kernel,
-    accelerator: &mut Accelerator,
+    accelerator: &Mutex<Accelerator>,
     daemon: &Path,
     tests: &[Tests],
     row: &mut Row,
@@ -133,7 +161,8 @@ fn on_kernel(
     };
     row.tests = tests.iter().map(Tests::count).sum();
     let mut guest = machine.boot(accelerator)?;
-    println!("{} is up in {:.1?}", kernel.release, guest.boot);
+    let release = &kernel.release;
+    println!("{release}: up in {:.1?}", guest.boot);
     row.boot = Some(guest.boot);
     storms(&outside, &mut guest, &service, row)?;
     for tests in tests {
@@ -141,7 +170,7 @@ fn on_kernel(
         let outcome = tests.run(&mut guest, daemon)?;
         let (passed, took) = (outcome.passed.len(), started.elapsed());
         let (name, count) = (tests.name(), tests.count());
-        println!("{name}: {passed} of {count} passed in {took:.1?}");
+        println!("{release}: {name}: {passed} of {count} passed in {took:.1?}");
         row.passed.extend(outcome.passed);
         row.verified.extend(outcome.verified);
         if let Some(failure) = outcome.failure {
@@ -157,12 +186,13 @@ fn storms(outside: &Namespace, guest: &mut Guest, service: &Service, row: &mut R
     card::set_up(outside, guest)?;
     for way in WAYS {
         let what = || format!("{}, a storm from outside", way.name);
-        let figures = card::storm_by(way, outside, guest, service).with_context(what)?;
-        println!("{}: {}", what(), figures.cells("", "").join(" "));
-        if let Err(error) = way.judge(&figures) {
-            row.fails(&error.context(what()));
+        let (cells, judged) = card::storm_by(way, outside, guest, service).with_context(what)?;
+        println!("{}: {}: {}", row.kernel, what(), cells.join(" "));
+        match judged {
+            Ok(()) => row.datapaths.push(way.name),
+            Err(error) => row.fails(&error.context(what())),
         }
-        row.storms.push((way.name, figures));
+        row.storms.push((way.name, cells));
     }
     if let Err(error) = second_best::check(guest, service) {
         row.fails(&error);

@@ -1,7 +1,10 @@
 //! A guest's network cards, and a cluster outside that boots through one of them.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use proxydhcp_bench::{Client, Firmware, storm};
@@ -11,7 +14,7 @@ use proxydhcp_lab::{
 
 use super::guest::Guest;
 use super::served::{PATIENCE, Service};
-use super::way::{Figures, Way, dropped};
+use super::way::{Counts, Way, cells, dropped};
 
 /// The card's name in a guest, where no udev gives it another.
 pub(super) const CARD: &str = "eth0";
@@ -22,6 +25,8 @@ const WINPE: &str = "winboot/new/";
 /// The number of frames that the wire holds, more than a whole storm, so that nothing is lost if
 /// the guest is slow to take them.
 const WIRE: u32 = 40_000;
+/// The pause between two looks at what a storm has left to do.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// The arguments that give a guest its cards, both of `virtio_net`. The other end of the first is
 /// [`CLIENT_INTERFACE`] in the namespace in which the guest is booted.
@@ -69,6 +74,7 @@ pub(super) fn set_up(outside: &Namespace, guest: &mut Guest) -> Result<()> {
     let script = format!(
         "set -e\n\
          modprobe virtio_net\n\
+         sysctl -qw net.ipv6.conf.{CARD}.disable_ipv6=1\n\
          ethtool -L {CARD} combined 2\n\
          ip address add {SERVER_ADDRESS}/{NETWORK_PREFIX} dev {CARD}\n\
          ip link set {CARD} up"
@@ -76,7 +82,8 @@ pub(super) fn set_up(outside: &Namespace, guest: &mut Guest) -> Result<()> {
     guest.must(&script, PATIENCE).map(drop)
 }
 
-/// Serves the card in one way, and makes the whole cluster boot.
+/// Serves the card in one way, makes the whole cluster boot, and judges that. Returns the cells of
+/// the table, and the fault if there is one.
 ///
 /// # Errors
 /// If the daemon does not start, or the storm's own socket fails.
@@ -85,19 +92,39 @@ pub(super) fn storm_by(
     outside: &Namespace,
     guest: &mut Guest,
     service: &Service,
-) -> Result<Figures> {
+) -> Result<(Vec<String>, Result<()>)> {
     // Only UEFI clients wait a whole second before they ask again.
     let clients = nodes().map(|node| Client::new(Firmware::Uefi, node, WINPE));
     let clients: Vec<Client> = clients.collect();
     service.start(guest, CARD, way.serve)?;
-    let before = drops(guest)?;
+    let (dropped, left) = (drops(guest)?, frames_from_guest(outside)?);
     let go_on = &mut |_| ControlFlow::Continue(());
     let report = storm(outside, CLIENT_INTERFACE, &clients, go_on);
     let report = report.with_context(|| guest.console())?;
-    let status = service.status(guest)?;
-    let dropped = drops(guest)? - before;
+    // A guest that is slower than the clients are patient has requests left to answer.
+    let deadline = Instant::now() + PATIENCE;
+    let (counts, judged) = loop {
+        let status = service.status(guest)?;
+        let (dropped, left) = (drops(guest)? - dropped, frames_from_guest(outside)? - left);
+        let counts = Counts::new(&status, dropped, left)?;
+        let judged = way.judge(&report, &counts);
+        if judged.is_ok() || Instant::now() > deadline {
+            break (counts, judged);
+        }
+        thread::sleep(PAUSE);
+    };
     Service::stop(guest)?;
-    Figures::new(report, &status, dropped)
+    Ok((cells(&report, &counts), judged))
+}
+
+/// The number of frames that have come from the guest so far. While no IPv6 is spoken there, all of
+/// them are replies.
+fn frames_from_guest(outside: &Namespace) -> Result<u64> {
+    let devices = outside.run(|| Ok(fs::read_to_string("/proc/thread-self/net/dev")?))?;
+    let mut lines = devices.lines().filter_map(|line| line.split_once(':'));
+    let ours = lines.find(|(name, _)| name.trim() == CLIENT_INTERFACE);
+    let packets = ours.and_then(|(_, counts)| counts.split_whitespace().nth(1)?.parse().ok());
+    packets.with_context(|| format!("no {CLIENT_INTERFACE} in:\n{devices}"))
 }
 
 /// The number of our frames that have been dropped below the daemon so far.

@@ -7,10 +7,11 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use proxydhcp_lab::debian::ensure_installed;
 use proxydhcp_lab::{Daemon, Namespace};
 use tempfile::{NamedTempFile, TempDir};
@@ -81,8 +82,10 @@ impl Machine<'_> {
     ///
     /// # Errors
     /// If the guest does not boot; the error shows its console.
-    pub(crate) fn boot(&self, accelerator: &mut Accelerator) -> Result<Guest> {
+    pub(crate) fn boot(&self, accelerator: &Mutex<Accelerator>) -> Result<Guest> {
         ensure_installed("qemu-system-x86_64", "qemu-system-x86")?;
+        // Another guest waits until it is known whether KVM works.
+        let mut accelerator = accelerator.lock().map_err(|error| anyhow!("{error}"))?;
         if *accelerator == Accelerator::Kvm {
             if Path::new("/dev/kvm").exists()
                 && let Ok(guest) = self.boot_by(Accelerator::Kvm)
@@ -92,7 +95,8 @@ impl Machine<'_> {
             println!("KVM does not work here: guests are emulated");
             *accelerator = Accelerator::Tcg;
         }
-        self.boot_by(*accelerator)
+        drop(accelerator);
+        self.boot_by(Accelerator::Tcg)
     }
 
     fn boot_by(&self, accelerator: Accelerator) -> Result<Guest> {

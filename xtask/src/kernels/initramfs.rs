@@ -55,9 +55,9 @@ fn add_modules(kernel: &Kernel, folder: &Path) -> Result<()> {
     let source = kernel.modules();
     let read = |file: &str| fs::read_to_string(source.join(file));
     let dependencies = read("modules.dep")?;
-    let builtin = read("modules.builtin").ok();
+    let builtin = read("modules.builtin")?;
     let mut order = String::new();
-    for file in insertion_order(&dependencies, builtin.as_deref(), &MODULES)? {
+    for file in insertion_order(&dependencies, &builtin, &MODULES)? {
         let module = format!("{}.ko", name(&file));
         let (from, to) = (source.join(&file), folder.join(&module));
         if Path::new(&file).extension().is_some_and(|end| end == "xz") {

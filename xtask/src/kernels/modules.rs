@@ -3,22 +3,20 @@
 use anyhow::{Result, ensure};
 
 /// Reads `modules.dep` and `modules.builtin`. Returns the files of these modules and of all their
-/// dependencies, each after its own dependencies. A module built into the kernel has no file; where
-/// the kernel's packages do not list those (7.3), each module without a file is taken for one.
+/// dependencies, each after its own dependencies. A module built into the kernel has no file.
 ///
 /// # Errors
 /// If the kernel has no such module.
 pub(crate) fn insertion_order(
     dependencies: &str,
-    builtin: Option<&str>,
+    builtin: &str,
     wanted: &[&str],
 ) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
     for module in wanted {
         let mut lines = dependencies.lines().filter_map(|line| line.split_once(':'));
         let Some((file, needed)) = lines.find(|(file, _)| name(file) == *module) else {
-            let is_in = |list: &str| list.lines().any(|file| name(file) == *module);
-            let is_builtin = builtin.is_none_or(is_in);
+            let is_builtin = builtin.lines().any(|file| name(file) == *module);
             ensure!(is_builtin, "the kernel has no module {module}");
             continue;
         };
@@ -52,7 +50,7 @@ kernel/drivers/virtio/virtio.ko.xz:
 
     #[test]
     fn each_module_comes_once_and_after_what_it_needs() {
-        let order = insertion_order(DEPENDENCIES, Some(""), &["9pnet_virtio", "9p"]).unwrap();
+        let order = insertion_order(DEPENDENCIES, "", &["9pnet_virtio", "9p"]).unwrap();
         let names: Vec<&str> = order.iter().map(|file| name(file)).collect();
         assert_eq!(names, ["virtio", "9pnet", "9pnet_virtio", "netfs", "9p"]);
     }
@@ -61,9 +59,9 @@ kernel/drivers/virtio/virtio.ko.xz:
     fn what_is_built_in_has_no_file() {
         let builtin = "kernel/drivers/char/virtio_console.ko\n";
         let wanted = ["virtio_console", "virtio"];
-        let order = insertion_order(DEPENDENCIES, Some(builtin), &wanted).unwrap();
+        let order = insertion_order(DEPENDENCIES, builtin, &wanted).unwrap();
         assert_eq!(order, ["kernel/drivers/virtio/virtio.ko.xz"]);
-        let missing = insertion_order(DEPENDENCIES, Some(builtin), &["overlay"]);
+        let missing = insertion_order(DEPENDENCIES, builtin, &["overlay"]);
         assert_eq!(
             missing.unwrap_err().to_string(),
             "the kernel has no module overlay"

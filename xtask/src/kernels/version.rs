@@ -68,15 +68,18 @@ impl Version {
                 is_wanted.then_some((rank, release, *package))
             })
             .max()?;
-        let split = ["binary", "modules"].map(|part| format!("linux-{part}-{release}"));
-        let is_split = split.iter().all(|part| available.contains(&part.as_str()));
+        // Since 6.19 the image's package is empty, since 7.2 the lists of modules have one of their own.
+        let parts = ["base", "binary", "modules"].map(|part| format!("linux-{part}-{release}"));
+        let parts = parts
+            .into_iter()
+            .filter(|it| available.contains(&it.as_str()));
+        let mut names: Vec<String> = parts.collect();
+        if names.is_empty() {
+            names.push(image.to_owned());
+        }
         Some(Packages {
             release: release.to_owned(),
-            names: if is_split {
-                split.to_vec()
-            } else {
-                vec![image.to_owned()]
-            },
+            names,
         })
     }
 }
@@ -105,7 +108,8 @@ fn numbers(text: &str) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    const AVAILABLE: [&str; 20] = [
+    const AVAILABLE: [&str; 22] = [
+        "linux-base",
         "linux-image-6.1-amd64",
         "linux-image-6.1.0-9-amd64",
         "linux-image-6.1.0-45-amd64-unsigned",
@@ -119,6 +123,7 @@ mod tests {
         "linux-image-6.12.107+deb13-cloud-amd64",
         "linux-image-7.3.4+deb13-amd64",
         "linux-image-7.3.4+deb13-rt-amd64",
+        "linux-base-7.3.4+deb13-amd64",
         "linux-binary-7.3.4+deb13-amd64",
         "linux-binary-unsigned-7.3.4+deb13-amd64",
         "linux-modules-7.3.4+deb13-amd64",
@@ -155,12 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_in_two_packages_is_both() {
+    fn a_kernel_in_several_packages_is_all_of_them() {
         let (release, names) = found("newest").unwrap();
         assert_eq!(release, "7.3.4+deb13-amd64");
         assert_eq!(
             names,
             [
+                "linux-base-7.3.4+deb13-amd64",
                 "linux-binary-7.3.4+deb13-amd64",
                 "linux-modules-7.3.4+deb13-amd64"
             ]

@@ -53,9 +53,8 @@ pub(super) const WAYS: [Way; 5] = [
     },
 ];
 
-/// The results of a storm.
-pub(super) struct Figures {
-    report: StormReport,
+/// What the daemon and the wire counted during a storm.
+pub(super) struct Counts {
     /// The daemon's description of how it serves the card.
     datapath: String,
     /// Requests that arrived.
@@ -66,11 +65,13 @@ pub(super) struct Figures {
     unsent: u64,
     /// Replies that the driver or the network core dropped, by their statistics.
     dropped: u64,
+    /// Frames that left the card.
+    left: u64,
 }
 
-impl Figures {
-    /// The results, with the status of the interface after the storm.
-    pub(super) fn new(report: StormReport, status: &Value, dropped: u64) -> Result<Self> {
+impl Counts {
+    /// The counts of the daemon by its status of the interface, and those of the card.
+    pub(super) fn new(status: &Value, dropped: u64, left: u64) -> Result<Self> {
         let count = |name: &str| {
             let count = status.pointer(&format!("/counters/{name}"));
             let count = count.and_then(Value::as_u64);
@@ -83,37 +84,34 @@ impl Figures {
             datapath.push_str(", zero-copy");
         }
         Ok(Self {
-            report,
             datapath,
             // What the program leaves to the daemon is counted as received twice.
             received: count("received")? - count("handed_up")?,
             answered: count("answered")?,
             unsent: count("unsent")?,
             dropped,
+            left,
         })
     }
+}
 
-    /// The cells of the table.
-    pub(super) fn cells(&self, kernel: &str, way: &str) -> Vec<String> {
-        let summary = self.report.summary(None);
-        let text = [kernel, way, &self.datapath].map(str::to_owned);
-        let counts = [
-            self.report.asked,
-            summary.first_try,
-            summary.retried,
-            summary.never + summary.wrong,
-        ];
-        let counts = counts.map(|count| count.to_string());
-        let dropped = self.dropped.to_string();
-        text.into_iter().chain(counts).chain([dropped]).collect()
-    }
-
-    /// Replies that reached the clients.
-    fn replies(&self) -> u64 {
-        let clients = self.report.outcomes.iter();
-        let answered = clients.filter(|outcome| outcome.latency.is_some()).count();
-        (answered + self.report.duplicates) as u64
-    }
+/// The cells of the table for a storm.
+pub(super) fn cells(report: &StormReport, counts: &Counts) -> Vec<String> {
+    let summary = report.summary(None);
+    let numbers = [
+        report.asked,
+        summary.first_try,
+        summary.retried,
+        summary.never + summary.wrong,
+    ];
+    let numbers = numbers.map(|count| count.to_string());
+    let datapath = counts.datapath.clone();
+    let dropped = counts.dropped.to_string();
+    [datapath]
+        .into_iter()
+        .chain(numbers)
+        .chain([dropped])
+        .collect()
 }
 
 impl Way {
@@ -123,26 +121,26 @@ impl Way {
     ///
     /// # Errors
     /// If something is wrong; the error says what.
-    pub(super) fn judge(&self, figures: &Figures) -> Result<()> {
-        let report = &figures.report;
+    pub(super) fn judge(&self, report: &StormReport, counts: &Counts) -> Result<()> {
         if let Some(fault) = report.faults().next() {
             bail!("a wrong answer: {fault}");
         }
-        let (asked, replies) = (report.asked as u64, figures.replies());
-        let Figures {
+        let asked = report.asked as u64;
+        let Counts {
             received,
             answered,
             unsent,
             dropped,
+            left,
             ..
-        } = *figures;
+        } = *counts;
         let all = format!(
             "{asked} requests, {received} received, {answered} answered, {unsent} unsent, \
-             {dropped} dropped, {replies} replies"
+             {dropped} dropped, {left} replies left the card"
         );
         ensure!(asked == received, "not all came in: {all}");
         ensure!(received == answered + unsent, "some are not counted: {all}");
-        ensure!(received == replies + dropped, "some are lost: {all}");
+        ensure!(received == left + dropped, "some are lost: {all}");
         match self.drops {
             Drops::None => ensure!(dropped == 0, "some are dropped: {all}"),
             Drops::Told => ensure!(unsent == dropped, "some losses are not reported: {all}"),
