@@ -38,6 +38,8 @@ pub(super) fn start(to_stderr: bool) -> Result<Log> {
     let writer = syslog.clone();
     let to_syslog = layer()
         .event_format(Plain)
+        // A syslog writes escapes as text.
+        .with_ansi(false)
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
     let to_stderr = stderr.as_ref().map(logging::to_stderr);

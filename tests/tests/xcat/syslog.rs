@@ -97,6 +97,8 @@ fn its_log_is_that_of_xcat() -> Result<()> {
     node.nodeset(&[("a", "winboot/a/"), ("b", "winboot/c"), ("c", "../")])?;
     rsyslog.await_line("The BCD path for node b is winboot/c/Boot/BCD")?;
     rsyslog.await_part("xcat: reloaded in ")?;
+    // Fields are plain text; rsyslog would write an escape as #033.
+    rsyslog.await_part(" generation=2 nodes=2")?;
     rsyslog.await_part("xcat: Warning: record 3 (c) is refused: ")?;
     assert_eq!(rsyslog.count("The BCD path for node b is"), 2);
     assert_eq!(rsyslog.count("The BCD path for node a is"), 1);
