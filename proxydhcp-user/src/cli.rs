@@ -20,6 +20,7 @@ use crate::cli::serve::ServeArgs;
 use crate::cli::settings::{SettingsError, SettingsFile};
 use crate::cli::status::StatusArgs;
 use crate::cli::winpe::WinPeCommand;
+use crate::cli::xcat::XcatCommand;
 use crate::winpe::loaders::Loaders;
 use crate::winpe::path::Rules;
 
@@ -39,6 +40,7 @@ pub mod settings;
 mod status;
 mod take_up;
 mod winpe;
+mod xcat;
 
 /// Answers the proxyDHCP requests of Windows PE nodes that boot over PXE.
 #[derive(Debug, Parser)]
@@ -177,6 +179,15 @@ Examples:
 
 How the file is used is told at its head.")]
     DhcpConf(DhcpConfArgs),
+    /// Make proxydhcp.cfg from xCAT's tables.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  proxydhcp xcat sync --dry-run
+  proxydhcp xcat sync --check || echo nodeset has lost records"
+    )]
+    Xcat(XcatCommand),
 }
 
 impl Cli {
@@ -228,7 +239,8 @@ impl Cli {
             | Command::Winpe(_)
             | Command::Cfg(_)
             | Command::Node(_)
-            | Command::DhcpConf(_) => {
+            | Command::DhcpConf(_)
+            | Command::Xcat(_) => {
                 return true;
             }
             _ => {}
@@ -260,6 +272,7 @@ impl Command {
             Self::Cfg(command) => cfg::run(command, context),
             Self::Node(args) => node::run(args, context),
             Self::DhcpConf(args) => dhcp_conf::run(args, context),
+            Self::Xcat(command) => xcat::run(command, context),
         }
     }
 
@@ -273,6 +286,7 @@ impl Command {
             Self::Node(args) => &args.control().settings,
             Self::Cfg(command) => command.settings(),
             Self::DhcpConf(args) => &args.settings,
+            Self::Xcat(command) => &command.control().settings,
             Self::Winpe(command) => command.settings(),
             Self::Detach | Self::Probe(_) | Self::Completions(_) | Self::Man(_) => return None,
         };

@@ -1,6 +1,8 @@
-//! Which node boots which WinPE: `proxydhcp.cfg`, and the ranges that select nodes.
+//! Which node boots which WinPE: `proxydhcp.cfg`, the ranges that select nodes, and what xCAT's
+//! tables say about them.
 
 pub mod cfg;
 pub(crate) mod hardware;
 pub mod noderange;
 pub(crate) mod selection;
+pub(crate) mod xcat;

@@ -13,10 +13,11 @@ use dump::DumpArgs;
 use import::ImportArgs;
 use repair::RepairArgs;
 
+pub(crate) mod changes;
 mod check;
 pub mod dump;
 pub mod import;
-mod repair;
+pub(crate) mod repair;
 
 /// The commands on `proxydhcp.cfg`.
 #[derive(Debug, Subcommand)]

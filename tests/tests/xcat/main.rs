@@ -10,4 +10,6 @@ mod node;
 mod sequence;
 mod start;
 mod stream;
+mod sync;
 mod syslog;
+mod tables;

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, ControlArgs};
+use crate::cli::cfg::changes::Changes;
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::edit::{RawRecord, edit, put, raw_records};
@@ -168,79 +169,5 @@ fn tell_of_doubles(lines: &[Line], name: &str) {
                 printable(record.name())
             ));
         }
-    }
-}
-
-/// The differences between two files, by node.
-#[derive(Debug, Default)]
-struct Changes {
-    lines: Vec<String>,
-    added: usize,
-    changed: usize,
-    removed: usize,
-    same: usize,
-}
-
-impl Changes {
-    fn new(before: &[RawRecord], after: &[RawRecord]) -> Self {
-        let (old, new) = (by_node(before), by_node(after));
-        let mut changes = Self::default();
-        let in_order = |records: &[RawRecord], paths: &HashMap<Vec<u8>, Vec<u8>>| {
-            let mut paths = paths.clone();
-            let mut nodes = Vec::with_capacity(paths.len());
-            for record in records {
-                let node = record.name().to_ascii_lowercase();
-                if let Some(path) = paths.remove(&node) {
-                    nodes.push((node, printable(record.name()), path));
-                }
-            }
-            nodes
-        };
-        for (node, name, path) in in_order(after, &new) {
-            let path_text = shown(&path);
-            match old.get(&node) {
-                None => {
-                    changes.added += 1;
-                    changes.lines.push(format!("+ {name}: {path_text}"));
-                }
-                Some(was) if *was != path => {
-                    changes.changed += 1;
-                    let was = shown(was);
-                    changes
-                        .lines
-                        .push(format!("~ {name}: {was} -> {path_text}"));
-                }
-                Some(_) => changes.same += 1,
-            }
-        }
-        for (node, name, path) in in_order(before, &old) {
-            if !new.contains_key(&node) {
-                changes.removed += 1;
-                changes.lines.push(format!("- {name}: {}", shown(&path)));
-            }
-        }
-        changes
-    }
-
-    fn summary(&self) -> String {
-        format!(
-            "{} added, {} changed, {} removed, {} unchanged",
-            self.added, self.changed, self.removed, self.same
-        )
-    }
-}
-
-/// The path of each node's last record.
-fn by_node(records: &[RawRecord]) -> HashMap<Vec<u8>, Vec<u8>> {
-    records
-        .iter()
-        .map(|record| (record.name().to_ascii_lowercase(), record.path().to_owned()))
-        .collect()
-}
-
-fn shown(path: &[u8]) -> String {
-    match path {
-        [] => "(the default WinPE)".to_owned(),
-        path => printable(path),
     }
 }

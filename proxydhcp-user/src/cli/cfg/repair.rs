@@ -78,6 +78,18 @@ pub(super) fn repair(args: &RepairArgs, context: &Context) -> Result<ExitCode> {
 }
 
 fn describe(salvage: &Salvage, bytes: &[u8]) -> String {
+    let mut lines = not_kept(salvage, bytes);
+    let rest: usize = salvage.rejected.iter().map(|r| r.bytes.len()).sum();
+    lines.push(format!(
+        "{} kept byte for byte, {} not kept",
+        count(salvage.kept.len(), "record"),
+        count(rest, "byte")
+    ));
+    lines.join("\n")
+}
+
+/// A line for each part of the file that is not kept.
+pub(crate) fn not_kept(salvage: &Salvage, bytes: &[u8]) -> Vec<String> {
     let mut lines = Vec::new();
     for rejected in &salvage.rejected {
         let range = &rejected.bytes;
@@ -97,11 +109,5 @@ fn describe(salvage: &Salvage, bytes: &[u8]) -> String {
             rejected.reason
         ));
     }
-    let rest: usize = salvage.rejected.iter().map(|r| r.bytes.len()).sum();
-    lines.push(format!(
-        "{} kept byte for byte, {} not kept",
-        count(salvage.kept.len(), "record"),
-        count(rest, "byte")
-    ));
-    lines.join("\n")
+    lines
 }

@@ -111,6 +111,11 @@ impl Disabled {
             .collect();
     }
 
+    /// Whether names were added or removed.
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
     /// Replaces the file in one step, if its names have changed. A caller that also changes
     /// `config` must call this within [`super::edit::edit`], so that there is one writer at a time.
     ///

@@ -1,0 +1,202 @@
+//! `proxydhcp xcat sync`: makes `proxydhcp.cfg` from xCAT's tables.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use nix::sys::utsname::uname;
+
+use super::TabdumpArgs;
+use super::plan::Plan;
+use crate::cli::Context;
+use crate::cli::args::{ConfigArgs, ControlArgs};
+use crate::cli::output::{note, print};
+use crate::cli::take_up::{Of, take_up};
+use crate::nodes::cfg::disabled::Disabled;
+use crate::nodes::cfg::{CfgError, read_damaged};
+use crate::nodes::xcat::Site;
+use crate::nodes::xcat::addresses::hosts;
+use crate::nodes::xcat::records::{Wanted, wanted};
+use crate::sys::file;
+use crate::sys::replace::{Lasting, Replacement, write};
+use crate::text::{count, listed};
+
+/// The file by which xCAT marks a service node.
+const SERVICE_NODE: &str = "/etc/xCATSN";
+
+/// How often the tables are read anew because nodeset has written meanwhile.
+const TRIES: usize = 10;
+
+/// Arguments of `xcat sync`.
+#[derive(Clone, Debug, Args)]
+pub struct SyncArgs {
+    /// Show what would change, without writing it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Show what differs, without writing it, and exit with 1 if anything does
+    #[arg(long, conflicts_with = "dry_run")]
+    pub check: bool,
+    /// Only the nodes of this service node, by noderes.servicenode [default: on a service node its
+    /// own, elsewhere all]
+    #[arg(long, value_name = "NAME")]
+    pub server: Option<String>,
+    /// Write the addresses of these nodes into this hosts file, too
+    #[arg(long, value_name = "FILE")]
+    pub write_hosts: Option<PathBuf>,
+    /// Write nothing if more than this share of the records would go, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(..=100))]
+    pub allow_loss: u8,
+    /// Wait until nodeset has left the file alone for this long, in seconds
+    ///
+    /// nodeset writes the file first and the tables afterwards.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub settle: u64,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub tabdump: TabdumpArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}
+
+/// Brings the file in line with xCAT's tables.
+///
+/// # Errors
+/// If the tables cannot be read or too many records would go; then nothing is written. If a file
+/// cannot be written, or the daemon rejects it.
+pub(super) fn run(args: &SyncArgs, context: &Context) -> Result<ExitCode> {
+    let config = &args.config.config;
+    let writes = !args.dry_run && !args.check;
+    let (wanted, addresses) = tables(args, context, writes)?;
+    let replacement = writes.then(|| Replacement::begin(config)).transpose()?;
+    let bytes = read(config)?;
+    let plan = Plan::new(&bytes, &wanted, context.rules(&args.config.root));
+    print(&plan.to_string());
+    for (node, fault) in &wanted.faults {
+        note(&format!("{node} keeps the record it has: {fault}"));
+    }
+    plan.check_loss(args.allow_loss)?;
+    let mut disabled = Disabled::read(config)?;
+    disabled.add(wanted.refusing.iter().map(String::as_str));
+    disabled.remove(wanted.supporting.iter().map(String::as_str));
+    let hosts = addresses.as_ref().filter(|(path, text)| {
+        let now = file::read_if_there(path).ok().flatten();
+        now.as_deref() != Some(text.as_bytes())
+    });
+    let is_change = plan.is_change() || disabled.is_changed() || hosts.is_some();
+    let Some(replacement) = replacement else {
+        note("nothing was written");
+        return Ok(match is_change {
+            true if args.check => ExitCode::FAILURE,
+            _ => exit_code(&wanted),
+        });
+    };
+    if let Some((path, text)) = hosts {
+        write(path, text.as_bytes(), Lasting::Yes)
+            .map_err(|error| anyhow::anyhow!("{}: cannot be written: {error}", path.display()))?;
+    }
+    disabled.write(config)?;
+    if plan.is_change() {
+        replacement.replace(plan.bytes())?;
+    }
+    drop(replacement);
+    if is_change {
+        take_up(&args.control.socket, config, plan.is_empty(), Of::All)?;
+    }
+    Ok(exit_code(&wanted))
+}
+
+/// What xCAT's tables ask for, and the hosts file to write.
+fn tables(
+    args: &SyncArgs,
+    context: &Context,
+    settle: bool,
+) -> Result<(Wanted, Option<(PathBuf, String)>)> {
+    let config = &args.config.config;
+    let server = server(args);
+    for _ in 0..TRIES {
+        if settle {
+            wait_for_nodeset(config, Duration::from_secs(args.settle));
+        }
+        let before = modified(config);
+        let site = Site::read(&args.tabdump.tabdump())?;
+        let rules = context.rules(&args.config.root);
+        let wanted = wanted(&site, server.as_deref(), rules);
+        if let Some(server) = server.as_ref().filter(|server| !site.is_server(server)) {
+            bail!(
+                "nothing was written: no node names {server} as its service node \
+                 (noderes.servicenode); name another with --server"
+            );
+        }
+        if modified(config) != before {
+            continue;
+        }
+        let hosts = args.write_hosts.clone().map(|path| {
+            let (text, without) = hosts(&site, &wanted.names);
+            if !without.is_empty() {
+                note(&format!(
+                    "no address in xCAT's table hosts, so the resolver is asked: {}",
+                    listed(&without)
+                ));
+            }
+            (path, text)
+        });
+        return Ok((wanted, hosts));
+    }
+    bail!(
+        "{}: changes each time that xCAT's tables are read; try again when nodeset is done",
+        config.display()
+    );
+}
+
+/// The service node whose records to write; none on a management node, which has them all.
+fn server(args: &SyncArgs) -> Option<String> {
+    let own = || Some(uname().ok()?.nodename().to_str()?.to_owned());
+    let is_service_node = || Path::new(SERVICE_NODE).exists();
+    args.server
+        .clone()
+        .or_else(|| is_service_node().then(own).flatten())
+}
+
+/// Waits until the file has not been written for this long.
+fn wait_for_nodeset(config: &Path, settle: Duration) {
+    while let Some(age) = modified(config).and_then(|at| SystemTime::now().duration_since(at).ok())
+        && let Some(left) = settle.checked_sub(age).filter(|left| !left.is_zero())
+    {
+        note(&format!(
+            "{} was written {:.0} s ago; waiting until nodeset is done",
+            config.display(),
+            age.as_secs_f64()
+        ));
+        thread::sleep(left);
+    }
+}
+
+fn modified(config: &Path) -> Option<SystemTime> {
+    fs::metadata(config).and_then(|file| file.modified()).ok()
+}
+
+fn read(config: &Path) -> Result<Vec<u8>> {
+    match read_damaged(config) {
+        Err(CfgError::Missing(_)) => Ok(Vec::new()),
+        read => Ok(read?),
+    }
+}
+
+fn exit_code(wanted: &Wanted) -> ExitCode {
+    if wanted.faults.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    note(&format!(
+        "xCAT's tables contradict each other about {}",
+        count(wanted.faults.len(), "node")
+    ));
+    ExitCode::from(2)
+}
