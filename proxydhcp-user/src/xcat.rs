@@ -19,6 +19,7 @@ use crate::sys::privileges::Privileges;
 
 mod background;
 mod flags;
+mod interfaces;
 mod syslog;
 
 use background::{Outcome, Side, Starter};
@@ -67,6 +68,10 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
     let prepared = settings(flags.verbose);
     // Kept to the end, so that the last lines are written.
     let _log = syslog::start(flags.verbose && !flags.detach)?;
+    let prepared = prepared.map(|(settings, privileges, told)| {
+        told.inspect(|told| info!("{told}"));
+        (settings, privileges)
+    });
     let manner = Manner {
         port_patience: PORT_PATIENCE,
         pid_file: Some(Path::new(PID_FILE)),
@@ -103,22 +108,29 @@ fn end_as(outcome: &Outcome) -> ExitCode {
     }
 }
 
-/// The daemon's settings here, and the privileges that they need.
-fn settings(announces: bool) -> Result<(Settings, Privileges)> {
-    let (args, context) = serve_args()?;
+/// The daemon's settings here, the privileges that they need, and what to log about them.
+fn settings(announces: bool) -> Result<(Settings, Privileges, Option<String>)> {
+    let (mut args, context) = serve_args()?;
+    let told = args.interfaces.is_empty().then(|| {
+        let (interfaces, told) = interfaces::of_xcat();
+        args.interfaces = interfaces;
+        told
+    });
     let privileges = args.keep_privileges()?;
     let settings = Settings {
         may_lack_config: true,
         announces,
         ..args.settings(&context)
     };
-    Ok((settings, privileges))
+    Ok((settings, privileges, told))
 }
 
-/// The settings file, else the defaults of `serve`, except that clients that are no node get the
-/// default WinPE, as they do from xCAT's daemon.
+/// The settings file, else the defaults of `serve`, with these exceptions: clients that are no node
+/// get the default WinPE, as they do from xCAT's daemon; and the files are watched, because xCAT
+/// does not signal that a node's address has changed.
 fn serve_args() -> Result<(ServeArgs, Context)> {
-    let (command, context) = Cli::read([NAME, "serve"], &[("unknown", "default")])?;
+    let defaults = [("unknown", "default"), ("watch", "true")];
+    let (command, context) = Cli::read([NAME, "serve"], &defaults)?;
     match command {
         Command::Serve(args) => Ok((*args, context)),
         _ => anyhow::bail!("`serve` is another command"),
@@ -151,6 +163,7 @@ mod tests {
     fn it_serves_what_xcats_daemon_serves() {
         let (args, _) = serve_args().unwrap();
         assert_eq!(args.unknown, Unknown::Default);
+        assert!(args.watch);
         assert_eq!(args.path, DatapathChoice::Auto);
         assert!(args.interfaces.is_empty());
         assert_eq!(args.config.config, Path::new("/var/lib/xcat/proxydhcp.cfg"));
