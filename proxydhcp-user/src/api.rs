@@ -3,3 +3,4 @@
 pub mod client;
 pub mod control;
 pub mod status;
+pub mod xcat;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use proxydhcp_common::PORT;
 use tracing::{error, info};
 
+use crate::api::xcat::{NAME, PID_FILE};
 use crate::cli::serve::ServeArgs;
 use crate::cli::{Cli, Command, Context};
 use crate::daemon::port::PortError;
@@ -25,15 +26,11 @@ mod syslog;
 use background::{Outcome, Side, Starter};
 use flags::Flags;
 
-/// The program name that selects this mode.
-const NAME: &str = "proxydhcp-xcat";
-/// The file in which xCAT looks for the process to signal.
-const PID_FILE: &str = "/var/run/xcat/proxydhcp-xcat.pid";
 /// How long to wait for the port: xCAT starts a successor as soon as it has signalled the daemon to
 /// stop.
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether the program was started in place of xCAT's daemon, judging by its name.
+/// Whether the program was started in place of xCAT's daemon, judging by its [`NAME`].
 pub fn is_called_by(program: Option<&OsStr>) -> bool {
     program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(NAME))
 }

@@ -96,7 +96,7 @@ fn read_some(pipes: &mut [(Option<File>, Vec<u8>)], wait: Duration) -> Result<()
         if ready.next() != Some(true) {
             continue;
         }
-        let mut bytes = [0; 1 << 16];
+        let mut bytes = [0; 1 << 13];
         let length = file.read(&mut bytes)?;
         text.extend_from_slice(bytes.get(..length).unwrap_or_default());
         if length == 0 {
@@ -124,7 +124,7 @@ impl Drop for Ending {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn shell(script: &str, limit: Duration) -> Result<Vec<u8>, OutputError> {
         output(Command::new("sh").args(["-c", script]), limit)

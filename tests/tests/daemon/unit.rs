@@ -72,6 +72,26 @@ fn systemd_understands_all_of_it() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn systemd_understands_the_units_that_follow_xcats_tables() -> Result<()> {
+    let folder = TempDir::new()?;
+    let program = binary()?.canonicalize()?.display().to_string();
+    for kind in ["service", "timer", "path"] {
+        let name = format!("proxydhcp-xcat-sync.{kind}");
+        let text = fs::read_to_string(packaging(&name))?;
+        let text = text.replace(
+            "ExecStart=/usr/sbin/proxydhcp",
+            &format!("ExecStart={program}"),
+        );
+        fs::write(folder.path().join(&name), text)?;
+    }
+    for kind in ["service", "timer", "path"] {
+        let unit = folder.path().join(format!("proxydhcp-xcat-sync.{kind}"));
+        assert_eq!(analyze(&["verify", "--man=no"], &unit)?, "", "{kind}");
+    }
+    Ok(())
+}
+
 /// The values of a key in a file of `packaging/`.
 fn values(file: &str, key: &str) -> Result<Vec<String>> {
     let text = fs::read_to_string(packaging(file))?;

@@ -46,8 +46,8 @@ fn it_is_found_by_its_name_however_it_was_started() -> Result<()> {
     let by_another_name = "my $program = shift; exec { $program } '/opt/proxydhcp-xcat', '-d'";
     let node = Node::with(&[("a", "")])?;
     let binary = binary()?.display().to_string();
-    let copy = node.path("sbin/copy/proxydhcp-xcat");
-    fs::create_dir(node.path("sbin/copy"))?;
+    let copy = node.path("opt/copy/proxydhcp-xcat");
+    fs::create_dir(node.path("opt/copy"))?;
     fs::copy(&binary, &copy)?;
     let (program, copy) = (
         node.program.display().to_string(),

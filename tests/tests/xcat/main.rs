@@ -4,6 +4,7 @@
 //! These tests need root, the binary that `cargo xtask test` builds, and of Debian the packages
 //! procps, perl-base, util-linux and rsyslog, which they install where that is possible.
 
+mod agree;
 mod faults;
 mod flags;
 mod node;

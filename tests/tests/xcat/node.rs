@@ -24,6 +24,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 const INIT: &str = r#"
 mount --bind "$1/var-lib" /var/lib
 mount --bind "$1/hosts" /etc/hosts
+mount --bind "$1/opt" /opt
 for device in null zero full random urandom; do
     touch "$1/dev/$device"
     mount --bind "/dev/$device" "$1/dev/$device"
@@ -66,7 +67,7 @@ impl Node {
         }
         let lab = Lab::new()?;
         let folder = TempDir::new()?;
-        for name in ["var-lib/xcat", "run", "dev", "sbin"] {
+        for name in ["var-lib/xcat", "run", "dev", "opt/xcat/sbin"] {
             fs::create_dir_all(folder.path().join(name))?;
         }
         // Daemons that give root up look into it.
@@ -74,8 +75,10 @@ impl Node {
         let hosts = [([10, 77, 1, 1], "a.cluster a"), ([10, 77, 1, 2], "b")];
         let hosts = hosts.map(|(address, names)| (Ipv4Addr::from(address), names));
         fs::write(folder.path().join("hosts"), hosts_text(hosts))?;
-        let program = folder.path().join("sbin/proxydhcp-xcat");
-        symlink(binary()?, &program)?;
+        symlink(
+            binary()?,
+            folder.path().join("opt/xcat/sbin/proxydhcp-xcat"),
+        )?;
         let mut init = Command::new("unshare");
         init.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .args(["sh", "-euc", INIT, "sh"])
@@ -85,7 +88,7 @@ impl Node {
             lab,
             folder,
             init,
-            program,
+            program: PathBuf::from("/opt/xcat/sbin/proxydhcp-xcat"),
         })
     }
 
@@ -96,8 +99,9 @@ impl Node {
         Ok(node)
     }
 
-    /// The node's file or folder of this name, as it is seen from outside: `run`, `dev`, `hosts`
-    /// and `var-lib` are where the node has `/run`, `/dev`, `/etc/hosts` and `/var/lib`.
+    /// The node's file or folder of this name, as it is seen from outside: `run`, `dev`, `opt`,
+    /// `hosts` and `var-lib` are where the node has `/run`, `/dev`, `/opt`, `/etc/hosts` and
+    /// `/var/lib`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::site::Files;
 
@@ -18,6 +18,13 @@ table="${0%/*}/$1.csv"
 [ -e "$table" ] || { echo "Error: No such table: $1" >&2; exit 1; }
 exec cat "$table"
 "#;
+
+/// Puts a `tabdump` into a folder, whose files are the tables that it prints.
+pub(crate) fn install(folder: &Path) -> Result<()> {
+    let program = folder.join("tabdump");
+    fs::write(&program, TABDUMP)?;
+    Ok(fs::set_permissions(program, Permissions::from_mode(0o755))?)
+}
 
 /// The table, and its columns in the order of xCAT's schema.
 const COLUMNS: [(&str, &str); 9] = [
@@ -58,6 +65,9 @@ const COLUMNS: [(&str, &str); 9] = [
     ("site", "key,value,comments,disable"),
 ];
 
+/// The values that a row has, with their columns.
+type Row = Vec<(&'static str, String)>;
+
 /// The files of the daemon, and a folder with the tables and a `tabdump` that prints them.
 pub(crate) struct Tables {
     pub(crate) files: Files,
@@ -94,7 +104,12 @@ impl Node {
     }
 
     fn image(self) -> &'static str {
-        ["win-a", "win-b", "win-default", "rhels9"][self.0 % 4]
+        match self.0 % 4 {
+            0 => "win-a",
+            1 => "win-b",
+            2 => "win-default",
+            _ => "rhels9",
+        }
     }
 
     fn state(self) -> &'static str {
@@ -117,16 +132,11 @@ impl Tables {
             files: Files::new()?,
         };
         fs::create_dir(tables.files.path("xcat"))?;
-        fs::write(tables.tabdump(), TABDUMP)?;
-        fs::set_permissions(tables.tabdump(), Permissions::from_mode(0o755))?;
+        install(&tables.files.path("xcat"))?;
         for (table, rows) in rows() {
             tables.write(table, &rows)?;
         }
         Ok(tables)
-    }
-
-    pub(crate) fn tabdump(&self) -> PathBuf {
-        self.files.path("xcat/tabdump")
     }
 
     pub(crate) fn table(&self, name: &str) -> PathBuf {
@@ -134,8 +144,9 @@ impl Tables {
     }
 
     /// Writes a table whose rows have these values in these columns, as xCAT quotes them.
-    fn write(&self, table: &str, rows: &[Vec<(&str, String)>]) -> Result<()> {
-        let columns = COLUMNS.iter().find(|(name, _)| *name == table).unwrap().1;
+    fn write(&self, table: &str, rows: &[Row]) -> Result<()> {
+        let of_table = COLUMNS.iter().find(|(name, _)| *name == table);
+        let (_, columns) = of_table.context("no such table")?;
         let mut text = format!("#{columns}\n");
         for row in rows {
             let values: Vec<String> = columns
@@ -158,8 +169,8 @@ pub(crate) fn records(nodes: impl Iterator<Item = Node>) -> Result<Vec<u8>> {
     cfg_bytes(nodes.filter_map(|node| Some((node.name(), node.winpe()?))))
 }
 
-fn rows() -> Vec<(&'static str, Vec<Vec<(&'static str, String)>>)> {
-    let of_nodes = |row: fn(Node) -> Vec<(&'static str, String)>| {
+fn rows() -> Vec<(&'static str, Vec<Row>)> {
+    let of_nodes = |row: fn(Node) -> Row| {
         let rows = Node::all().map(|node| {
             let mut row = row(node);
             row.insert(0, ("node", node.name()));
@@ -167,7 +178,7 @@ fn rows() -> Vec<(&'static str, Vec<Vec<(&'static str, String)>>)> {
         });
         rows.collect::<Vec<_>>()
     };
-    let row = |values: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+    let row = |values: &[(&'static str, &str)]| -> Row {
         let values = values.iter();
         values
             .map(|(name, value)| (*name, (*value).to_owned()))

@@ -68,6 +68,11 @@ impl Plan {
         self.after.is_empty()
     }
 
+    /// The numbers of records that are added, changed and so on.
+    pub(super) fn summary(&self) -> String {
+        self.changes.summary()
+    }
+
     /// Fails if more than `percent` of the sound records would go.
     pub(super) fn check_loss(&self, percent: u8) -> Result<()> {
         let Changes {

@@ -6,27 +6,21 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use nix::sys::utsname::uname;
 
-use super::TabdumpArgs;
 use super::plan::Plan;
+use super::{TabdumpArgs, read_config};
 use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, ControlArgs};
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::disabled::Disabled;
-use crate::nodes::cfg::{CfgError, read_damaged};
-use crate::nodes::xcat::Site;
 use crate::nodes::xcat::addresses::hosts;
-use crate::nodes::xcat::records::{Wanted, wanted};
+use crate::nodes::xcat::records::Wanted;
 use crate::sys::file;
 use crate::sys::replace::{Lasting, Replacement, write};
 use crate::text::{count, listed};
-
-/// The file by which xCAT marks a service node.
-const SERVICE_NODE: &str = "/etc/xCATSN";
 
 /// How often the tables are read anew because nodeset has written meanwhile.
 const TRIES: usize = 10;
@@ -40,10 +34,6 @@ pub struct SyncArgs {
     /// Show what differs, without writing it, and exit with 1 if anything does
     #[arg(long, conflicts_with = "dry_run")]
     pub check: bool,
-    /// Only the nodes of this service node, by noderes.servicenode [default: on a service node its
-    /// own, elsewhere all]
-    #[arg(long, value_name = "NAME")]
-    pub server: Option<String>,
     /// Write the addresses of these nodes into this hosts file, too
     #[arg(long, value_name = "FILE")]
     pub write_hosts: Option<PathBuf>,
@@ -76,7 +66,7 @@ pub(super) fn run(args: &SyncArgs, context: &Context) -> Result<ExitCode> {
     let writes = !args.dry_run && !args.check;
     let (wanted, addresses) = tables(args, context, writes)?;
     let replacement = writes.then(|| Replacement::begin(config)).transpose()?;
-    let bytes = read(config)?;
+    let bytes = read_config(config)?;
     let plan = Plan::new(&bytes, &wanted, context.rules(&args.config.root));
     print(&plan.to_string());
     for (node, fault) in &wanted.faults {
@@ -93,14 +83,15 @@ pub(super) fn run(args: &SyncArgs, context: &Context) -> Result<ExitCode> {
     let is_change = plan.is_change() || disabled.is_changed() || hosts.is_some();
     let Some(replacement) = replacement else {
         note("nothing was written");
-        return Ok(match is_change {
-            true if args.check => ExitCode::FAILURE,
-            _ => exit_code(&wanted),
+        return Ok(if args.check && is_change {
+            ExitCode::FAILURE
+        } else {
+            exit_code(&wanted)
         });
     };
     if let Some((path, text)) = hosts {
         write(path, text.as_bytes(), Lasting::Yes)
-            .map_err(|error| anyhow::anyhow!("{}: cannot be written: {error}", path.display()))?;
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
     }
     disabled.write(config)?;
     if plan.is_change() {
@@ -120,21 +111,14 @@ fn tables(
     settle: bool,
 ) -> Result<(Wanted, Option<(PathBuf, String)>)> {
     let config = &args.config.config;
-    let server = server(args);
     for _ in 0..TRIES {
         if settle {
             wait_for_nodeset(config, Duration::from_secs(args.settle));
         }
         let before = modified(config);
-        let site = Site::read(&args.tabdump.tabdump())?;
         let rules = context.rules(&args.config.root);
-        let wanted = wanted(&site, server.as_deref(), rules);
-        if let Some(server) = server.as_ref().filter(|server| !site.is_server(server)) {
-            bail!(
-                "nothing was written: no node names {server} as its service node \
-                 (noderes.servicenode); name another with --server"
-            );
-        }
+        let read = args.tabdump.read(rules);
+        let (site, wanted) = read.context("nothing was written")?;
         if modified(config) != before {
             continue;
         }
@@ -156,15 +140,6 @@ fn tables(
     );
 }
 
-/// The service node whose records to write; none on a management node, which has them all.
-fn server(args: &SyncArgs) -> Option<String> {
-    let own = || Some(uname().ok()?.nodename().to_str()?.to_owned());
-    let is_service_node = || Path::new(SERVICE_NODE).exists();
-    args.server
-        .clone()
-        .or_else(|| is_service_node().then(own).flatten())
-}
-
 /// Waits until the file has not been written for this long.
 fn wait_for_nodeset(config: &Path, settle: Duration) {
     while let Some(age) = modified(config).and_then(|at| SystemTime::now().duration_since(at).ok())
@@ -181,13 +156,6 @@ fn wait_for_nodeset(config: &Path, settle: Duration) {
 
 fn modified(config: &Path) -> Option<SystemTime> {
     fs::metadata(config).and_then(|file| file.modified()).ok()
-}
-
-fn read(config: &Path) -> Result<Vec<u8>> {
-    match read_damaged(config) {
-        Err(CfgError::Missing(_)) => Ok(Vec::new()),
-        read => Ok(read?),
-    }
 }
 
 fn exit_code(wanted: &Wanted) -> ExitCode {

@@ -73,8 +73,8 @@ impl Site {
         node: &str,
     ) -> Result<Option<String>, String> {
         let groups = self.nodes.get(node, "groups").unwrap_or_default();
-        let keys = [node].into_iter().chain(groups.split(',').map(str::trim));
-        let value = keys.filter_map(|key| table.get(key, column)).next();
+        let mut keys = [node].into_iter().chain(groups.split(',').map(str::trim));
+        let value = keys.find_map(|key| table.get(key, column));
         value.map(|value| pattern::value(value, node)).transpose()
     }
 }

@@ -64,11 +64,14 @@ pub(crate) enum TableError {
     },
 }
 
+/// A row's values, in the order of the table's columns.
+type Row = Box<[Option<Box<str>>]>;
+
 /// The rows of a table that are not disabled, by the value of their first column.
 #[derive(Debug)]
 pub(super) struct Table {
     columns: &'static [&'static str],
-    rows: HashMap<Box<str>, Box<[Option<Box<str>>]>>,
+    rows: HashMap<Box<str>, Row>,
     /// The keys, in the table's order.
     keys: Vec<Box<str>>,
 }
@@ -126,7 +129,7 @@ impl Table {
             if text_of(&row, disable).is_some_and(|value| is_disabled(&value)) {
                 continue;
             }
-            let values: Box<[_]> = positions.iter().map(|&at| text_of(&row, at)).collect();
+            let values: Row = positions.iter().map(|&at| text_of(&row, at)).collect();
             let Some(Some(key)) = values.first() else {
                 return Err(TableError::NoKey {
                     table,
