@@ -68,7 +68,7 @@ fn addresses(site: &Site, node: &str) -> Vec<(Ipv4Addr, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::Table;
+    use crate::nodes::xcat::table::Table;
     use super::*;
 
     #[test]

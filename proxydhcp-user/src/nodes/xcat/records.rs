@@ -112,7 +112,7 @@ fn winpe(site: &Site, node: &str) -> Result<String, String> {
 mod tests {
     use std::path::Path;
 
-    use super::super::table::Table;
+    use crate::nodes::xcat::table::Table;
     use super::*;
 
     /// A site with these tables, and others without rows.
