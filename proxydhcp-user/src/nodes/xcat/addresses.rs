@@ -68,8 +68,8 @@ fn addresses(site: &Site, node: &str) -> Vec<(Ipv4Addr, String)> {
 
 #[cfg(test)]
 mod tests {
-    use crate::nodes::xcat::table::Table;
     use super::*;
+    use crate::nodes::xcat::table::Table;
 
     #[test]
     fn a_node_has_the_addresses_of_all_its_interfaces() {

@@ -112,8 +112,8 @@ fn winpe(site: &Site, node: &str) -> Result<String, String> {
 mod tests {
     use std::path::Path;
 
-    use crate::nodes::xcat::table::Table;
     use super::*;
+    use crate::nodes::xcat::table::Table;
 
     /// A site with these tables, and others without rows.
     fn site(tables: &[(&str, &str)]) -> Site {
