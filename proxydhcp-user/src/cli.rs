@@ -5,19 +5,21 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::error::ErrorKind;
 use clap::parser::{ArgMatches, ValueSource};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::args::RootArgs;
 use crate::cli::cfg::CfgCommand;
+use crate::cli::completions::CompletionsArgs;
 use crate::cli::dhcp_conf::DhcpConfArgs;
-use crate::cli::generate::{CompletionsArgs, ManArgs};
 use crate::cli::lookup::LookupArgs;
+use crate::cli::man::ManArgs;
 use crate::cli::node::NodeArgs;
 use crate::cli::probe::ProbeArgs;
 use crate::cli::reload::ReloadArgs;
 use crate::cli::serve::ServeArgs;
-use crate::cli::settings::{SettingsError, SettingsFile};
+use crate::cli::settings::{DEFAULT_FILE, SettingsError, SettingsFile};
 use crate::cli::status::StatusArgs;
 use crate::cli::winpe::WinPeCommand;
 use crate::cli::xcat::XcatCommand;
@@ -26,10 +28,13 @@ use crate::winpe::path::Rules;
 
 pub mod args;
 pub mod cfg;
+mod complete;
+pub mod completions;
 mod detach;
 mod dhcp_conf;
-mod generate;
+pub mod exit;
 mod lookup;
+mod man;
 mod node;
 mod output;
 mod probe;
@@ -53,7 +58,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  proxydhcp serve                      serve all interfaces from xCAT's files
+  proxydhcp serve                      serve all interfaces, by the default files
   proxydhcp serve -i eth1 --path raw   one interface, without XDP
   proxydhcp reload                     after proxydhcp.cfg or /etc/hosts have changed
   proxydhcp status --json              counters and bad records, for programs
@@ -85,6 +90,7 @@ Examples:
   proxydhcp serve -i eth1 -i eth2
   proxydhcp serve --config /etc/proxydhcp.cfg --next-server 10.0.0.5 --unknown default
   proxydhcp serve --watch --suffix=-ib0 --unknown lookup
+  proxydhcp serve --check && systemctl restart proxydhcp
   proxydhcp serve --settings /etc/proxydhcp-lab.toml
 
 The settings file may have each of these options, say unknown = \"default\" or
@@ -145,17 +151,21 @@ Examples:
     )]
     Winpe(WinPeCommand),
     /// Print the completion script for a shell.
+    ///
+    /// The script has the shell ask this program, which knows interfaces, nodes and WinPEs. Print it
+    /// again after an upgrade.
     #[command(after_help = "\
 Examples:
   proxydhcp completions bash > /usr/share/bash-completion/completions/proxydhcp
   proxydhcp completions zsh > /usr/share/zsh/site-functions/_proxydhcp
   proxydhcp completions fish > /usr/share/fish/vendor_completions.d/proxydhcp.fish")]
     Completions(CompletionsArgs),
-    /// Print the man page, or write one page for each command.
+    /// Print a man page, or write all of them.
     #[command(after_help = "\
 Examples:
   proxydhcp man | man -l -
-  proxydhcp man --dir /usr/local/share/man/man1")]
+  proxydhcp man proxydhcp.toml | man -l -
+  proxydhcp man --dir /usr/local/share/man")]
     Man(ManArgs),
     /// Check, print, fill and repair proxydhcp.cfg, the file that says which node boots which WinPE.
     #[command(
@@ -205,7 +215,7 @@ impl Cli {
         defaults: &[(&str, &str)],
     ) -> Result<(Command, Context), SettingsError> {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-        let flags = Self::command().get_matches_from(&args);
+        let flags = matches(Self::command(), &args);
         let named = Self::from(&flags);
         let file = if named.needs_settings(&flags) {
             let keys = ServeArgs::augment_args(clap::Command::new("serve"));
@@ -216,7 +226,8 @@ impl Cli {
         let file = defaults
             .iter()
             .fold(file, |file, (key, value)| file.or(key, value));
-        let cli = Self::from(&file.under(Self::command()).get_matches_from(args));
+        let cli = Self::from(&matches(file.under(Self::command()), &args));
+        cli.refuse_contradictions(&flags)?;
         let context = Context {
             loaders: file.loaders,
         };
@@ -224,7 +235,31 @@ impl Cli {
     }
 
     fn from(matches: &ArgMatches) -> Self {
-        Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
+        Self::from_arg_matches(matches).unwrap_or_else(|error| exit::end(&error))
+    }
+
+    /// Refuses options of `serve` that contradict each other, be they of the command line, which ends
+    /// the process, or of the settings file.
+    fn refuse_contradictions(&self, flags: &ArgMatches) -> Result<(), SettingsError> {
+        let Command::Serve(args) = &self.command else {
+            return Ok(());
+        };
+        let Some((these, why)) = args.contradiction() else {
+            return Ok(());
+        };
+        let given = flags.subcommand().map(|(_, given)| given);
+        let is_given = |id: &&str| {
+            given.and_then(|given| given.value_source(id)) == Some(ValueSource::CommandLine)
+        };
+        if these.iter().any(is_given) {
+            let error = Self::command().error(ErrorKind::ArgumentConflict, why);
+            exit::end(&error);
+        }
+        let path = self.command.settings().unwrap_or(Path::new(DEFAULT_FILE));
+        Err(SettingsError::Contradiction {
+            path: path.to_owned(),
+            why,
+        })
     }
 
     /// Whether the command needs the settings file. One that is given the daemon's socket must not
@@ -252,6 +287,12 @@ impl Cli {
     }
 }
 
+/// Parses a command line. If it is wrong or asks for help, this ends the process.
+fn matches(command: clap::Command, args: &[OsString]) -> ArgMatches {
+    let parsed = command.try_get_matches_from(args);
+    parsed.unwrap_or_else(|error| exit::end(&error))
+}
+
 impl Command {
     /// Runs the command.
     ///
@@ -267,8 +308,8 @@ impl Command {
             Self::Lookup(args) => lookup::run(args, context),
             Self::Probe(args) => probe::run(args),
             Self::Winpe(command) => winpe::run(command, context),
-            Self::Completions(args) => generate::completions(args),
-            Self::Man(args) => generate::man(args),
+            Self::Completions(args) => completions::run(args),
+            Self::Man(args) => man::run(args),
             Self::Cfg(command) => cfg::run(command, context),
             Self::Node(args) => node::run(args, context),
             Self::DhcpConf(args) => dhcp_conf::run(args, context),

@@ -1,10 +1,12 @@
-//! The operating system: files, interfaces, privileges, memory.
+//! The operating system: files, interfaces, ports, privileges, memory, xCAT.
 
 pub mod ethtool;
 pub mod file;
 pub(crate) mod heap;
 pub mod interface;
 pub(crate) mod output;
+pub mod port_holder;
 pub mod privileges;
 pub(crate) mod replace;
 pub mod trusted;
+pub(crate) mod xcat;

@@ -81,6 +81,35 @@ pub(crate) fn first_of<S: AsRef<str>>(list: &[S], limit: usize, separator: &str)
     format!("{}{more}", first.join(separator))
 }
 
+/// The text with unprintable characters escaped. Those that can be printed stay as they are,
+/// backslashes too.
+pub fn printable(text: &[u8]) -> String {
+    let mut printable = String::new();
+    for chunk in text.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match char {
+                '\\' | '\'' | '"' => printable.push(char),
+                char => printable.extend(char.escape_debug()),
+            }
+        }
+        printable.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    printable
+}
+
+/// An error and its causes on one line, each once: many an error names its cause itself.
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
 /// A number with its noun: `1 node`, `2 nodes`, `2 replies`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     if number == 1 {
@@ -110,6 +139,23 @@ mod tests {
         assert_eq!(listed(&many), told.to_string());
         assert_eq!(first_of(&many, 2, "; "), "n00; n01 and 48 more");
         assert_eq!(listed(&["n00"]), "n00");
+    }
+
+    #[test]
+    fn what_cannot_be_printed_is_escaped_and_nothing_else() {
+        let text = b"winboot\\x 'y' \"z\" \xc3\xa9\x1b[2J\n\xff";
+        let told = "winboot\\x 'y' \"z\" \u{e9}\\u{1b}[2J\\n\\xff";
+        assert_eq!(printable(text), told);
+        assert_eq!(printable(printable(b"a\\b").as_bytes()), "a\\b");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let denied = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let named = anyhow::Error::new(denied()).context("/f: permission denied; look there");
+        assert_eq!(with_causes(&named), "/f: permission denied; look there");
+        let bare = anyhow::Error::new(denied()).context("cannot open /f");
+        assert_eq!(with_causes(&bare), "cannot open /f: permission denied");
     }
 
     #[test]

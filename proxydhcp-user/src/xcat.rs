@@ -16,7 +16,8 @@ use crate::cli::{Cli, Command, Context};
 use crate::daemon::port::PortError;
 use crate::daemon::run::{Manner, serve};
 use crate::daemon::{Settings, logging};
-use crate::sys::privileges::Privileges;
+use crate::sys::{self, privileges::Privileges};
+use crate::text::with_causes;
 
 mod background;
 mod flags;
@@ -32,7 +33,7 @@ const PORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether the program was started in place of xCAT's daemon, judging by its [`NAME`].
 pub fn is_called_by(program: Option<&OsStr>) -> bool {
-    program.and_then(|program| Path::new(program).file_name()) == Some(OsStr::new(NAME))
+    sys::xcat::is_daemon(program)
 }
 
 /// Serves in place of xCAT's daemon, with the arguments after the program's name. Call it before
@@ -41,7 +42,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let flags = Flags::parse(arguments);
     let mut starter = None;
     let code = start(flags, &mut starter).unwrap_or_else(|error| {
-        logging::last_words(&format!("{NAME}: {error:#}"));
+        logging::last_words(&format!("{NAME}: {}", with_causes(&error)));
         ExitCode::FAILURE
     });
     // The starter is released only now, so that the error is found in the output of the command
@@ -70,7 +71,7 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
         (settings, privileges)
     });
     let manner = Manner {
-        port_patience: PORT_PATIENCE,
+        port_patience: Some(PORT_PATIENCE),
         pid_file: Some(Path::new(PID_FILE)),
         ready: Box::new(|line| {
             info!("{line}");
@@ -82,7 +83,7 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
         if error.is::<PortError>() {
             info!("Unable to open socket on port {PORT}.");
         }
-        error!("{error:#}");
+        error!("{}", with_causes(error));
     }
     result.map(|()| ExitCode::SUCCESS)
 }

@@ -18,7 +18,7 @@ use proxydhcp_lab::{
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::{binary, storm_table};
+use crate::storm_table;
 
 const NODES: u16 = 1000;
 /// Two named WinPEs and the default one.
@@ -26,16 +26,15 @@ const WINPES: [&str; 3] = ["winboot/winpe-a/", "winboot/winpe-b/", ""];
 /// The exit code that a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-pub(crate) fn run(serve: &[OsString]) -> Result<ExitCode> {
+pub(crate) fn run(binary: &Path, serve: &[OsString]) -> Result<ExitCode> {
     require_rights().context("the demo cannot run")?;
-    let binary = binary::build()?;
     // From here on Ctrl-C only sets a flag, so that everything is taken down in order.
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .context("cannot catch signals")?;
     }
-    let shown = show(&binary, serve, &interrupted);
+    let shown = show(binary, serve, &interrupted);
     if interrupted.load(Ordering::Relaxed) {
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -134,7 +133,11 @@ fn start(
     let settings = folder.join("proxydhcp.toml");
     fs::write(&settings, "")?;
     let mut command = Command::new(binary);
-    command.args(["serve", "-i", SERVER_INTERFACE, "--xdp-mode", "native"]);
+    command.args(["serve", "-i", SERVER_INTERFACE]);
+    // The raw datapath has no such mode.
+    if !serve.iter().any(|arg| arg == "raw" || arg == "--path=raw") {
+        command.args(["--xdp-mode", "native"]);
+    }
     command
         .arg("--config")
         .arg(config)

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 /// Runs, shows, tests, measures and builds proxydhcp.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
-#[command(after_help = "Example:\n  sudo cargo xtask run --demo")]
+#[command(after_help = "Example:\n  cargo xtask run --demo")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -1,7 +1,9 @@
 //! `cargo xtask run`: runs the daemon built from the tree, or the demo.
 
+use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -11,17 +13,21 @@ use crate::{binary, demo};
 
 /// Builds the daemon and runs it, or demonstrates it with a storm of 1,000 simulated clients.
 ///
-/// The build runs as the caller; only the daemon itself runs as root, through sudo if necessary.
+/// The build runs as the caller; only what is built runs as root, through sudo if necessary.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask run -- -i eth1 --config /etc/xcat/proxydhcp.cfg
-  sudo cargo xtask run --demo
-  sudo cargo xtask run --demo -- --path raw")]
+  cargo xtask run --demo
+  cargo xtask run --demo -- --path raw")]
 pub(crate) struct Arguments {
-    /// Starts the daemon in private network namespaces and lets 1,000 nodes boot at once. Needs
-    /// root, touches no interface of this machine and leaves nothing behind.
+    /// Starts the daemon in private network namespaces and lets 1,000 nodes boot at once. Touches
+    /// no interface of this machine and leaves nothing behind.
     #[arg(long)]
     demo: bool,
+
+    /// Shows the demo with this daemon, which has been built.
+    #[arg(long, hide = true, requires = "demo")]
+    built: Option<PathBuf>,
 
     /// Arguments for `proxydhcp serve`.
     #[arg(last = true, value_name = "SERVE ARGS")]
@@ -29,18 +35,35 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if arguments.demo {
-        return demo::run(&arguments.serve);
+    if let Some(built) = &arguments.built {
+        return demo::run(built, &arguments.serve);
     }
     let binary = binary::build()?;
-    let mut command = if require_rights().is_ok() {
-        Command::new(binary)
+    let mut command = if arguments.demo {
+        if require_rights().is_ok() {
+            return demo::run(&binary, &arguments.serve);
+        }
+        let mut demo = as_root(&env::current_exe()?);
+        demo.args(["run", "--demo", "--built"])
+            .arg(binary)
+            .arg("--");
+        demo
     } else {
-        let mut sudo = Command::new("sudo");
-        sudo.arg("--").arg(binary);
-        sudo
+        let mut serve = as_root(&binary);
+        serve.arg("serve");
+        serve
     };
-    command.arg("serve").args(&arguments.serve);
+    command.args(&arguments.serve);
     let program = command.get_program().to_os_string();
     Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
+}
+
+/// A command that runs as root, through sudo if necessary.
+fn as_root(program: &Path) -> Command {
+    if require_rights().is_ok() {
+        return Command::new(program);
+    }
+    let mut sudo = Command::new("sudo");
+    sudo.arg("--").arg(program);
+    sudo
 }

@@ -140,7 +140,7 @@ fn not_allowed(socket: &Path) -> anyhow::Error {
         format!(" or in the group {name}")
     });
     anyhow!(
-        "you may not ask the daemon on {}: you need to be root{or_in_group}",
+        "you may not ask the daemon on {}: you need to be root{or_in_group}; run it with sudo",
         socket.display()
     )
 }

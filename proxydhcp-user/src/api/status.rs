@@ -13,14 +13,17 @@ use crate::names::forward::waiting;
 use crate::names::reverse::LookupStatus;
 use crate::nodes::cfg::Refused;
 use crate::sys::interface::{AttachMode, Interface};
+use crate::sys::port_holder::Holder;
 use crate::tables::table::Changes;
-use crate::text::{and_more, count};
+use crate::text::{and_more, count, with_causes};
 
 mod names;
+mod port;
 mod problems;
 mod shortfall;
 
 pub use names::{NamesStatus, NamesTold};
+pub use port::{named, port_held};
 pub use problems::{Lists, Problems};
 pub use shortfall::{Better, Fallback, Lost};
 
@@ -88,6 +91,9 @@ pub struct Status<P = Lists> {
     /// The interfaces that should be served, and are not.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub unserved: Vec<Unserved>,
+    /// The other programs that hold UDP port 4011.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub port_holders: Vec<Holder>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a field so")]
@@ -119,7 +125,7 @@ impl Unserved {
         Self {
             name: interface.name.clone(),
             is_there: true,
-            why: format!("{error:#}"),
+            why: with_causes(error),
         }
     }
 }
@@ -296,6 +302,9 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
         }
         for unserved in &self.unserved {
             writeln!(f, "{unserved}")?;
+        }
+        if !self.port_holders.is_empty() {
+            writeln!(f, "{}", port_held(&self.port_holders))?;
         }
         if self.waited_for > 0 {
             writeln!(f, "{}", waiting(self.waited_for))?;

@@ -1,7 +1,9 @@
 //! What xCAT and its daemon agree on, in xCAT's words.
 
+use crate::sys;
+
 /// The program's name, by which `makedhcp` looks for the process.
-pub const NAME: &str = "proxydhcp-xcat";
+pub const NAME: &str = sys::xcat::DAEMON;
 /// The program that xcatd starts.
 pub const PROGRAM: &str = "/opt/xcat/sbin/proxydhcp-xcat";
 /// The file in which xCAT looks for the process to signal.

@@ -25,7 +25,9 @@ pub(super) fn run() -> Result<ExitCode> {
         anyhow::Ok(pins::clear(&all, tell).await)
     })??;
     match cleared {
-        Err(PinsError::Held) => bail!("a daemon is running; stop it, which removes everything"),
+        Err(PinsError::Held | PinsError::Twin) => {
+            bail!("a daemon is running; stop it, which removes everything")
+        }
         Err(error) => return Err(error.into()),
         Ok(()) if anything => {}
         Ok(()) => print("nothing is left of a killed daemon\n"),

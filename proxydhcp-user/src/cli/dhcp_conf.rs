@@ -16,9 +16,9 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::cli::Context;
 use crate::cli::args::{CONFIG, GroupsArgs, SettingsArgs, range};
 use crate::cli::output::print;
+use crate::cli::{Context, complete};
 use crate::nodes::hardware::{self, Node};
 use crate::nodes::selection::Nodes;
 use crate::winpe::loaders::Loaders;
@@ -35,7 +35,7 @@ pub struct DhcpConfArgs {
     pub dhcp_server: DhcpServer,
     /// Only these nodes, such as n[01-36],-n05 (see `proxydhcp node --help`) [default: all clients
     /// with a boot loader]
-    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
     pub range: Option<String>,
     /// The file of the nodes' hardware addresses, with lines such as "node1 52:54:00:12:34:56" or the
     /// other way round

@@ -1,7 +1,7 @@
 //! `proxydhcp lookup`: explains step by step why a client gets what it gets.
 
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use clap::Args;
 use tokio::task::spawn_blocking;
 
 use crate::api::client::look_up;
-use crate::cli::Context;
 use crate::cli::args::{ControlArgs, HOSTS, TFTP_ROOT, suffix};
 use crate::cli::output::print;
 use crate::cli::runtime::block_on;
+use crate::cli::{Context, complete};
 use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::names::{hosts, resolver};
-use crate::sys::interface;
+use crate::sys::{interface, privileges};
 use crate::tables::explain::{Looked, Question, explain};
 use crate::tables::generation::Generation;
 use crate::tables::policy::{Policy, ReplyFormat, Unknown};
@@ -35,9 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, Args)]
 pub struct LookupArgs {
     /// A client's address, or a node's name
-    #[arg(value_name = "IP|NAME")]
+    #[arg(value_name = "IP|NAME", value_parser = client, add = complete::nodes())]
     pub client: String,
-    /// The client's firmware: bios, uefi, or an architecture's number
+    /// The client's firmware: bios, uefi (on x64), arm64, ia32, or an architecture's number
     #[arg(long, value_name = "ARCH", default_value = "uefi")]
     pub arch: Architecture,
     /// Read this proxydhcp.cfg, as a daemon would now, instead of asking the daemon
@@ -85,6 +85,37 @@ pub struct LookupArgs {
     pub control: ControlArgs,
 }
 
+/// Parses what identifies a client. A node's name has no colon, so what looks like another kind of
+/// address is meant as one.
+fn client(text: &str) -> Result<String, String> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(
+            "PXE clients ask by IPv4 alone; give the node's IPv4 address or its name".to_owned(),
+        );
+    }
+    if is_mac(text) {
+        return Err(
+            "it is a hardware address, and records go by names and IPv4 addresses; give the node's \
+             name, or its IPv4 address, which is in the DHCP server's leases or in `ip neighbour`"
+                .to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether it is a hardware address, as six pairs of digits or, on switches, three times four.
+fn is_mac(text: &str) -> bool {
+    [(':', 6, 2), ('-', 6, 2), ('.', 3, 4)]
+        .iter()
+        .any(|&(separator, groups, digits)| {
+            let is_group = |group: &str| {
+                (1..=digits).contains(&group.len())
+                    && group.bytes().all(|it| it.is_ascii_hexdigit())
+            };
+            text.split(separator).count() == groups && text.split(separator).all(is_group)
+        })
+}
+
 /// Looks a client up, and prints what was found.
 ///
 /// # Errors
@@ -92,7 +123,10 @@ pub struct LookupArgs {
 /// If no daemon can be reached, or with --config a file cannot be read.
 pub(super) fn run(args: &LookupArgs, context: &Context) -> Result<ExitCode> {
     let looked = match &args.offline {
-        Some(config) => block_on(offline(args, config.clone(), &context.loaders))??,
+        Some(config) => {
+            privileges::read_as_the_daemon();
+            block_on(offline(args, config.clone(), &context.loaders))??
+        }
         None => look_up(&args.control.socket, &args.client, args.arch.0)?,
     };
     if args.json {

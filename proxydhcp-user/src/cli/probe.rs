@@ -33,7 +33,7 @@ pub struct ProbeArgs {
     /// The daemon's address
     #[arg(value_name = "IP")]
     pub server: Ipv4Addr,
-    /// The firmware to ask as: bios, uefi, or an architecture's number
+    /// The firmware to ask as: bios, uefi (on x64), arm64, ia32, or an architecture's number
     #[arg(long, value_name = "ARCH", default_value = "uefi")]
     pub arch: Architecture,
     /// The address of this host to ask from [default: the one that the route uses]
@@ -126,17 +126,23 @@ fn refuse_own(server: Ipv4Addr, interfaces: &[Interface]) -> Result<()> {
     let owner = interfaces
         .iter()
         .find(|interface| interface.addresses.contains(&server));
-    let whose = match owner {
-        _ if server.is_loopback() => "a loopback address".to_owned(),
-        Some(interface) => format!("an address of this host itself, on {}", interface.name),
+    let (whose, asked) = match owner {
+        // It means this host to each host, and to each network namespace.
+        _ if server.is_loopback() => (
+            "a loopback address".to_owned(),
+            "an address that nodes reach this host by".to_owned(),
+        ),
+        Some(interface) => (
+            format!("an address of this host itself, on {}", interface.name),
+            server.to_string(),
+        ),
         None => return Ok(()),
     };
     bail!(
         "{server} is {whose}: what a host sends to itself crosses no interface, so neither the XDP \
-         program nor a packet socket there sees it, and nobody would answer. Probe from another \
-         host, or from a network namespace on the same wire \
-         (`ip netns exec NAME proxydhcp probe {server}`); `proxydhcp status` and \
-         `proxydhcp lookup` work here"
+         program nor a packet socket there sees it, and nobody would answer. Probe {asked} from \
+         another host, or from a network namespace on the same wire (`ip netns exec NAME proxydhcp \
+         probe ...`); `proxydhcp status` and `proxydhcp lookup` work here"
     )
 }
 
@@ -177,7 +183,7 @@ fn open(client: Ipv4Addr, args: &ProbeArgs) -> Result<UdpSocket> {
                 ErrorKind::AddrInUse => {
                     format!("port {port} is taken: see `ss -lunp 'sport = :{port}'`")
                 }
-                ErrorKind::PermissionDenied => format!("port {port} needs root"),
+                ErrorKind::PermissionDenied => format!("port {port} needs root: run it with sudo"),
                 _ => format!("port {port}: {error}"),
             }),
         }

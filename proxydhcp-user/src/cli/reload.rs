@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::api::client;
 use crate::cli::args::ControlArgs;
+use crate::cli::exit::Exit;
 use crate::cli::output::print;
 
 /// Arguments of `reload`.
@@ -38,6 +39,6 @@ pub(super) fn run(args: &ReloadArgs) -> Result<ExitCode> {
     Ok(if reloaded.refused.is_empty() {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(2)
+        Exit::Partly.into()
     })
 }

@@ -8,8 +8,9 @@ use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum, value_parser};
 use proxydhcp_common::limit::Limit;
 
-use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs};
+use crate::cli::exit::{Exit, last_line};
+use crate::cli::{Context, complete};
 use crate::daemon::run::{Manner, serve};
 use crate::daemon::{Settings, logging};
 use crate::datapath::served_interface::{AttachOptions, DatapathPlan};
@@ -19,13 +20,21 @@ use crate::sys::interface::AttachMode;
 use crate::sys::privileges::{self, Needs, Privileges};
 use crate::tables::policy::{Policy, ReplyFormat, Unknown};
 
+mod check;
+
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
     /// Serve this interface, as soon as it exists; may be repeated [default: all that are up with an
     /// IPv4 address]
-    #[arg(short, long = "interface", value_name = "IF")]
+    #[arg(short, long = "interface", value_name = "IF", value_delimiter = ',', value_parser = name, add = complete::interfaces())]
     pub interfaces: Vec<String>,
+    /// Check the settings, this process's rights, the files and the interfaces, and serve nothing
+    ///
+    /// Fails if serving would fail. What would be served less well than meant, such as an interface
+    /// that does not exist yet, is a warning.
+    #[arg(long)]
+    pub check: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub config: ConfigArgs,
@@ -72,6 +81,17 @@ pub struct ServeArgs {
     pub control: ControlArgs,
 }
 
+/// Parses the name of an interface.
+fn name(text: &str) -> Result<String, String> {
+    let is_part = |char: char| !char.is_whitespace() && !char.is_control() && char != '/';
+    if text.is_empty() || !text.chars().all(is_part) {
+        return Err(
+            "no interface can have this name; `ip link` lists those that there are".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
 /// Parses a number for the rate limit, at least this one.
 fn at_least(least: i64) -> RangedI64ValueParser<u16> {
     value_parser!(u16).range(least..=Limit::MOST.into())
@@ -107,6 +127,9 @@ pub enum XdpMode {
 ///
 /// If privileges cannot be dropped, the log cannot be started, or the service fails to start.
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
+    if args.check {
+        return check::run(args, context);
+    }
     // Privileges are dropped before the log starts its thread.
     let privileges = args.keep_privileges()?;
     let log = logging::start()?;
@@ -114,8 +137,8 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     drop(log);
     Ok(ended.map_or_else(
         |error| {
-            logging::last_words(&format!("proxydhcp: {error:#}"));
-            ExitCode::FAILURE
+            logging::last_words(&last_line(&error));
+            Exit::of(&error).into()
         },
         |()| ExitCode::SUCCESS,
     ))
@@ -158,6 +181,15 @@ impl ServeArgs {
             watch: self.watch,
             socket: self.control.socket.clone(),
         }
+    }
+
+    /// Two options that contradict each other, by their ids, and the remedy.
+    pub(super) fn contradiction(&self) -> Option<([&'static str; 2], &'static str)> {
+        (self.path == DatapathChoice::Raw && self.xdp_mode != XdpMode::Auto).then_some((
+            ["path", "xdp_mode"],
+            "the raw datapath has no XDP program for xdp-mode to apply to; leave out one of path and \
+             xdp-mode",
+        ))
     }
 
     fn plan(&self) -> DatapathPlan {

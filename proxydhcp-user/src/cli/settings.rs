@@ -23,8 +23,8 @@ mod error;
 /// The file that is read if no other is named. It may be missing.
 pub const DEFAULT_FILE: &str = "/etc/proxydhcp.toml";
 
-/// The flag that names the file, and makes no sense inside it.
-const SETTINGS: &str = "settings";
+/// The flags that make no sense inside the file: that which names it, and that which only checks it.
+const NO_KEYS: [&str; 2] = ["settings", "check"];
 /// The key that is not a flag.
 const LOADERS: &str = "loaders";
 
@@ -116,6 +116,11 @@ impl SettingsFile {
         self
     }
 
+    /// The first value of `key`, if the file sets it.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        self.values.get(key)?.first().map(String::as_str)
+    }
+
     /// The command, with the file's values as the defaults of its flags and of those of its
     /// subcommands.
     #[must_use]
@@ -133,10 +138,10 @@ impl SettingsFile {
 }
 
 /// The flags that are keys.
-fn keys(flags: &Command) -> impl Iterator<Item = &Arg> {
+pub(super) fn keys(flags: &Command) -> impl Iterator<Item = &Arg> {
     flags
         .get_arguments()
-        .filter(|flag| flag.get_long().is_some_and(|long| long != SETTINGS))
+        .filter(|flag| flag.get_long().is_some_and(|long| !NO_KEYS.contains(&long)))
 }
 
 fn unknown(key: &str, flags: &Command) -> Fault {

@@ -6,10 +6,11 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 
 use crate::api::client::{self, NoDaemon};
-use crate::api::status::age;
+use crate::api::status::{Status, age};
 use crate::cli::args::ControlArgs;
 use crate::cli::output::print;
 use crate::datapath::xdp::pins;
+use crate::sys::port_holder::Holder;
 
 /// Arguments of `status`.
 #[derive(Clone, Debug, Args)]
@@ -30,12 +31,23 @@ pub struct StatusArgs {
 pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let socket = &args.control.socket;
     let text = if args.json {
-        client::status(socket).and_then(|status| Ok(serde_json::to_string_pretty(&status)?))
+        client::status(socket).and_then(|mut status| {
+            name_holders(&mut status);
+            Ok(serde_json::to_string_pretty(&status)?)
+        })
     } else {
-        client::brief_status(socket).map(|status| status.to_string())
+        client::brief_status(socket).map(|mut status| {
+            name_holders(&mut status);
+            status.to_string()
+        })
     };
     print(&text.map_err(with_what_is_left)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names the programs that hold the port: the daemon may not have the right to look for them.
+fn name_holders<P>(status: &mut Status<P>) {
+    status.port_holders.iter_mut().for_each(Holder::look);
 }
 
 /// Adds a note if the kernel answers although no daemon runs.

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, GroupsArgs, RootArgs, SettingsArgs, range};
 use crate::cli::output::{note, print};
+use crate::cli::{Context, complete};
 use crate::nodes::cfg;
 use crate::nodes::selection::Nodes;
+use crate::sys::xcat::node_set;
 use crate::text::{SHOWN, first_of};
 use crate::winpe::activate;
 use crate::winpe::check::{Checked, check, folder, folders};
@@ -65,6 +66,7 @@ pub struct ListArgs {
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
     /// The WinPE: its folder in winboot/, or its path, or Boot for the default one [default: all]
+    #[arg(add = complete::winpes())]
     pub name: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -81,9 +83,10 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ActivateArgs {
     /// The WinPE: its folder in winboot/, or its path
+    #[arg(add = complete::winpes())]
     pub name: String,
     /// The nodes, such as n[01-36],-n05 (see `proxydhcp node --help`)
-    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
     pub range: String,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -211,7 +214,7 @@ fn agree(winpe: &WinPe, nodes: &[String], config: &Path, rules: Rules<'_>) -> Re
                 continue;
             }
             (None, None) => {
-                faults.push(format!("{node} has no record; run nodeset for it"));
+                faults.push(format!("{node} has no record; run {} for it", node_set()));
                 continue;
             }
         };
@@ -319,7 +322,7 @@ mod tests {
             "n2 boots winboot/b/",
             "n3 boots the default WinPE",
             "the record of n4 is refused",
-            "n5 has no record; run nodeset",
+            "n5 has no record; run `proxydhcp node set`",
         ] {
             assert!(error.contains(text), "{text}: {error}");
         }

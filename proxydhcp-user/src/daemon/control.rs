@@ -5,4 +5,4 @@ mod sessions;
 mod slots;
 mod socket;
 
-pub(crate) use socket::Server;
+pub(crate) use socket::{Server, judge};

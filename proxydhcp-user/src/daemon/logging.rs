@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tracing::Subscriber;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -59,11 +58,19 @@ pub fn start() -> Result<Log> {
     Ok(Log::new([outlet]))
 }
 
+/// What is logged unless `RUST_LOG` says otherwise. Libraries say little: aya alone has a line for
+/// each relocation of the XDP program.
+const DEFAULT: &str = "info,aya=warn,aya_obj=warn,netlink_proto=warn,netlink_packet_core=warn,\
+                       netlink_packet_route=warn,rtnetlink=warn,mio=warn,tokio=warn";
+
 /// The filter of the log, from `RUST_LOG`.
 pub(crate) fn filter() -> EnvFilter {
-    EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env_lossy()
+    filter_of(&env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default())
+}
+
+fn filter_of(asked: &str) -> EnvFilter {
+    // Of two directives for the same target, the later one counts.
+    EnvFilter::builder().parse_lossy(format!("{DEFAULT},{asked}"))
 }
 
 /// The layer that formats lines as they appear on stderr.
@@ -213,6 +220,27 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_named() {
+        use tracing::subscriber::with_default;
+        use tracing::{Level, enabled};
+        let enabled = |asked: &str| {
+            let subscriber = tracing_subscriber::registry().with(filter_of(asked));
+            with_default(subscriber, || {
+                [
+                    enabled!(target: "proxydhcp::daemon", Level::INFO),
+                    enabled!(target: "proxydhcp::daemon", Level::DEBUG),
+                    enabled!(target: "aya_obj::relocation", Level::DEBUG),
+                ]
+            })
+        };
+        assert_eq!(enabled(""), [true, false, false]);
+        assert_eq!(enabled("debug"), [true, true, false]);
+        assert_eq!(enabled("proxydhcp=debug"), [true, true, false]);
+        assert_eq!(enabled("debug,aya_obj=debug"), [true, true, true]);
+        assert_eq!(enabled("error"), [false, false, false]);
+    }
 
     fn text(reader: &mut impl Read, length: usize) -> String {
         let mut text = vec![0; length];

@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::daemon::service::{Asked, Service};
 use crate::names::forward::PATIENCE;
 use crate::names::resolver::{self, REVERSE_LOOKUPS, Resolution};
+use crate::text::with_causes;
 
 /// How long after a round the names that failed in it are asked for again.
 const RETRY: Duration = Duration::from_secs(30);
@@ -100,7 +101,10 @@ pub(crate) async fn save(service: Arc<Service>) {
         if let Err(error) = &result
             && !is_told
         {
-            warn!("a restart while the resolver is down will lose its answers: {error:#}");
+            warn!(
+                "a restart while the resolver is down will lose its answers: {}",
+                with_causes(error)
+            );
         }
         is_told = result.is_err();
     }

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::daemon::Settings;
 use crate::daemon::control::Server;
 use crate::daemon::pid_file::PidFile;
-use crate::daemon::port::Port;
+use crate::daemon::port::{Port, PortError, PortHolders};
 use crate::daemon::refresh;
 use crate::daemon::service::Service;
 use crate::daemon::systemd;
@@ -25,6 +25,7 @@ use crate::datapath::xdp::pins::{self, PinsError};
 use crate::sys::interface::{self, Interface};
 use crate::sys::privileges::Privileges;
 use crate::tables::policy::Unknown;
+use crate::text::with_causes;
 
 /// How often it is looked whether the interfaces are as they should be: not all changes are told of,
 /// such as that of a program that somebody detaches.
@@ -32,8 +33,8 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// What differs between the two ways to run the daemon.
 pub struct Manner<'a> {
-    /// How long to wait for a predecessor to free the port.
-    pub port_patience: Duration,
+    /// How long to wait for another program to free the port, if the daemon must have it.
+    pub port_patience: Option<Duration>,
     /// The file for the process id, if there is one.
     pub pid_file: Option<&'a Path>,
     /// Called with the line that says that requests are answered from now on.
@@ -47,7 +48,7 @@ impl Default for Manner<'_> {
     /// How `proxydhcp serve` runs the daemon.
     fn default() -> Self {
         Self {
-            port_patience: Duration::ZERO,
+            port_patience: None,
             pid_file: None,
             ready: Box::new(|line| {
                 print_and_notify(line);
@@ -81,8 +82,8 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     // The handlers are installed before anything that a signal could interrupt.
     let mut signals = Signals::new()?;
     // The port is freed last, because a successor waits for it.
-    let _port = tokio::select! {
-        port = Port::take(manner.port_patience) => port?,
+    let mut port = tokio::select! {
+        port = take_port(manner.port_patience) => port?,
         () = signals.stop() => return Ok(()),
     };
     // From here on a reload can be requested, and what is loaded below is newer than the request.
@@ -91,17 +92,20 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     // The watch begins before the interfaces are listed, so that every later change is noticed.
     let changes = interface::Changes::new()?;
     let all = interface::list().await?;
-    warn_of_addresses(&all, &settings.interfaces);
+    for lack in lacks(&all, &settings.interfaces) {
+        warn!("{lack}");
+    }
+    port.take_the_rest(&interface::local_addresses(&all));
     let watch = settings.watch.then(|| watch::start(&settings.sources));
     let mut watch = watch.transpose()?;
-    let start = start(settings, watch.as_mut(), &all);
+    let start = start(settings, watch.as_mut(), port.others(), &all);
     let service = tokio::select! {
         service = start => service?,
         () = signals.stop() => {
             // A stop during the start also removes what a killed daemon has left.
             return match pins::clear(&all, |removed| info!("{removed}")).await {
                 // The pins belong to the running daemon.
-                Err(PinsError::Held) => Ok(()),
+                Err(PinsError::Held | PinsError::Twin) => Ok(()),
                 cleared => Ok(cleared?),
             };
         }
@@ -113,7 +117,7 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     let pulse = systemd::keep_informed(Arc::clone(&service));
     let pulse = pulse.inspect_err(|_| service.stop())?;
     tokio::select! {
-        () = follow(&service, changes) => {}
+        () = follow(&service, changes, &mut port) => {}
         () = reload_when_changed(&service, watch) => {}
         () = server.run(&service) => {}
         () = reload_when_signalled(&service, &mut signals.reload) => {}
@@ -125,25 +129,38 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     Ok(())
 }
 
-/// Warns of interfaces to serve without an address, or if there is none to serve.
-fn warn_of_addresses(all: &[Interface], names: &[String]) {
+async fn take_port(patience: Option<Duration>) -> Result<Port, PortError> {
+    match patience {
+        Some(patience) => Port::take(patience).await,
+        None => Port::take_if_free(),
+    }
+}
+
+/// What interfaces to serve lack: an address, or that there is one at all.
+pub fn lacks(all: &[Interface], names: &[String]) -> Vec<String> {
     let served = interface::choose(all, names);
-    for interface in served.iter().filter(|served| served.addresses.is_empty()) {
-        warn!(
-            "{} has no IPv4 address yet, and requests to addresses that are not this host's are \
-             left alone",
-            interface.name
-        );
-    }
+    let without = served.iter().filter(|served| served.addresses.is_empty());
+    let mut lacks: Vec<_> = without
+        .map(|interface| {
+            format!(
+                "{} has no IPv4 address yet, and requests to addresses that are not this host's are \
+                 left alone",
+                interface.name
+            )
+        })
+        .collect();
     if served.is_empty() && names.is_empty() {
-        warn!("no interface is up with an IPv4 address; one is served as soon as it is");
+        let lack = "no interface is up with an IPv4 address; one is served as soon as it is";
+        lacks.push(lack.to_owned());
     }
+    lacks
 }
 
 /// Starts the service and the tasks beside it.
 async fn start(
     settings: Settings,
     mut watch: Option<&mut Watching>,
+    port_holders: PortHolders,
     all: &[Interface],
 ) -> Result<Arc<Service>> {
     // The watch begins before the files are read, so that every later change is noticed.
@@ -157,7 +174,8 @@ async fn start(
     } else {
         (None, None)
     };
-    let service = Arc::new(Service::start(settings, watching, clients, all).await?);
+    let service = Service::start(settings, watching, clients, port_holders, all).await?;
+    let service = Arc::new(service);
     tokio::spawn(forward_logs(Arc::clone(&service)));
     tokio::spawn(refresh::names(Arc::clone(&service)));
     tokio::spawn(refresh::save(Arc::clone(&service)));
@@ -185,8 +203,9 @@ async fn reload_when_changed(service: &Arc<Service>, watch: Option<Watching>) {
     }
 }
 
-/// Serves interfaces as they come and go, and retries those that could not be served.
-async fn follow(service: &Service, mut changes: interface::Changes) {
+/// Serves interfaces as they come and go, and retries those that could not be served. Takes the port
+/// where it is free by now.
+async fn follow(service: &Service, mut changes: interface::Changes, port: &mut Port) {
     let mut looks = interval(LOOK);
     // The first is at once.
     looks.tick().await;
@@ -197,12 +216,16 @@ async fn follow(service: &Service, mut changes: interface::Changes) {
             _ = looks.tick() => Ok(()),
         };
         if let Err(error) = noticed {
-            error!("interfaces that come and go are no longer noticed: {error:#}");
+            error!(
+                "interfaces that come and go are no longer noticed: {}",
+                with_causes(&error)
+            );
             return std::future::pending().await;
         }
         if let Err(error) = service.interfaces_changed(&changes.take_deleted()).await {
-            error!("{error:#}");
+            error!("{}", with_causes(&error));
         }
+        port.take_the_rest(&service.addresses());
     }
 }
 

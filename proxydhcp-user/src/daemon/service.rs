@@ -3,6 +3,7 @@
 //! [`Service::readdress`].
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use tokio::task;
 
 use crate::api::status::{NamesTold, Status};
 use crate::daemon::Settings;
+use crate::daemon::port::PortHolders;
 use crate::daemon::watch::Watching;
 use crate::datapath::Shared;
 use crate::datapath::unknown_clients::UnknownClients;
@@ -50,6 +52,7 @@ pub(crate) struct Service {
     settings: Settings,
     /// The watch over the files, whose trouble the status shows.
     watching: Option<Watching>,
+    port_holders: PortHolders,
     started: Instant,
     /// What all packet threads share.
     shared: Arc<Shared>,
@@ -75,16 +78,17 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// If a datapath cannot be opened.
+    /// If another daemon runs in this network namespace, or a datapath cannot be opened.
     pub(crate) async fn start(
         settings: Settings,
         watching: Option<Watching>,
         unknown_clients: Option<UnknownClients>,
+        port_holders: PortHolders,
         all: &[Interface],
     ) -> Result<Self> {
         // Take the pins first: a previous daemon may be ending, and what is read afterwards is
         // newer.
-        let pins = leftovers::take_pins(&settings).await;
+        let pins = leftovers::take_pins(&settings).await?;
         let answers_nodes = || leftovers::answer_nodes(&settings, pins.as_ref(), all);
         let (catalogue, generation) = Catalogue::begin(&settings, answers_nodes, all).await?;
         let shared = Arc::new(Shared {
@@ -97,6 +101,7 @@ impl Service {
             catalogue: Mutex::new(catalogue),
             settings,
             watching,
+            port_holders,
             started: Instant::now(),
             shared,
             installing: tokio::sync::Mutex::new(()),
@@ -182,7 +187,13 @@ impl Service {
             lookups,
             interfaces: served,
             unserved,
+            port_holders: self.port_holders.borrow().clone(),
         }
+    }
+
+    /// This host's own addresses.
+    pub(crate) fn addresses(&self) -> Vec<Ipv4Addr> {
+        self.catalogue().local.clone()
     }
 
     /// What a client gets from the tables in service, and why. This reads the hosts file, which may

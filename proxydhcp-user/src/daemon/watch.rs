@@ -28,6 +28,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info};
 
 use crate::nodes::cfg::RECORD;
+use crate::text::with_causes;
 
 mod thread;
 
@@ -196,7 +197,10 @@ impl Watch {
     fn arm(&mut self) {
         let trouble = self.try_to_arm().err().map(|error| {
             let [_, late] = RETRY;
-            format!("changed files are noticed up to {late:?} late: {error:#}")
+            format!(
+                "changed files are noticed up to {late:?} late: {}",
+                with_causes(&error)
+            )
         });
         if self.tell.borrow().trouble == trouble {
             return;

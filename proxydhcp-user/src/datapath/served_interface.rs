@@ -16,6 +16,7 @@ use crate::datapath::raw::{RawDatapath, Room};
 use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::datapath::xdp::{Attachment, Duty, KernelTables, Left, Program, Refused};
 use crate::sys::interface::{AttachMode, Interface};
+use crate::text::with_causes;
 
 /// The datapath that should answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +164,7 @@ impl Served {
     pub(crate) fn stays_raw(&mut self, error: &anyhow::Error) {
         let (why, remedy) = match error.downcast_ref::<Refused>() {
             Some(refused) => (refused.why.clone(), refused.remedy.clone()),
-            None => (format!("{error:#}"), None),
+            None => (with_causes(error), None),
         };
         self.falls_back(Better::Kernel, why, remedy);
     }
@@ -277,7 +278,7 @@ impl Served {
             }
             Err(error) => {
                 let name = &self.interface.name;
-                warn!("{name}: cannot read the counters: {error:#}");
+                warn!("{name}: cannot read the counters: {}", with_causes(&error));
                 Counters::default()
             }
         })

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::names::forward::Names;
 use crate::names::hosts::{self, Hosts};
 use crate::sys::replace::{self, Lasting};
-use crate::text::count;
+use crate::text::{count, with_causes};
 
 /// The file's name.
 const NAME: &str = "resolved.hosts";
@@ -48,7 +48,10 @@ pub(crate) fn restore(path: &Path, names: &mut Names) {
             count(restored, "name"),
             path.display()
         ),
-        Err(error) => warn!("the resolver's last answers are lost: {error:#}"),
+        Err(error) => warn!(
+            "the resolver's last answers are lost: {}",
+            with_causes(&error)
+        ),
     }
 }
 

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::sys::file::{self, FileError};
+use crate::sys::xcat::{node_set, write_anew_or};
+use crate::text::printable;
 use crate::winpe::path::{Rules, WinPe, WinPeError, WinPes};
 
 pub mod disabled;
@@ -28,7 +30,7 @@ pub const NAME: usize = 50;
 #[derive(Debug, thiserror::Error)]
 pub enum CfgError {
     /// There is no such file.
-    #[error("{}: no such file; check the path, or let xCAT write it", .0.display())]
+    #[error("{}: no such file; check the path, or write it with {}", .0.display(), node_set())]
     Missing(PathBuf),
     /// It cannot be read.
     #[error(transparent)]
@@ -36,8 +38,9 @@ pub enum CfgError {
     /// It ends within a record.
     #[error(
         "{}: {size} bytes is not a multiple of the {RECORD}-byte record; \
-         run nodeset again to have it written anew, or `proxydhcp cfg repair` to keep its sound records",
-        .path.display()
+         run {}`proxydhcp cfg repair` to keep its sound records",
+        .path.display(),
+        write_anew_or()
     )]
     Size {
         /// The file.
@@ -133,12 +136,16 @@ pub struct Refused {
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// No client can have an empty name.
-    #[error("the node name is empty; remove the record, or run nodeset for the node again")]
+    #[error(
+        "the node name is empty; remove the record, or run {} for the node again",
+        node_set()
+    )]
     NoName,
     /// Not UTF-8, or with characters that names cannot have.
     #[error(
         "the node name is not text (UTF-8 without spaces and control characters); \
-         run nodeset for the node again"
+         run {} for the node again",
+        node_set()
     )]
     NotText,
     /// Longer than its field.
@@ -348,16 +355,6 @@ fn name_of(name: &[u8]) -> Result<&str, Fault> {
         return Err(Fault::NotText);
     }
     Ok(name)
-}
-
-/// The text with unprintable characters escaped.
-pub fn printable(text: &[u8]) -> String {
-    let mut printable = String::new();
-    for chunk in text.utf8_chunks() {
-        printable.extend(chunk.valid().escape_debug());
-        printable.extend(chunk.invalid().escape_ascii().map(char::from));
-    }
-    printable
 }
 
 #[cfg(test)]

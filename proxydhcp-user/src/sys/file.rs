@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
+use rustix::process::geteuid;
 
 /// The size of the largest file that is read, in bytes: 2,000,000 records of 200 bytes.
 pub const LIMIT: u64 = 400_000_000;
@@ -40,13 +41,23 @@ pub enum FileError {
     #[error("{}: changes while it is read; try again once its writer is done", .0.display())]
     Changing(PathBuf),
     /// The system refuses to open or read it.
-    #[error("{}: cannot be read: {source}; check its permissions", .path.display())]
+    #[error("{}: cannot be read: {source}; {}", .path.display(), remedy(.source))]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
+}
+
+/// What helps where a file cannot be read.
+fn remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied && geteuid().is_root() {
+        "make it readable for root or for everybody (`chmod a+r`): the daemon gives up root's right to \
+         ignore permissions"
+    } else {
+        "check its permissions"
+    }
 }
 
 /// Reads the file at `path` as a whole. If it changes meanwhile, it is read again, up to three

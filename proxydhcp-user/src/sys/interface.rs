@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures_util::TryStreamExt;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::address::AddressAttribute;
@@ -51,6 +51,20 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// Whether it can be served at all.
+    ///
+    /// # Errors
+    ///
+    /// If it is not Ethernet.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.is_ethernet,
+            "{} is not Ethernet, and nothing else can be served; leave it out",
+            self.name
+        );
+        Ok(())
+    }
+
     /// Whether this is its name, or one of its other names.
     pub fn is_named(&self, name: &str) -> bool {
         self.name == name || self.altnames.iter().any(|altname| altname == name)

@@ -30,7 +30,7 @@
 
 use std::io;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::unistd::{Gid, Group};
 use rustix::process::{Resource, Rlimit, getegid, getgroups, getrlimit, setrlimit};
 use rustix::thread::{
@@ -51,6 +51,15 @@ pub enum Needs {
     AfXdpSockets,
 }
 
+/// The capabilities of the module's table, spelt as in units and manuals.
+const NAMES: [(CapabilitySet, &str); 5] = [
+    (CapabilitySet::NET_RAW, "CAP_NET_RAW"),
+    (CapabilitySet::BPF, "CAP_BPF"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+    (CapabilitySet::PERFMON, "CAP_PERFMON"),
+    (CapabilitySet::IPC_LOCK, "CAP_IPC_LOCK"),
+];
+
 /// What the daemon keeps.
 #[derive(Debug)]
 pub struct Privileges {
@@ -64,8 +73,10 @@ pub struct Privileges {
 ///
 /// # Errors
 ///
-/// If the group does not exist or cannot be joined, or the system refuses to drop a capability.
+/// If this process may not open packet sockets, which every datapath needs, the group does not exist
+/// or cannot be joined, or the system refuses to drop a capability.
 pub fn keep(needs: Needs, control_group: Option<&str>) -> Result<Privileges> {
+    refuse_without(needs)?;
     let group = control_group.map(join).transpose()?;
     if needs != Needs::PacketSockets {
         lift_memory_limit();
@@ -74,6 +85,38 @@ pub fn keep(needs: Needs, control_group: Option<&str>) -> Result<Privileges> {
     Ok(Privileges {
         control_group: group,
     })
+}
+
+/// Refuses to begin without the one right that there is no serving without, and names all that are
+/// missing. Without the others, an interface may still be served, if only by the raw datapath.
+fn refuse_without(needs: Needs) -> Result<()> {
+    let held = capabilities(None)?.permitted;
+    if held.contains(CapabilitySet::NET_RAW) {
+        return Ok(());
+    }
+    let needed = NAMES
+        .iter()
+        .filter(|(right, _)| capabilities_for(needs).contains(*right));
+    let missing = needed.filter(|(right, _)| !held.contains(*right));
+    let missing: Vec<_> = missing.map(|(_, name)| *name).collect();
+    bail!(
+        "serving takes root: run it with sudo, or give it the missing {}",
+        missing.join(", ")
+    )
+}
+
+/// Gives up the right to ignore the permissions of files, which the daemon gives up too: what this
+/// thread and those that it starts find readable from now on, the daemon can read. For a user other
+/// than root this changes nothing.
+pub(crate) fn read_as_the_daemon() {
+    let rights = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+    // A process that may not ask for its capabilities has no such rights.
+    if let Ok(held) = capabilities(None) {
+        let _ = set_to(CapabilitySets {
+            effective: held.effective - rights,
+            ..held
+        });
+    }
 }
 
 /// Lets this process lock as much memory as it wants, or, without `CAP_SYS_RESOURCE`, up to the
@@ -142,11 +185,14 @@ fn narrow_bounding_set(needed: CapabilitySet) -> io::Result<()> {
 }
 
 fn set(capabilities: CapabilitySet) -> io::Result<()> {
-    let sets = CapabilitySets {
+    set_to(CapabilitySets {
         effective: capabilities,
         permitted: capabilities,
         inheritable: CapabilitySet::empty(),
-    };
+    })
+}
+
+fn set_to(sets: CapabilitySets) -> io::Result<()> {
     Ok(set_capabilities(None, sets)?)
 }
 

@@ -7,6 +7,8 @@ use dhcproto::v4::{Architecture, DhcpOption, Message, MessageType, Opcode, Optio
 use dhcproto::{Encodable, error::EncodeError};
 use serde::Serialize;
 
+use crate::text::printable;
+
 /// The length of a BOOTP message's fixed part and magic cookie, in bytes; options follow.
 const OPTIONS_AT: usize = 240;
 /// The magic cookie (RFC 2131, section 3).
@@ -148,7 +150,7 @@ impl Answer {
         if parts.next().is_none() {
             self.fault(format!("{field} has no NUL at its end"));
         }
-        Some(text.escape_ascii().to_string())
+        Some(printable(text))
     }
 
     /// Iterates over the options.
@@ -174,7 +176,7 @@ impl Answer {
                 (53, _) => kind = Some(value),
                 (54, &[a, b, c, d]) => self.server_id = Some([a, b, c, d].into()),
                 (54, _) => self.fault(format!("option 54 has {} bytes, not 4", value.len())),
-                (60, _) => self.vendor_class = Some(value.escape_ascii().to_string()),
+                (60, _) => self.vendor_class = Some(printable(value)),
                 (252, _) => self.bcd = self.text("option 252 (BCD)", value),
                 _ => {}
             }

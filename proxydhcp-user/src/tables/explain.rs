@@ -12,9 +12,11 @@ use crate::names::hosts::Hosts;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::RECORD;
 use crate::sys::file::FileError;
+use crate::sys::xcat::node_set;
 use crate::tables::generation::Generation;
 use crate::tables::policy::{Policy, Unknown};
 use crate::tables::table::{NotServed, Source, Sources, Table, Traced};
+use crate::text::printable;
 use crate::winpe::architecture::Architecture;
 
 mod simulate;
@@ -98,7 +100,10 @@ pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
         let config = question.sources.config.display();
         first.steps.push(match question.refused(asked) {
             Some(refused) => format!("The record of {asked} in {config} is refused: {refused}"),
-            None => format!("{config} has no record of {asked}; run nodeset for it, and reload"),
+            None => format!(
+                "{config} has no record of {asked}; run {} for it, and reload",
+                node_set()
+            ),
         });
         return vec![first];
     };
@@ -244,14 +249,15 @@ impl Question<'_> {
                  records' names; add a line for the node, and reload."
             );
         };
-        let names = line.names().map(|name| name.escape_ascii().to_string());
+        let names = line.names().map(printable);
         let names: Vec<_> = names.collect();
         format!(
             "Line {} of {shown} has {address} as {}, and {} has no record by such a name, full or \
-             short; correct the line, or run nodeset for the node, and reload.",
+             short; correct the line, or run {} for the node, and reload.",
             line.line,
             names.join(", "),
-            self.sources.config.display()
+            self.sources.config.display(),
+            node_set()
         )
     }
 

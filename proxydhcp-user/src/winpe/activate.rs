@@ -83,7 +83,7 @@ fn write(copy: &Copy) -> Result<()> {
 /// The copy from one path below the root to another; `None` if the target is identical already.
 fn copy(root: &Path, from: &str, to: &str, kind: Kind) -> Result<Option<Copy>> {
     let mut findings = Vec::new();
-    let found = Root(root).find(from, kind.remedy(), &mut findings);
+    let found = Root(root).find(from, &kind.remedy(), &mut findings);
     let Some(path) = found else {
         let findings = findings.iter();
         let told: Vec<_> = findings

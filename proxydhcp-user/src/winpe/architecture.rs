@@ -22,9 +22,13 @@ impl FromStr for Architecture {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.to_ascii_lowercase().as_str() {
             "bios" => Ok(Self::BIOS),
-            "uefi" => Ok(Self::UEFI),
+            "uefi" | "x64" => Ok(Self::UEFI),
+            "ia32" => Ok(Self(6)),
+            "arm64" => Ok(Self(11)),
             number => number.parse().map(Self).map_err(|_| {
-                "it is bios (0), uefi (7), or another number of RFC 4578, such as 9".to_owned()
+                "it is bios (0), uefi or x64 (7), ia32 (6), arm64 (11), or another number of \
+                 RFC 4578, such as 9"
+                    .to_owned()
             }),
         }
     }
@@ -56,10 +60,17 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_taken() {
-        for (text, number) in [("bios", 0), ("UEFI", 7), ("0", 0), ("9", 9), ("11", 11)] {
+        for (text, number) in [
+            ("bios", 0),
+            ("UEFI", 7),
+            ("0", 0),
+            ("9", 9),
+            ("arm64", 11),
+            ("IA32", 6),
+        ] {
             assert_eq!(text.parse(), Ok(Architecture(number)));
         }
-        for text in ["", "efi", "-1", "65536"] {
+        for text in ["", "arm", "-1", "65536"] {
             assert!(text.parse::<Architecture>().is_err(), "{text}");
         }
         assert_eq!(Architecture(9).to_string(), "UEFI on x64, architecture 9");

@@ -189,7 +189,7 @@ pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
         findings.push(Finding {
             file: format!("{}Boot/WinPE_64.wim", winpe.path()),
             problem: "there is no image (*.wim) in Boot/ or sources/".to_owned(),
-            remedy: Kind::Image.remedy().to_owned(),
+            remedy: Kind::Image.remedy(),
         });
     }
     for file in images {
@@ -211,7 +211,7 @@ fn check_file(
     kind: Kind,
     findings: &mut Vec<Finding>,
 ) -> Option<Vec<u8>> {
-    let path = root.find(file, kind.remedy(), findings)?;
+    let path = root.find(file, &kind.remedy(), findings)?;
     let judged = content::read(&path)
         .map_err(|error| format!("cannot be read: {error}"))
         .and_then(|bytes| kind.judge(&bytes).map(|()| bytes));
@@ -221,7 +221,7 @@ fn check_file(
             findings.push(Finding {
                 file: file.to_owned(),
                 problem,
-                remedy: kind.remedy().to_owned(),
+                remedy: kind.remedy(),
             });
             None
         }
@@ -236,7 +236,7 @@ fn check_bootmgr(root: Root<'_>, winpe: &WinPe, findings: &mut Vec<Finding>) {
         let target = root.0.join(BOOTMGR);
         format!("cp {} {}", find::quoted(&made), find::quoted(&target))
     } else {
-        Kind::BootManager.remedy().to_owned()
+        Kind::BootManager.remedy()
     };
     let before = findings.len();
     check_file(root, BOOTMGR, Kind::BootManager, findings);

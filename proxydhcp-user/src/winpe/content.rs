@@ -10,6 +10,8 @@ use object::pe::{
 };
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
 
+use crate::sys::xcat::{bcd_maker, winpe_maker};
+
 /// The number of bytes of a file that are examined. A BCD is far shorter.
 const HEAD: u64 = 4 << 20;
 
@@ -70,27 +72,31 @@ impl Kind {
     }
 
     /// How to obtain a valid file.
-    pub(super) fn remedy(self) -> &'static str {
+    pub(super) fn remedy(self) -> String {
         match self {
-            Self::BootProgram => {
+            Self::BootProgram => format!(
                 "copy it from Windows/Boot/PXE/pxeboot.n12 in the WinPE's image, or make the WinPE \
-                 again with genimage.cmd"
-            }
-            Self::EfiApplication => {
+                 again with {}",
+                winpe_maker()
+            ),
+            Self::EfiApplication => format!(
                 "copy it from Windows/Boot/EFI/bootmgfw.efi in the WinPE's image (of x64), or make \
-                 the WinPE again with genimage.cmd"
-            }
+                 the WinPE again with {}",
+                winpe_maker()
+            ),
             Self::OtherLoader => {
-                "put it there, or name another under [loaders] in the settings file"
+                "put it there, or name another under [loaders] in the settings file".to_owned()
             }
             Self::BootManager => {
                 "copy it from Windows/Boot/PXE/bootmgr.exe in a WinPE's image to the TFTP root"
+                    .to_owned()
             }
-            Self::Registry => "make it again with genimage.cmd, whose third argument is bcdonly",
-            Self::Ramdisk | Self::Image => {
-                "copy it from where genimage.cmd made it, or, if it is there by another name, make \
-                 the BCD again, which names it"
-            }
+            Self::Registry => format!("make it again with {}", bcd_maker()),
+            Self::Ramdisk | Self::Image => format!(
+                "copy it from where {} made it, or, if it is there by another name, make the BCD \
+                 again, which names it",
+                winpe_maker()
+            ),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `proxydhcp cfg check`, `dump`, `import` and `repair`.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -112,6 +113,45 @@ fn each_finding_has_its_record_its_byte_and_the_remedy() -> Result<()> {
     // Without the errors the warnings are left.
     files.write_config(&[("a", ""), ("a", "winboot/c"), ("d", "")])?;
     assert_eq!(run(&files, &["check"])?.code, Some(2));
+    Ok(())
+}
+
+#[test]
+fn a_file_that_the_daemon_cannot_read_is_not_sound_for_root_either() -> Result<()> {
+    let files = Files::usual()?;
+    for name in ["proxydhcp.cfg", "hosts"] {
+        fs::set_permissions(files.path(name), Permissions::from_mode(0o0))?;
+        let check = run(&files, &["check"])?;
+        assert_eq!(check.code, Some(1), "{check:?}");
+        assert!(
+            check.stderr.contains(name) && check.stderr.contains("make it readable for root"),
+            "{check:?}"
+        );
+        fs::set_permissions(files.path(name), Permissions::from_mode(0o644))?;
+    }
+    assert_eq!(run(&files, &["check"])?.code, Some(0));
+    Ok(())
+}
+
+#[test]
+fn backslashes_stay_as_they_are() -> Result<()> {
+    let files = Files::usual()?;
+    files.write_config(&[("a", r"winboot\x"), ("b", "")])?;
+    let dump = run(&files, &["dump"])?;
+    assert!(dump.stdout.contains(r" winboot\x "), "{dump:?}");
+    let mut command = Command::new(binary()?);
+    command.args(["node", "list", "--config"]);
+    command.arg(files.path("proxydhcp.cfg"));
+    let list = Ended::from(command.output()?);
+    assert!(list.stdout.contains(" winboot\\x\n"), "{list:?}");
+    // What is exported is imported again as it was.
+    fs::write(
+        files.path("nodes.json"),
+        run(&files, &["dump", "--json"])?.stdout,
+    )?;
+    let nodes = files.path("nodes.json").display().to_string();
+    let import = run(&files, &["import", &nodes, "--replace"])?;
+    assert!(import.stdout.contains("2 unchanged"), "{import:?}");
     Ok(())
 }
 

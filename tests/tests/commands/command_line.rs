@@ -92,9 +92,19 @@ fn a_command_line_that_makes_no_sense_is_explained() -> Result<()> {
         (&["serve", "--path", "fast"], "auto, kernel, af-xdp, raw"),
         (&["serve", "--next-server", "10.0.0.256"], "--next-server"),
         (&["stauts"], "status"),
+        (
+            &["serve", "--path", "raw", "--xdp-mode", "native"],
+            "leave out one of path and xdp-mode",
+        ),
+        (&["serve", "-i", ""], "no interface can have this name"),
+        (&["lookup", "52:54:00:00:00:01"], "it is a hardware address"),
+        (&["lookup", "5254.0000.0001"], "it is a hardware address"),
+        (&["lookup", "fe80::1"], "PXE clients ask by IPv4 alone"),
+        (&["lookup", "n1", "--arch", "arm"], "arm64 (11)"),
+        (&[], "Usage:"),
     ] {
         let ended = Ended::from(Command::new(binary()?).args(args).output()?);
-        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert_eq!(ended.code, Some(64), "{ended:?}");
         assert!(ended.stderr.contains(said), "{ended:?}");
     }
     Ok(())

@@ -4,14 +4,17 @@
 
 mod cfg;
 mod command_line;
+mod completions;
 mod lookup;
 mod node;
 mod node_files;
 mod node_prune;
+mod not_root;
 mod pager;
 mod power_cut;
 mod probe;
 mod ranges;
+mod serve_check;
 mod status;
 mod take_up;
 mod traced;

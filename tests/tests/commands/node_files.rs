@@ -154,7 +154,7 @@ fn a_caret_shows_what_is_wrong_with_a_range() -> Result<()> {
     assert_eq!(ended.stderr, said);
     // A mistyped option is not taken for a range.
     let ended = node(&files, &["rm", "--dryrun"])?;
-    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert_eq!(ended.code, Some(64), "{ended:?}");
     assert!(
         ended.stderr.contains("there is no such option"),
         "{ended:?}"

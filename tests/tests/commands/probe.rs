@@ -163,6 +163,8 @@ fn from_the_host_to_itself_the_probe_tells_that_it_cannot() -> Result<()> {
         for server in ["10.77.0.1", "127.0.0.1"] {
             let ended = probe(&site.lab.server, &[server])?;
             assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+            // What does not help is not advised.
+            assert!(!ended.stderr.contains("probe 127.0.0.1"), "{ended:?}");
             for text in ["sends to itself crosses no interface", "`ip netns exec"] {
                 assert!(ended.stderr.contains(text), "{text}: {ended:?}");
             }

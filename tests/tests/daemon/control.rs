@@ -89,7 +89,7 @@ fn a_group_may_be_let_in_and_nobody_else_is() -> Result<()> {
                     assert_eq!(ended.code, Some(1), "{ended:?}");
                     let told = format!(
                         "proxydhcp: you may not ask the daemon on {}: \
-                         you need to be root{or_in_group}\n",
+                         you need to be root{or_in_group}; run it with sudo\n",
                         socket.display()
                     );
                     assert_eq!(ended.stderr, told);

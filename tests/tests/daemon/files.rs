@@ -35,16 +35,16 @@ fn what_is_no_config_is_rejected_and_the_last_good_one_serves_on() -> Result<()>
             &bytes(&record[..199]),
             &[
                 "199 bytes is not a multiple of the 200-byte record",
-                "run nodeset again",
+                "`proxydhcp cfg repair`",
             ],
         ),
         (
             &bytes(&[&record[..], b"x"].concat()),
-            &["201 bytes is not a multiple", "run nodeset again"],
+            &["201 bytes is not a multiple", "`proxydhcp cfg repair`"],
         ),
         (
             &bytes(&noise),
-            &["10485760 bytes is not a multiple", "run nodeset again"],
+            &["10485760 bytes is not a multiple", "`proxydhcp cfg repair`"],
         ),
         (
             &bytes(&noise[..cut]),

@@ -16,6 +16,7 @@ mod kept;
 mod mid_storm;
 mod names;
 mod one_program;
+mod port;
 mod reader;
 mod ready;
 mod records;

@@ -53,7 +53,7 @@ const BAD: &[BadRecord] = &[
         b"\xff\xfe",
         b"winboot/b",
         r"\xff\xfe",
-        &["the node name is not text", "run nodeset"],
+        &["the node name is not text", "run `proxydhcp node set`"],
     ),
     (
         b"b\x1b[31m\n",

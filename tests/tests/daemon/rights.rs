@@ -319,7 +319,7 @@ fn a_file_that_another_user_keeps_to_himself_is_rejected_until_it_is_opened() ->
     let mut site = Site::start(Datapath::Raw, files, &[])?;
     let reload = site.command(&["reload"])?;
     assert_eq!(reload.code, Some(1), "{reload:?}");
-    let told = "Permission denied (os error 13); check its permissions";
+    let told = "Permission denied (os error 13); make it readable for root or for everybody";
     assert!(reload.stderr.contains(told), "{reload:?}");
     fs::set_permissions(&config, Permissions::from_mode(0o644))?;
     let reload = site.command(&["reload"])?;

@@ -67,7 +67,7 @@ fn what_is_no_suffix_is_no_rule() -> Result<()> {
         "--suffix=a b",
     ] {
         let ended = site.command(&["serve", suffix])?;
-        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert_eq!(ended.code, Some(64), "{ended:?}");
         assert!(ended.stderr.contains("such as --suffix=-ib0"), "{ended:?}");
     }
     Ok(())

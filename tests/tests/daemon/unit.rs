@@ -53,7 +53,7 @@ fn systemd_understands_all_of_it() -> Result<()> {
     // Programs are looked for, and this one need not be installed.
     let program = binary()?.canonicalize()?.display().to_string();
     let text = text.replace("/usr/sbin/proxydhcp", &program);
-    ensure!(text.matches(&program).count() == 2, "{text}");
+    ensure!(text.matches(&program).count() == 3, "{text}");
     fs::write(&unit, &text)?;
     for with_af_xdp in [false, true] {
         if with_af_xdp {
@@ -108,6 +108,31 @@ fn what_is_for_the_next_process_outlives_a_restart() -> Result<()> {
     let value = |key| values("proxydhcp.service", key);
     assert_eq!(value("RuntimeDirectory")?, ["proxydhcp"]);
     assert_eq!(value("RuntimeDirectoryPreserve")?, ["restart"]);
+    Ok(())
+}
+
+/// systemd heeds this code of the main process alone, so that the check before it must not fail.
+#[test]
+fn a_mistake_in_the_settings_does_not_make_it_start_again_and_again() -> Result<()> {
+    let prevents = values("proxydhcp.service", "RestartPreventExitStatus")?;
+    let checks = values("proxydhcp.service", "ExecStartPre")?;
+    ensure!(
+        checks.contains(&"-/usr/sbin/proxydhcp".to_owned()),
+        "{checks:?}"
+    );
+    let folder = TempDir::new()?;
+    let settings = folder.path().join("settings");
+    fs::write(&settings, "interfaces = \"eth1\"\n")?;
+    for more in [&[][..], &["--check"]] {
+        let mut command = Command::new(binary()?);
+        command
+            .arg("serve")
+            .args(more)
+            .arg("--settings")
+            .arg(&settings);
+        let code = command.output()?.status.code().context("a signal")?;
+        assert_eq!(prevents, [code.to_string()]);
+    }
     Ok(())
 }
 

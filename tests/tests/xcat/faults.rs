@@ -131,6 +131,12 @@ fn the_records_are_those_of_the_file() -> Result<()> {
     let long = "x".repeat(149);
     node.nodeset(&[("", "winboot/x/"), ("b", &long), ("a", "winboot/c/")])?;
     node.await_generation(2)?;
+    // The remedy is in xCAT's words.
+    let refused = node.status()?["refused"][0]["reason"].to_string();
+    assert!(
+        refused.contains("or run nodeset for the node again"),
+        "{refused}"
+    );
     ask(
         &mut tap,
         &RequestFrame::edk2(NODE_A, UEFI_X64),

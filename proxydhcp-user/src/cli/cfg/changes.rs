@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::nodes::cfg::edit::RawRecord;
-use crate::nodes::cfg::printable;
+use crate::text::printable;
 
 /// The differences between two files, by node.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, NamesArgs, SettingsArgs};
+use crate::cli::exit::Exit;
 use crate::cli::output::{note, print};
 use crate::cli::runtime::block_on;
 use crate::names::ask::ask_for_all;
@@ -18,6 +19,7 @@ use crate::names::forward::{Failed, Names};
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::salvage::salvage;
 use crate::nodes::cfg::{RECORD, read_damaged};
+use crate::sys::privileges;
 use crate::tables::table::{Files, LoadError, Table};
 use crate::text::count;
 use crate::winpe::path::Rules;
@@ -78,6 +80,7 @@ struct Report {
 /// # Errors
 /// If a file cannot be read.
 pub(super) fn check(args: &CheckArgs, context: &Context) -> Result<ExitCode> {
+    privileges::read_as_the_daemon();
     let config = &args.config.config;
     let bytes = read_damaged(config)?;
     let mut findings = if bytes.len().is_multiple_of(RECORD) {
@@ -116,7 +119,7 @@ pub(super) fn check(args: &CheckArgs, context: &Context) -> Result<ExitCode> {
     }
     Ok(match (report.errors, report.warnings) {
         (0, 0) => ExitCode::SUCCESS,
-        (0, _) => ExitCode::from(2),
+        (0, _) => Exit::Partly.into(),
         _ => ExitCode::FAILURE,
     })
 }

@@ -12,8 +12,8 @@ use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, SettingsArgs};
 use crate::cli::output::{note, page, print};
 use crate::nodes::cfg::edit::{RawRecord, raw_records};
-use crate::nodes::cfg::{printable, read_damaged};
-use crate::text::count;
+use crate::nodes::cfg::read_damaged;
+use crate::text::{count, printable};
 use crate::winpe::path::Rules;
 
 /// Arguments of `cfg dump`.

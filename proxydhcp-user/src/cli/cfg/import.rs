@@ -15,9 +15,9 @@ use crate::cli::cfg::changes::Changes;
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::edit::{RawRecord, edit, put, raw_records};
-use crate::nodes::cfg::{printable, read_if_there};
+use crate::nodes::cfg::read_if_there;
 use crate::sys::file::{self, LIMIT};
-use crate::text::{SHOWN, count};
+use crate::text::{SHOWN, count, printable};
 
 pub mod parse;
 

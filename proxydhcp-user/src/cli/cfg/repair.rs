@@ -13,9 +13,10 @@ use crate::cli::output::print;
 use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::edit::RawRecord;
 use crate::nodes::cfg::salvage::{Salvage, salvage};
-use crate::nodes::cfg::{RECORD, printable, read_damaged};
+use crate::nodes::cfg::{RECORD, read_damaged};
 use crate::sys::replace::Replacement;
-use crate::text::count;
+use crate::sys::xcat::node_set;
+use crate::text::{count, printable};
 
 /// Arguments of `cfg repair`.
 #[derive(Clone, Debug, Args)]
@@ -53,8 +54,9 @@ pub(super) fn repair(args: &RepairArgs, context: &Context) -> Result<ExitCode> {
     }
     if !salvage.kept.iter().any(RawRecord::is_padded) {
         bail!(
-            "{shown}: no record is sound; check that this is a proxydhcp.cfg, or have nodeset \
-             write it anew; the file is unchanged"
+            "{shown}: no record is sound; check that this is a proxydhcp.cfg, or have {} write it \
+             anew; the file is unchanged",
+            node_set()
         );
     }
     print(&describe(&salvage, &bytes));

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use crate::cli::args::{ConfigArgs, ControlArgs, GroupsArgs, NamesArgs, range};
+use crate::cli::complete;
 
 /// What follows the options in `proxydhcp node --help`.
 pub(crate) const HELP: &str = "\
@@ -78,7 +79,7 @@ pub struct SetArgs {
     #[allow(missing_docs)]
     pub range: RangeArg,
     /// winpepath=PATH, supportproxydhcp=yes or supportproxydhcp=no
-    #[arg(value_name = "ATTRIBUTE=VALUE", required = true)]
+    #[arg(value_name = "ATTRIBUTE=VALUE", required = true, add = complete::attributes())]
     pub attributes: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -100,7 +101,7 @@ pub struct RmArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
     /// The nodes [default: all]
-    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
     pub range: Option<String>,
     /// Print a JSON array
     #[arg(long)]
@@ -128,7 +129,7 @@ pub struct PruneArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RangeArg {
     /// The nodes, such as n[01-36],-n05 (see `proxydhcp node --help`)
-    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
     pub range: String,
 }
 

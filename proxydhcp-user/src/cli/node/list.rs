@@ -8,13 +8,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::args::ListArgs;
-use super::report::Path;
 use crate::cli::Context;
 use crate::cli::output::{note, page, print};
 use crate::nodes::cfg::edit::RawRecord;
-use crate::nodes::cfg::{self, Refused, printable};
+use crate::nodes::cfg::{self, Refused};
 use crate::nodes::selection::Nodes;
-use crate::text::listed;
+use crate::text::{listed, printable};
 use crate::winpe::path::Rules;
 
 /// A row of the list.
@@ -112,7 +111,8 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         let supported = if row.supportproxydhcp { "yes" } else { "no" };
         let path = match &row.winpepath {
-            Some(path) => Path(path.as_bytes()).to_string(),
+            Some(path) if path.is_empty() => "(default)".to_owned(),
+            Some(path) => path.clone(),
             None => "(no record)".to_owned(),
         };
         let refused = match &row.refused {

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use crate::nodes::cfg::printable;
-use crate::text::{SHOWN, listed};
+use crate::text::{SHOWN, listed, printable};
 
 /// What has changed, or would change.
 #[derive(Debug, Default)]

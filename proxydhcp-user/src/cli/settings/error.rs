@@ -14,6 +14,14 @@ pub enum SettingsError {
     /// It cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Two of its keys contradict each other.
+    #[error("{}: {why}", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// Which, and the remedy.
+        why: &'static str,
+    },
     /// Something in it is wrong.
     #[error("{}:{line}:{column}: {fault}", path.display())]
     Content {

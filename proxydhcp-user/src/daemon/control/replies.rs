@@ -14,6 +14,7 @@ use crate::api::control::Reply;
 use crate::api::status::{Lists, Problems, Reloaded};
 use crate::daemon::service::{Outcome, Service};
 use crate::sys::heap;
+use crate::text::with_causes;
 use crate::winpe::architecture::Architecture;
 
 /// The number of replies of each kind that exist at a time, while they are made or wait to be
@@ -189,6 +190,6 @@ impl Reloads {
 fn reloaded(outcome: &Result<Arc<Reloaded>>) -> Reply {
     match outcome {
         Ok(reloaded) => Reply::Reloaded(Arc::clone(reloaded)),
-        Err(error) => Reply::Rejected(format!("{error:#}")),
+        Err(error) => Reply::Rejected(with_causes(error)),
     }
 }

@@ -20,6 +20,7 @@ use super::socket::Server;
 use crate::api::control::Reply;
 use crate::api::control::Request;
 use crate::daemon::service::Service;
+use crate::text::with_causes;
 
 /// The maximum length of a request, in bytes.
 const MAX_REQUEST: u64 = 4096;
@@ -55,7 +56,7 @@ impl Server {
             let sessions = Arc::clone(&sessions);
             tokio::spawn(async move {
                 if let Err(error) = sessions.serve(connection, slot).await {
-                    debug!("control socket: {error:#}");
+                    debug!("control socket: {}", with_causes(&error));
                 }
             });
         }

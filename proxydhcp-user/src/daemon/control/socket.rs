@@ -33,16 +33,9 @@ impl Server {
         if let Some(folder) = path.parent() {
             make(folder)
                 .with_context(|| format!("cannot make the folder of the control socket {shown}"))?;
-            // Whoever may change it could put a socket of his own there, for root to speak to.
-            TrustedFolder::follow(folder)
-                .with_context(|| format!("the folder of the control socket {shown}"))?;
         }
-        if let Ok(metadata) = fs::symlink_metadata(path) {
-            if !metadata.file_type().is_socket() {
-                bail!(
-                    "{shown} exists and is not a socket; remove it, or use another with --control"
-                );
-            }
+        judge(path)?;
+        if path.symlink_metadata().is_ok() {
             let listens = has_listener(path).with_context(|| {
                 format!(
                     "cannot find out whether a daemon listens on {shown}; remove it if none does, \
@@ -59,7 +52,9 @@ impl Server {
         let listener = UnixListener::bind(path);
         umask(before);
         let server = Self {
-            listener: listener.with_context(|| format!("cannot listen on {shown}"))?,
+            listener: listener.with_context(|| {
+                format!("cannot listen on {shown}; name another socket with --control")
+            })?,
             path: path.to_owned(),
         };
         if let Some(group) = group {
@@ -79,6 +74,28 @@ impl Drop for Server {
         // It may be gone already, with all of /run.
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Whether the socket can be where it should be, as far as that can be seen without making it.
+///
+/// # Errors
+///
+/// If another user may change its folder, or something else is in its place.
+pub(crate) fn judge(path: &Path) -> Result<()> {
+    let shown = path.display();
+    if let Some(folder) = path.parent()
+        && (folder.exists() || folder.as_os_str().is_empty())
+    {
+        // Whoever may change it could put a socket of his own there, for root to speak to.
+        TrustedFolder::follow(folder)
+            .with_context(|| format!("the folder of the control socket {shown}"))?;
+    }
+    if let Ok(metadata) = fs::symlink_metadata(path)
+        && !metadata.file_type().is_socket()
+    {
+        bail!("{shown} exists and is not a socket; remove it, or use another with --control");
+    }
+    Ok(())
 }
 
 /// Whether a daemon listens there. It does not wait for one whose backlog is full.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::status::Unserved;
 use crate::sys::interface::Interface;
+use crate::text::with_causes;
 
 /// The pause before the second try; each later one is twice as long.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ impl Uninstalled {
     pub(super) fn new(error: &anyhow::Error, before: Option<&Self>) -> Self {
         let before = before.map(|before| &before.retry);
         Self {
-            why: format!("{error:#}"),
+            why: with_causes(error),
             retry: Retry::after(before, Instant::now()),
         }
     }

@@ -19,6 +19,7 @@ use crate::sys::heap;
 use crate::tables::generation::Generation;
 use crate::tables::policy::Policy;
 use crate::tables::table::{Files, Table};
+use crate::text::with_causes;
 
 /// Why the resolver is not believed.
 const NONE_LEFT: &str = "the resolver denies every name, so that no node would be left; check the DNS, \
@@ -78,7 +79,7 @@ impl Service {
         if let Err(error) = &result {
             let uninstalled = Uninstalled::new(error, before.as_ref());
             if before.is_none_or(|before| before.why != uninstalled.why) {
-                error!("the tables in service stay: {error:#}");
+                error!("the tables in service stay: {}", with_causes(error));
             }
             catalogue.uninstalled = Some(uninstalled);
             self.failures_changed.notify_one();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use tracing::{error, info, warn};
 
 use super::failure::{Failure, Retry};
@@ -17,6 +17,7 @@ use crate::datapath::served_interface::{self, AttachOptions, DatapathPlan, Serve
 use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::datapath::xdp::{Duty, KernelTables, Left, Program};
 use crate::sys::interface::{self, Interface};
+use crate::text::with_causes;
 
 /// The interfaces that are served, and those that should be.
 pub(super) struct Interfaces {
@@ -213,11 +214,7 @@ impl Interfaces {
     }
 
     fn open_one(&self, interface: &Interface, all: &[Interface]) -> Result<Served> {
-        ensure!(
-            interface.is_ethernet,
-            "{} is not Ethernet, and nothing else can be served; leave it out",
-            interface.name
-        );
+        interface.check()?;
         let room = match self.plan {
             DatapathPlan::Xdp(_) => Room::Rest,
             DatapathPlan::Raw => Room::All,
@@ -251,7 +248,10 @@ impl Interfaces {
         if let Some(program) = self.program.as_mut().filter(|_| are_some_gone) {
             let kept = self.served.iter().map(|kept| kept.interface().index);
             if let Err(error) = program.count_for_only(&kept.collect::<Vec<_>>()) {
-                warn!("the counts of interfaces that have gone are kept: {error:#}");
+                warn!(
+                    "the counts of interfaces that have gone are kept: {}",
+                    with_causes(&error)
+                );
             }
         }
     }

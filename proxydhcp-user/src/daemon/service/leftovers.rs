@@ -14,18 +14,24 @@ use crate::datapath::served_interface::DatapathPlan;
 use crate::datapath::xdp::pins::{Leftover, Pins, PinsError};
 use crate::sys::interface::{self, Interface};
 
-/// Takes the folder of pins, with what others have left there.
-pub(super) async fn take_pins(settings: &Settings) -> Option<Pins> {
+/// Takes the folder of pins, with what others have left there. A daemon that pins nothing takes it
+/// too, so that a second one finds out that there is a first.
+///
+/// # Errors
+///
+/// If another daemon runs in this network namespace.
+pub(super) async fn take_pins(settings: &Settings) -> Result<Option<Pins>, PinsError> {
     let is_to_pin = settings.pins && matches!(settings.plan, DatapathPlan::Xdp(_));
     match Pins::take().await {
-        Ok(pins) => return Some(pins),
+        Ok(pins) => return Ok(Some(pins)),
+        Err(error @ PinsError::Twin) => return Err(error),
         Err(error) if is_to_pin => {
             warn!("if this daemon is killed, the kernel will not go on answering: {error}");
         }
         Err(PinsError::NoBpfFs) => {}
         Err(error) => warn!("what a killed daemon may have left is not looked for: {error}"),
     }
-    None
+    Ok(None)
 }
 
 /// Whether anything left on an interface to serve answers nodes.
@@ -110,24 +116,16 @@ impl Interfaces {
             warn!("what a killed daemon may have left is not removed: {error}");
             Vec::new()
         });
-        let mut awaited = false;
         for leftover in leftovers {
             let mut served = self.served.iter();
-            if awaits_tables && served.any(|it| leftover.is_on(it.interface())) {
-                awaited = true;
-                continue;
-            }
-            if !leftover.is_removable(all) {
+            let is_awaited = awaits_tables && served.any(|it| leftover.is_on(it.interface()));
+            if is_awaited || !leftover.is_removable(all) {
                 continue;
             }
             match leftover.remove(all) {
                 Ok(removed) => info!("{removed}"),
                 Err(error) => warn!("{error}"),
             }
-        }
-        if !self.is_to_pin && !awaited {
-            // Another daemon may take the folder.
-            self.pins = None;
         }
     }
 }

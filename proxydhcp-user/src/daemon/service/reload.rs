@@ -16,6 +16,7 @@ use crate::api::status::{NamesStatus, Reloaded, Took};
 use crate::names::forward::Names;
 use crate::sys::{heap, interface};
 use crate::tables::table::{Table, changes};
+use crate::text::with_causes;
 
 /// The outcome of a reload, for all who have asked for it.
 pub(crate) type Outcome = Arc<Result<Arc<Reloaded>>>;
@@ -71,9 +72,12 @@ impl Service {
                 "reloaded in {:.1} ms",
                 reloaded.took.total
             ),
-            Err(error) => error!("not reloaded, the tables in service stay: {error:#}"),
+            Err(error) => error!(
+                "not reloaded, the tables in service stay: {}",
+                with_causes(error)
+            ),
         }
-        self.catalogue().rejected = result.as_ref().err().map(|error| format!("{error:#}"));
+        self.catalogue().rejected = result.as_ref().err().map(with_causes);
         self.interfaces().retry_now();
         self.failures_changed.notify_one();
         if result.is_ok() {

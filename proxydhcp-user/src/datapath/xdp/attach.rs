@@ -16,6 +16,7 @@ use super::pin::Pinned;
 use super::{Program, remedy};
 use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::sys::interface::{AttachMode, AttachedXdp, Interface};
+use crate::text::with_causes;
 
 /// The program on an interface. Dropping it detaches the program, unless it is pinned to stay.
 #[derive(Debug)]
@@ -225,7 +226,10 @@ impl Program {
 
 fn warn_of_pins(interface: &Interface, error: &anyhow::Error) {
     let name = &interface.name;
-    warn!("{name}: a killed daemon's successor will start anew: {error:#}");
+    warn!(
+        "{name}: a killed daemon's successor will start anew: {}",
+        with_causes(error)
+    );
 }
 
 /// The note for an administrator if the program does not attach after a leftover in another mode

@@ -96,8 +96,15 @@ pub enum PinsError {
         "{BPF_FS} is no BPF file system; `mount -t bpf -o mode=0700 bpf {BPF_FS}` makes it one"
     )]
     NoBpfFs,
-    /// A daemon is running in this network namespace, or one of an older version in another.
-    #[error("another running daemon holds {BPF_FS}/{FOLDER}")]
+    /// A daemon is running in this network namespace.
+    #[error(
+        "another proxyDHCP daemon is running in this network namespace: it holds \
+         {BPF_FS}/{FOLDER}; stop it first"
+    )]
+    Twin,
+    /// A daemon of an older version is running in some namespace; or another user, who may open the
+    /// folder, has locked it.
+    #[error("another running program holds {BPF_FS}/{FOLDER}")]
     Held,
     /// Others may change the folder.
     #[error("what is in {BPF_FS} is not trusted: {0}")]
@@ -129,7 +136,7 @@ impl Pins {
             // Any user who may open the folder may lock it, for any time.
             let is_worth_it = root.is_private() && Instant::now() < deadline;
             match Self::try_to_take(&root, &namespace) {
-                Err(PinsError::Held) if is_worth_it => sleep(PAUSE).await,
+                Err(PinsError::Held | PinsError::Twin) if is_worth_it => sleep(PAUSE).await,
                 // The previous daemon has removed it just now.
                 Err(PinsError::Folder(error)) if is_worth_it && error.is_missing() => {}
                 taken => return taken,
@@ -142,7 +149,12 @@ impl Pins {
         let folder = root
             .make_child(&LAYOUT.to_string())?
             .make_child(namespace)?;
-        lock(&folder, FlockOperation::NonBlockingLockExclusive)?;
+        let locked = lock(&folder, FlockOperation::NonBlockingLockExclusive);
+        locked.map_err(|error| match error {
+            // Only root gets here.
+            PinsError::Held if root.is_private() => PinsError::Twin,
+            error => error,
+        })?;
         let pins = Self {
             root: root.again()?,
             folder,

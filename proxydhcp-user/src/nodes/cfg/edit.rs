@@ -7,9 +7,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Fault, NAME, Name, RECORD, name_of, printable, split};
+use super::{Fault, NAME, Name, RECORD, name_of, split};
 use crate::sys::file::LIMIT;
 use crate::sys::replace::Replacement;
+use crate::text::printable;
 use crate::winpe::path::{Rules, WinPe};
 
 /// A record as stored in the file, sound or not.

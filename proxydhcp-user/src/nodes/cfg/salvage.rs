@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use super::RECORD;
 use super::edit::{RawRecord, raw_records};
+use crate::sys::xcat::node_set;
 use crate::winpe::path::Rules;
 
 /// The parts of a file that are kept and those that are not. Together they are all its bytes.
@@ -105,7 +106,7 @@ fn resynchronize(bytes: &[u8], rules: Rules<'_>) -> Salvage {
         };
         salvage.rejected.push(Rejected {
             bytes: start..end,
-            reason: format!("{reason}; run nodeset for the nodes in it again"),
+            reason: format!("{reason}; run {} for the nodes in it again", node_set()),
         });
         start = end;
         follows = false;

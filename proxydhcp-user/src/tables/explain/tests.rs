@@ -209,7 +209,7 @@ fn each_rule_that_stops_a_client_is_told() {
         7,
         &["n4 has no address", "the system resolver knows none"],
     );
-    site.refuses("n5", 7, &["has no record of n5; run nodeset"]);
+    site.refuses("n5", 7, &["has no record of n5; run `proxydhcp node set`"]);
     // 10.0.0.3 belongs to n3, which comes first.
     let looked = site.look_up("n2", 7);
     assert!(looked.iter().all(|looked| !looked.answered), "{looked:?}");

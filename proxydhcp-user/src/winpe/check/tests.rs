@@ -150,9 +150,9 @@ fn missing_files_are_named_with_where_they_come_from() {
             "winboot/a/Boot/bootmgfw.efi",
             "Windows/Boot/EFI/bootmgfw.efi",
         ),
-        ("winboot/a/Boot/BCD", "bcdonly"),
-        ("winboot/a/Boot/boot.sdi", "genimage.cmd"),
-        ("winboot/a/Boot/WinPE_64.wim", "genimage.cmd"),
+        ("winboot/a/Boot/BCD", "make it again with"),
+        ("winboot/a/Boot/boot.sdi", "copy it from where"),
+        ("winboot/a/Boot/WinPE_64.wim", "copy it from where"),
     ] {
         let tree = Tree::new();
         fs::remove_file(tree.path(file)).unwrap();

@@ -70,7 +70,9 @@ fn a_start_that_waits_for_the_pins_of_another_can_be_stopped() -> Result<()> {
         &format!("mkdir -m 700 {folder}; exec flock {folder} sleep 60"),
     ]);
     let mut holder = lab.server.spawn(holder)?;
-    let is_held = || shell(&lab.server, &format!("! flock -n {folder} true")).is_ok();
+    // flock would make a file where the folder is not there yet.
+    let is_held = format!("test -d {folder} && ! flock -n {folder} true");
+    let is_held = || shell(&lab.server, &is_held).is_ok();
     let started = Instant::now();
     while !is_held() {
         ensure!(started.elapsed() < PATIENCE, "it is not held");

@@ -46,7 +46,7 @@ fn the_bcd_and_the_boot_manager_are_put_in_place_once() {
 #[test]
 fn what_cannot_be_copied_changes_nothing() {
     let files = [
-        ("winboot/a/Boot/BCD", "bcdonly"),
+        ("winboot/a/Boot/BCD", "make it again with"),
         ("winboot/a/bootmgr.exe", "bootmgr.exe"),
     ];
     for (file, text) in files {

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Boots virtual machines by proxydhcp, on a network of their own, from an empty folder. Run it as
+# root, after `cargo build --release`:
+#
+#   docs/first-boot.sh          a BIOS machine, then a UEFI machine
+#   docs/first-boot.sh uefi     one of them
+#
+# Everything it makes is in a temporary folder and in two network namespaces, and goes with it.
+set -euo pipefail
+PATH="$(dirname "$(realpath "$0")")/../target/release:$PATH:/usr/sbin:/sbin"
+machines=("$@")
+[ $# -gt 0 ] || machines=(bios uefi)
+
+# 1. What is needed.
+[ "$(id -u)" = 0 ] || { echo "this needs root, for network namespaces: run it with sudo" >&2; exit 1; }
+ovmf=/usr/share/OVMF/OVMF
+for needed in proxydhcp ip dnsmasq qemu-system-x86_64 /usr/lib/ipxe/qemu/efi-virtio.rom ${ovmf}_CODE_4M.fd; do
+  command -v "$needed" > /dev/null || [ -f "$needed" ] || {
+    echo "$needed is missing. proxydhcp: cargo build --release; others, on Debian and Ubuntu:" >&2
+    echo "  apt-get install iproute2 dnsmasq-base qemu-system-x86 ipxe-qemu ovmf" >&2
+    exit 1
+  }
+done
+
+cd "$(mktemp -d -t first-boot-XXXXXX)"
+clean_up() {
+  jobs -p | xargs -r kill 2> /dev/null || true
+  wait || true
+  ip netns delete try-server 2> /dev/null || true
+  ip netns delete try-switch 2> /dev/null || true
+  rm -r "$PWD"
+}
+trap clean_up EXIT
+
+# 2. The WinPE. These loaders stand in for Windows' own: they print a line, and wait.
+winpe=tftp/winboot/winpe-a/Boot
+mkdir -p $winpe
+printf '%b' '\x31\xc0\x8e\xd8\xbe\x19\x7c\xfc\xac\x84\xc0\x74\x09\xb4\x0e\xbb\x07\x00\xcd\x10\xeb\xf2\xf4\xeb\xfd' \
+  'The loader of winpe-a runs.\r\n\0' > $winpe/pxeboot.0
+base64 -d << LOADER | gunzip > $winpe/bootmgfw.efi
+H4sIAAAAAAACA/ONYiAbOABxgCsDQ0obI4r4BwYlBm4mIIMJSVAAipH5TFgMVUCIcxHpDgGGgQd6JakVJQxQt8P8xoThtQSG
+QQY8mt9oeHR7OXj0irIDuf8DOb68/jshhCGDIRXo3hyGfIZEhhQguwjIy2dIA5LlDJkMeQwFQDFdoJwCUKYUyC9m0GPgJTrG
+RsFgAQASs6KZAAQAAA==
+LOADER
+
+# 3. Which node boots which WinPE, and which address is whose.
+printf '10.9.0.11 bios\n10.9.0.12 uefi\n' > hosts
+printf 'bios 52:54:00:00:00:01\nuefi 52:54:00:00:00:02\n' > macs
+for key in config=proxydhcp.cfg hosts=hosts tftp-root=tftp control=control.sock; do
+  echo "${key%=*} = \"$PWD/${key#*=}\""
+done > settings
+echo 'interface = ["px0"]' >> settings
+proxydhcp node set bios,uefi winpepath=winboot/winpe-a --settings settings
+
+# 4. The network: a server, and a switch that the machines are plugged into.
+ip netns add try-server
+ip netns add try-switch
+ip -n try-server link add px0 type veth peer name uplink netns try-switch
+ip -n try-server address add 10.9.0.1/24 dev px0
+ip -n try-server link set px0 up
+ip -n try-switch link add switch up type bridge
+ip -n try-switch link set uplink master switch up
+
+# 5. The server: proxydhcp, and dnsmasq for DHCP and TFTP, with what `dhcp-conf` prints.
+ip netns exec try-server proxydhcp serve --check --settings settings
+ip netns exec try-server proxydhcp serve --settings settings &
+proxydhcp dhcp-conf dnsmasq bios,uefi --mac macs --settings settings > hand-off
+ip netns exec try-server dnsmasq --no-daemon --conf-file=hand-off --port=0 --user=root --interface=px0 \
+  --dhcp-range=10.9.0.0,static --dhcp-host=52:54:00:00:00:01,10.9.0.11 --dhcp-host=52:54:00:00:00:02,10.9.0.12 \
+  --dhcp-leasefile=leases --enable-tftp --tftp-root="$PWD/tftp" 2> dnsmasq.log &
+sleep 3
+
+# 6. The machines, emulated, one after the other. BIOS is SeaBIOS with iPXE, UEFI is EDK2.
+boot() {
+  local card=virtio-net-pci,netdev=net,bootindex=0,mac=$2 flash=()
+  if [ "$1" = uefi ]; then
+    cp ${ovmf}_VARS_4M.fd variables
+    card+=,romfile=
+    flash=(-drive "if=pflash,format=raw,readonly=on,file=${ovmf}_CODE_4M.fd" -drive if=pflash,format=raw,file=variables)
+  fi
+  ip -n try-switch tuntap add "$1" mode tap
+  ip -n try-switch link set "$1" master switch up
+  echo "==> switching on the machine with $1; emulated firmware takes up to a minute"
+  ip netns exec try-switch qemu-system-x86_64 -machine q35,graphics=off -accel tcg -m 256 -nodefaults \
+    -display none -serial stdio -device virtio-rng-pci -device "$card" "${flash[@]}" \
+    -netdev "tap,id=net,ifname=$1,script=no,downscript=no" < /dev/null > "$1.console" &
+  local machine=$! seconds=0
+  until grep -q 'The loader of winpe-a runs' "$1.console"; do
+    sleep 1
+    if ! kill -0 $machine || [ $((seconds += 1)) = 180 ]; then
+      cat "$1.console" dnsmasq.log
+      echo "==> the machine with $1 has NOT booted" >&2
+      exit 1
+    fi
+  done
+  kill $machine
+  # What the machine has said, without the sequences that clear a screen.
+  sed 's/\x1b\[[0-9;?=]*[A-Za-z]//g; s/\r//g' "$1.console" | grep -a . | tail -n 12
+}
+for machine in "${machines[@]}"; do
+  case $machine in
+    bios) boot bios 52:54:00:00:00:01 ;;
+    uefi) boot uefi 52:54:00:00:00:02 ;;
+    *) echo "no such machine: $machine; there are bios and uefi" >&2; exit 64 ;;
+  esac
+done
+
+# 7. What proxydhcp has seen.
+proxydhcp status --settings settings

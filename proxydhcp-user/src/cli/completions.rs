@@ -1,0 +1,50 @@
+//! `proxydhcp completions`: the script that has a shell ask this program for completions.
+
+use std::env;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use clap_complete::env::{CompleteEnv, Shells};
+
+use crate::cli::Cli;
+use crate::cli::exit::Exit;
+use crate::cli::output::print;
+
+/// The variable by which the script asks, and names its shell.
+const VARIABLE: &str = "PROXYDHCP_COMPLETE";
+
+/// Arguments of `completions`.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Prints the script for a shell. It calls this program by the path that it runs from now.
+///
+/// # Errors
+///
+/// If that path is not known.
+pub(super) fn run(args: &CompletionsArgs) -> Result<ExitCode> {
+    let program = env::current_exe().context("cannot find out where this program is")?;
+    let shells = Shells::builtins();
+    let shell = shells
+        .completer(&args.shell.to_string())
+        .with_context(|| format!("there are no completions for {}", args.shell))?;
+    let mut script = Vec::new();
+    let (name, program) = ("proxydhcp", program.display().to_string());
+    shell.write_registration(VARIABLE, name, name, &program, &mut script)?;
+    print(str::from_utf8(&script)?);
+    Ok(Exit::Done.into())
+}
+
+/// Answers a shell that asks for completions, and ends the process. Otherwise does nothing. Call it
+/// before any thread is started.
+pub fn answer_shell() {
+    CompleteEnv::with_factory(Cli::command)
+        .var(VARIABLE)
+        .complete();
+}
