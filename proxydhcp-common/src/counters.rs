@@ -59,6 +59,8 @@ pub const LIMITED: usize = 4;
 /// The first of the counters of refused requests.
 const REFUSED: usize = 5;
 
+const _: () = assert!(REFUSED == LIMITED + 1, "a number is missing or taken twice");
+
 /// The counter of requests refused for `reason`.
 #[inline(always)]
 #[must_use]

@@ -2,12 +2,12 @@
 
 use crate::frame::{Frame, MAX_OFFSET};
 use crate::headers::{self, Datagram, Packet};
-use crate::limit::Limit;
+use crate::limit::{Bucket, Ticks};
 use crate::nodes::{Client, Lines, Nodes};
 use crate::options::{self, Facts};
+use crate::source::Source;
 use crate::template::{Template, UUID_LEN};
 use crate::verdict::{Reason, Stop};
-use crate::wire::Address;
 
 /// The tables that a judgement reads.
 pub trait Tables {
@@ -20,19 +20,21 @@ pub trait Tables {
     /// Template `number` of a bank; `None` if it does not exist, which is a fault of the tables.
     fn template(&self, bank: u32, number: u32) -> Option<&Template>;
 
-    /// Announces that the bucket of `source` will be needed soon, so that it can be fetched from
-    /// memory.
+    /// The bucket of `source`, which is on its way from memory then; `None` if no buckets are kept.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such bucket though buckets are kept, which is a fault of the tables.
     #[inline(always)]
-    fn expect_charge(&self, source: Address) {
+    fn bucket(&self, source: &Source) -> Result<Option<Bucket<'_>>, Stop> {
         let _ = source;
+        Ok(None)
     }
 
-    /// Takes one request out of the bucket of `source`; false if the bucket is empty. If no buckets
-    /// are kept, all are full.
+    /// The time by the clock of the buckets.
     #[inline(always)]
-    fn charge(&self, source: Address, limit: Limit) -> bool {
-        let _ = (source, limit);
-        true
+    fn now(&self) -> Ticks {
+        0
     }
 }
 
@@ -70,7 +72,7 @@ pub fn judge<'t, F: Frame, T: Tables>(
         return Err(Stop::SlowPath);
     }
     // These come first, because both may have to be fetched from memory.
-    tables.expect_charge(packet.source);
+    let bucket = tables.bucket(&Source::of(frame, packet))?;
     let client = nodes.client(packet.source);
     let datagram = headers::admit(frame, packet)?;
     if datagram.bootp_len > MAX_PLAIN {
@@ -83,22 +85,24 @@ pub fn judge<'t, F: Frame, T: Tables>(
     if !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::SlowPath);
     }
-    charge(&answer, &nodes, tables)?;
+    charge(bucket, &nodes, tables)?;
     Ok(answer)
 }
 
 /// Charges the source for an answer; nothing else is charged for.
 #[inline(always)]
 pub(crate) fn charge<T: Tables>(
-    answer: &Answer<'_>,
+    bucket: Option<Bucket<'_>>,
     nodes: &Nodes<'_, T::Lines>,
     tables: &T,
 ) -> Result<(), Stop> {
     let limit = nodes.limit();
-    if limit.interval == 0 || tables.charge(answer.datagram.client, limit) {
-        return Ok(());
+    match bucket {
+        Some(bucket) if limit.interval != 0 && !bucket.charge(limit, tables.now()) => {
+            Err(Stop::Limited)
+        }
+        _ => Ok(()),
     }
-    Err(Stop::Limited)
 }
 
 /// The node table, if the packet is addressed to this host: packets that merely pass through it, as

@@ -32,6 +32,7 @@ pub mod nodes;
 pub mod options;
 pub mod reply;
 pub mod slow_path;
+pub mod source;
 pub mod template;
 pub mod verdict;
 pub mod wire;

@@ -1,28 +1,36 @@
 //! The rate limit for each source: a bucket of requests, which is refilled at a steady rate.
 //!
-//! The source of a UDP datagram can be forged. Requests sent at full rate in a node's name cause no
-//! more replies to that node, or to no one, than this limit allows, and keep no datapath busy with
-//! more.
+//! The source of a UDP datagram can be forged. A request in a node's name that does not come from
+//! the node is taken out of another bucket than the node's: see [`crate::source`].
 //!
 //! A bucket is one word (the generic cell rate algorithm, ITU-T I.371): the time at which it will
 //! be full again. The bucket is full if that time is past, and empty if it is a whole burst ahead.
-//! The word and its source are 8 bytes, which are read and written at once: CPUs that charge at the
-//! same time never mix two sources, and lose at most one charge. The table has a fixed size, so a
-//! new source replaces the one in its line whose bucket is fullest: forgetting a full bucket loses
-//! nothing.
+//! The word and its key are 8 bytes, which are read and written at once: CPUs that charge at the
+//! same time never mix two sources, and lose at most one charge.
+//!
+//! The table has a fixed size, so a new source replaces the one in its line whose bucket is fullest:
+//! forgetting a full bucket loses nothing. The new bucket is full, unless one of its siblings, which
+//! differ from it in `chaddr` alone, is in the line: then the bucket keeps the level it had. So
+//! requests with a `chaddr` invented for each, from behind a router, share [`SPREAD`] lines of
+//! buckets and no more, and the number of replies that the router carries to a forged address is
+//! limited too.
 
 use core::sync::atomic::AtomicU64;
 #[cfg(not(target_arch = "bpf"))]
 use core::sync::atomic::Ordering;
 
-use crate::hash::hash;
-use crate::wire::Address;
+#[cfg(doc)]
+use crate::source::SPREAD;
+use crate::source::are_siblings;
 
 /// The number of sources in a line.
 pub const SLOTS: usize = 8;
 
-/// The number of lines in a table, a power of two: 65,536 sources in 512 KiB.
+/// The number of lines of buckets in a table, a power of two: 65,536 sources in 512 KiB.
 pub const LINES: u32 = 1 << 13;
+
+/// The number of lines in a table that is kept for a successor: the last holds the seed.
+pub const TABLE: u32 = LINES + 1;
 
 /// Time in ticks of 2^16 ns (66 µs), on any clock that never goes back. It wraps after 78 hours.
 pub type Ticks = u32;
@@ -68,18 +76,23 @@ impl Limit {
     /// The default number of requests of one source that are answered at once.
     pub const BURST: u16 = 20;
 
-    /// Allows `rate` requests per second, and `burst` of them at once; a rate of 0 is no limit.
+    /// Allows `rate` requests per second, less a quarter of one, and `burst` of them at once; a rate
+    /// of 0 is no limit.
     ///
-    /// The time between two requests is rounded up to ticks: 10 remain 10 per second, 1,000 become
+    /// If a whole number of refills made a second, each second would bring them at the same moments,
+    /// and a forger whose requests use up the bucket might always be ahead of EDK2, which asks at 0,
+    /// 1, 3 and 6 s. Because of the quarter, these four come at different quarters of a refill.
+    ///
+    /// The time between two requests is rounded up to ticks: 10 become 9.75 per second, 1,000 become
     /// 953, 10,000 become 7,629.
     #[must_use]
     pub fn new(rate: u16, burst: u16) -> Self {
         let (rate, burst) = (rate.min(Self::MOST), burst.clamp(1, Self::MOST));
-        #[expect(clippy::cast_possible_truncation, reason = "at most a second")]
+        #[expect(clippy::cast_possible_truncation, reason = "4/3 of a second at most")]
         let interval = if rate == 0 {
             0
         } else {
-            SECOND.div_ceil(rate.into()) as u16
+            (4 * SECOND).div_ceil(4 * u32::from(rate) - 1) as u16
         };
         Self {
             interval,
@@ -96,31 +109,23 @@ impl Limit {
     }
 }
 
-/// Eight buckets, one cache line. An entry consists of the source as it is in memory, and in the
-/// upper half the time at which its bucket is full.
+/// Eight buckets, one cache line. An entry consists of the bucket's key, and in the upper half the
+/// time at which it is full.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct Line([AtomicU64; SLOTS]);
 
 impl Line {
-    /// The number of the line that contains the bucket of `source`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(source: Address) -> u32 {
-        hash(source) & (LINES - 1)
-    }
-
     /// Prefetches the line into this CPU's cache.
     #[inline(always)]
-    pub fn fetch(&self) {
+    fn fetch(&self) {
         let [first, ..] = &self.0;
         let _ = load(first);
     }
 
-    /// Takes one request out of the bucket of `source`; false if the bucket is empty.
+    /// Takes one request out of the bucket with this key; false if the bucket is empty.
     #[inline(always)]
-    pub fn charge(&self, source: Address, limit: Limit, now: Ticks) -> bool {
-        let key = u32::from_ne_bytes(source);
+    fn charge(&self, key: u32, limit: Limit, now: Ticks) -> bool {
         for slot in &self.0 {
             let entry = load(slot);
             // Entries are filled from the front, so the rest is free.
@@ -132,19 +137,45 @@ impl Line {
                 return take(slot, key, ahead, limit, now);
             }
         }
-        let [first, rest @ ..] = &self.0;
+        let [first, ..] = &self.0;
         let mut fullest = first;
-        let mut least = limit.ahead(high(load(first)), now);
-        for slot in rest {
-            if least == 0 {
-                break;
-            }
-            let ahead = limit.ahead(high(load(slot)), now);
+        let mut least = Ticks::MAX;
+        let mut has_sibling = false;
+        for slot in &self.0 {
+            let entry = load(slot);
+            let ahead = limit.ahead(high(entry), now);
             if ahead < least {
                 (fullest, least) = (slot, ahead);
             }
+            if ahead == 0 {
+                break;
+            }
+            has_sibling |= are_siblings(low(entry), key);
         }
-        take(fullest, key, 0, limit, now)
+        let ahead = if has_sibling { least } else { 0 };
+        take(fullest, key, ahead, limit, now)
+    }
+}
+
+/// The bucket of a source.
+#[derive(Clone, Copy, Debug)]
+pub struct Bucket<'t> {
+    line: &'t Line,
+    key: u32,
+}
+
+impl<'t> Bucket<'t> {
+    /// The bucket with this key in its line, which is prefetched.
+    #[inline(always)]
+    pub fn new(line: &'t Line, key: u32) -> Self {
+        line.fetch();
+        Self { line, key }
+    }
+
+    /// Takes one request out of the bucket; false if it is empty.
+    #[inline(always)]
+    pub fn charge(self, limit: Limit, now: Ticks) -> bool {
+        self.line.charge(self.key, limit, now)
     }
 }
 
@@ -207,13 +238,13 @@ mod tests {
 
     use super::*;
 
-    const A: Address = [10, 0, 0, 1];
+    const A: u32 = 1 << 20;
     const DEFAULT: fn() -> Limit = || Limit::new(Limit::RATE, Limit::BURST);
-    /// A tenth of a second.
-    const INTERVAL: Ticks = 1526;
+    /// A second divided by 9.75.
+    const INTERVAL: Ticks = 1565;
 
     /// The number of requests answered out of `count` at once.
-    fn at_once(line: &Line, source: Address, now: Ticks, count: u32) -> u32 {
+    fn at_once(line: &Line, source: u32, now: Ticks, count: u32) -> u32 {
         let charge = |_: &u32| line.charge(source, DEFAULT(), now);
         u32::try_from((0..count).filter(charge).count()).unwrap()
     }
@@ -267,14 +298,14 @@ mod tests {
     #[test]
     fn a_line_forgets_the_fullest() {
         let line = Line::default();
-        let source = |last| [10, 0, 0, last];
+        let source = |last: u32| last << 20;
         // Number 3 has asked least.
         for last in 1..=8 {
             at_once(&line, source(last), 0, if last == 3 { 2 } else { 4 });
         }
         assert!(line.charge(source(9), DEFAULT(), 1));
         let known: Vec<u32> = line.0.iter().map(|slot| low(load(slot))).collect();
-        let has = |last| known.contains(&u32::from_ne_bytes(source(last)));
+        let has = |last| known.contains(&source(last));
         assert!(!has(3) && has(9) && (1..=8).filter(|last| has(*last)).count() == 7);
         // The others keep their buckets.
         assert_eq!(at_once(&line, source(1), 1, 100), 16);
@@ -282,10 +313,45 @@ mod tests {
     }
 
     #[test]
+    fn siblings_share_what_a_line_has() {
+        let line = Line::default();
+        let sibling = |number: u32| 7 << 20 | number;
+        // Siblings that never ask twice get what eight buckets hold.
+        let one_each = |from: u32| {
+            let charge = |number: &u32| line.charge(sibling(*number), DEFAULT(), 0);
+            (from..from + 1000).filter(charge).count()
+        };
+        assert_eq!(one_each(0), 8 * 20);
+        assert_eq!(one_each(1000), 0);
+        // Another source gets a full bucket, which they do not get back as a full one.
+        assert_eq!(at_once(&line, 8 << 20, 0, 100), 20);
+        assert_eq!(one_each(2000), 0);
+    }
+
+    #[test]
+    fn a_sibling_that_asks_too_often_is_limited_alone() {
+        let line = Line::default();
+        assert_eq!(at_once(&line, 7 << 20 | 1, 0, 1000), 20);
+        assert_eq!(at_once(&line, 7 << 20 | 2, 0, 1000), 20);
+    }
+
+    #[test]
+    fn edk2_meets_a_forger_in_step_at_each_quarter_of_a_refill() {
+        // The nearest one.
+        let quarter = |seconds: u64| {
+            let phase = ticks(seconds * 1_000_000_000) % INTERVAL;
+            (phase * 4 + INTERVAL / 2) / INTERVAL % 4
+        };
+        let mut quarters = [0, 1, 3, 6].map(quarter);
+        quarters.sort_unstable();
+        assert_eq!(quarters, [0, 1, 2, 3]);
+    }
+
+    #[test]
     fn a_limit_is_what_it_says() {
         assert_eq!(Limit::new(0, 20).interval, 0);
         let slow = Limit::new(1, 1);
-        assert_eq!((slow.interval, slow.whole), (15_258, 15_258));
+        assert_eq!((slow.interval, slow.whole), (20_344, 20_344));
         let most = Limit::new(u16::MAX, u16::MAX);
         assert_eq!((most.interval, most.whole), (2, 20_000));
         // Never more than the rate, although ticks are coarse.
@@ -323,7 +389,7 @@ mod tests {
                 model.left = (model.left + gained).min(burst.into());
                 model.at = at;
                 // If the result depends on rounding, either is right.
-                let charged = line.charge([10, 0, 0, who], limit, start.wrapping_add(elapsed));
+                let charged = line.charge(u32::from(who) << 20, limit, start.wrapping_add(elapsed));
                 if charged {
                     prop_assert!(model.left > 1.0 - 1e-6, "{} left", model.left);
                     model.left -= 1.0;

@@ -68,6 +68,34 @@ impl Line {
 /// Architecture Types" (RFC 4578, section 2.1, began the list).
 pub const ARCHITECTURES: usize = 48;
 
+/// The largest number of loaders: an architecture's loader takes four bits.
+pub const LOADERS: usize = 15;
+
+/// The loader of each architecture, two in a byte: its number plus one, or 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(transparent)]
+pub struct LoaderNumbers([u8; ARCHITECTURES / 2]);
+
+impl LoaderNumbers {
+    /// Sets an architecture's loader. An architecture past [`ARCHITECTURES`], or one whose loader is
+    /// past [`LOADERS`], has none.
+    pub fn set(&mut self, architecture: usize, loader: Loader) {
+        if let Some(pair) = self.0.get_mut(architecture / 2)
+            && usize::from(loader.0) < LOADERS
+        {
+            let shift = architecture % 2 * 4;
+            *pair = *pair & !(0xf << shift) | (loader.0 + 1) << shift;
+        }
+    }
+
+    #[inline(always)]
+    fn get(&self, architecture: u16) -> Option<Loader> {
+        let pair = self.0.get(usize::from(architecture / 2))?;
+        let number = pair >> (architecture % 2 * 4) & 0xf;
+        Some(Loader(number.checked_sub(1)?))
+    }
+}
+
 /// The first line of a table, with the values that all nodes share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C, align(64))]
@@ -76,8 +104,10 @@ pub struct Header {
     pub mask: u32,
     /// The target of clients without an entry; 0 if they are refused.
     pub unknown: u32,
-    /// For each architecture, the number of its loader plus one; 0 if its clients are refused.
-    pub loaders: [u8; ARCHITECTURES],
+    /// The table's seed: see [`hash`](crate::hash::hash).
+    pub seed: u64,
+    /// The loader of each architecture; clients of one without a loader are refused.
+    pub loaders: LoaderNumbers,
     /// The number of loaders: each WinPE has two templates for each.
     pub loader_count: u8,
     /// 1 if replies echo the UUID (option 97) and the boot item (in option 43) of requests; 0 if
@@ -87,6 +117,8 @@ pub struct Header {
     pub interval: u16,
     /// The number of answers that a source gets at once: see [`Limit`].
     pub whole: u32,
+    /// Unused, zero.
+    pub reserved: [u8; 16],
 }
 
 impl Header {
@@ -191,8 +223,7 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
     /// The loader for clients of this architecture; `None` if there is none.
     #[inline(always)]
     pub fn loader(&self, architecture: u16) -> Option<Loader> {
-        let loader = self.header.loaders.get(usize::from(architecture))?;
-        Some(Loader(loader.checked_sub(1)?))
+        self.header.loaders.get(architecture)
     }
 
     /// Whether replies echo the UUID and the boot item of requests.
@@ -224,7 +255,7 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
     #[inline(always)]
     fn search(&self, address: [u8; 4], entry: impl Fn(&Line, u32) -> u32) -> u32 {
         let key = u32::from_ne_bytes(address);
-        let first = hash(address);
+        let first = hash(address, self.header.seed);
         for probe in 0..PROBES {
             let index = first.wrapping_add(probe) & self.header.mask;
             let Some(line) = self.lines.line(index.wrapping_add(1)) else {

@@ -12,6 +12,7 @@ use crate::judge::{Answer, Tables, charge, decide, own};
 use crate::nodes::{Lines, Nodes};
 use crate::options::{CLASS_LEN, Facts, PXE_CLIENT, REQUEST, class_architecture, code};
 use crate::reply::{self, Fault};
+use crate::source::Source;
 use crate::template::{Loader, UUID_LEN};
 use crate::verdict::{Reason, Stop};
 use crate::wire::{Ethernet, Ipv4};
@@ -64,7 +65,7 @@ pub fn judge<'t, T: Tables>(
     if !vouched && !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::Refuse(Reason::Checksum));
     }
-    charge(&answer, &nodes, tables)?;
+    charge(tables.bucket(&Source::of(frame, &packet))?, &nodes, tables)?;
     Ok(SlowPathAnswer { answer, boot_item })
 }
 

@@ -16,8 +16,8 @@ use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers::{self, Packet};
 use proxydhcp_common::judge::{Tables, judge};
-use proxydhcp_common::nodes::{Header, Line, Target};
-use proxydhcp_common::template::{MAX_BODY, Template};
+use proxydhcp_common::nodes::{Header, Line, LoaderNumbers, Target};
+use proxydhcp_common::template::{Loader, MAX_BODY, Template};
 use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::{reply, slow_path};
 use proxydhcp_lab::corpus::{mend_checksums, requests};
@@ -58,18 +58,20 @@ impl Fixture {
 
 /// One bucket; the architectures that there is a loader for; what requests have is echoed.
 fn header() -> Line {
-    let mut loaders = [0; 48];
-    loaders[0] = 1 + BIOS;
-    loaders[7] = 1 + UEFI;
-    loaders[9] = 1 + UEFI;
+    let mut loaders = LoaderNumbers::default();
+    loaders.set(0, Loader(BIOS));
+    loaders.set(7, Loader(UEFI));
+    loaders.set(9, Loader(UEFI));
     let header = Header {
         mask: 0,
         unknown: 0,
+        seed: 1,
         loaders,
         loader_count: 2,
         echoes: 1,
         interval: 0,
         whole: 0,
+        reserved: [0; 16],
     };
     header.line()
 }

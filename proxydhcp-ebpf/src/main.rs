@@ -77,8 +77,8 @@ fn refrain(stop: Stop, tally: &Tally) -> u32 {
     match stop {
         Stop::NotOurs => tally.act(PASSED, XDP_PASS),
         Stop::SlowPath => tally.act(HANDED_UP, XDP_PASS),
-        // Compared and used in one register: a verifier before Linux 6.8 forgets what it has learnt
-        // of a number when that is read from the stack again.
+        // Compared and used in one register: the verifiers of Linux 5.10 to 6.2 forget what they have
+        // learnt of a number when it is read from the stack again.
         Stop::Refuse(reason) => tally.act(hidden(refused(reason)), XDP_DROP),
         Stop::Limited => tally.act(LIMITED, XDP_DROP),
     }
@@ -100,8 +100,8 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// Helpers such as adjust_tail are reserved to programs under the GPL by none of their calls here,
-/// but tracing of this one should be open to all tools.
+/// The licence of this project, by the name that the kernel knows: some helpers are reserved to
+/// programs under the GPL.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 4] = *b"GPL\0";

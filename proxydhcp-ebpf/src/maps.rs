@@ -6,10 +6,11 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use proxydhcp_common::counters::{Counted, PLACES, QUEUES, places};
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::limit::{self, Limit};
+use proxydhcp_common::limit::{self, Bucket, Ticks};
 use proxydhcp_common::nodes::{Line, Lines};
+use proxydhcp_common::source::{Place, Seed, Source};
 use proxydhcp_common::template::Template;
-use proxydhcp_common::wire::Address;
+use proxydhcp_common::verdict::Stop;
 
 use crate::table::Table;
 
@@ -29,13 +30,17 @@ static TEMPLATES: ArrayOfMaps<Table<Template, { Template::SIZE }>, 2> = ArrayOfM
 static COUNTERS: PerCpuArray<Counted, { PLACES as usize }> = PerCpuArray::new();
 
 /// When each source may ask again. It is mappable for the sake of its alignment: a line is then one
-/// cache line.
+/// cache line. The last line is for userspace, which keeps [`SEED`] there.
 #[btf_map]
-static LIMITS: Array<limit::Line, { limit::LINES as usize }, MAPPABLE> = Array::new();
+static LIMITS: Array<limit::Line, { limit::TABLE as usize }, MAPPABLE> = Array::new();
 
 /// The sockets of the `af-xdp` datapath: by the interface's place in [`COUNTERS`], and queue.
 #[btf_map]
 static SOCKETS: XskMap<{ (PLACES * QUEUES) as usize }> = XskMap::new();
+
+/// What the places of buckets depend on. The loader sets it before the program is loaded.
+#[unsafe(no_mangle)]
+static SEED: Seed = Seed([0; 4]);
 
 /// Whether the kernel has the clock that takes no time to read (Linux 5.11). The loader says so
 /// before the verifier looks, which then leaves out the other clock.
@@ -84,19 +89,18 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn expect_charge(&self, source: Address) {
-        if let Some(line) = LIMITS.get(limit::Line::of(source)) {
-            line.fetch();
-        }
+    fn bucket(&self, source: &Source) -> Result<Option<Bucket<'_>>, Stop> {
+        // SAFETY: it is there, and nobody writes to it.
+        let seed = unsafe { core::ptr::read_volatile(&raw const SEED) };
+        let Place { line, key } = seed.place(source);
+        // It is always there. Without it the program ends, which halves the verifier's ways.
+        let line = LIMITS.get(line).ok_or(Stop::SlowPath)?;
+        Ok(Some(Bucket::new(line, key)))
     }
 
     #[inline(always)]
-    fn charge(&self, source: Address, limit: Limit) -> bool {
-        let now = limit::ticks(nanoseconds());
-        // It is always there.
-        LIMITS
-            .get(limit::Line::of(source))
-            .is_none_or(|line| line.charge(source, limit, now))
+    fn now(&self) -> Ticks {
+        limit::ticks(nanoseconds())
     }
 }
 

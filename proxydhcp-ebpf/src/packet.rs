@@ -156,9 +156,9 @@ pub(crate) fn hidden(value: usize) -> usize {
 
 /// What is left of `left`, of which there is so much.
 ///
-/// LLVM must not know: it would work out how often a loop turns and wait for that very number. A
-/// verifier before Linux 6.8 learns nothing from two numbers that differ, and turns on past the
-/// packet's end; one that is less than a constant, it understands.
+/// LLVM must not know: it would work out how often a loop turns and wait for that very number. The
+/// verifiers of Linux 5.10 to 6.2 learn nothing from two numbers that differ, and turn on past the
+/// packet's end; one that is less than a constant, they understand.
 #[inline(always)]
 fn less<const BY: usize>(mut left: usize) -> usize {
     // SAFETY: one instruction on one register.

@@ -7,6 +7,7 @@ pub mod interface;
 pub(crate) mod output;
 pub mod port_holder;
 pub mod privileges;
+pub(crate) mod random;
 pub(crate) mod replace;
 pub mod trusted;
 pub(crate) mod xcat;

@@ -171,9 +171,10 @@ async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Resul
         let name = resolver::name(address).await;
         looked_up.answer(address, name, Instant::now());
     }
-    let table = Table::new(files, &names, &looked_up);
+    let mut table = Table::new(files, &names, &looked_up);
     let local = interface::local_addresses(&interface::list().await?);
     let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
+    table.leave_out(generation.left_out());
     let (client, arch) = (args.client.clone(), args.arch);
     let looked = spawn_blocking(move || {
         let hosts = hosts::read(&sources.hosts);

@@ -65,12 +65,13 @@ pub struct ServeArgs {
     /// The layout of replies
     #[arg(long, value_enum, default_value_t = ReplyFormat::Pxe)]
     pub reply_format: ReplyFormat,
-    /// How many requests of one source address are answered in a second; 0: all of them
+    /// How many requests of one source are answered in a second; 0: all of them
     ///
-    /// No client comes near the default.
+    /// A source is an IP address, the MAC address that its frames come from, and the client's own in
+    /// the request (chaddr). No client comes near the default.
     #[arg(long, value_name = "N", default_value_t = Limit::RATE, value_parser = at_least(0))]
     pub rate_limit: u16,
-    /// How many requests of one source address are answered before the rate limit applies
+    /// How many requests of one source are answered before the rate limit applies
     #[arg(long, value_name = "N", default_value_t = Limit::BURST, value_parser = at_least(1))]
     pub burst: u16,
     /// The group whose members may use the control socket, besides root [default: none]

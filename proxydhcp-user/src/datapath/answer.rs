@@ -7,11 +7,11 @@ use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, LIMITED, PASSED, R
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers;
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::limit::{Limit, Ticks};
+use proxydhcp_common::limit::{Bucket, Ticks};
 use proxydhcp_common::nodes::{Line, Nodes};
+use proxydhcp_common::source::Source;
 use proxydhcp_common::template::Template;
 use proxydhcp_common::verdict::{Reason, Stop};
-use proxydhcp_common::wire::Address;
 
 use crate::datapath::buckets::Limits;
 use crate::datapath::unknown_clients::UnknownClients;
@@ -40,9 +40,12 @@ impl Tables for AnswerContext<'_> {
         self.tables.template(bank, number)
     }
 
-    fn charge(&self, source: Address, limit: Limit) -> bool {
-        self.limits
-            .is_none_or(|(limits, now)| limits.charge(source, limit, now))
+    fn bucket(&self, source: &Source) -> Result<Option<Bucket<'_>>, Stop> {
+        Ok(self.limits.and_then(|(limits, _)| limits.bucket(source)))
+    }
+
+    fn now(&self) -> Ticks {
+        self.limits.map_or(0, |(_, now)| now)
     }
 }
 
@@ -79,8 +82,8 @@ pub(crate) fn answer(
     }
 }
 
-/// Notes the client to be looked up, if that is the policy. The frame has been normalised, and
-/// nothing but its client stands against it; its UDP checksum was not verified.
+/// Notes the client to be looked up, if that is the policy. The frame is normalised, and was refused
+/// because of its client alone, before its UDP checksum was verified.
 fn note(frame: &Slice<'_>, context: &AnswerContext<'_>) -> Option<()> {
     let unknown_clients = context.unknown_clients?;
     let nodes = Nodes::open(context.tables.lines())?;
@@ -105,7 +108,7 @@ impl Tally {
     fn stop(&self, stop: Stop) {
         match stop {
             Stop::NotOurs => self.add(PASSED, 1),
-            // There is no slower path to hand it to.
+            // Unreachable: `reply` takes the slow path itself.
             Stop::SlowPath => self.add(HANDED_UP, 1),
             Stop::Refuse(reason) => self.add(refused(reason), 1),
             Stop::Limited => self.add(LIMITED, 1),

@@ -1,26 +1,40 @@
 //! The buckets of the packet threads; see [`limit`](proxydhcp_common::limit).
 
-use proxydhcp_common::limit::{LINES, Limit, Line, Ticks, ticks};
-use proxydhcp_common::wire::Address;
+use proxydhcp_common::limit::{Bucket, LINES, Line, Ticks, ticks};
+use proxydhcp_common::source::{Place, Seed, Source};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::sys::random;
 
 /// The buckets, shared by all packet threads. The XDP programs have theirs in maps.
 #[derive(Debug)]
-pub struct Limits(Vec<Line>);
+pub struct Limits {
+    seed: Seed,
+    lines: Vec<Line>,
+}
 
 impl Default for Limits {
     fn default() -> Self {
-        Self((0..LINES).map(|_| Line::default()).collect())
+        let lines = (0..LINES).map(|_| Line::default());
+        Self {
+            seed: seed(),
+            lines: lines.collect(),
+        }
     }
 }
 
 impl Limits {
-    /// Takes one request out of the bucket of `source`; false if the bucket is empty.
-    pub(crate) fn charge(&self, source: Address, limit: Limit, now: Ticks) -> bool {
-        let line = usize::try_from(Line::of(source)).ok();
-        let line = line.and_then(|line| self.0.get(line));
-        line.is_none_or(|line| line.charge(source, limit, now))
+    /// The bucket of `source`.
+    pub(crate) fn bucket(&self, source: &Source) -> Option<Bucket<'_>> {
+        let Place { line, key } = self.seed.place(source);
+        let line = self.lines.get(usize::try_from(line).ok()?)?;
+        Some(Bucket::new(line, key))
     }
+}
+
+/// A new seed.
+pub(crate) fn seed() -> Seed {
+    Seed([(); 4].map(|()| random::number()))
 }
 
 /// The time, to a few milliseconds, on a clock that never goes back.
@@ -37,6 +51,8 @@ pub(crate) fn now() -> Ticks {
 
 #[cfg(test)]
 mod tests {
+    use proxydhcp_common::limit::Limit;
+
     use super::*;
 
     #[test]
@@ -44,8 +60,14 @@ mod tests {
         let limits = Limits::default();
         let limit = Limit::new(1, 2);
         for last in 0..=255 {
-            let taken = [(); 3].map(|()| limits.charge([10, 0, 0, last], limit, 5));
-            assert_eq!(taken, [true, true, false], "{last}");
+            let source = Source {
+                address: [10, 0, 0, last],
+                mac: [2, 0, 0, 0, 0, 1],
+                chaddr: [2, 0, 0, 0, 0, last],
+            };
+            let bucket = limits.bucket(&source).unwrap();
+            let charge = |()| bucket.charge(limit, 5);
+            assert_eq!([(); 3].map(charge), [true, true, false], "{last}");
         }
     }
 

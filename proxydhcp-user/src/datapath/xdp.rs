@@ -12,6 +12,9 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use log::Log;
 use proxydhcp_common::counters::{Counts, QUEUES};
+use proxydhcp_common::source::Seed;
+
+use crate::datapath::buckets;
 
 mod attach;
 mod counters;
@@ -21,6 +24,7 @@ mod pin;
 pub mod pins;
 mod refusal;
 mod remedy;
+mod seed;
 mod tables;
 
 pub use attach::{Attachment, Refused};
@@ -78,6 +82,9 @@ impl Program {
         let coarse = u8::from(coarse_clock().unwrap_or(false));
         let mut loader = EbpfLoader::new();
         loader.override_global("COARSE_CLOCK", &coarse, true);
+        let seed = seed::adopted(pins).unwrap_or_else(buckets::seed);
+        let Seed(numbers) = &seed;
+        loader.override_global("SEED", numbers, true);
         if duty == Duty::Answer {
             // There are no sockets.
             loader.map_max_entries("SOCKETS", 1);
@@ -99,7 +106,8 @@ impl Program {
         };
         program.xdp()?.load().map_err(refusal::of_program)?;
         program.id = program.loaded()?.info()?.id();
-        // The tables are in place before the first frame comes.
+        // Seed and tables are in place before the first frame comes.
+        seed::leave(program.map("LIMITS")?, seed)?;
         program.install(tables)?;
         Ok(program)
     }

@@ -3,14 +3,19 @@
 
 use std::net::Ipv4Addr;
 
-use proxydhcp_common::hash::hash;
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::nodes::{ARCHITECTURES, Header, Line, PROBES, SLOTS, Target};
-use proxydhcp_common::template::Template;
+use proxydhcp_common::nodes::{Header, LOADERS, Line, LoaderNumbers, Target};
+use proxydhcp_common::template::{Loader, Template};
 
+use crate::sys::random;
 use crate::tables::policy::{Policy, ReplyFormat, Unknown};
 use crate::tables::table::Table;
 use crate::tables::template::{self, TemplateError};
+use crate::winpe::loaders::MAX_PATHS;
+
+mod fill;
+
+use fill::{Filled, fill};
 
 /// The tables in the layout that the protocol core reads, in user space and in the kernel.
 #[derive(Debug, Default)]
@@ -19,6 +24,7 @@ pub struct Generation {
     pub number: u64,
     bank: u32,
     lines: Vec<Line>,
+    left_out: Vec<Ipv4Addr>,
     templates: Vec<Template>,
     has_nodes: bool,
 }
@@ -29,7 +35,6 @@ impl Generation {
     ///
     /// # Errors
     ///
-    /// If a reply cannot be encoded.
     /// If a reply cannot be encoded.
     pub fn next(
         previous: &Self,
@@ -62,19 +67,12 @@ impl Generation {
             Unknown::Default => Some(node(0)),
             Unknown::Lookup => Some(Target::ASK),
         };
-        let mut buckets = (entries().count() * 2 / SLOTS).next_power_of_two();
-        let lines = loop {
-            match fill(header(unknown, policy), buckets, entries()) {
-                Some(lines) => break lines,
-                // Buckets are half full on average; if one overflows, more buckets spread the
-                // addresses.
-                None => buckets *= 2,
-            }
-        };
+        let Filled { lines, left_out } = fill(header(unknown, policy), entries, random::number);
         Ok(Self {
             number: previous.number + 1,
             bank,
             lines,
+            left_out,
             templates,
             has_nodes: table.nodes().len() > 0,
         })
@@ -83,6 +81,12 @@ impl Generation {
     /// The node table, header first.
     pub fn lines(&self) -> &[Line] {
         &self.lines
+    }
+
+    /// The addresses that the node table has no place for. The caller removes them from the table
+    /// that this was built from.
+    pub(crate) fn left_out(&self) -> &[Ipv4Addr] {
+        &self.left_out
     }
 
     /// The templates.
@@ -113,62 +117,32 @@ impl Tables for Generation {
     }
 }
 
-/// The part of the table that all nodes share; the mask is set once the table's size is known.
+/// The part of the table that all nodes share; mask and seed are set when the table is filled.
 fn header(unknown: Option<Target>, policy: &Policy) -> Header {
-    let mut loaders = [0; ARCHITECTURES];
-    for (to, index) in loaders.iter_mut().zip(policy.loaders.indexes()) {
-        *to = index.map_or(0, |index| index + 1);
+    const _: () = assert!(MAX_PATHS <= LOADERS);
+    let mut loaders = LoaderNumbers::default();
+    for (architecture, index) in policy.loaders.indexes().iter().enumerate() {
+        if let Some(index) = index {
+            loaders.set(architecture, Loader(*index));
+        }
     }
     Header {
         mask: 0,
         unknown: unknown.map_or(0, Target::stored),
+        seed: 0,
         loaders,
         // There are only a few loaders.
         loader_count: u8::try_from(policy.loaders.paths().len()).unwrap_or(u8::MAX),
         echoes: u8::from(policy.reply_format == ReplyFormat::Pxe),
         interval: policy.limit.interval,
         whole: policy.limit.whole,
+        reserved: [0; 16],
     }
-}
-
-/// Fills a node table with `buckets` buckets, a power of two; gives up if an address finds no room
-/// in its buckets. An address that occurs twice keeps its first target.
-fn fill(
-    header: Header,
-    buckets: usize,
-    entries: impl Iterator<Item = (Ipv4Addr, Target)>,
-) -> Option<Vec<Line>> {
-    let mask = u32::try_from(buckets).ok()?.wrapping_sub(1);
-    let mut lines = vec![Line::default(); 1 + buckets];
-    *lines.first_mut()? = Header { mask, ..header }.line();
-    for (address, target) in entries {
-        place(&mut lines, mask, address, target)?;
-    }
-    Some(lines)
-}
-
-fn place(lines: &mut [Line], mask: u32, address: Ipv4Addr, target: Target) -> Option<()> {
-    let key = u32::from_ne_bytes(address.octets());
-    for probe in 0..PROBES {
-        let bucket = hash(address.octets()).wrapping_add(probe) & mask;
-        let line = lines.get_mut(1 + usize::try_from(bucket).ok()?)?;
-        for (at, to) in line.keys.iter_mut().zip(&mut line.targets) {
-            if *to == 0 {
-                (*at, *to) = (key, target.stored());
-                return Some(());
-            }
-            if *at == key {
-                return Some(());
-            }
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use proxydhcp_common::nodes::Nodes;
 
     fn is_local(lines: &[Line], address: [u8; 4]) -> bool {
@@ -233,32 +207,6 @@ mod tests {
             let is_looked_up = |last| nodes.client([10, 0, 0, last]).is_to_be_looked_up();
             assert_eq!([2, 3, 9].map(is_looked_up), [false, false, looked_up]);
             assert!(!is_local(first.lines(), [10, 0, 0, 3]));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn finds_what_was_filled_in_and_nothing_else(
-            entries in proptest::collection::hash_map(any::<u32>(), 0..1000u32, 0..300),
-            others in proptest::collection::vec(any::<u32>(), 50),
-            buckets in 0..8u32,
-        ) {
-            let of = |address: u32| Ipv4Addr::from(address);
-            let filled = entries.iter().map(|(a, w)| (of(*a), Target::node(*w, 1)));
-            let header = header(None, &Policy::default());
-            let Some(lines) = fill(header, 1 << buckets, filled) else {
-                // A full bucket has eight entries.
-                prop_assert!(entries.len() > SLOTS);
-                return Ok(());
-            };
-            for (address, winpe) in &entries {
-                let found = node(&lines[..], of(*address).octets());
-                prop_assert_eq!(found.map(Target::winpe), Some(*winpe));
-            }
-            for other in others {
-                let found = node(&lines[..], of(other).octets());
-                prop_assert_eq!(found.map(Target::winpe), entries.get(&other).copied());
-            }
         }
     }
 }

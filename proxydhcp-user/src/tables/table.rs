@@ -25,6 +25,10 @@ pub use trace::{NotServed, Source, Traced};
 use join::Claim;
 pub(crate) use join::mentioned;
 
+/// The most addresses of one name that are taken from the resolver, so that whoever answers for a
+/// name cannot fill the table with it.
+const MOST_ADDRESSES: usize = 64;
+
 /// The nodes served, and the records and names that are not.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -50,7 +54,7 @@ pub struct Node<'a> {
 }
 
 impl Table {
-    /// A table without nodes: every client gets the default WinPE.
+    /// A table without nodes. Its only WinPE is the default one.
     pub fn empty() -> Self {
         Self::of_files(Arc::new(Files::none()))
     }
@@ -65,16 +69,18 @@ impl Table {
     /// these that claims it.
     pub fn new(files: Arc<Files>, names: &Names, looked_up: &LookedUp) -> Self {
         let mut claims = files.claims.clone();
+        let mut warnings = files.warnings.clone();
         for (record, name) in files.wanted_records() {
-            let addresses = names.addresses(name).iter();
+            let addresses = names.addresses(name);
+            warnings.extend(too_many(addresses.len(), name, files.number(record)));
+            let addresses = addresses.iter().take(MOST_ADDRESSES);
             claims.extend(addresses.map(|&address| Claim {
                 address,
                 record,
                 line: 0,
             }));
         }
-        let warnings = files.settle(&mut claims);
-        let mut warnings = [files.warnings.clone(), warnings].concat();
+        warnings.extend(files.settle(&mut claims));
         // A client that asked before its address had a record is not a conflict.
         let news: Vec<_> = looked_up
             .named()
@@ -201,6 +207,21 @@ impl Table {
         }
     }
 
+    /// Removes addresses that have no place in the node table, and warns of each.
+    pub(crate) fn leave_out(&mut self, addresses: &[Ipv4Addr]) {
+        for &address in addresses {
+            let claim = position(&self.claims, address).ok();
+            let claim = claim.map(|position| self.claims.remove(position));
+            let record = claim.and_then(|claim| self.files.number(claim.record));
+            let of = claim.map_or("no node", |claim| self.files.name(claim.record));
+            let text = format!(
+                "{address} ({of}) found no place in the node table, because too many addresses collide \
+                 there, and is not served; `proxydhcp reload` builds another table"
+            );
+            self.warnings.push(Warning { record, text });
+        }
+    }
+
     /// The number of records in `proxydhcp.cfg`, including refused ones and duplicates.
     pub fn records(&self) -> usize {
         self.files.records_read
@@ -213,6 +234,18 @@ impl Table {
             winpe: self.files.winpe(claim.record).unwrap_or_default(),
         }
     }
+}
+
+/// The warning that a name has so many addresses that not all are taken.
+fn too_many(count: usize, name: &str, record: Option<u32>) -> Option<Warning> {
+    (count > MOST_ADDRESSES).then(|| Warning {
+        record,
+        text: format!(
+            "the system resolver has {count} addresses for {name}, and {MOST_ADDRESSES} are the limit; \
+             the lowest are served, the others are not: correct the DNS, or put the node's own into \
+             the hosts file"
+        ),
+    })
 }
 
 /// The position of the address among the claims.

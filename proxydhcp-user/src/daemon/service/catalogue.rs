@@ -88,8 +88,10 @@ impl Catalogue {
         let awaits_tables = rejected.is_some();
         let policy = effective_policy::of(&settings.policy, awaits_tables, &names);
         let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
+        let mut table = Arc::new(table);
+        leave_out(&mut table, &generation);
         let catalogue = Self {
-            table: Arc::new(table),
+            table,
             names: Arc::new(names),
             looked_up: Arc::new(looked_up),
             policy,
@@ -121,6 +123,19 @@ pub(super) fn restore(saved: &Path, names: &mut Names) {
 /// Asks the resolver for all names, for as long as clients of the control socket can wait.
 pub(super) async fn ask_before_empty(names: &mut Names) {
     ask_for_all(names, EMPTY_LIMIT).await;
+}
+
+/// Removes the addresses without a place in a generation from the table that it was built from, and
+/// logs each.
+pub(super) fn leave_out(table: &mut Arc<Table>, generation: &Generation) {
+    if generation.left_out().is_empty() {
+        return;
+    }
+    let known = table.warnings().len();
+    Arc::make_mut(table).leave_out(generation.left_out());
+    for warning in table.warnings().iter().skip(known) {
+        error!("{warning}");
+    }
 }
 
 pub(super) fn is_empty(table: &Table) -> bool {

@@ -10,7 +10,7 @@ use anyhow::Result;
 use tokio::task;
 use tracing::{error, info};
 
-use super::catalogue::{Catalogue, is_empty};
+use super::catalogue::{Catalogue, is_empty, leave_out};
 use super::failure::Uninstalled;
 use super::{Service, effective_policy};
 use crate::datapath::xdp::KernelTables;
@@ -180,12 +180,13 @@ impl Service {
     ///
     /// If a reply cannot be encoded, or the kernel does not accept the tables. What was in service
     /// stays.
-    pub(super) fn install(&self, next: Next) -> Result<Filling> {
+    pub(super) fn install(&self, mut next: Next) -> Result<Filling> {
         task::block_in_place(|| {
             let filling = Instant::now();
             let before = self.shared.tables.load();
             let generation = Generation::next(&before, &next.table, &next.local, &next.policy)?;
             drop(before);
+            leave_out(&mut next.table, &generation);
             let in_kernel = self.interfaces().have_program();
             let kernel_tables = in_kernel
                 .then(|| KernelTables::new(&generation))

@@ -111,15 +111,16 @@ impl Service {
         let local = interface::local_addresses(&interface::list().await?);
         table.warn_of_own(&local);
         report(&table, &names);
-        let changes = changes(&old, &table);
-        let (table, names) = (Arc::new(table), Arc::new(names));
+        let names = Arc::new(names);
         let Filling { fill, swap } = self.install(Next {
-            table: Arc::clone(&table),
+            table: Arc::new(table),
             policy: effective_policy::of(&self.settings.policy, false, &names),
             local,
             reloaded: Some((Arc::clone(&names), allow_empty)),
             is_final: true,
         })?;
+        let table = Arc::clone(&self.catalogue().table);
+        let changes = changes(&old, &table);
         let names = task::block_in_place(|| NamesStatus::new(&table, &names));
         drop(old);
         heap::give_back();
