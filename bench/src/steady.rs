@@ -100,7 +100,8 @@ pub fn steady(
         .iter()
         .map(NumberedFrame::new)
         .collect::<Result<Vec<_>>>()?;
-    let (sender, receiver) = open(namespace, interface)?;
+    let ports = load.requests.iter().map(|request| request.source_port);
+    let (sender, receiver) = open(namespace, interface, ports)?;
     let sent = AtomicU32::new(0);
     let done = AtomicBool::new(false);
     let (asked, heard) = thread::scope(|scope| {

@@ -58,7 +58,8 @@ pub fn storm(
         .map(|client| client.request.bytes())
         .collect();
     let seats: Vec<Seat> = clients.iter().map(|_| Seat::default()).collect();
-    let (sender, receiver) = open(namespace, interface)?;
+    let ports = clients.iter().map(|client| client.request.source_port);
+    let (sender, receiver) = open(namespace, interface, ports)?;
     let shared = Shared {
         seats: &seats,
         answered: AtomicUsize::new(0),

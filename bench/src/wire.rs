@@ -13,9 +13,17 @@ use proxydhcp_lab::udp_from_port;
 /// How long a full wire may stay full.
 const FULL_WIRE_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(crate) fn open(namespace: &Namespace, interface: &str) -> Result<(FrameSender, FrameReceiver)> {
+/// A sender, and a receiver of replies. If all clients ask from one port, it receives those to that
+/// port alone, so that replies to forged requests from another port do not fill its buffer.
+pub(crate) fn open(
+    namespace: &Namespace,
+    interface: &str,
+    mut ports: impl Iterator<Item = u16>,
+) -> Result<(FrameSender, FrameReceiver)> {
+    let first = ports.next();
+    let only = first.filter(|first| ports.all(|port| port == *first));
     let sender = FrameSender::open(namespace, interface)?;
-    let receiver = FrameReceiver::open(namespace, interface, &udp_from_port(4011))?;
+    let receiver = FrameReceiver::open(namespace, interface, &udp_from_port(4011, only))?;
     Ok((sender, receiver))
 }
 

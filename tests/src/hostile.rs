@@ -46,7 +46,8 @@ impl Hostile {
         }
     }
 
-    /// `count` frames of this kind; those that forge a node's address forge that of `node`.
+    /// `count` frames of this kind; those that forge a node's address forge that of `node`, from one
+    /// machine on its network.
     pub fn frames(self, node: Ipv4Addr, count: u16) -> Vec<Vec<u8>> {
         (0..count).map(|n| self.frame(node, n)).collect()
     }
@@ -63,7 +64,7 @@ impl Hostile {
     fn frame(self, node: Ipv4Addr, n: u16) -> Vec<u8> {
         let [high, low] = n.to_be_bytes();
         let stranger = RequestFrame::edk2(Ipv4Addr::new(10, 200, high, low), UEFI_X64);
-        let node = RequestFrame::edk2(node, UEFI_X64);
+        let node = Forger::OnTheWire.request(node, 0);
         // The kinds take turns with the lowest numbers.
         let variant = usize::from(n) / Self::ALL.len();
         match self {
@@ -88,6 +89,37 @@ impl Hostile {
             }
             .bytes(),
         }
+    }
+}
+
+/// Where requests come from that are sent in a node's name, but not by the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forger {
+    /// The node's own network: the frames come from the forger's own MAC address.
+    OnTheWire,
+    /// Behind the node's router: the frames come from the router's MAC address, which is this one.
+    ByRouter([u8; 6]),
+}
+
+impl Forger {
+    /// A sound request in the name of `node`. It is right in all that the forger can know, so not in
+    /// the node's MAC address and its xid; the MAC address is that of the forger's machine number
+    /// `machine`.
+    pub fn request(self, node: Ipv4Addr, machine: u16) -> RequestFrame {
+        let [high, low] = machine.to_be_bytes();
+        let own = [0x06, 0xf0, 0, 0, high, low];
+        let mut request = RequestFrame::edk2(node, UEFI_X64);
+        request.source_mac = match self {
+            Self::OnTheWire => own,
+            Self::ByRouter(router) => router,
+        };
+        for (to, from) in request.chaddr.iter_mut().zip(own) {
+            *to = from;
+        }
+        // The answers go to another port than EDK2's, so that they can be told apart.
+        request.source_port = 68;
+        request.xid ^= 0x5555_5555;
+        request
     }
 }
 

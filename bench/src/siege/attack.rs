@@ -4,17 +4,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use proxydhcp_lab::Namespace;
-use proxydhcp_lab::hostile::Hostile;
+use proxydhcp_lab::hostile::{Forger, Hostile};
+use proxydhcp_lab::{CLIENT_MAC, Namespace};
 
+use super::CLIENTS;
 use crate::cluster::Node;
 use crate::generator::{Generator, Sent};
 
 /// The node whose address is forged.
 const FORGED: Node = Node(0);
-/// Hostile packets per second. The generator does not catch up after moments without its core, so
-/// this leaves more than half a million on a machine that is not quite idle.
-const PACE: f64 = 700_000.0;
+/// Hostile packets per second that should arrive, forged requests not counted.
+const WANTED: f64 = 500_000.0;
+/// The generator does not catch up after moments without its core, so it is asked for this many
+/// times what is wanted: that leaves enough on a machine that is not quite idle.
+const MARGIN: f64 = 1.4;
 /// The number of different hostile frames, which are repeated.
 const FRAMES: u16 = 1536;
 /// How long a stint lasts. The kernel needs some 20 ms between two, so one should cover a whole
@@ -23,35 +26,94 @@ const STINT: Duration = Duration::from_millis(300);
 /// The number of generator runs in the first stint, which only shows how fast the generator is.
 const FIRST_STINT: u32 = 300_000;
 
+/// Requests in each node's name, besides the other hostile packets.
+#[derive(Clone, Copy, Debug)]
+struct Forgery {
+    forger: Forger,
+    /// Requests per second in the name of each node.
+    rate: u16,
+    /// The number of machines that take turns to ask in each node's name: so few that each exceeds
+    /// its limit.
+    machines: u16,
+}
+
+impl Forgery {
+    /// On the nodes' own network and through their router, at a low and at a high rate.
+    fn all() -> impl Iterator<Item = Self> {
+        let forgers = [Forger::OnTheWire, Forger::ByRouter(CLIENT_MAC)];
+        forgers.into_iter().flat_map(|forger| {
+            [(30, 2), (300, 16)].map(|(rate, machines)| Self {
+                forger,
+                rate,
+                machines,
+            })
+        })
+    }
+
+    fn per_second(self) -> f64 {
+        f64::from(self.rate) * f64::from(CLIENTS)
+    }
+
+    /// One request in the name of each node, then the same from the next machine, and so on.
+    fn frames(self) -> Vec<Vec<u8>> {
+        let machines = 0..self.machines;
+        let nodes = || Node::all(CLIENTS + 1).skip(1);
+        machines
+            .flat_map(|machine| nodes().map(move |node| (node, machine)))
+            .map(|(node, machine)| {
+                // Each node has forgers of its own.
+                let number = machine * 1000 + u16::try_from(node.0 % 1000).unwrap_or_default();
+                self.forger.request(node.address(), number).bytes()
+            })
+            .collect()
+    }
+}
+
 /// The hostile traffic.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attack {
     /// The kind of packets; `None` stands for all kinds.
     kind: Option<Hostile>,
+    forgery: Option<Forgery>,
     /// Packets per second; `None` stands for the generator's full speed.
     pub(super) pace: Option<f64>,
 }
 
 impl Attack {
-    /// Each kind alone if wanted, and all kinds in turn, also at full speed.
+    /// Each kind alone if wanted, and all kinds in turn, the latter also with requests in each node's
+    /// name and at full speed.
     pub(crate) fn all(each_kind: bool) -> Vec<Self> {
         let kinds = Hostile::ALL.into_iter().filter(|_| each_kind).map(Some);
         let paced = kinds.chain([None]).map(|kind| Self {
             kind,
-            pace: Some(PACE),
+            forgery: None,
+            pace: Some(WANTED * MARGIN),
+        });
+        let forged = Forgery::all().map(|forgery| Self {
+            kind: None,
+            forgery: Some(forgery),
+            pace: Some((WANTED + forgery.per_second()) * MARGIN),
         });
         let at_full_speed = Self {
             kind: None,
+            forgery: None,
             pace: None,
         };
-        paced.chain([at_full_speed]).collect()
+        paced.chain(forged).chain([at_full_speed]).collect()
     }
 
     pub(super) fn name(self) -> String {
         let kind = self.kind.map_or("all by turns", Hostile::name);
-        match self.pace {
-            Some(_) => kind.to_owned(),
-            None => format!("{kind}, full speed"),
+        match (self.forgery, self.pace) {
+            (Some(Forgery { forger, rate, .. }), _) => {
+                let way = match forger {
+                    Forger::OnTheWire => "",
+                    Forger::ByRouter(_) => " by router",
+                };
+                format!("{kind}, each node forged {rate}/s{way}")
+            }
+            (None, Some(_)) => kind.to_owned(),
+            (None, None) => format!("{kind}, full speed"),
         }
     }
 
@@ -62,12 +124,32 @@ impl Attack {
             || Hostile::mixed(node, FRAMES),
             |kind| kind.frames(node, FRAMES),
         );
+        if let Some(forgery) = self.forgery {
+            frames = mixed(&forgery.frames(), &frames, forgery.per_second() / WANTED);
+        }
         let longest = frames.iter().map(Vec::len).max().unwrap_or_default();
         for frame in &mut frames {
             frame.resize(longest, 0);
         }
         frames
     }
+}
+
+/// All frames of `forged`, mixed with as many of `others`, which are repeated, that `ratio` forged
+/// frames go out for each of the others.
+fn mixed(forged: &[Vec<u8>], others: &[Vec<u8>], ratio: f64) -> Vec<Vec<u8>> {
+    let mut others = others.iter().cycle();
+    let mut mixed = Vec::new();
+    let mut owed = 0.0;
+    for frame in forged {
+        owed += 1.0 / ratio;
+        while owed >= 1.0 {
+            mixed.extend(others.next().cloned());
+            owed -= 1.0;
+        }
+        mixed.push(frame.clone());
+    }
+    mixed
 }
 
 /// Sends the hostile packets.
@@ -128,11 +210,32 @@ mod tests {
     #[test]
     fn frames_of_an_attack_are_of_one_length() {
         let attacks = Attack::all(true);
-        assert_eq!(attacks.len(), Hostile::ALL.len() + 2);
+        assert_eq!(attacks.len(), Hostile::ALL.len() + 2 + 4);
         for attack in attacks {
             let frames = attack.frames();
-            assert_eq!(frames.len(), usize::from(FRAMES));
+            assert!(frames.len() >= usize::from(FRAMES));
             assert!(frames.iter().all(|frame| frame.len() == frames[0].len()));
+        }
+    }
+
+    #[test]
+    fn each_node_is_forged_as_often_as_is_said() {
+        for attack in Attack::all(false) {
+            let Some(forgery) = attack.forgery else {
+                continue;
+            };
+            let frames = attack.frames();
+            let names: Vec<_> = Node::all(CLIENTS + 1).skip(1).map(Node::address).collect();
+            let forged = |frame: &&Vec<u8>| {
+                let source: [u8; 4] = frame[26..30].try_into().unwrap();
+                names.contains(&source.into())
+            };
+            let forged: Vec<_> = frames.iter().filter(forged).collect();
+            let machines = usize::from(forgery.machines);
+            assert_eq!(forged.len(), names.len() * machines);
+            let others = frames.len() - forged.len();
+            let wanted = usize::from(forgery.rate) * 2 * others / 1000;
+            assert!(forged.len().abs_diff(wanted) < 60, "{forgery:?}: {others}");
         }
     }
 

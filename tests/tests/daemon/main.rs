@@ -11,6 +11,7 @@ mod control;
 mod crowd;
 mod files;
 mod flood;
+mod forged;
 mod interfaces;
 mod kept;
 mod mid_storm;

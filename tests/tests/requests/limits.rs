@@ -5,9 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
+use proxydhcp_lab::hostile::Forger;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site};
+use proxydhcp_lab::{RequestFrame, client_mac};
 
 /// Far over the limit.
 const MANY: u64 = 200;
@@ -18,14 +19,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Sends this many requests of the client, waits until each is answered or limited, and returns how
 /// many were answered.
 fn answered(site: &mut Site, client: Ipv4Addr, count: u64) -> Result<u64> {
-    let frame = RequestFrame::edk2(client, UEFI_X64).bytes();
+    let request = RequestFrame::edk2(client, UEFI_X64);
+    answered_of(site, (0..count).map(|_| request.clone()))
+}
+
+/// The same of these requests.
+fn answered_of(site: &mut Site, requests: impl Iterator<Item = RequestFrame>) -> Result<u64> {
+    // The frames exist before the first is sent, so that they go out as fast as a socket takes them.
+    let frames: Vec<_> = requests.map(|request| request.bytes()).collect();
+    let count = u64::try_from(frames.len())?;
     let told = |site: &Site| -> Result<[u64; 2]> {
         let counters = site.counters()?;
         let count = |name: &str| counters[name].as_u64().context("no such counter");
         Ok([count("answered")?, count("limited")?])
     };
     let before = told(site)?;
-    for _ in 0..count {
+    for frame in frames {
         site.tap.send(&frame)?;
     }
     let sent = Instant::now();
@@ -71,6 +80,46 @@ fn a_source_that_asks_too_often_is_limited_alone() -> Result<()> {
         assert!(
             more <= gained.min(BURST),
             "{datapath:?}: {more}, not {gained}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn forged_requests_are_limited_and_the_node_is_not() -> Result<()> {
+    for datapath in Datapath::ALL {
+        let mut site = limited(datapath)?;
+        for forger in [Forger::OnTheWire, Forger::ByRouter(client_mac(NODE_A))] {
+            let started = Instant::now();
+            let forged = (0..MANY).map(|_| forger.request(NODE_A, 1));
+            let count = answered_of(&mut site, forged)?;
+            let gained = u64::try_from(started.elapsed().as_millis()).unwrap() / 100 + 1;
+            assert!(
+                (BURST..=BURST + gained).contains(&count),
+                "{datapath:?}, {forger:?}: {count}"
+            );
+        }
+        // The node's own burst is untouched.
+        let count = answered(&mut site, NODE_A, BURST)?;
+        assert_eq!(count, BURST, "{datapath:?}");
+    }
+    Ok(())
+}
+
+/// Replies to a forged address behind a router are bounded, even if each request has another client.
+#[test]
+fn clients_that_are_made_up_behind_a_router_share_a_limit() -> Result<()> {
+    const LINES: u64 = 32 * 8;
+    for datapath in Datapath::ALL {
+        let mut site = limited(datapath)?;
+        let started = Instant::now();
+        let forger = Forger::ByRouter(client_mac(NODE_A));
+        let made_up = (0..20_000).map(|machine| forger.request(NODE_A, machine));
+        let count = answered_of(&mut site, made_up)?;
+        let gained = (started.elapsed().as_secs() + 1) * LINES * 10;
+        assert!(
+            count <= LINES * BURST + gained,
+            "{datapath:?}: {count} of 20,000, not {LINES} * {BURST} + {gained}"
         );
     }
     Ok(())

@@ -48,7 +48,8 @@ impl Stream {
     pub(crate) fn start(lab: &Lab, addresses: Vec<Ipv4Addr>) -> Result<Self> {
         let account = Arc::new(Account::default());
         let sender = FrameSender::open(&lab.client, CLIENT_INTERFACE)?;
-        let receiver = FrameReceiver::open(&lab.client, CLIENT_INTERFACE, &udp_from_port(4011))?;
+        let receiver =
+            FrameReceiver::open(&lab.client, CLIENT_INTERFACE, &udp_from_port(4011, None))?;
         let [asking, hearing] = [&account, &account].map(Arc::clone);
         Ok(Self {
             account,
