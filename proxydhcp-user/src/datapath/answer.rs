@@ -66,7 +66,7 @@ pub(crate) fn answer(
     let packet = headers::find(&frame)?;
     tally.add(RECEIVED, 1);
     let replied = if held < len {
-        Err(NO_ROOM)
+        Err(too_long(&packet, context))
     } else {
         reply(&mut frame, &packet, context, context.mac, vouched)
     };
@@ -79,6 +79,16 @@ pub(crate) fn answer(
             tally.stop(stop);
             None
         }
+    }
+}
+
+/// The verdict on a frame that is longer than the buffer. One that this host forwards is no fault.
+fn too_long(packet: &headers::Packet, context: &AnswerContext<'_>) -> Stop {
+    let nodes = context.nodes().and_then(Nodes::open);
+    if nodes.is_some_and(|nodes| nodes.is_local(packet.destination)) {
+        NO_ROOM
+    } else {
+        Stop::NotOurs
     }
 }
 
@@ -129,5 +139,40 @@ impl Tally {
             *count = counter.load(Ordering::Relaxed);
         }
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::policy::Policy;
+    use crate::tables::table::Table;
+
+    #[test]
+    fn a_frame_longer_than_the_buffer_is_refused_only_if_it_is_to_this_host() {
+        let table = Table::empty();
+        let (own, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        let (before, policy) = (Generation::default(), Policy::default());
+        let tables = Generation::next(&before, &table, &[own.into()], &policy).unwrap();
+        let context = AnswerContext {
+            tables: &tables,
+            mac: [2, 0, 0, 0, 0, 1],
+            limits: None,
+            unknown_clients: None,
+        };
+        for (destination, counter) in [(own, refused(Reason::Length)), (other, PASSED)] {
+            let mut frame = [0; 100];
+            frame[12..14].copy_from_slice(&[8, 0]);
+            frame[14..16].copy_from_slice(&[0x45, 0]);
+            frame[23] = 17;
+            frame[30..34].copy_from_slice(&destination);
+            frame[36..38].copy_from_slice(&4011_u16.to_be_bytes());
+            let tally = Tally::default();
+            assert_eq!(answer(&mut frame, 9000, &context, false, &tally), None);
+            let mut wanted = [0; COUNTERS];
+            wanted[RECEIVED] = 1;
+            wanted[counter] = 1;
+            assert_eq!(tally.counts(), wanted, "{destination:?}");
+        }
     }
 }

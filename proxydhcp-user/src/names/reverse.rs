@@ -1,7 +1,8 @@
 //! The names of clients whose address leads to no record, if the policy is to look them up.
 //!
 //! A name is remembered for a while, and leads to a record like a name in the hosts file. As source
-//! addresses can be forged, the number of remembered addresses is bounded.
+//! addresses can be forged, the number of remembered addresses is bounded, and those without a name
+//! are forgotten first.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -28,8 +29,10 @@ const FAILED_FOR: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct LookedUp {
     known: HashMap<Ipv4Addr, Known>,
-    /// The known addresses, oldest first.
-    order: VecDeque<Ipv4Addr>,
+    /// The known addresses with a name, oldest first.
+    named: VecDeque<Ipv4Addr>,
+    /// The known addresses without a name, oldest first.
+    nameless: VecDeque<Ipv4Addr>,
     counts: Counts,
 }
 
@@ -94,8 +97,9 @@ impl LookedUp {
             named |= forget && known.name.is_some();
             !forget
         });
-        self.order
-            .retain(|address| self.known.contains_key(address));
+        for order in [&mut self.named, &mut self.nameless] {
+            order.retain(|address| self.known.contains_key(address));
+        }
         named
     }
 
@@ -106,21 +110,30 @@ impl LookedUp {
 
     /// The addresses that have names, oldest first.
     pub fn named(&self) -> impl Iterator<Item = (Ipv4Addr, &str)> {
-        self.order.iter().filter_map(|&address| {
+        self.named.iter().filter_map(|&address| {
             let name = self.known.get(&address)?.name.as_deref()?;
             Some((address, name))
         })
     }
 
     fn remember(&mut self, address: Ipv4Addr, name: Option<String>, until: Instant) {
-        if self.known.insert(address, Known { name, until }).is_some() {
-            return;
+        let is_named = name.is_some();
+        let (to, other) = if is_named {
+            (&mut self.named, &mut self.nameless)
+        } else {
+            (&mut self.nameless, &mut self.named)
+        };
+        match self.known.insert(address, Known { name, until }) {
+            Some(before) if before.name.is_some() == is_named => return,
+            Some(_) => other.retain(|known| *known != address),
+            None => {}
         }
-        self.order.push_back(address);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+        to.push_back(address);
+        if self.known.len() > REMEMBERED {
+            let oldest = self.nameless.pop_front();
+            if let Some(oldest) = oldest.or_else(|| self.named.pop_front()) {
+                self.known.remove(&oldest);
+            }
         }
     }
 }
@@ -232,10 +245,27 @@ mod tests {
             known.answer(address.into(), name("a"), now);
         }
         assert_eq!(
-            (known.known.len(), known.order.len()),
+            (known.known.len(), known.named.len()),
             (REMEMBERED, REMEMBERED)
         );
         assert!(known.is_to_be_asked(A, now));
         assert!(!known.is_to_be_asked((first + more - 1).into(), now));
+    }
+
+    #[test]
+    fn forged_addresses_do_not_displace_clients_with_names() {
+        let now = Instant::now();
+        let mut known = LookedUp::default();
+        known.is_to_be_asked(A, now);
+        known.answer(A, name("a"), now);
+        let first = u32::from(B);
+        let more = u32::try_from(REMEMBERED).unwrap() + 10;
+        for address in first..first + more {
+            known.is_to_be_asked(address.into(), now);
+            known.answer(address.into(), Resolution::Unknown, now);
+        }
+        assert_eq!(known.named().collect::<Vec<_>>(), [(A, "a")]);
+        assert_eq!(known.known.len(), REMEMBERED);
+        assert_eq!(known.nameless.len(), REMEMBERED - 1);
     }
 }
