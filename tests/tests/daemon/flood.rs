@@ -100,7 +100,8 @@ fn check(report: &StormReport, site: &Site) -> Result<()> {
         bail!("{fault}");
     }
     ensure!(
-        summary.first_try + LATER >= summary.clients,
+        summary.first_try + LATER >= summary.clients
+            && summary.first_try + summary.retried == summary.clients,
         "{summary:?}\n{}",
         site.describe()
     );
