@@ -13,6 +13,7 @@ use proxydhcp_lab::{Daemon, Ended, Lab, Namespace, SERVER_INTERFACE, binary};
 use serde_json::json;
 
 mod failed_start;
+mod limited;
 mod namespaces;
 mod trust;
 mod without_nodes;
