@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use proxydhcp::nodes::cfg::NAME;
-use proxydhcp::nodes::noderange::{Context, Groups, LIMIT, expand};
+use proxydhcp::nodes::noderange::{Context, Groups, Known, LIMIT, expand};
 
 /// Expands the first line of a text, with the others as groups file, and as the file of each `^FILE`.
 ///
@@ -13,10 +13,10 @@ pub(crate) fn noderange(data: &[u8]) {
     let text = &String::from_utf8_lossy(data);
     let (range, rest) = text.split_once('\n').unwrap_or((text, ""));
     let groups = Groups::parse("groups", rest).unwrap_or_else(|_| Groups::none("groups"));
-    let known = ["n1", "n2", "n1-ib0"].map(str::to_owned);
+    let known = Known::new(["n1", "n2", "n1-ib0"].into_iter());
     let context = Context {
         known: &known,
-        groups: &groups,
+        groups: Some(&groups),
         read: &|_| Ok(rest.to_owned()),
     };
     match expand(range, &context) {

@@ -103,7 +103,8 @@ interface = [\"eth1\", \"eth2\"]. An option given here wins over it. It is read 
     #[command(after_help = "\
 Examples:
   proxydhcp reload
-  proxydhcp reload --allow-empty       when the last node was really removed")]
+  proxydhcp reload --allow-empty       when the last node was really removed
+  proxydhcp reload --allow-loss 100    when most nodes really lost their addresses")]
     Reload(ReloadArgs),
     /// Show what the daemon serves and what became of the requests.
     #[command(after_help = "\

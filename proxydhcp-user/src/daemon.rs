@@ -39,6 +39,9 @@ pub struct Settings {
     pub announces: bool,
     /// Whether the files are read again when they change.
     pub watch: bool,
+    /// The share, in percent, of the addresses in service that nodes may lose at once though their
+    /// records stay.
+    pub allow_loss: u16,
     /// The path of the control socket.
     pub socket: PathBuf,
 }

@@ -9,5 +9,6 @@ pub mod port_holder;
 pub mod privileges;
 pub(crate) mod random;
 pub(crate) mod replace;
+pub mod text_file;
 pub mod trusted;
 pub(crate) mod xcat;

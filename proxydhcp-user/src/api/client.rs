@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{Gid, Group};
 
-use crate::api::control::{PATIENCE, Reply, Request};
+use crate::api::control::{Allowed, PATIENCE, Reply, Request};
 use crate::api::status::{Problems, Reloaded, Status};
 use crate::tables::explain::Looked;
 
@@ -33,8 +33,8 @@ pub struct NoDaemon(pub PathBuf);
 ///
 /// If no daemon listens there ([`NoDaemon`]), it does not reply, or it rejects the files; what was
 /// in service stays.
-pub fn reload(socket: &Path, allow_empty: bool) -> Result<Reloaded> {
-    match ask(socket, &Request::Reload { allow_empty })? {
+pub fn reload(socket: &Path, allowed: Allowed) -> Result<Reloaded> {
+    match ask(socket, &Request::Reload(allowed))? {
         Reply::Reloaded(reloaded) => Ok(Arc::unwrap_or_clone(reloaded)),
         Reply::Rejected(reason) => bail!("not reloaded: {reason}"),
         other => Err(unexpected(other)),
@@ -110,7 +110,7 @@ fn ask_within(limit: Duration, socket: &Path, request: &Request) -> Result<Reply
     let mut reply = String::new();
     if let Err(error) = BufReader::new(stream).read_line(&mut reply) {
         return Err(match (error.kind(), request) {
-            (io::ErrorKind::WouldBlock, Request::Reload { .. }) => anyhow!(
+            (io::ErrorKind::WouldBlock, Request::Reload(_)) => anyhow!(
                 "the daemon on {shown} has not reported the outcome of the reload within {limit:?}, and \
                  goes on with it; `proxydhcp status` and the daemon's log tell"
             ),
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn it_is_told_what_became_of_the_reply() {
-        let reload = Request::Reload { allow_empty: false };
+        let reload = Request::Reload(Allowed::default());
         let status = Request::Status { whole: false };
         assert_eq!(
             error(&reload, b"", false),

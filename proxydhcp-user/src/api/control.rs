@@ -15,16 +15,34 @@ pub const DEFAULT_SOCKET: &str = "/run/proxydhcp/control.sock";
 /// How long a client may take to send its request, and to take each piece of the reply.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a reload may take out of service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Allowed {
+    /// Whether tables without a node may replace others.
+    #[serde(default, rename = "allow_empty")]
+    pub empty: bool,
+    /// The share, in percent, of the addresses in service that nodes may lose whose records stay. If
+    /// none is given, it is the daemon's.
+    #[serde(default, rename = "allow_loss")]
+    pub loss: Option<u16>,
+}
+
+impl Allowed {
+    /// The share, in percent, where `usual` is the daemon's.
+    pub(crate) fn loss_or(self, usual: u16) -> u16 {
+        if self.empty {
+            return 100;
+        }
+        self.loss.unwrap_or(usual)
+    }
+}
+
 /// A request to the daemon.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// Read the files again.
-    Reload {
-        /// Whether a file without records may replace one with some.
-        #[serde(default)]
-        allow_empty: bool,
-    },
+    Reload(Allowed),
     /// Report the status.
     Status {
         /// Whether to list all problems; otherwise they are summarised for people.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValue;
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValue, RangedI64ValueParser};
+use clap::{Args, ValueEnum, value_parser};
 
 use super::Context;
 use crate::api::control::DEFAULT_SOCKET;
@@ -132,6 +132,11 @@ impl ValueEnum for ReplyFormat {
             ),
         })
     }
+}
+
+/// Parses a share in percent.
+pub(super) fn percent() -> RangedI64ValueParser<u16> {
+    value_parser!(u16).range(0..=100)
 }
 
 /// Parses a suffix of the first part of a host name; an option that follows by mistake is not one.

@@ -6,10 +6,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use zerocopy::IntoBytes;
 
+use crate::api::control::Allowed;
 use crate::cli::Context;
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
+use crate::nodes::cfg;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, edit};
 use crate::nodes::selection::Nodes;
@@ -20,6 +23,7 @@ mod list;
 mod plan;
 mod prune;
 mod report;
+mod unknown;
 
 pub(super) use args::{HELP, NodeArgs};
 
@@ -40,6 +44,7 @@ pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
             let attributes = Attributes::parse(&set.attributes, rules)?;
             let nodes = Nodes::read_if_there(&files.config.config)?;
             let names = nodes.some_of_range(&set.range.range, files.groups.file())?;
+            unknown::tell(&nodes.without(&names), &set.names, rules)?;
             change(&set.change, &names, |nodes| {
                 attributes.set(nodes, &names, rules)
             })
@@ -74,8 +79,8 @@ fn change(
     }
     let (report, none_left) = edit(config, |records: &mut Vec<RawRecord>| {
         let mut nodes = Nodes {
+            disabled: Disabled::read(config, || cfg::names(records.as_bytes()))?,
             records: std::mem::take(records),
-            disabled: Disabled::read(config)?,
         };
         let report = plan(&mut nodes)?;
         // Both files change while the lock on proxydhcp.cfg is held.
@@ -90,7 +95,10 @@ fn change(
         take_up(
             &args.files.control.socket,
             config,
-            none_left,
+            Allowed {
+                empty: none_left,
+                ..Allowed::default()
+            },
             Of::These(names),
         )?;
     }

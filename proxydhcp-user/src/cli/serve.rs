@@ -8,7 +8,7 @@ use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum, value_parser};
 use proxydhcp_common::limit::Limit;
 
-use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs};
+use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, percent};
 use crate::cli::exit::{Exit, last_line};
 use crate::cli::{Context, complete};
 use crate::daemon::run::{Manner, serve};
@@ -44,6 +44,12 @@ pub struct ServeArgs {
     /// Reload when the configuration or the hosts file changes
     #[arg(long)]
     pub watch: bool,
+    /// The share of the addresses in service that nodes may lose by a reload though their records stay
+    ///
+    /// More looks as if half a hosts file, or half a DNS zone, had been read: the reload is rejected,
+    /// and says which nodes would go.
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = percent())]
+    pub allow_loss: u16,
     /// The datapath: the XDP program in the kernel, or this process
     #[arg(long, value_enum, default_value_t = DatapathChoice::Auto)]
     pub path: DatapathChoice,
@@ -180,6 +186,7 @@ impl ServeArgs {
             may_lack_config: false,
             announces: false,
             watch: self.watch,
+            allow_loss: self.allow_loss,
             socket: self.control.socket.clone(),
         }
     }

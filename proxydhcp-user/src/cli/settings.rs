@@ -15,7 +15,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use self::error::{Fault, SettingsError};
-use crate::sys::file::{self, FileError};
+use crate::sys::file::FileError;
+use crate::sys::text_file;
 use crate::winpe::loaders::{Change, LoaderError, Loaders};
 
 mod error;
@@ -56,7 +57,7 @@ impl SettingsFile {
     /// [`SettingsError`].
     pub fn read(path: Option<&Path>, flags: &Command) -> Result<Self, SettingsError> {
         let file = path.unwrap_or(Path::new(DEFAULT_FILE));
-        let bytes = match file::read(file) {
+        let bytes = match text_file::read(file) {
             Err(FileError::Missing(_)) if path.is_none() => return Ok(Self::default()),
             Err(FileError::Missing(path)) => return Err(SettingsError::Missing(path)),
             read => read?,
@@ -128,8 +129,13 @@ impl SettingsFile {
         command
             .mut_args(
                 |flag| match flag.get_long().and_then(|key| self.values.get(key)) {
-                    // `lookup` asks the daemon unless its own --config is given.
-                    Some(values) if flag.get_id() != "offline" => flag.default_values(values),
+                    // `lookup` asks the daemon unless its own --config is given, and a `reload` goes by
+                    // the daemon's --allow-loss unless it has its own.
+                    Some(values)
+                        if !["offline", "allow-this-loss"].contains(&flag.get_id().as_str()) =>
+                    {
+                        flag.default_values(values)
+                    }
                     _ => flag,
                 },
             )

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::api::client::{NoDaemon, brief_status, reload};
+use crate::api::control::Allowed;
 use crate::api::status::Reloaded;
 use crate::cli::output::{note, print};
 use crate::text::count;
@@ -27,8 +28,8 @@ pub(crate) enum Of<'a> {
 /// # Errors
 ///
 /// If the daemon rejects its files or cannot be asked. The file stays as it was written.
-pub(crate) fn take_up(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_>) -> Result<()> {
-    match reload_with(socket, config, allow_empty) {
+pub(crate) fn take_up(socket: &Path, config: &Path, allowed: Allowed, of: Of<'_>) -> Result<()> {
+    match reload_with(socket, config, allowed) {
         Ok(None) => {}
         Ok(Some(reloaded)) => {
             note(&problems(&reloaded, of));
@@ -55,12 +56,12 @@ pub(crate) fn take_up(socket: &Path, config: &Path, allow_empty: bool, of: Of<'_
 }
 
 /// Reloads the daemon if `config` is its file.
-fn reload_with(socket: &Path, config: &Path, allow_empty: bool) -> Result<Option<Reloaded>> {
+fn reload_with(socket: &Path, config: &Path, allowed: Allowed) -> Result<Option<Reloaded>> {
     if let Some(other) = serves_another(socket, config)? {
         note(&format!("the daemon was not reloaded: it serves {other}"));
         return Ok(None);
     }
-    reload(socket, allow_empty).map(Some)
+    reload(socket, allowed).map(Some)
 }
 
 fn problems(reloaded: &Reloaded, of: Of<'_>) -> String {

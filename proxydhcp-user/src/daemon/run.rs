@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::interval;
 use tracing::{error, info, warn};
 
+use crate::api::control::Allowed;
 use crate::daemon::Settings;
 use crate::daemon::control::Server;
 use crate::daemon::pid_file::PidFile;
@@ -188,7 +189,7 @@ async fn start(
 async fn reload_when_signalled(service: &Arc<Service>, signals: &mut ReloadSignals) {
     while signals.asked().await {
         // The outcome is in the log and in the status.
-        let _ = service.reload(false).await;
+        let _ = service.reload(Allowed::default()).await;
     }
 }
 
@@ -199,7 +200,7 @@ async fn reload_when_changed(service: &Arc<Service>, watch: Option<Watching>) {
     loop {
         watch.changed().await;
         info!("the files have changed");
-        let _ = service.reload(false).await;
+        let _ = service.reload(Allowed::default()).await;
     }
 }
 

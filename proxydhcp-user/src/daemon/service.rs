@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::task;
 
+use crate::api::control::Allowed;
 use crate::api::status::{NamesTold, Status};
 use crate::daemon::Settings;
 use crate::daemon::port::PortHolders;
@@ -60,8 +61,8 @@ pub(crate) struct Service {
     interfaces: Mutex<Interfaces>,
     /// Held while tables are made and installed, one set at a time.
     installing: tokio::sync::Mutex<()>,
-    /// The reloads that are requested and have not begun, keyed by whether they allow empty tables.
-    waiting: Mutex<HashMap<bool, reload::Awaited>>,
+    /// The reloads that are requested and have not begun, keyed by what they may take out of service.
+    waiting: Mutex<HashMap<Allowed, reload::Awaited>>,
     /// When the running reload began, if one is running.
     reloading: watch::Sender<Option<Instant>>,
     /// Notified when names should be asked for.

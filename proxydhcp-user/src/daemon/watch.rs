@@ -45,8 +45,8 @@ const HALF: Duration = Duration::from_secs(2);
 /// How long to wait, after its last change, for a file that its writer holds open.
 const OPEN: Duration = Duration::from_secs(10);
 
-/// After this time the files are read, whatever goes on.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// After this time the files are read, even if they go on changing.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The first and the longest pause before a folder that could not be watched is tried again.
 const RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];

@@ -5,14 +5,24 @@ use std::path::Path;
 
 use proxydhcp_common::wire::is_client;
 
-use crate::sys::file::{self, FileError};
+use crate::sys::file::FileError;
+use crate::sys::text_file;
 
 /// Reads a hosts file; `None` if it does not exist, because all names may be in the DNS.
 ///
 /// # Errors
 /// If the file exists but cannot be read: see [`FileError`].
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    file::read_if_there(path)
+    text_file::read_if_there(path)
+}
+
+/// Reads a hosts file like [`read`], and gives its writer time to finish a last line without a line
+/// feed: half a file has lost nodes.
+///
+/// # Errors
+/// If the file exists but cannot be read: see [`FileError`].
+pub fn read_at_rest(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    text_file::read_at_rest(path)
 }
 
 /// Iterates over the lines of a hosts file that name a client's address.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::nodes::noderange::Known;
 use crate::sys::file::{self, FileError};
 use crate::sys::xcat::{node_set, write_anew_or};
 use crate::text::printable;
@@ -19,6 +20,7 @@ use crate::winpe::path::{Rules, WinPe, WinPeError, WinPes};
 
 pub mod disabled;
 pub mod edit;
+mod leftover;
 pub mod salvage;
 
 /// The length of a record, in bytes.
@@ -73,9 +75,8 @@ pub struct Records<'a> {
     pub denied: Vec<Denied<'a>>,
     /// Anything else an administrator should know, in the file's order.
     pub warnings: Vec<Warning>,
-    /// Whether any sound record is padded with only NULs, as every writer pads it. In noise about
-    /// one record in 70,000 is sound, but none is padded like that.
-    pub padded: bool,
+    /// Whether any sound record is as a writer leaves it. In noise, none is.
+    pub written: bool,
     positions: HashMap<Name<'a>, u32>,
 }
 
@@ -141,6 +142,12 @@ pub enum Fault {
         node_set()
     )]
     NoName,
+    /// An empty name, and behind it what another record has left of a name.
+    #[error(
+        "the node name is empty, and {0} follows it: nodeset has written the record of another node over \
+         it; run `proxydhcp node set` for the node that it was of"
+    )]
+    Overwritten(String),
     /// Not UTF-8, or with characters that names cannot have.
     #[error(
         "the node name is not text (UTF-8 without spaces and control characters); \
@@ -245,8 +252,8 @@ pub fn parse<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Records<'a> {
     let mut denied = Vec::new();
     for (number, chunk) in (1..).zip(chunks) {
         let (name, path) = chunk.split_at(NAME);
-        let ((name, name_padding), (path, path_padding)) = (split(name), split(path));
-        let record = name_of(name).and_then(|name| match winpes.index(path) {
+        let ((name, after_name), (path, _)) = (split(name), split(path));
+        let record = name_in(name, after_name).and_then(|name| match winpes.index(path) {
             Ok(winpe) => Ok(Record {
                 number,
                 name,
@@ -262,13 +269,13 @@ pub fn parse<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Records<'a> {
         });
         match record {
             Ok(record) => {
-                parsed.padded = parsed.padded
-                    || name_padding
-                        .iter()
-                        .chain(path_padding)
-                        .all(|&byte| byte == 0);
+                parsed.written = parsed.written || leftover::is_written(chunk);
                 if parsed.insert(record, position) {
                     position += 1;
+                }
+                if let Some(text) = leftover::describe(chunk) {
+                    let record = Some(number);
+                    parsed.warnings.push(Warning { record, text });
                 }
             }
             Err(fault) => parsed.refused.push(Refused {
@@ -281,6 +288,15 @@ pub fn parse<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Records<'a> {
     parsed.deny(denied.into_iter());
     parsed.winpes = winpes.list;
     parsed
+}
+
+/// The names of a file's records that are text, each once, in the file's order.
+pub fn names(bytes: &[u8]) -> Known {
+    let names = bytes.as_chunks::<RECORD>().0.iter().filter_map(|record| {
+        let name = split(record.split_at(NAME).0).0;
+        str::from_utf8(name).ok().filter(|name| !name.is_empty())
+    });
+    Known::new(names)
 }
 
 impl<'a> Records<'a> {
@@ -341,6 +357,14 @@ fn split(field: &[u8]) -> (&[u8], &[u8]) {
         .position(|&byte| byte == 0)
         .unwrap_or(field.len());
     field.split_at(end)
+}
+
+/// The name in its field, with what follows it there.
+fn name_in<'a>(name: &'a [u8], after: &[u8]) -> Result<&'a str, Fault> {
+    name_of(name).map_err(|fault| match (fault, leftover::first_text(after)) {
+        (Fault::NoName, Some((_, rest))) => Fault::Overwritten(rest),
+        (fault, _) => fault,
+    })
 }
 
 fn name_of(name: &[u8]) -> Result<&str, Fault> {

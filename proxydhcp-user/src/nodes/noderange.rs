@@ -7,13 +7,17 @@
 //! | `n01-n10`, `n01:n10` | that range, with names in full; one number may differ |
 //! | `f[1-2]n[1-3]` | f1n1, f1n2, f1n3, f2n1, f2n2, f2n3 |
 //! | `n10+3` | n10 and the three after it |
-//! | `@rack1` | what the groups file has for rack1 |
+//! | `@rack1`, `rack1` | what the groups file has for rack1 |
+//! | `@rack[1-3]`, `rack1-rack3` | these groups |
+//! | `all` | all known names |
+//! | `@rack1@gpu`, `n[1-9]@gpu` | what is in all of these |
+//! | `(n1,@rack1)@gpu` | a noderange in the place of a name |
 //! | `^FILE` | what a file has, each line a noderange or a comment (#) |
 //! | `/n1.*` | the known names that the regular expression fits as a whole |
 //! | `-n5`, `-n[3-5]`, `-@rack1` | none of these, wherever it stands |
 //!
-//! Unlike in xCAT, names need not be known, they keep their order, and a group is written with `@`.
-//! Intersections, parentheses, `10-20` for `node10-node20` and xCAT's tables are not supported. A
+//! A word is a known name, else a group, else a range of names. Unlike in xCAT, names need not be
+//! known, and keep their order. `10-20` for `node10-node20` and xCAT's tables are not supported. A
 //! hyphen between names of different forms is part of a name: `node1-ib0`.
 //!
 //! Nothing here reads or writes files.
@@ -25,13 +29,19 @@ use regex::Regex;
 
 mod error;
 mod groups;
+mod known;
 mod parse;
 mod pattern;
 
 pub use error::{Fault, RangeError};
 pub use groups::{Groups, GroupsError};
+pub use known::Known;
 
-use parse::{Element, Term};
+use parse::{Element, Kind, Term};
+use pattern::Pattern;
+
+/// The group of all known names, unless the groups file has another.
+const ALL: &str = "all";
 
 /// The maximum number of names that a noderange may have or exclude, repeated names included.
 // Fuzzers find short ways to write many names.
@@ -39,10 +49,10 @@ pub const LIMIT: usize = if cfg!(fuzzing) { 1_000 } else { 1_000_000 };
 
 /// What noderanges refer to.
 pub struct Context<'a> {
-    /// The names that regular expressions search.
-    pub known: &'a [String],
-    /// The groups.
-    pub groups: &'a Groups,
+    /// The names that exist.
+    pub known: &'a Known,
+    /// The groups, where there may be some.
+    pub groups: Option<&'a Groups>,
     /// Reads the file of `^FILE`, or returns why that fails.
     pub read: &'a dyn Fn(&Path) -> Result<String, String>,
 }
@@ -116,9 +126,26 @@ impl Expansion<'_> {
         names: &mut Vec<String>,
         excluded: &mut HashSet<String>,
     ) -> Result<(), Located> {
-        for Element { exclude, at, term } in parse::elements(text)? {
-            let found = self.term(at, &term)?;
-            if exclude {
+        self.elements(&parse::elements(text)?, names, excluded)
+    }
+
+    fn elements(
+        &mut self,
+        elements: &[Element<'_>],
+        names: &mut Vec<String>,
+        excluded: &mut HashSet<String>,
+    ) -> Result<(), Located> {
+        for Element { exclude, terms } in elements {
+            let mut found: Option<Vec<String>> = None;
+            for term in terms {
+                let more = self.term(term)?;
+                found = Some(match found {
+                    None => more,
+                    Some(found) => in_both(found, more),
+                });
+            }
+            let found = found.unwrap_or_default();
+            if *exclude {
                 excluded.extend(found);
             } else {
                 names.extend(found);
@@ -127,29 +154,94 @@ impl Expansion<'_> {
         Ok(())
     }
 
-    fn term(&mut self, at: usize, term: &Term<'_>) -> Result<Vec<String>, Located> {
-        match term {
-            Term::Names(pattern) => {
-                self.spend(at, pattern.count())?;
-                Ok(pattern.names())
-            }
-            Term::Regex(text) => {
+    fn term(&mut self, Term { at, kind }: &Term<'_>) -> Result<Vec<String>, Located> {
+        let at = *at;
+        match kind {
+            Kind::Names(text) => self.names(at, text),
+            Kind::Regex(text) => {
                 let whole = Regex::new(&format!("^(?:{text})$"))
                     .map_err(|error| (at, Fault::regex(&error)))?;
-                let known = self.context.known.iter();
-                let names: Vec<_> = known.filter(|name| whole.is_match(name)).cloned().collect();
-                self.spend(at, names.len())?;
-                Ok(names)
+                self.matching(at, |name| whole.is_match(name))
             }
-            Term::Group(name) => self.group(at, name),
-            Term::File(path) => self.file(at, path),
+            Kind::Group(text) => self.group_range(at, text),
+            Kind::File(path) => self.file(at, path),
+            Kind::List(elements) => {
+                let (mut names, mut excluded) = (Vec::new(), HashSet::new());
+                self.elements(elements, &mut names, &mut excluded)?;
+                Ok(each_once(names, &excluded))
+            }
         }
+    }
+
+    fn matching(&mut self, at: usize, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Located> {
+        let known = self.context.known.iter();
+        let names: Vec<_> = known.filter(|name| fits(name)).cloned().collect();
+        self.spend(at, names.len())?;
+        Ok(names)
+    }
+
+    /// What a word stands for: a known name, a group, or names and groups that differ in numbers.
+    fn names(&mut self, at: usize, text: &str) -> Result<Vec<String>, Located> {
+        if self.context.known.contains(text) {
+            self.spend(at, 1)?;
+            return Ok(vec![text.to_owned()]);
+        }
+        if self.is_group(text) {
+            return self.group(at, text);
+        }
+        if text == ALL {
+            return self.matching(at, |_| true);
+        }
+        if ["==", "!=", "=~", "!~"]
+            .iter()
+            .any(|sign| text.contains(sign))
+        {
+            return Err((at, Fault::Attribute).into());
+        }
+        let pattern = Pattern::parse(at, text)?;
+        self.spend(at, pattern.count())?;
+        let names = pattern.names();
+        if !names.iter().any(|name| self.is_group(name)) {
+            return Ok(names);
+        }
+        let mut all = Vec::new();
+        for name in names {
+            if self.is_group(&name) && !self.context.known.contains(&name) {
+                all.extend(self.group(at, &name)?);
+            } else {
+                all.push(name);
+            }
+        }
+        Ok(all)
+    }
+
+    fn is_group(&self, name: &str) -> bool {
+        let groups = self.context.groups;
+        groups.is_some_and(|groups| groups.lines(name).is_some())
+    }
+
+    /// The nodes of a group, or of groups that differ in numbers.
+    fn group_range(&mut self, at: usize, text: &str) -> Result<Vec<String>, Located> {
+        if text == ALL && !self.is_group(text) {
+            return self.matching(at, |_| true);
+        }
+        let is_range = !self.is_group(text) && text.contains(['[', '-', ':', '+']);
+        if !is_range {
+            return self.group(at, text);
+        }
+        let pattern = Pattern::parse(at + 1, text)?;
+        self.spend(at, pattern.count())?;
+        let mut names = Vec::new();
+        for group in pattern.names() {
+            names.extend(self.group(at, &group)?);
+        }
+        Ok(names)
     }
 
     fn group(&mut self, at: usize, name: &str) -> Result<Vec<String>, Located> {
         // Groups of groups must come to an end, even if they contain no names at all.
         self.spend(at, 1)?;
-        let groups = self.context.groups;
+        let groups = self.context.groups.ok_or((at, Fault::NoGroups))?;
         let Some(lines) = groups.lines(name) else {
             return Err((at, Fault::unknown_group(name, groups)).into());
         };
@@ -189,6 +281,13 @@ impl Expansion<'_> {
         self.left = self.left.checked_sub(names).ok_or((at, Fault::TooMany))?;
         Ok(())
     }
+}
+
+/// The names of the first list that are in the second.
+fn in_both(mut names: Vec<String>, others: Vec<String>) -> Vec<String> {
+    let others: HashSet<_> = others.into_iter().collect();
+    names.retain(|name| others.contains(name));
+    names
 }
 
 fn each_once(mut names: Vec<String>, excluded: &HashSet<String>) -> Vec<String> {

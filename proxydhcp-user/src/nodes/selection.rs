@@ -9,8 +9,9 @@ use zerocopy::IntoBytes;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, raw_records};
 use crate::nodes::cfg::{self, CfgError};
-use crate::nodes::noderange::{self, Groups};
-use crate::sys::file::{self, FileError};
+use crate::nodes::noderange::{self, Groups, Known};
+use crate::sys::file::FileError;
+use crate::sys::text_file;
 
 /// The groups file that is read if no other is named. It may be missing.
 const DEFAULT_GROUPS: &str = "/etc/proxydhcp.groups";
@@ -36,16 +37,16 @@ impl Nodes {
     fn of_bytes(bytes: &[u8], config: &Path) -> Result<Self, CfgError> {
         Ok(Self {
             records: raw_records(bytes).0.to_vec(),
-            disabled: Disabled::read(config)?,
+            disabled: Disabled::read(config, || cfg::names(bytes))?,
         })
     }
 
-    /// The nodes of a noderange, which need not be among these; its regular expressions search
-    /// these. Its groups come from the file `groups`, or from the default one.
+    /// The nodes of a noderange, which need not be among these; `all` and its regular expressions
+    /// mean these. Its groups come from the file `groups`, or from the default one.
     pub(crate) fn of_range(&self, range: &str, groups: Option<&Path>) -> Result<Vec<String>> {
         let context = noderange::Context {
             known: &self.names(),
-            groups: &read_groups(groups)?,
+            groups: Some(&read_groups(groups)?),
             read: &|path| text(path).map_err(|error| error.to_string()),
         };
         let mut names = noderange::expand(range, &context)?;
@@ -65,17 +66,22 @@ impl Nodes {
         Ok(names)
     }
 
-    /// The names of all nodes that are valid text, each once: those of records in the file's order,
-    /// then those of disabled nodes without a record.
-    fn names(&self) -> Vec<String> {
-        let mut seen = HashSet::new();
-        self.records
-            .iter()
-            .filter_map(|record| str::from_utf8(record.name()).ok())
-            .chain(self.disabled.names())
-            .filter(|name| !name.is_empty() && seen.insert(name.to_ascii_lowercase()))
-            .map(str::to_owned)
-            .collect()
+    /// The names of all nodes that are valid text: those of records in the file's order, then those of
+    /// disabled nodes without a record.
+    fn names(&self) -> Known {
+        let recorded = cfg::names(self.bytes());
+        Known::new(
+            recorded
+                .iter()
+                .map(String::as_str)
+                .chain(self.disabled.names()),
+        )
+    }
+
+    /// Those of these names that belong to no node.
+    pub(crate) fn without<'a>(&self, names: &'a [String]) -> Vec<&'a String> {
+        let known = self.names();
+        names.iter().filter(|name| !known.contains(name)).collect()
     }
 
     /// The last record for each name in lower case, which is the one that is served.
@@ -111,6 +117,6 @@ fn read_groups(path: Option<&Path>) -> Result<Groups> {
 }
 
 fn text(path: &Path) -> Result<String, FileError> {
-    let bytes = file::read(path)?;
+    let bytes = text_file::read(path)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

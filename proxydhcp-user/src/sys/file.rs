@@ -1,11 +1,11 @@
 //! Reads a file that others rewrite in place, without lock or rename.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use rustix::process::geteuid;
@@ -15,6 +15,12 @@ pub const LIMIT: u64 = 400_000_000;
 
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a file that looks incomplete must not have changed before it is taken as it is.
+pub(crate) const REST: Duration = Duration::from_secs(2);
+
+/// How long such a file may go on changing.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,14 @@ pub enum FileError {
     /// It changed during every attempt to read it.
     #[error("{}: changes while it is read; try again once its writer is done", .0.display())]
     Changing(PathBuf),
+    /// Text in an encoding that is not read.
+    #[error("{}: is text in {found}; save it as UTF-8", .path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// Its encoding.
+        found: &'static str,
+    },
     /// The system refuses to open or read it.
     #[error("{}: cannot be read: {source}; {}", .path.display(), remedy(.source))]
     Io {
@@ -70,17 +84,6 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     read_until(path, |_| true)
 }
 
-/// Reads the file at `path` like [`read`]; `None` if there is no such file.
-///
-/// # Errors
-/// If the file exists and cannot be read: see [`FileError`].
-pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match read(path) {
-        Err(FileError::Missing(_)) => Ok(None),
-        read => read.map(Some),
-    }
-}
-
 /// Reads the file at `path` like [`read`], and also again while `whole` considers it incomplete.
 /// After the last attempt, a file that no longer changes is returned even if `whole` rejects it.
 ///
@@ -98,6 +101,33 @@ pub(crate) fn read_until(path: &Path, whole: impl Fn(&[u8]) -> bool) -> Result<V
         }
     }
     at_rest.ok_or_else(|| FileError::Changing(path.to_owned()))
+}
+
+/// Reads the file at `path` like [`read_until`]. While `whole` considers it incomplete, it is given
+/// time until it has not changed for [`REST`].
+///
+/// # Errors
+/// If the file cannot be read, or goes on changing: see [`FileError`].
+pub(crate) fn read_at_rest(
+    path: &Path,
+    whole: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<u8>, FileError> {
+    let started = Instant::now();
+    loop {
+        let bytes = read_until(path, &whole)?;
+        if whole(&bytes) || rested(path).is_none_or(|rested| rested >= REST) {
+            return Ok(bytes);
+        }
+        if started.elapsed() >= PATIENCE {
+            return Err(FileError::Changing(path.to_owned()));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// How long the file has not changed; `None` if nobody knows.
+fn rested(path: &Path) -> Option<Duration> {
+    fs::metadata(path).ok()?.modified().ok()?.elapsed().ok()
 }
 
 /// Reads the file once; `None` if it changed meanwhile.
@@ -146,8 +176,6 @@ fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

@@ -16,10 +16,12 @@ use crate::winpe::path::WinPe;
 mod changes;
 mod files;
 mod join;
+mod loss;
 mod trace;
 
 pub use changes::{Change, Changes, changes, news};
 pub use files::{Files, LoadError, Sources};
+pub use loss::Loss;
 pub use trace::{NotServed, Source, Traced};
 
 use join::Claim;

@@ -389,3 +389,129 @@ fn a_repair_keeps_what_is_sound_and_puts_the_rest_aside() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_record_written_into_another_is_found_and_cleared() -> Result<()> {
+    let files = Files::usual()?;
+    // As nodeset does, which takes the end of cn1 for n1.
+    let mut bytes = config::cfg_bytes([("cn1", ""), ("cn2", "winboot/b")])?;
+    bytes[1..201].copy_from_slice(&config::cfg_bytes([("n1", "winboot/x/")])?);
+    fs::write(files.path("proxydhcp.cfg"), &bytes)?;
+    let check = run(&files, &["check"])?;
+    assert_eq!(check.code, Some(1), "{check:?}");
+    for said in [
+        "warning: record 1 (byte 0): winboot/x/ stands behind the WinPE path of cn1: nodeset has written \
+         the record of n1 into that of cn1",
+        "error: record 2 (byte 200, ): the node name is empty, and n2 follows it",
+    ] {
+        assert!(check.stdout.contains(said), "{said}: {check:?}");
+    }
+    let repair = run(&files, &["repair"])?;
+    assert_eq!(repair.code, Some(0), "{repair:?}");
+    for said in [
+        "cleared: bytes 0 to 200 (cn1 winboot/x/): winboot/x/ stands behind",
+        "not kept: bytes 200 to 400 (n2 winboot/b): the node name is empty",
+        "0 records kept byte for byte, 1 record cleared, 200 bytes not kept",
+    ] {
+        assert!(repair.stdout.contains(said), "{said}: {repair:?}");
+    }
+    let kept = fs::read(files.path("proxydhcp.cfg"))?;
+    assert_eq!(kept, config::cfg_bytes([("cn1", "")])?);
+    let aside = repair
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("the bytes not kept are in "));
+    assert_eq!(fs::read(aside.unwrap())?, bytes);
+    let check = run(&files, &["check"])?;
+    assert!(!check.stdout.contains("stands behind"), "{check:?}");
+    Ok(())
+}
+
+#[test]
+fn files_of_other_systems_are_read_alike() -> Result<()> {
+    let files = Files::usual()?;
+    files.write_config(&[("a", ""), ("b", ""), ("c", ""), ("d", "")])?;
+    let utf16 =
+        |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let ways: [&dyn Fn(&str) -> Vec<u8>; 4] = [
+        &|text| format!("\u{feff}{text}").into_bytes(),
+        &|text| text.replace('\n', "\r\n").into_bytes(),
+        &|text| utf16(&format!("\u{feff}{}", text.replace('\n', "\r\n"))),
+        &|text| utf16(text),
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let write = |name: &str, text: &str| fs::write(files.path(name), way(text));
+        write(
+            "hosts",
+            "10.77.1.1 a\n10.77.1.2 b\n10.77.1.3 c\n10.77.1.4 d\n",
+        )?;
+        write("proxydhcp.cfg.disabled", "a,b\nd\n")?;
+        let check = run(&files, &["check"])?;
+        assert_eq!(
+            (check.code, &*check.stdout),
+            (Some(0), ""),
+            "{number}: {check:?}"
+        );
+        write(
+            "n.csv",
+            &format!("node,winpepath\na,winboot/{number}\nb,\nc,\nd,\n"),
+        )?;
+        let import = run(&files, &["import", "n.csv"])?;
+        assert_eq!(
+            import.stdout, "0 added, 1 changed, 0 removed, 3 unchanged\n",
+            "{import:?}"
+        );
+        write("groups", "g: a,b\n")?;
+        write("proxydhcp.toml", "[loaders]\n0 = \"\"\n")?;
+        let mut list = Command::new(binary()?);
+        list.args([
+            "node",
+            "list",
+            "@g",
+            "--groups",
+            "groups",
+            "--settings",
+            "proxydhcp.toml",
+        ]);
+        list.args(["--config", "proxydhcp.cfg"]);
+        let list: Ended = list.current_dir(files.path("")).output()?.into();
+        assert_eq!(list.code, Some(0), "{list:?}");
+        assert_eq!(
+            list.stdout
+                .lines()
+                .filter(|line| line.contains("  no "))
+                .count(),
+            2,
+            "{list:?}"
+        );
+    }
+    fs::write(files.path("proxydhcp.cfg.disabled"), b"\xff\xfe\0\0a\0\0\0")?;
+    let check = run(&files, &["check"])?;
+    assert!(
+        check
+            .stderr
+            .contains("proxydhcp.cfg.disabled: is text in UTF-32"),
+        "{check:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_disabled_entry_that_names_nobody_is_a_finding() -> Result<()> {
+    let files = Files::usual()?;
+    fs::write(
+        files.path("proxydhcp.cfg.disabled"),
+        "a,b\nn0o\n@rack1\nb;c\n",
+    )?;
+    let check = run(&files, &["check"])?;
+    assert_eq!(check.code, Some(2), "{check:?}");
+    for said in [
+        "cfg.disabled, line 2: there is no record of n0o: if a name is misspelt, its node is not disabled",
+        "cfg.disabled, line 3: groups cannot be used here: name their nodes",
+        "cfg.disabled, line 4: ';' cannot be in a node name",
+    ] {
+        assert!(check.stdout.contains(said), "{said}: {check:?}");
+    }
+    assert_eq!(check.stdout.lines().count(), 3, "{check:?}");
+    Ok(())
+}

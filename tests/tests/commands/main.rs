@@ -8,6 +8,7 @@ mod completions;
 mod lookup;
 mod node;
 mod node_files;
+mod node_new;
 mod node_prune;
 mod not_root;
 mod pager;

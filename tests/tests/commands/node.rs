@@ -25,6 +25,9 @@ pub(crate) fn command(files: &Files, args: &[&str]) -> Result<Command> {
     ] {
         command.arg(flag).arg(files.path(file));
     }
+    if args.first() == Some(&"set") {
+        command.arg("--hosts").arg(files.path("hosts"));
+    }
     Ok(command)
 }
 
@@ -171,7 +174,7 @@ fn the_list_of_disabled_nodes_may_be_written_by_hand() -> Result<()> {
     site.ask_uefi(NODE_B, "winboot/b/")?;
     let warning = site.status()?["warnings"][0].to_string();
     assert!(
-        warning.contains("cfg.disabled, line 3: not a node name"),
+        warning.contains("cfg.disabled, line 3: ' ' cannot be in a node name"),
         "{warning}"
     );
     said(&site.files, &["set", "b", "supportproxydhcp=no"])?;
@@ -196,8 +199,10 @@ fn the_last_node_may_go() -> Result<()> {
 
     // The warnings of the daemon are about these nodes, and no others.
     let set = node(&site.files, &["set", "other", "winpepath=winboot/x"])?;
-    assert_eq!(
-        set.stderr, "the resolver is being asked for other\n",
+    assert!(
+        set.stderr
+            .ends_with("the resolver is being asked for other\n")
+            && set.stderr.lines().all(|line| line.contains("other")),
         "{set:?}"
     );
     assert_eq!(set.code, Some(0));

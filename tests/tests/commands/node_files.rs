@@ -15,6 +15,7 @@ use crate::node::{config, node, said};
 #[test]
 fn without_a_daemon_the_files_are_written_all_the_same() -> Result<()> {
     let files = Files::new()?;
+    files.write_hosts(&[("10.77.1.8", "n08"), ("10.77.1.10", "x n10.cluster")])?;
     let set = node(&files, &["set", "n[08-10],-n09", "winpepath=winboot/x"])?;
     assert_eq!(set.code, Some(0), "{set:?}");
     assert_eq!(

@@ -12,7 +12,7 @@ fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
     let mut site = Site::usual(Datapath::Raw)?;
     site.stays_silent_to(STRANGER)?;
     site.files
-        .write_hosts(&[("10.77.1.2", "b"), ("10.77.9.9", "new")])?;
+        .write_hosts(&[("10.77.1.1", "a"), ("10.77.1.2", "b"), ("10.77.9.9", "new")])?;
     fs::write(site.files.path("n.csv"), "new,winboot/new\nb,winboot/c\n")?;
     let (nodes, config) = (site.files.path("n.csv"), site.files.path("proxydhcp.cfg"));
     let (nodes, config) = (nodes.display().to_string(), config.display().to_string());
@@ -21,7 +21,7 @@ fn a_running_daemon_takes_up_what_is_imported() -> Result<()> {
     assert!(
         import
             .stdout
-            .ends_with("in service: generation 2, 2 nodes\n"),
+            .ends_with("in service: generation 2, 3 nodes\n"),
         "{}",
         import.stdout
     );
@@ -55,6 +55,7 @@ fn a_daemon_that_rejects_its_files_keeps_what_it_had() -> Result<()> {
         command.args(["node", "set", "b", "winpepath=winboot/c", "--settings"]);
         command.arg(site.files.path("proxydhcp.toml"));
         command.arg("--config").arg(site.files.path(config));
+        command.arg("--hosts").arg(site.files.path("hosts"));
         command
             .arg("--control")
             .arg(site.files.path("control.sock"));
@@ -75,6 +76,8 @@ fn a_daemon_that_rejects_its_files_keeps_what_it_had() -> Result<()> {
     site.ask_uefi(NODE_B, "winboot/b/")?;
 
     // A daemon that serves other files has nothing to reject.
+    fs::remove_dir(site.files.path("hosts"))?;
+    site.files.write_hosts(&[("10.77.1.2", "b")])?;
     let set = node(&site, "other.cfg")?;
     assert_eq!(set.code, Some(0), "{}", set.stderr);
     let told = format!("the daemon was not reloaded: it serves {config}\n");

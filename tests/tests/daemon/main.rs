@@ -14,6 +14,7 @@ mod flood;
 mod forged;
 mod interfaces;
 mod kept;
+mod loss;
 mod mid_storm;
 mod names;
 mod one_program;

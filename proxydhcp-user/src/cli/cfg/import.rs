@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
+use crate::api::control::Allowed;
 use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, ControlArgs};
 use crate::cli::cfg::changes::Changes;
@@ -16,7 +17,8 @@ use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg::edit::{RawRecord, edit, put, raw_records};
 use crate::nodes::cfg::read_if_there;
-use crate::sys::file::{self, LIMIT};
+use crate::sys::file::LIMIT;
+use crate::sys::text_file::{self, plain};
 use crate::text::{SHOWN, count, printable};
 
 pub mod parse;
@@ -97,7 +99,7 @@ pub(super) fn import(args: &ImportArgs, context: &Context) -> Result<ExitCode> {
     if args.dry_run {
         note("nothing was written");
     } else {
-        take_up(&args.control.socket, config, false, Of::All)?;
+        take_up(&args.control.socket, config, Allowed::default(), Of::All)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -119,7 +121,7 @@ fn format(args: &ImportArgs) -> Result<Format> {
 /// The file's bytes, and its name in messages.
 fn read(path: &Path) -> Result<(Vec<u8>, String)> {
     if path != Path::new("-") {
-        return Ok((file::read(path)?, path.display().to_string()));
+        return Ok((text_file::read(path)?, path.display().to_string()));
     }
     let mut text = Vec::new();
     io::stdin()
@@ -129,7 +131,8 @@ fn read(path: &Path) -> Result<(Vec<u8>, String)> {
     if u64::try_from(text.len()).is_ok_and(|size| size > LIMIT) {
         bail!("the standard input has more than the {LIMIT} bytes that are read");
     }
-    Ok((text, "standard input".to_owned()))
+    let name = "standard input";
+    Ok((plain(text, Path::new(name))?, name.to_owned()))
 }
 
 /// The records of all lines, if all lines are good.

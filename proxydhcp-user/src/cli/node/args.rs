@@ -11,7 +11,9 @@ A RANGE is a list of node names:
   n1,n5                  these
   n[01-10]  n[1,3,5-7]   numbers; n01-n10, n01:n10 and n01+9 are the same as the first
   f[1-2]n[1-3]           f1n1 f1n2 f1n3 f2n1 f2n2 f2n3
-  @rack1                 a group of the groups file, whose lines are such as rack1: n[01-36]
+  @rack1  rack1          a group of the groups file, whose lines are such as rack1: n[01-36]
+  @rack[1-3]             these groups; all is every node that is in proxydhcp.cfg
+  @rack1@gpu             what is in both; (n1,@rack1)@gpu with parentheses
   ^FILE                  from a file, a RANGE a line
   /n1.*                  nodes that are in proxydhcp.cfg, by regular expression
   -n05  -n[3-5]  -@old   but not these, wherever that stands
@@ -81,6 +83,9 @@ pub struct SetArgs {
     /// winpepath=PATH, supportproxydhcp=yes or supportproxydhcp=no
     #[arg(value_name = "ATTRIBUTE=VALUE", required = true, add = complete::attributes())]
     pub attributes: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub names: NamesArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub change: ChangeArgs,

@@ -1,20 +1,19 @@
 //! `proxydhcp node prune`: finds the nodes whose names no longer exist.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use super::args::PruneArgs;
+use super::unknown::ask;
 use crate::cli::Context;
 use crate::cli::args::ConfigArgs;
 use crate::cli::output::note;
-use crate::cli::runtime::block_on;
-use crate::names::ask::ask_for_all;
-use crate::names::forward::Names;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::{self, Denied};
-use crate::sys::file::{self, FileError};
+use crate::sys::file::FileError;
+use crate::sys::text_file;
 use crate::tables::table::mentioned;
 use crate::text::listed;
 
@@ -25,7 +24,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// be asked for are reported on stderr.
 pub(super) fn names(args: &PruneArgs, context: &Context) -> Result<Vec<String>> {
     let (unmentioned, total) = unmentioned(args, context)?;
-    let (gone, failed) = ask(unmentioned)?;
+    let (gone, failed) = ask(unmentioned, LIMIT)?;
     if !failed.is_empty() {
         note(&format!(
             "proxydhcp: the resolver could not be asked for these nodes, which stay: {}",
@@ -46,7 +45,7 @@ pub(super) fn names(args: &PruneArgs, context: &Context) -> Result<Vec<String>> 
 fn unmentioned(args: &PruneArgs, context: &Context) -> Result<(Vec<String>, usize)> {
     let ConfigArgs { config, root } = &args.change.files.config;
     let bytes = cfg::read(config)?;
-    let disabled = Disabled::read(config)?;
+    let disabled = Disabled::read(config, || cfg::names(&bytes))?;
     let mut nodes = cfg::parse(&bytes, context.rules(root));
     nodes.deny(disabled.names().map(|name| Denied { number: None, name }));
     let hosts = hosts(&args.names.hosts)?;
@@ -62,7 +61,7 @@ fn unmentioned(args: &PruneArgs, context: &Context) -> Result<(Vec<String>, usiz
 }
 
 fn hosts(path: &Path) -> Result<Vec<u8>> {
-    match file::read(path) {
+    match text_file::read(path) {
         // All nodes could be in the DNS. But a missing file is more likely a mistake, and a costly
         // one.
         Err(FileError::Missing(path)) => bail!(
@@ -71,17 +70,4 @@ fn hosts(path: &Path) -> Result<Vec<u8>> {
         ),
         bytes => Ok(bytes?),
     }
-}
-
-/// Asks the resolver. Returns the names that it denies, in the order given, and those that it could
-/// not be asked for.
-fn ask(wanted: Vec<String>) -> Result<(Vec<String>, Vec<String>)> {
-    let mut names = Names::default().of(wanted.iter().map(String::as_str), Instant::now());
-    block_on(ask_for_all(&mut names, LIMIT))?;
-    let has_no_address = |name: &String| names.addresses(name).is_empty();
-    // A name without an answer by now is not known to be gone.
-    Ok(wanted
-        .into_iter()
-        .filter(has_no_address)
-        .partition(|name| !names.is_open(name)))
 }

@@ -11,7 +11,7 @@ use proxydhcp_common::nodes::ARCHITECTURES;
 
 const EXAMPLE: &str = include_str!("../../../../docs/proxydhcp.toml.example");
 
-const KEYS: &str = "the keys are burst, config, control, control-group, hosts, interface, \
+const KEYS: &str = "the keys are allow-loss, burst, config, control, control-group, hosts, interface, \
                     loaders, next-server, no-pin, path, rate-limit, reply-format, suffix, \
                     tftp-root, unknown, watch, xdp-mode";
 

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
 use super::slots::{Slot, Slots};
-use crate::api::control::Reply;
+use crate::api::control::{Allowed, Reply};
 use crate::api::status::{Lists, Problems, Reloaded};
 use crate::daemon::service::{Outcome, Service};
 use crate::sys::heap;
@@ -142,8 +142,8 @@ impl Replies {
     }
 
     /// The reply to a reload request. All who have asked for the same reload get the same reply.
-    pub(super) async fn reload(&self, allow_empty: bool) -> Result<Arc<MadeReply>> {
-        let outcome = self.service.reload(allow_empty).await;
+    pub(super) async fn reload(&self, allowed: Allowed) -> Result<Arc<MadeReply>> {
+        let outcome = self.service.reload(allowed).await;
         let once = self.reloads.of(&outcome);
         let made = once.get_or_try_init(|| async {
             let outcome = Arc::clone(&outcome);

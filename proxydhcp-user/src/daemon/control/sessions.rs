@@ -110,11 +110,11 @@ impl Sessions {
 
     async fn reply(&self, request: Request, client: &UnixStream) -> Result<Arc<MadeReply>> {
         match request {
-            Request::Reload { allow_empty } => {
+            Request::Reload(allowed) => {
                 let peer = client.peer_cred()?;
                 let pid = peer.pid().unwrap_or(0);
                 info!("reload asked for by uid {}, pid {pid}", peer.uid());
-                self.replies.reload(allow_empty).await
+                self.replies.reload(allowed).await
             }
             Request::Status { whole } => self.replies.status(whole).await,
             Request::Lookup { client, arch } => self.replies.lookup(client, arch).await,

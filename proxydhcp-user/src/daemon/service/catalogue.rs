@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 
 use super::effective_policy;
 use super::failure::Uninstalled;
+use crate::api::control::Allowed;
 use crate::daemon::Settings;
 use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
@@ -23,8 +24,8 @@ use crate::tables::policy::Policy;
 use crate::tables::table::{Files, LoadError, Sources, Table};
 use crate::text::{count, listed};
 
-/// How long to wait for the resolver where no node would be served otherwise.
-const EMPTY_LIMIT: Duration = Duration::from_secs(3);
+/// How long to wait for the resolver where nodes in service would be lost otherwise.
+const LOSS_LIMIT: Duration = Duration::from_secs(3);
 
 /// What is served.
 pub(super) struct Catalogue {
@@ -42,8 +43,8 @@ pub(super) struct Catalogue {
     /// What should be in service by the files that passed, the resolver and this host's addresses, and
     /// is not.
     pub(super) uninstalled: Option<Uninstalled>,
-    /// Whether tables without a node are accepted, because the operator asked for it.
-    pub(super) allow_empty: bool,
+    /// What may go out of service, by what the operator asked for.
+    pub(super) allowed: Allowed,
     /// Whether no files have been accepted yet. Until then, what killed daemons have left goes on
     /// answering.
     pub(super) awaits_tables: bool,
@@ -74,7 +75,7 @@ impl Catalogue {
         if rejected.is_none() && is_empty(&table) && answers_nodes()? {
             // As at a reload, tables in service are not given up because the resolver was not
             // asked.
-            ask_for_all(&mut names, EMPTY_LIMIT).await;
+            ask_for_all(&mut names, LOSS_LIMIT).await;
             table = Table::new(Arc::clone(table.files()), &names, &looked_up);
             if is_empty(&table) {
                 let why = why_empty(&settings.sources, &table);
@@ -98,7 +99,7 @@ impl Catalogue {
             local,
             rejected,
             uninstalled: None,
-            allow_empty: false,
+            allowed: Allowed::default(),
             awaits_tables,
         };
         Ok((catalogue, generation))
@@ -121,8 +122,8 @@ pub(super) fn restore(saved: &Path, names: &mut Names) {
 }
 
 /// Asks the resolver for all names, for as long as clients of the control socket can wait.
-pub(super) async fn ask_before_empty(names: &mut Names) {
-    ask_for_all(names, EMPTY_LIMIT).await;
+pub(super) async fn ask_before_loss(names: &mut Names) {
+    ask_for_all(names, LOSS_LIMIT).await;
 }
 
 /// Removes the addresses without a place in a generation from the table that it was built from, and

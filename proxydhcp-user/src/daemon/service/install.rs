@@ -13,25 +13,31 @@ use tracing::{error, info};
 use super::catalogue::{Catalogue, is_empty, leave_out};
 use super::failure::Uninstalled;
 use super::{Service, effective_policy};
+use crate::api::control::Allowed;
 use crate::datapath::xdp::KernelTables;
 use crate::names::forward::Names;
 use crate::sys::heap;
 use crate::tables::generation::Generation;
 use crate::tables::policy::Policy;
-use crate::tables::table::{Files, Table};
+use crate::tables::table::{Files, Table, changes};
 use crate::text::with_causes;
 
 /// Why the resolver is not believed.
 const NONE_LEFT: &str = "the resolver denies every name, so that no node would be left; check the DNS, \
     or, if no node should be served any longer, run `proxydhcp reload --allow-empty`";
 
+/// Why it is not believed, either.
+const FEW_LEFT: &str = "the resolver denies so many names that nodes would lose more than the";
+const REMEDY: &str = "check the DNS, or, if these nodes should go, run `proxydhcp reload --allow-loss \
+    100`";
+
 /// What the resolver was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// Some names.
     Some,
-    /// All names. Those it denies are removed, unless that would leave no node at all. Then the
-    /// resolver is not believed, and asked again.
+    /// All names. Those it denies are removed, unless that would leave no node at all, or too few. Then
+    /// the resolver is not believed, and asked again.
     All,
 }
 
@@ -40,8 +46,8 @@ pub(super) struct Next {
     pub(super) table: Arc<Table>,
     pub(super) policy: Policy,
     pub(super) local: Vec<Ipv4Addr>,
-    /// After a reload: the names of the new files, and whether the table may be without a node.
-    pub(super) reloaded: Option<(Arc<Names>, bool)>,
+    /// After a reload: the names of the new files, and what may go out of service.
+    pub(super) reloaded: Option<(Arc<Names>, Allowed)>,
     /// Whether what killed daemons have left need not answer any longer.
     pub(super) is_final: bool,
 }
@@ -103,36 +109,43 @@ impl Service {
         }
     }
 
-    /// Accepts what the resolver denies, or keeps the names if no node would be left.
+    /// Accepts what the resolver denies, or keeps the names if it denies too many.
     fn settle_names(&self) {
-        let (old, mut names, allow_empty) = {
+        let (old, mut names, allowed) = {
             let catalogue = self.catalogue();
             let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
-            (table, names, catalogue.allow_empty)
+            (table, names, catalogue.allowed)
         };
         if !names.has_denied() {
             return;
         }
         Arc::make_mut(&mut names).settle();
         let table = self.build(Arc::clone(old.files()), &names);
+        let doubt = if is_empty(&table) && !is_empty(&old) && !allowed.empty {
+            Some(NONE_LEFT.to_owned())
+        } else {
+            let percent = allowed.loss_or(self.settings.allow_loss);
+            let loss = task::block_in_place(|| changes(&old, &table)).loss;
+            loss.exceeds(percent)
+                .then(|| format!("{FEW_LEFT} {percent} % that --allow-loss accepts; {REMEDY}"))
+        };
         let mut catalogue = self.catalogue();
         let names = Arc::make_mut(&mut catalogue.names);
-        if is_empty(&table) && !is_empty(&old) && !allow_empty {
-            names.doubt(NONE_LEFT);
-        } else {
-            names.settle();
+        match doubt {
+            Some(why) => names.doubt(&why),
+            None => names.settle(),
         }
     }
 
     /// Builds and installs tables from the files as last read, if clients would see a difference.
     fn rebuild(&self, local: Vec<Ipv4Addr>) -> Result<()> {
-        let (old, names, allow_empty, awaits_tables) = {
+        let (old, names, allowed, awaits_tables) = {
             let catalogue = self.catalogue();
             let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
-            (table, names, catalogue.allow_empty, catalogue.awaits_tables)
+            (table, names, catalogue.allowed, catalogue.awaits_tables)
         };
         let mut table = self.build(Arc::clone(old.files()), &names);
-        if is_empty(&table) && !is_empty(&old) && !allow_empty {
+        if is_empty(&table) && !is_empty(&old) && !allowed.empty {
             // These were clients that had been looked up, and whose names are too old by now.
             table = table.with_nodes_of(&old);
         }
@@ -223,9 +236,9 @@ impl Catalogue {
         self.policy = next.policy;
         self.local = next.local;
         self.uninstalled = None;
-        if let Some((names, allow_empty)) = next.reloaded {
+        if let Some((names, allowed)) = next.reloaded {
             self.names = names;
-            self.allow_empty = allow_empty;
+            self.allowed = allowed;
         }
         let begins = next.is_final && mem::take(&mut self.awaits_tables);
         if begins {

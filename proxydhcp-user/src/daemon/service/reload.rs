@@ -9,13 +9,13 @@ use futures_util::future::{self, BoxFuture};
 use tokio::task;
 use tracing::{error, info};
 
-use super::catalogue::{ask_before_empty, is_empty, read, report, restore, why_empty};
+use super::catalogue::{ask_before_loss, is_empty, read, report, restore, why_empty};
 use super::install::{Filling, Next};
 use super::{Service, effective_policy};
+use crate::api::control::Allowed;
 use crate::api::status::{NamesStatus, Reloaded, Took};
-use crate::names::forward::Names;
 use crate::sys::{heap, interface};
-use crate::tables::table::{Table, changes};
+use crate::tables::table::{Loss, Table, changes};
 use crate::text::with_causes;
 
 /// The outcome of a reload, for all who have asked for it.
@@ -30,18 +30,18 @@ impl Service {
     ///
     /// One reload runs at a time; all requests that arrive meanwhile share the next. If the files
     /// are rejected, what was in service stays.
-    pub(crate) async fn reload(self: &Arc<Self>, allow_empty: bool) -> Outcome {
+    pub(crate) async fn reload(self: &Arc<Self>, allowed: Allowed) -> Outcome {
         let reload = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let reload = waiting
-                .entry(allow_empty)
-                .or_insert_with(|| self.begin_reload(allow_empty));
+                .entry(allowed)
+                .or_insert_with(|| self.begin_reload(allowed));
             reload.clone()
         };
         reload.await
     }
 
-    fn begin_reload(self: &Arc<Self>, allow_empty: bool) -> Awaited {
+    fn begin_reload(self: &Arc<Self>, allowed: Allowed) -> Awaited {
         let service = Arc::clone(self);
         // The client that asked may hang up.
         let reload = tokio::spawn(async move {
@@ -51,9 +51,9 @@ impl Service {
                 .waiting
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .remove(&allow_empty);
+                .remove(&allowed);
             service.reloading.send_replace(Some(Instant::now()));
-            let result = service.reload_files(allow_empty).await;
+            let result = service.reload_files(allowed).await;
             service.reload_ended(&result);
             result.map(Arc::new)
         });
@@ -87,7 +87,7 @@ impl Service {
         self.reloading.send_replace(None);
     }
 
-    async fn reload_files(&self, allow_empty: bool) -> Result<Reloaded> {
+    async fn reload_files(&self, allowed: Allowed) -> Result<Reloaded> {
         let started = Instant::now();
         let files = Arc::new(read(&self.settings.sources).await?);
         let (old, mut names, awaits_tables) = {
@@ -99,35 +99,43 @@ impl Service {
         if awaits_tables {
             restore(&self.settings.saved, &mut names);
         }
-        let table = self.build(files, &names);
+        let mut table = self.build(files, &names);
         let read = started.elapsed();
-        let may_be_empty = allow_empty || !self.has_nodes();
-        let mut table = if is_empty(&table) && !may_be_empty {
-            self.ask_rather_than_empty(table, &mut names).await?
-        } else {
-            table
-        };
+        let compare = |table: &Table| task::block_in_place(|| changes(&old, table));
+        let mut differences = compare(&table);
+        if self.why_not(&table, &differences.loss, allowed).is_some() {
+            // A late answer of the resolver is better than losing nodes in service.
+            ask_before_loss(&mut names).await;
+            table = self.build(Arc::clone(table.files()), &names);
+            differences = compare(&table);
+            if let Some(why) = self.why_not(&table, &differences.loss, allowed) {
+                bail!(why);
+            }
+        }
         let resolve = started.elapsed().saturating_sub(read);
         let local = interface::local_addresses(&interface::list().await?);
         table.warn_of_own(&local);
         report(&table, &names);
-        let names = Arc::new(names);
+        let (mut table, names) = (Arc::new(table), Arc::new(names));
         let Filling { fill, swap } = self.install(Next {
-            table: Arc::new(table),
+            table: Arc::clone(&table),
             policy: effective_policy::of(&self.settings.policy, false, &names),
             local,
-            reloaded: Some((Arc::clone(&names), allow_empty)),
+            reloaded: Some((Arc::clone(&names), allowed)),
             is_final: true,
         })?;
-        let table = Arc::clone(&self.catalogue().table);
-        let changes = changes(&old, &table);
+        let installed = Arc::clone(&self.catalogue().table);
+        if !Arc::ptr_eq(&installed, &table) {
+            // Some nodes did not fit into the tables.
+            (differences, table) = (compare(&installed), installed);
+        }
         let names = task::block_in_place(|| NamesStatus::new(&table, &names));
         drop(old);
         heap::give_back();
         Ok(Reloaded {
             generation: self.shared.tables.load().number,
             nodes: table.nodes().len(),
-            changes,
+            changes: differences,
             refused: table.refused().to_vec(),
             names,
             warnings: table.warnings().iter().map(ToString::to_string).collect(),
@@ -141,15 +149,15 @@ impl Service {
         })
     }
 
-    /// Asks the resolver before a table without a node replaces one with some: a late answer is
-    /// better than losing every node in service.
-    async fn ask_rather_than_empty(&self, table: Table, names: &mut Names) -> Result<Table> {
-        ask_before_empty(names).await;
-        let table = self.build(Arc::clone(table.files()), names);
-        if is_empty(&table) {
-            bail!(why_empty(&self.settings.sources, &table));
+    /// Why a table does not replace the one in service: nodes would be lost that nobody has asked to go.
+    fn why_not(&self, table: &Table, loss: &Loss, allowed: Allowed) -> Option<String> {
+        let sources = &self.settings.sources;
+        if is_empty(table) && !allowed.empty && self.has_nodes() {
+            return Some(why_empty(sources, table));
         }
-        Ok(table)
+        let percent = allowed.loss_or(self.settings.allow_loss);
+        loss.exceeds(percent)
+            .then(|| loss.refusal(&sources.hosts, percent))
     }
 
     /// Whether nodes are answered, from these tables or from those of a killed daemon.

@@ -1,6 +1,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -165,4 +167,24 @@ async fn events_that_are_lost_are_a_change() {
     }
     place.changes().await;
     assert!(place.rests().await);
+}
+
+#[tokio::test]
+async fn files_that_never_rest_are_read_all_the_same() {
+    let mut place = Place::usual();
+    let (hosts, next) = (place.path("hosts"), place.path("next"));
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let done = Arc::clone(&done);
+        move || {
+            for line in (1..).take_while(|_| !done.load(Ordering::Relaxed)) {
+                fs::write(&next, format!("10.0.0.1 a{line}\n")).unwrap();
+                fs::rename(&next, &hosts).unwrap();
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    });
+    place.changes().await;
+    done.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
 }

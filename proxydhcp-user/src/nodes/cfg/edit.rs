@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{Fault, NAME, Name, RECORD, name_of, split};
+use super::{Fault, NAME, Name, RECORD, leftover, name_in, name_of, split};
 use crate::sys::file::LIMIT;
 use crate::sys::replace::Replacement;
 use crate::text::printable;
@@ -44,7 +44,26 @@ impl RawRecord {
     /// # Errors
     /// If the daemon refuses it; the fault says why.
     pub fn check(&self, rules: Rules<'_>) -> Result<(), Fault> {
-        judge(self.name(), self.path(), rules)
+        let (name, after) = split(self.0.split_at(NAME).0);
+        name_in(name, after)?;
+        judge(name, self.path(), rules)
+    }
+
+    /// Whether it is as a writer leaves it.
+    pub fn is_written(&self) -> bool {
+        leftover::is_written(&self.0)
+    }
+
+    /// The record with only NULs behind its texts, and what else was there; `None` if nothing was.
+    pub fn cleared(&self) -> Option<(Self, String)> {
+        let leftover = leftover::describe(&self.0)?;
+        let mut cleared = *self;
+        let (name, path) = cleared.0.split_at_mut(NAME);
+        for field in [name, path] {
+            let end = split(field).0.len();
+            field.get_mut(end..).unwrap_or_default().fill(0);
+        }
+        Some((cleared, leftover))
     }
 
     /// Whether only NULs follow its texts, as every writer pads them.

@@ -1,6 +1,7 @@
 //! Separates the sound records of a damaged file from the rest.
 //!
-//! A file of whole records is split record by record, by the daemon's rules. If the size shows that
+//! A file of whole records is split record by record, by the daemon's rules; bytes behind a record's
+//! texts are cleared. If the size shows that
 //! bytes were lost or added, the records after that place are out of step, and many of them look
 //! sound although they begin inside another. The rule is stricter then, and doubtful parts are not
 //! kept:
@@ -27,9 +28,13 @@ pub struct Salvage {
     pub kept: Vec<RawRecord>,
     /// The rest, in the file's order.
     pub rejected: Vec<Rejected>,
+    /// The records that are kept without the bytes behind their texts, in the file's order.
+    pub cleared: Vec<Rejected>,
+    /// Whether any record is as a writer leaves it. In noise, none is.
+    pub written: bool,
 }
 
-/// A part of a file that is not kept.
+/// A part of a file that is not kept as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// Its position in the file, in bytes.
@@ -47,17 +52,24 @@ pub fn salvage(bytes: &[u8], rules: Rules<'_>) -> Salvage {
 }
 
 fn part(records: &[RawRecord], rules: Rules<'_>) -> Salvage {
+    let rejected = |number: usize, reason| Rejected {
+        bytes: number * RECORD..(number + 1) * RECORD,
+        reason,
+    };
     let mut salvage = Salvage::default();
     for (number, record) in records.iter().enumerate() {
         match record.check(rules) {
-            Ok(()) => salvage.kept.push(*record),
-            Err(fault) => {
-                let start = number * RECORD;
-                salvage.rejected.push(Rejected {
-                    bytes: start..start + RECORD,
-                    reason: fault.to_string(),
-                });
+            Ok(()) => {
+                salvage.written |= record.is_written();
+                match record.cleared() {
+                    None => salvage.kept.push(*record),
+                    Some((cleared, reason)) => {
+                        salvage.kept.push(cleared);
+                        salvage.cleared.push(rejected(number, reason));
+                    }
+                }
             }
+            Err(fault) => salvage.rejected.push(rejected(number, fault.to_string())),
         }
     }
     salvage
@@ -111,6 +123,7 @@ fn resynchronize(bytes: &[u8], rules: Rules<'_>) -> Salvage {
         start = end;
         follows = false;
     }
+    salvage.written = !salvage.kept.is_empty();
     salvage
 }
 
@@ -147,14 +160,27 @@ mod tests {
     }
 
     #[test]
-    fn of_whole_records_the_bad_ones_go_and_odd_padding_stays() {
+    fn of_whole_records_the_bad_ones_go_and_odd_padding_is_cleared() {
         let mut bytes = records(5).as_bytes().to_vec();
         bytes[199] = b'!';
         bytes[400..450].fill(0);
         bytes[850..853].copy_from_slice(b"/..");
-        let Salvage { kept, rejected } = salvaged(&bytes);
-        let odd = raw_records(&bytes).0;
-        assert_eq!(kept, [odd[0], odd[1], odd[3]]);
+        let Salvage {
+            kept,
+            rejected,
+            cleared,
+            written,
+        } = salvaged(&bytes);
+        let whole = records(5);
+        assert_eq!(kept, [whole[0], whole[1], whole[3]]);
+        assert_eq!(cleared.len(), 1);
+        assert_eq!(cleared[0].bytes, 0..200);
+        assert!(
+            cleared[0]
+                .reason
+                .starts_with("! stands behind the WinPE path of cn0000")
+        );
+        assert!(written);
         let told: Vec<_> = rejected.iter().map(|r| r.bytes.clone()).collect();
         assert_eq!(told, [400..600, 800..1000]);
         assert!(rejected[0].reason.contains("name is empty"));
@@ -165,7 +191,7 @@ mod tests {
         let records = records(5);
         for lost in 1..RECORD {
             let bytes = records.as_bytes();
-            let Salvage { kept, rejected } = salvaged(&bytes[..bytes.len() - lost]);
+            let Salvage { kept, rejected, .. } = salvaged(&bytes[..bytes.len() - lost]);
             assert_eq!(kept, records[..4], "{lost}");
             assert_eq!(rejected.len(), 1, "{lost}");
             assert!(
@@ -187,7 +213,7 @@ mod tests {
                     None if at < bytes.len() => drop(damaged.remove(at)),
                     None => continue,
                 }
-                let Salvage { kept, rejected } = salvaged(&damaged);
+                let Salvage { kept, rejected, .. } = salvaged(&damaged);
                 assert!(!rejected.is_empty(), "{at} {stray:?}");
                 assert!(kept.len() >= 7, "{at} {stray:?}: {rejected:?}");
                 for record in &kept {

@@ -65,7 +65,7 @@ fn the_golden_file_has_one_bad_record() {
         winpes,
         refused,
         warnings,
-        padded,
+        written,
         ..
     } = parsed(&bytes);
     assert_eq!(records.len(), 39);
@@ -92,7 +92,7 @@ fn the_golden_file_has_one_bad_record() {
         refused[0].reason
     );
     assert!(warnings.is_empty());
-    assert!(padded);
+    assert!(written);
 }
 
 #[test]
@@ -117,7 +117,8 @@ fn a_text_ends_at_the_first_nul() {
         (parsed.records[0].name, parsed.winpes[1].path()),
         ("cn1", "w/")
     );
-    assert!(!parsed.padded);
+    assert!(parsed.written);
+    assert_eq!(parsed.warnings.len(), 1);
 }
 
 #[test]
@@ -198,10 +199,71 @@ proptest! {
         let bytes: Vec<u8> =
             fields.iter().flat_map(|(name, path)| record(name, path)).collect();
         let parsed = parsed(&bytes);
-        let count = parsed.records.len() + parsed.refused.len() + parsed.warnings.len();
+        let is_double = |warning: &&Warning| warning.text.contains(" are both of node ");
+        let doubles = parsed.warnings.iter().filter(is_double).count();
+        let count = parsed.records.len() + parsed.refused.len() + doubles;
         prop_assert_eq!(count, fields.len());
         for record in &parsed.records {
             prop_assert!(record.winpe < parsed.winpes.len());
         }
+    }
+}
+
+/// Writes a node's record as xCAT's nodeset does: where the node's name stands first, be it within
+/// another record.
+fn nodeset(file: &mut Vec<u8>, name: &str, path: &str) {
+    let record = record(name, path);
+    let at = file
+        .windows(name.len())
+        .position(|at| at == name.as_bytes());
+    let at = at.unwrap_or(file.len());
+    let size = file.len().max(at + RECORD);
+    file.resize(size, 0);
+    file[at..at + RECORD].copy_from_slice(&record);
+}
+
+#[test]
+fn a_record_written_into_another_is_told_with_both_nodes() {
+    for (records, set, warning, refused) in [
+        (
+            [("cn1", ""), ("cn2", "winboot/b/")],
+            "n1",
+            "winboot/x/ stands behind the WinPE path of cn1: nodeset has written the record of n1 into \
+             that of cn1; clear it with `proxydhcp cfg repair`, and run `proxydhcp node set` for n1 and cn1",
+            "the node name is empty, and n2 follows it",
+        ),
+        (
+            [("login-n1", "winboot/a/"), ("a-long-name", "")],
+            "n1",
+            "the record of n1 into that of login-n1;",
+            "and -name follows it",
+        ),
+        // A name that is part of a path.
+        (
+            [("cn1", "winboot/gpu"), ("cn2-spare-b", "")],
+            "gpu",
+            "the record of gpu into that of cn1;",
+            "the node name is empty; remove the record",
+        ),
+    ] {
+        let [(first, path), (second, other)] = records;
+        let mut file = [record(first, path), record(second, other)].concat();
+        nodeset(&mut file, set, "winboot/x/");
+        assert_eq!(file.len() % RECORD, 0);
+        let parsed = parsed(&file);
+        assert_eq!(parsed.records.len(), 1, "{set}");
+        assert_eq!(parsed.warnings[0].record, Some(1));
+        assert!(
+            parsed.warnings[0].text.contains(warning),
+            "{:?}",
+            parsed.warnings
+        );
+        assert!(
+            parsed.refused[0].reason.contains(refused),
+            "{:?}",
+            parsed.refused
+        );
+        // It is a configuration all the same.
+        assert!(parsed.written);
     }
 }

@@ -24,6 +24,18 @@ pub enum Fault {
     /// A name that begins with a hyphen or a dot.
     #[error("a node name begins with a letter or a digit")]
     Begin,
+    /// A `(` alone.
+    #[error("this parenthesis is not closed")]
+    UnclosedParenthesis,
+    /// Too many `(` within each other.
+    #[error("there are too many parentheses within each other")]
+    Depth,
+    /// Something right behind a closing parenthesis.
+    #[error("a comma or '@' is expected here")]
+    Comma,
+    /// `mgt==ipmi`
+    #[error("attributes of nodes are in xCAT's tables, which are not read here: name the nodes")]
+    Attribute,
     /// No digits where some must be.
     #[error("a number is expected here, as in n[01-10,12] or n10+3")]
     NoNumber,
@@ -64,6 +76,9 @@ pub enum Fault {
         /// The existing groups, as the end of the sentence.
         known: String,
     },
+    /// A group where there is no groups file.
+    #[error("groups cannot be used here: name their nodes")]
+    NoGroups,
     /// A group that contains itself.
     #[error("group {0} is part of itself")]
     Circle(String),
@@ -88,7 +103,7 @@ impl Fault {
 
     pub(super) fn unknown_group(name: &str, groups: &Groups) -> Self {
         const SHOWN: usize = 10;
-        let names = groups.names();
+        let names: Vec<_> = groups.names().collect();
         let known = match names.as_slice() {
             [] => String::new(),
             names => format!("; it has {}", first_of(names, SHOWN, ", ")),

@@ -75,8 +75,8 @@ impl Groups {
         self.groups.get(name).map(Vec::as_slice)
     }
 
-    pub(super) fn names(&self) -> Vec<&str> {
-        self.groups.keys().map(String::as_str).collect()
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(String::as_str)
     }
 }
 

@@ -16,13 +16,12 @@ empty:
 circle: @around
 around: n1,@circle
 wrong: n[1-2],n[3-2]
+m1: x1
 file: ^/nodes
 ";
 
-fn known() -> Vec<String> {
-    ["n1", "n2", "n10", "m1", "n1-ib0"]
-        .map(str::to_owned)
-        .into()
+fn known() -> Known {
+    Known::new(["n1", "n2", "n10", "m1", "n1-ib0"].into_iter())
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -40,7 +39,7 @@ fn try_expand(range: &str) -> Result<Vec<String>, Box<RangeError>> {
     let known = known();
     let context = Context {
         known: &known,
-        groups: &groups,
+        groups: Some(&groups),
         read: &read,
     };
     expand(range, &context)
@@ -157,7 +156,7 @@ fn groups_have_an_at_sign() {
     assert_eq!(names("@rack1"), "n1 n2 n3");
     assert_eq!(names("@rack2,@rack1"), "n4 n6 n1 n2 n3");
     assert_eq!(names("@both"), "n1 n2 n3 n4 n6 login1");
-    assert_eq!(names("rack1,@empty"), "rack1");
+    assert_eq!(names("@empty"), "");
     let Fault::UnknownGroup { known, .. } = fault("@rack3") else {
         panic!("there is a group rack3");
     };
@@ -172,6 +171,84 @@ fn groups_have_an_at_sign() {
     );
     assert!(Groups::parse("g", ": n1").is_err());
     assert!(Groups::parse("g", "a,b: n1").is_err());
+}
+
+#[test]
+fn groups_are_known_without_their_sign() {
+    assert_eq!(names("rack1"), "n1 n2 n3");
+    assert_eq!(names("n9,rack1,-n2"), "n9 n1 n3");
+    assert_eq!(names("n[1-9],-rack1"), "n4 n5 n6 n7 n8 n9");
+    // A node of this name comes first.
+    assert_eq!(names("m1"), "m1");
+    assert_eq!(names("@m1"), "x1");
+}
+
+#[test]
+fn groups_may_differ_in_numbers() {
+    for range in [
+        "@rack[1-2]",
+        "rack[1-2]",
+        "rack1-rack2",
+        "@rack1-rack2",
+        "rack1+1",
+    ] {
+        assert_eq!(names(range), "n1 n2 n3 n4 n6", "{range}");
+    }
+    assert_eq!(names("m[1-2]"), "m1 m2");
+    assert!(matches!(fault("@rack[1-3]"), Fault::UnknownGroup { name, .. } if name == "rack3"));
+    assert_eq!(fault("@rack[0-9999999]"), Fault::TooMany);
+}
+
+#[test]
+fn all_are_all_known_nodes() {
+    for range in ["all", "@all", "all,n1"] {
+        assert_eq!(names(range), "n1 n2 n10 m1 n1-ib0", "{range}");
+    }
+    assert_eq!(names("all,-n1-n9"), "n10 m1 n1-ib0");
+    assert_eq!(names("all@n[1-5]"), "n1 n2");
+}
+
+#[test]
+fn an_intersection_is_in_both() {
+    assert_eq!(names("@rack1@both"), "n1 n2 n3");
+    assert_eq!(names("@both@rack2"), "n4 n6");
+    assert_eq!(names("n[1-5]@rack2"), "n4");
+    assert_eq!(names("n[1-5] @ rack2, n9"), "n4 n9");
+    assert_eq!(names("@both@n[2-4]@rack1"), "n2 n3");
+    assert_eq!(names("n[1-9],-@both@n[1-4]"), "n5 n6 n7 n8 n9");
+    assert_eq!(names("/n.*@rack1"), "n1 n2");
+    assert_eq!(names("n1@n2"), "");
+    assert!(matches!(fault("n1@nowhere[1-"), Fault::Unclosed));
+}
+
+#[test]
+fn parentheses_hold_a_noderange() {
+    assert_eq!(names("(n1,n2)"), "n1 n2");
+    assert_eq!(names("(n1,@rack2)@n[1-4]"), "n1 n4");
+    assert_eq!(names("n[1-4],-(n1,n3)"), "n2 n4");
+    // An exclusion removes names of its own list.
+    assert_eq!(names("(n[1-3],-n2),n2"), "n1 n3 n2");
+    assert_eq!(names("((n1),(n2))@(n2,m1)"), "n2");
+    assert_eq!(names("(/n(1|2),^/nodes)@n[2-7]"), "n2 n7 n3");
+    let deep = |depth| format!("{}n1{}", "(".repeat(depth), ")".repeat(depth));
+    assert_eq!(names(&deep(20)), "n1");
+    assert_eq!(fault(&deep(21)), Fault::Depth);
+    assert_eq!(fault(&deep(100_000)), Fault::Depth);
+}
+
+#[test]
+fn where_there_are_no_groups_it_is_said() {
+    let known = Known::new(["n1", "a:b"].into_iter());
+    let context = Context {
+        known: &known,
+        groups: None,
+        read: &read,
+    };
+    let fault = |range| expand(range, &context).unwrap_err().fault;
+    assert_eq!(fault("@rack1"), Fault::NoGroups);
+    assert_eq!(fault("n1@@rack1"), Fault::Missing);
+    // A name that is known needs no form.
+    assert_eq!(expand("a:b,n1", &context).unwrap(), ["a:b", "n1"]);
 }
 
 #[test]
@@ -206,8 +283,25 @@ fn the_caret_is_under_the_fault() {
         ("n1,10", "write names in full", 3),
         ("10+3", "write names in full", 0),
         ("n1 n2", "' ' cannot be in a node name", 2),
-        ("n1@n2", "'@' cannot be in a node name", 2),
-        ("(n1,n2)", "'(' cannot be in a node name", 0),
+        ("n1@", "a name is missing here", 2),
+        ("n1@@n2", "a name is missing here", 2),
+        ("n1@,n2", "a name is missing here", 2),
+        ("(n1,n2", "this parenthesis is not closed", 0),
+        ("n1,(n2,(m1)", "this parenthesis is not closed", 3),
+        ("n1,()", "a name is missing here", 4),
+        ("(n1)n2", "a comma or '@' is expected here", 4),
+        ("n1)", "')' cannot be in a node name", 2),
+        ("n1(n2)", "'(' cannot be in a node name", 2),
+        (
+            "n1,mgt==ipmi",
+            "attributes of nodes are in xCAT's tables",
+            3,
+        ),
+        (
+            "nodetype.os=~rh.*",
+            "attributes of nodes are in xCAT's tables",
+            0,
+        ),
         ("n1,--dry-run", "begins with a letter or a digit", 4),
         ("n[1-99999999999999999999]", "the number is too large", 2),
         ("n18446744073709551615+1", "the number is too large", 0),
@@ -291,8 +385,8 @@ fn no_more_than_a_million_names() {
     }
     let groups = Groups::parse("groups", &text).unwrap();
     let context = Context {
-        known: &[],
-        groups: &groups,
+        known: &Known::default(),
+        groups: Some(&groups),
         read: &read,
     };
     assert_eq!(expand("@g0", &context).unwrap_err().fault, Fault::TooMany);

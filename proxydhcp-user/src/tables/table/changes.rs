@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::loss::Loss;
 use super::{Node, Table};
 use crate::winpe::path::WinPe;
 
@@ -19,6 +20,9 @@ pub struct Changes {
     pub removed: Change,
     /// Nodes with another WinPE or other addresses.
     pub changed: Change,
+    /// What goes though nobody has asked for it.
+    #[serde(skip)]
+    pub loss: Loss,
 }
 
 /// The nodes that changed in one way.
@@ -31,7 +35,7 @@ pub struct Change {
 }
 
 impl Change {
-    fn note(&mut self, node: &[Served<'_>]) {
+    pub(super) fn note(&mut self, node: &[Served<'_>]) {
         self.count += 1;
         if let Some(served) = node.first()
             && self.examples.len() < EXAMPLES
@@ -44,11 +48,15 @@ impl Change {
 /// Compares the nodes that two tables serve, by name, ignoring ASCII case.
 pub fn changes(old: &Table, new: &Table) -> Changes {
     let mut changes = Changes::default();
-    compare(old, new, |before, after| match (before, after) {
-        (before, []) => changes.removed.note(before),
-        ([], after) => changes.added.note(after),
-        (_, after) => changes.changed.note(after),
+    compare(old, new, |before, after| {
+        changes.loss.note(before, after, new);
+        match (before, after) {
+            (before, []) => changes.removed.note(before),
+            ([], after) => changes.added.note(after),
+            (_, after) => changes.changed.note(after),
+        }
     });
+    changes.loss.compare_with(old, new);
     changes
 }
 
@@ -90,8 +98,8 @@ fn compare<'a>(
 }
 
 /// An address at which a node is served.
-struct Served<'a> {
-    name: &'a str,
+pub(super) struct Served<'a> {
+    pub(super) name: &'a str,
     address: Ipv4Addr,
     winpe: Option<&'a WinPe>,
     new: bool,
@@ -161,6 +169,7 @@ mod tests {
             added: change(1, &["f"]),
             removed: change(1, &["a"]),
             changed: change(2, &["d", "E"]),
+            loss: Loss::default(),
         };
         assert_eq!(changes(&old, &new), expected);
         assert_eq!(changes(&new, &new), Changes::default());

@@ -8,9 +8,10 @@ use tokio::task::JoinError;
 
 use super::join::{self, Claim, Joined};
 use crate::names::hosts::{self, Hosts, Malformed};
-use crate::nodes::cfg::disabled::{self, Disabled};
+use crate::nodes::cfg::disabled::{self, Disabled, Problem};
 use crate::nodes::cfg::{self, CfgError, Denied, Refused, Warning};
 use crate::sys::file::FileError;
+use crate::sys::text_file;
 use crate::text::count;
 use crate::winpe::loaders::Loaders;
 use crate::winpe::path::{Rules, WinPe};
@@ -153,11 +154,12 @@ impl Files {
     /// # Errors
     /// If a file cannot be read or has no record to serve: see [`LoadError`].
     pub fn with_config(config: &[u8], sources: &Sources) -> Result<Self, LoadError> {
-        let disabled = Disabled::read(&sources.config).map_err(LoadError::Disabled)?;
+        let disabled =
+            Disabled::read(&sources.config, || cfg::names(config)).map_err(LoadError::Disabled)?;
         let mut parsed = cfg::parse(config, sources.rules());
         let records_read = config.len() / cfg::RECORD;
         if let Some(first) = parsed.refused.first()
-            && !parsed.padded
+            && !parsed.written
         {
             let (path, first) = (sources.config.clone(), first.clone());
             return Err(LoadError::NotOneSound {
@@ -168,7 +170,7 @@ impl Files {
         }
 
         parsed.deny(disabled.names().map(|name| Denied { number: None, name }));
-        let file = hosts::read(&sources.hosts)?;
+        let file = hosts::read_at_rest(&sources.hosts)?;
         let mut hosts = Hosts::new(file.as_deref().unwrap_or_default());
         let Joined { claims, named } = join::join(&parsed, &sources.suffixes, &mut hosts);
 
@@ -203,9 +205,8 @@ impl Files {
         };
         let wanted = (0..).zip(named).filter(|&(_, named)| !named);
         files.wanted = wanted.map(|(record, _)| record).collect();
-        let is_missing = file.is_none();
-        files.warn_of_hosts(&sources.hosts, is_missing, hosts.malformed());
-        files.warn_of_disabled(&disabled::path(&sources.config), &disabled.malformed());
+        files.warn_of_hosts(&sources.hosts, file.as_deref(), hosts.malformed());
+        files.warn_of_disabled(&disabled::path(&sources.config), &disabled);
         let mut claims = std::mem::take(&mut files.claims);
         let conflicts = files.settle(&mut claims);
         files.warnings.extend(conflicts);
@@ -213,12 +214,21 @@ impl Files {
         Ok(files)
     }
 
-    /// Warns of a hosts file that is missing, or has malformed lines.
-    fn warn_of_hosts(&mut self, path: &Path, is_missing: bool, malformed: Option<Malformed>) {
+    /// Warns of a hosts file that is missing, seems to be cut off, or has malformed lines.
+    fn warn_of_hosts(&mut self, path: &Path, text: Option<&[u8]>, malformed: Option<Malformed>) {
         let path = path.display();
-        if is_missing {
-            let text = format!("{path}: no such file; the system resolver is asked for every node");
-            self.warnings.push(text.into());
+        match text {
+            None => self.warnings.push(
+                format!("{path}: no such file; the system resolver is asked for every node").into(),
+            ),
+            Some(text) if !text_file::is_ended(text) => self.warnings.push(
+                format!(
+                    "{path}: the last line has no line feed, as if its writer had been cut off; \
+                     check that nothing is missing, and end the line"
+                )
+                .into(),
+            ),
+            Some(_) => {}
         }
         if let Some(Malformed { count, first }) = malformed {
             let text = format!(
@@ -229,12 +239,13 @@ impl Files {
         }
     }
 
-    /// Warns of malformed lines in the file of disabled nodes.
-    fn warn_of_disabled(&mut self, path: &Path, malformed: &[usize]) {
+    /// Warns of lines in the file of disabled nodes that disable nobody.
+    fn warn_of_disabled(&mut self, path: &Path, disabled: &Disabled) {
         let path = path.display();
-        let text = |line| format!("{path}, line {line}: not a node name; write one name a line");
-        let warnings = malformed.iter().map(|line| text(line).into());
-        self.warnings.extend(warnings);
+        let problems = disabled.problems().into_iter();
+        let warnings =
+            problems.map(|Problem { line, text }| format!("{path}, line {line}: {text}"));
+        self.warnings.extend(warnings.map(Warning::from));
     }
 
     /// The names that the hosts file lacks, to ask the resolver for.
@@ -301,6 +312,11 @@ impl Files {
         let position = |name: &[u8]| self.position(name);
         let name = name.as_bytes();
         join::by_name(name, position).or_else(|| join::by_suffix(name, &self.suffixes, position))
+    }
+
+    /// The record of exactly this name, ignoring ASCII case.
+    pub(super) fn record(&self, name: &str) -> Option<u32> {
+        self.position(name.as_bytes())
     }
 
     fn position(&self, name: &[u8]) -> Option<u32> {

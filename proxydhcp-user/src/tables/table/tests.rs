@@ -29,7 +29,8 @@ fn load(config: &[u8], hosts: Option<&str>, suffixes: &[&str]) -> Result<Table, 
     let path = |name| folder.path().join(name);
     fs::write(path("proxydhcp.cfg"), config).unwrap();
     if let Some(hosts) = hosts {
-        fs::write(path("hosts"), hosts).unwrap();
+        // A last line without an end would be waited for.
+        fs::write(path("hosts"), format!("{hosts}\n")).unwrap();
     }
     load_from(&Sources {
         config: path("proxydhcp.cfg"),
@@ -370,10 +371,19 @@ fn disabled_nodes_are_denied_with_or_without_a_record() {
         [2, 4, 5].map(|host| Ipv4Addr::new(10, 0, 0, host))
     );
     assert_eq!((table.unresolved().len(), table.refused().len()), (0, 0));
-    let [warning] = table.warnings() else {
+    let [no_record, malformed] = table.warnings() else {
         panic!("{:?}", table.warnings());
     };
-    assert!(warning.text.contains("cfg.disabled, line 4"), "{warning}");
+    assert!(
+        no_record
+            .text
+            .contains("cfg.disabled, line 3: there is no record of d:")
+    );
+    assert!(
+        malformed
+            .text
+            .contains("cfg.disabled, line 4: ' ' cannot be in")
+    );
     // Its name is asked for, because only then can its address be denied.
     assert_eq!(table.files().wanted().collect::<Vec<_>>(), ["c"]);
 

@@ -44,7 +44,7 @@ fn a_record_has_the_bytes_that_the_daemon_reads() {
     let bytes = [record("cn1", ""), full].as_bytes().to_vec();
     let parsed = cfg::parse(&bytes, rules());
     assert_eq!(parsed.records.len(), 2);
-    assert!(parsed.padded);
+    assert!(parsed.written);
     assert_eq!(full.name(), "n".repeat(50).as_bytes());
     assert_eq!(full.path().len(), 110);
     assert!(record("cn1", "").is_of("CN1") && !full.is_of("n"));

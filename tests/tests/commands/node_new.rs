@@ -1,0 +1,64 @@
+//! `proxydhcp node set` of nodes that nobody knows is no mistake, but may come from one.
+
+use anyhow::Result;
+use proxydhcp_lab::resolver::{DeadNameServer, NameServer, Resolver};
+use proxydhcp_lab::site::Files;
+use proxydhcp_lab::{Ended, Lab};
+
+use crate::node::command;
+
+fn set(lab: &Lab, resolver: &Resolver, files: &Files, range: &str) -> Result<Ended> {
+    let mut command = command(
+        files,
+        &["set", range, "winpepath=winboot/x", "--suffix=-ib0"],
+    )?;
+    resolver.give_to(&mut command)?;
+    Ok(Ended::from(lab.server.output(command)?))
+}
+
+#[test]
+fn names_that_neither_the_files_nor_the_dns_know_are_told() -> Result<()> {
+    let lab = Lab::new()?;
+    let server = NameServer::start(&lab.server, &[("10.77.4.1".parse()?, "indns")])?;
+    let resolver = Resolver::new("timeout:1 attempts:1")?;
+    let files = Files::usual()?;
+    std::fs::write(
+        files.path("hosts"),
+        "10.77.1.1 inhosts.cluster\n10.77.1.2 other-ib0\n",
+    )?;
+    let no_daemon = format!(
+        "no daemon listens on {}; the file is read at its next start\n",
+        files.path("control.sock").display()
+    );
+    let hosts = files.path("hosts").display().to_string();
+    for (range, unknown) in [
+        ("a,inhosts,other,indns", ""),
+        // Groups that are none.
+        (
+            "a,rack1,rack2",
+            "2 new nodes that neither HOSTS nor the resolver knows: rack1, rack2",
+        ),
+        (
+            "rack1,n01-10",
+            "1 new node that neither HOSTS nor the resolver knows: n01-10",
+        ),
+        (
+            "x[01-30],indns",
+            "30 new nodes that neither HOSTS nor the resolver knows: x01, x02, x03, x04, x05, x06, x07, \
+             x08, x09, x10, x11, x12, x13, x14, x15, x16, x17, x18, x19, x20 and 10 more",
+        ),
+    ] {
+        let set = set(&lab, &resolver, &files, range)?;
+        assert_eq!(set.code, Some(0), "{set:?}");
+        let mut told = unknown.replace("HOSTS", &hosts);
+        if !told.is_empty() {
+            told = format!("proxydhcp: {told}; is there a mistake in the range?\n");
+        }
+        assert_eq!(set.stderr, format!("{told}{no_daemon}"));
+    }
+    // A name server that is down knows nothing about them.
+    drop(server);
+    let _dead = DeadNameServer::start(&lab.server)?;
+    assert_eq!(set(&lab, &resolver, &files, "whoever")?.stderr, no_daemon);
+    Ok(())
+}
