@@ -2,7 +2,7 @@
 //! tables say about them.
 
 pub mod cfg;
-pub(crate) mod hardware;
+pub mod hardware;
 pub mod noderange;
 pub(crate) mod selection;
 pub(crate) mod xcat;

@@ -15,10 +15,18 @@ use std::path::Path;
 mod cfg;
 #[path = "../../fuzz/checks/control.rs"]
 mod control;
+#[path = "../../fuzz/checks/disabled.rs"]
+mod disabled;
 #[path = "../../fuzz/checks/frame.rs"]
 mod frame;
+#[path = "../../fuzz/checks/groups.rs"]
+mod groups;
 #[path = "../../fuzz/checks/hosts.rs"]
 mod hosts;
+#[path = "../../fuzz/checks/import.rs"]
+mod import;
+#[path = "../../fuzz/checks/macs.rs"]
+mod macs;
 #[path = "../../fuzz/checks/noderange.rs"]
 mod noderange;
 #[path = "../../fuzz/checks/settings.rs"]
@@ -65,4 +73,24 @@ fn noderange_inputs() {
 #[test]
 fn settings_inputs() {
     each_input("settings", settings::settings);
+}
+
+#[test]
+fn disabled_inputs() {
+    each_input("disabled", disabled::disabled);
+}
+
+#[test]
+fn groups_inputs() {
+    each_input("groups", groups::groups);
+}
+
+#[test]
+fn import_inputs() {
+    each_input("import", import::import);
+}
+
+#[test]
+fn macs_inputs() {
+    each_input("macs", macs::macs);
 }

@@ -18,11 +18,15 @@ use proxydhcp_lab::debian::ensure_installed;
 use crate::binary;
 
 /// The targets, each with the maximum length of its inputs in bytes: short ones run faster.
-const TARGETS: [(&str, usize); 6] = [
+const TARGETS: [(&str, usize); 10] = [
     ("cfg", 820),
     ("control", 1200),
+    ("disabled", 120),
     ("frame", 450),
+    ("groups", 120),
     ("hosts", 300),
+    ("import", 300),
+    ("macs", 200),
     ("noderange", 64),
     ("settings", 300),
 ];

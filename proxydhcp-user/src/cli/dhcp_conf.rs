@@ -17,10 +17,11 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::cli::args::{CONFIG, GroupsArgs, SettingsArgs, range};
-use crate::cli::output::print;
+use crate::cli::output::{note, print};
 use crate::cli::{Context, complete};
 use crate::nodes::hardware::{self, Node};
 use crate::nodes::selection::Nodes;
+use crate::text::{SHOWN, first_of};
 use crate::winpe::loaders::Loaders;
 
 mod dnsmasq;
@@ -37,8 +38,8 @@ pub struct DhcpConfArgs {
     /// with a boot loader]
     #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
     pub range: Option<String>,
-    /// The file of the nodes' hardware addresses, with lines such as "node1 52:54:00:12:34:56" or the
-    /// other way round
+    /// The file of the nodes' hardware addresses, with lines such as "node1 52:54:00:12:34:56", the
+    /// other way round, or as `tabdump mac` prints them
     #[arg(
         long,
         value_name = "FILE",
@@ -51,6 +52,12 @@ pub struct DhcpConfArgs {
     /// Only UEFI firmware can be sent to another host: iPXE always asks the DHCP server.
     #[arg(long, value_name = "IP")]
     pub server: Option<Ipv4Addr>,
+    /// A class of PXE clients that dhcpd.conf defines before what is printed; may be repeated
+    ///
+    /// ISC dhcpd lets the class win that is defined first. The class gets a second part that leaves
+    /// the nodes to proxydhcp.
+    #[arg(long = "class", value_name = "NAME", default_value = "pxeclients", value_parser = class)]
+    pub classes: Vec<String>,
     /// The configuration that a /REGEX in a RANGE searches; it may be missing
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     pub config: PathBuf,
@@ -83,6 +90,20 @@ struct HandOff {
     /// The nodes; `None` stands for all clients of these architectures.
     nodes: Option<Vec<Node>>,
     server: Option<Ipv4Addr>,
+    /// The classes that would win over ours (ISC dhcpd).
+    classes: Vec<String>,
+}
+
+/// Parses the name of a class, which stands between quotes.
+fn class(name: &str) -> Result<String, String> {
+    if name.is_empty()
+        || name
+            .chars()
+            .any(|char| matches!(char, '"' | '\\') || char.is_control())
+    {
+        return Err("name a class as dhcpd.conf does, without the quotes".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 /// Prints the configuration.
@@ -91,11 +112,16 @@ struct HandOff {
 ///
 /// If no architecture has a loader, or a node of the range has no hardware address.
 pub(super) fn run(args: &DhcpConfArgs, context: &Context) -> Result<ExitCode> {
-    print(&configuration(args, &context.loaders)?);
+    let (text, left_out) = configuration(args, &context.loaders)?;
+    print(&text);
+    if !left_out.is_empty() {
+        note(&first_of(&left_out, SHOWN, "\n"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn configuration(args: &DhcpConfArgs, loaders: &Loaders) -> Result<String> {
+/// The configuration, and what is left out of the file of hardware addresses.
+fn configuration(args: &DhcpConfArgs, loaders: &Loaders) -> Result<(String, Vec<String>)> {
     let indexes = loaders.indexes().iter().enumerate();
     let architectures: Vec<usize> = indexes
         .filter_map(|(architecture, index)| index.map(|_| architecture))
@@ -104,20 +130,24 @@ fn configuration(args: &DhcpConfArgs, loaders: &Loaders) -> Result<String> {
         !architectures.is_empty(),
         "no architecture has a loader, so no client can be handed off; see [loaders] in the settings"
     );
-    let nodes = args.range.as_deref().map(|range| {
+    let (mut nodes, mut left_out) = (None, Vec::new());
+    if let Some(range) = &args.range {
         let names = Nodes::read_if_there(&args.config)?.some_of_range(range, args.groups.file())?;
-        hardware::find(&args.mac, &names)
-    });
+        let found = hardware::find(&args.mac, &names)?;
+        (nodes, left_out) = (Some(found.nodes), found.left_out);
+    }
     let hand_off = HandOff {
         architectures,
-        nodes: nodes.transpose()?,
+        nodes,
         server: args.server,
+        classes: args.classes.clone(),
     };
-    Ok(match args.dhcp_server {
+    let text = match args.dhcp_server {
         DhcpServer::Isc => isc::text(&hand_off),
         DhcpServer::Kea => kea::text(&hand_off),
         DhcpServer::Dnsmasq => dnsmasq::text(&hand_off),
-    })
+    };
+    Ok((text, left_out))
 }
 
 #[cfg(test)]

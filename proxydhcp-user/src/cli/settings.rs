@@ -130,9 +130,10 @@ impl SettingsFile {
             .mut_args(
                 |flag| match flag.get_long().and_then(|key| self.values.get(key)) {
                     // `lookup` asks the daemon unless its own --config is given, and a `reload` goes by
-                    // the daemon's --allow-loss unless it has its own.
+                    // the daemon's --allow-loss unless it has its own. That of `xcat sync` is another.
                     Some(values)
-                        if !["offline", "allow-this-loss"].contains(&flag.get_id().as_str()) =>
+                        if !["offline", "allow-this-loss", "allow-record-loss"]
+                            .contains(&flag.get_id().as_str()) =>
                     {
                         flag.default_values(values)
                     }

@@ -427,13 +427,16 @@ fn a_record_written_into_another_is_found_and_cleared() -> Result<()> {
     Ok(())
 }
 
+/// Writes a text as another system does.
+type Way<'a> = &'a dyn Fn(&str) -> Vec<u8>;
+
 #[test]
 fn files_of_other_systems_are_read_alike() -> Result<()> {
     let files = Files::usual()?;
     files.write_config(&[("a", ""), ("b", ""), ("c", ""), ("d", "")])?;
     let utf16 =
         |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
-    let ways: [&dyn Fn(&str) -> Vec<u8>; 4] = [
+    let ways: [Way<'_>; 4] = [
         &|text| format!("\u{feff}{text}").into_bytes(),
         &|text| text.replace('\n', "\r\n").into_bytes(),
         &|text| utf16(&format!("\u{feff}{}", text.replace('\n', "\r\n"))),

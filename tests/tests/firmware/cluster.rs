@@ -21,7 +21,7 @@ use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Lab, binary, bridge, capture, clie
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::dhcp_server::{DhcpServer, mac_file};
+use crate::dhcp_server::{DhcpServer, PxeClass, mac_file};
 use crate::qemu::{self, Firmware, Machine};
 use crate::{loader, tftp};
 
@@ -120,7 +120,7 @@ impl Cluster {
             hand_off.extend(["--mac", &macs]);
         }
         let dhcp = manner.dhcp_server;
-        dhcp.configure(&lab.server, folder, &clients, &hand_off)?;
+        dhcp.configure(&lab.server, folder, &clients, &hand_off, PxeClass::None)?;
 
         let args = serve_args(manner.datapath, &files, &[]);
         let servers = vec![

@@ -14,6 +14,17 @@ use proxydhcp_lab::{Daemon, Namespace, SERVER_INTERFACE, binary, client_mac};
 /// The boot loader of the site's other clients.
 pub(crate) const OTHER_LOADER: &str = "other/pxelinux.0";
 
+/// The boot loader of a class of all PXE clients, as many sites have one.
+pub(crate) const PXE_LOADER: &str = "usual/pxelinux.0";
+
+/// Where a site has such a class: nowhere, or before or behind what `proxydhcp dhcp-conf` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PxeClass {
+    None,
+    Before,
+    Behind,
+}
+
 /// How long a server may take to begin.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -56,6 +67,7 @@ impl DhcpServer {
         folder: &Path,
         clients: Clients<'_>,
         arguments: &[&str],
+        pxe_class: PxeClass,
     ) -> Result<()> {
         self.install()?;
         let mut command = Command::new(binary()?);
@@ -65,9 +77,9 @@ impl DhcpServer {
         fs::write(folder.join("hand-off"), output.stdout)?;
         fs::write(folder.join("leases"), "")?;
         let text = match self {
-            Self::Isc => isc(folder, clients),
-            Self::Kea => kea(folder, clients),
-            Self::Dnsmasq => dnsmasq(folder, clients),
+            Self::Isc => isc(folder, clients, pxe_class),
+            Self::Kea => kea(folder, clients, pxe_class),
+            Self::Dnsmasq => dnsmasq(folder, clients, pxe_class),
         };
         fs::write(folder.join("dhcp.conf"), text)?;
 
@@ -162,15 +174,29 @@ pub(crate) fn mac_file(clients: Clients<'_>) -> String {
     text
 }
 
-fn isc(folder: &Path, clients: Clients<'_>) -> String {
+fn isc(folder: &Path, clients: Clients<'_>, pxe_class: PxeClass) -> String {
+    let class = format!(
+        "class \"pxeclients\" {{
+  match if substring(option vendor-class-identifier, 0, 9) = \"PXEClient\";
+  filename \"{PXE_LOADER}\";
+  option bootfile-name \"{PXE_LOADER}\";
+  option vendor-encapsulated-options 01:04:00:00:00:00:ff;
+  next-server 10.77.0.8;
+}}
+"
+    );
+    let include = format!("include \"{}\";\n", folder.join("hand-off").display());
     let mut text = format!(
         "authoritative;
-include \"{}\";
-subnet 10.77.0.0 netmask 255.255.0.0 {{
+{}subnet 10.77.0.0 netmask 255.255.0.0 {{
   filename \"{OTHER_LOADER}\";
 }}
 ",
-        folder.join("hand-off").display()
+        match pxe_class {
+            PxeClass::None => include,
+            PxeClass::Before => class + &include,
+            PxeClass::Behind => include + &class,
+        }
     );
     for (name, address) in clients {
         let mac = mac_text(*address);
@@ -182,7 +208,7 @@ subnet 10.77.0.0 netmask 255.255.0.0 {{
     text
 }
 
-fn kea(folder: &Path, clients: Clients<'_>) -> String {
+fn kea(folder: &Path, clients: Clients<'_>, pxe_class: PxeClass) -> String {
     let reservations: Vec<String> = clients
         .iter()
         .map(|(_, address)| {
@@ -190,32 +216,47 @@ fn kea(folder: &Path, clients: Clients<'_>) -> String {
             format!(r#"{{ "hw-address": "{mac}", "ip-address": "{address}" }}"#)
         })
         .collect();
+    let include = format!(r#"<?include "{}"?>"#, folder.join("hand-off").display());
+    let class = format!(
+        r#"{{ "name": "pxeclients", "test": "substring(option[60].hex, 0, 9) == 'PXEClient'",
+             "boot-file-name": "{PXE_LOADER}" }}"#
+    );
+    let classes = match pxe_class {
+        PxeClass::None => vec![include],
+        PxeClass::Before => vec![class, include],
+        PxeClass::Behind => vec![include, class],
+    };
     format!(
         r#"{{ "Dhcp4": {{
   "interfaces-config": {{ "interfaces": [ "{SERVER_INTERFACE}" ] }},
   "lease-database": {{ "type": "memfile", "persist": false }},
-  "client-classes": [
-    <?include "{}"?>,
-    {{ "name": "other", "test": "not member('proxydhcp')", "boot-file-name": "{OTHER_LOADER}" }}
-  ],
+  "client-classes": [ {} ],
   "subnet4": [ {{
     "id": 1,
     "subnet": "10.77.0.0/16",
+    "boot-file-name": "{OTHER_LOADER}",
     "reservations": [ {} ]
   }} ],
   "loggers": [ {{
     "name": "kea-dhcp4", "severity": "INFO", "output_options": [ {{ "output": "stdout" }} ]
   }} ]
 }} }}"#,
-        folder.join("hand-off").display(),
+        classes.join(", "),
         reservations.join(", ")
     )
 }
 
-fn dnsmasq(folder: &Path, clients: Clients<'_>) -> String {
+fn dnsmasq(folder: &Path, clients: Clients<'_>, pxe_class: PxeClass) -> String {
+    let include = format!("conf-file={}\n", folder.join("hand-off").display());
+    let class = format!(
+        "dhcp-vendorclass=set:pxe,PXEClient
+dhcp-match=set:efi-x64,option:client-arch,7
+dhcp-boot=tag:pxe,{PXE_LOADER},,10.77.0.8
+dhcp-boot=tag:efi-x64,{PXE_LOADER},,10.77.0.8
+"
+    );
     let mut text = format!(
-        "conf-file={}
-dhcp-leasefile={}
+        "dhcp-leasefile={}
 pid-file=
 user=root
 group=root
@@ -224,9 +265,13 @@ interface={SERVER_INTERFACE}
 no-ping
 dhcp-range=10.77.0.0,static,255.255.0.0
 dhcp-boot={OTHER_LOADER}
-",
-        folder.join("hand-off").display(),
-        folder.join("leases").display()
+{}",
+        folder.join("leases").display(),
+        match pxe_class {
+            PxeClass::None => include,
+            PxeClass::Before => class + &include,
+            PxeClass::Behind => include + &class,
+        }
     );
     for (_, address) in clients {
         let _ = writeln!(text, "dhcp-host={},{address}", mac_text(*address));

@@ -9,9 +9,9 @@ use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
 use proxydhcp_lab::architecture::{BIOS, HTTP_X64, UEFI_ARM64, UEFI_BC, UEFI_X64};
 use proxydhcp_lab::datagram::Datagram;
-use proxydhcp_lab::{Lab, RequestFrame, Tap};
+use proxydhcp_lab::{Lab, RequestFrame, SERVER_ADDRESS, Tap};
 
-use crate::dhcp_server::{DhcpServer, OTHER_LOADER, mac_file};
+use crate::dhcp_server::{DhcpServer, OTHER_LOADER, PXE_LOADER, PxeClass, mac_file};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 2);
@@ -26,6 +26,16 @@ struct Offer {
     vendor_class: Option<Vec<u8>>,
     file: String,
     siaddr: Ipv4Addr,
+    /// Option 43.
+    vendor_extensions: bool,
+}
+
+/// The options that a client requests: those that firmware does, none of those about booting, or none.
+#[derive(Clone, Copy, Debug)]
+enum Requested {
+    Usual,
+    Others,
+    Nothing,
 }
 
 #[test]
@@ -44,6 +54,71 @@ fn firmware_of_named_nodes_alone_is_handed_off() -> Result<()> {
     Ok(())
 }
 
+/// Where other classes stand so that each server lets proxydhcp's win, as its configuration says.
+#[test]
+fn a_class_of_all_pxe_clients_does_not_win() -> Result<()> {
+    for (server, place) in [
+        (DhcpServer::Isc, PxeClass::Before),
+        (DhcpServer::Isc, PxeClass::Behind),
+        (DhcpServer::Kea, PxeClass::Behind),
+        (DhcpServer::Dnsmasq, PxeClass::Before),
+    ] {
+        for arguments in [&[][..], &["a"]] {
+            hand_off_before(server, place, arguments)
+                .with_context(|| format!("{server:?}, class {place:?}, nodes {arguments:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn hand_off_before(server: DhcpServer, place: PxeClass, nodes: &[&str]) -> Result<()> {
+    let lab = Lab::new()?;
+    let folder = tempfile::tempdir()?;
+    let macs = folder.path().join("macs");
+    fs::write(&macs, mac_file(&CLIENTS))?;
+    let macs = macs.display().to_string();
+    let by_name = !nodes.is_empty();
+    let mut arguments = nodes.to_vec();
+    if by_name {
+        arguments.extend(["--mac", &macs]);
+    }
+    server.configure(&lab.server, folder.path(), &CLIENTS, &arguments, place)?;
+    let running = server.start(&lab.server, folder.path())?;
+    let mut tap = lab.tap()?;
+    for architecture in [BIOS, UEFI_X64] {
+        for requested in [Requested::Usual, Requested::Others, Requested::Nothing] {
+            let offer = offer(&mut tap, NODE, architecture, b"PXEClient", requested)
+                .with_context(|| running.log())?;
+            ensure!(
+                offer.vendor_class.as_deref() == Some(b"PXEClient")
+                    && offer.file.is_empty()
+                    && !offer.vendor_extensions
+                    && [Ipv4Addr::UNSPECIFIED, SERVER_ADDRESS].contains(&offer.siaddr),
+                "architecture {architecture}, {requested:?}: {offer:?}"
+            );
+        }
+    }
+    // All others are the class's.
+    let mut others = vec![(NODE, UEFI_ARM64)];
+    if by_name {
+        others.push((OTHER, UEFI_X64));
+    }
+    for (client, architecture) in others {
+        let offer = offer(
+            &mut tap,
+            client,
+            architecture,
+            b"PXEClient",
+            Requested::Usual,
+        )?;
+        ensure!(
+            offer.vendor_class.is_none() && offer.file == PXE_LOADER,
+            "{client}, architecture {architecture}: {offer:?}"
+        );
+    }
+    Ok(())
+}
+
 fn hand_off(server: DhcpServer, arguments: &[&str]) -> Result<()> {
     let lab = Lab::new()?;
     let folder = tempfile::tempdir()?;
@@ -55,21 +130,30 @@ fn hand_off(server: DhcpServer, arguments: &[&str]) -> Result<()> {
     if by_name {
         arguments.extend(["--mac", &macs]);
     }
-    server.configure(&lab.server, folder.path(), &CLIENTS, &arguments)?;
+    server.configure(
+        &lab.server,
+        folder.path(),
+        &CLIENTS,
+        &arguments,
+        PxeClass::None,
+    )?;
     let running = server.start(&lab.server, folder.path())?;
     let mut tap = lab.tap()?;
-    let mut offer = |client, architecture, class: &[u8]| {
-        offer(&mut tap, client, architecture, class)
+    let mut offer = |client, architecture, class: &[u8], requested| {
+        offer(&mut tap, client, architecture, class, requested)
             .with_context(|| format!("architecture {architecture}; {}", running.log()))
     };
     for architecture in [BIOS, UEFI_X64, UEFI_BC] {
-        let handed_off = offer(NODE, architecture, b"PXEClient")?;
-        ensure!(
-            handed_off.vendor_class.as_deref() == Some(b"PXEClient") && handed_off.file.is_empty(),
-            "architecture {architecture}: {handed_off:?}"
-        );
-        if by_name {
-            assert_eq!(handed_off.siaddr, Ipv4Addr::new(10, 77, 0, 9));
+        for requested in [Requested::Usual, Requested::Others, Requested::Nothing] {
+            let handed_off = offer(NODE, architecture, b"PXEClient", requested)?;
+            ensure!(
+                handed_off.vendor_class.as_deref() == Some(b"PXEClient")
+                    && handed_off.file.is_empty(),
+                "architecture {architecture}, {requested:?}: {handed_off:?}"
+            );
+            if by_name {
+                assert_eq!(handed_off.siaddr, Ipv4Addr::new(10, 77, 0, 9));
+            }
         }
     }
     // UEFI on ARM, HTTP boot, and Windows once it runs.
@@ -85,7 +169,7 @@ fn hand_off(server: DhcpServer, arguments: &[&str]) -> Result<()> {
         ]);
     }
     for (client, architecture, class) in others {
-        let left_alone = offer(client, architecture, class)?;
+        let left_alone = offer(client, architecture, class, Requested::Usual)?;
         ensure!(
             left_alone.vendor_class.is_none() && left_alone.file == OTHER_LOADER,
             "{client}, architecture {architecture}: {left_alone:?}"
@@ -95,7 +179,13 @@ fn hand_off(server: DhcpServer, arguments: &[&str]) -> Result<()> {
 }
 
 /// Discovers as firmware does, and takes the offer.
-fn offer(tap: &mut Tap, client: Ipv4Addr, architecture: u16, class: &[u8]) -> Result<Offer> {
+fn offer(
+    tap: &mut Tap,
+    client: Ipv4Addr,
+    architecture: u16,
+    class: &[u8],
+    requested: Requested,
+) -> Result<Offer> {
     let mut discover = RequestFrame::edk2(client, architecture);
     discover.destination_mac = [255; 6];
     discover.source = Ipv4Addr::UNSPECIFIED;
@@ -113,6 +203,11 @@ fn offer(tap: &mut Tap, client: Ipv4Addr, architecture: u16, class: &[u8]) -> Re
             }
             _ => {}
         }
+    }
+    match requested {
+        Requested::Usual => {}
+        Requested::Others => discover.set_option(55, [1, 3, 6, 51, 54]),
+        Requested::Nothing => discover.remove_option(55),
     }
     tap.send(&discover.bytes())?;
     let sent = Instant::now();
@@ -144,6 +239,7 @@ fn offer(tap: &mut Tap, client: Ipv4Addr, architecture: u16, class: &[u8]) -> Re
             vendor_class,
             file: file.trim_end_matches('\0').to_owned(),
             siaddr: message.siaddr(),
+            vendor_extensions: options.get(OptionCode::VendorExtensions).is_some(),
         });
     }
     bail!("no offer within {PATIENCE:?}")

@@ -6,9 +6,9 @@ use super::{CLASS, HandOff};
 
 const HEAD: &str = "\
 # Hands nodes off to proxydhcp; made by `proxydhcp dhcp-conf dnsmasq`.
-# To be put into /etc/dnsmasq.d, or named by conf-file. This wins over a dhcp-boot without tags.
-# There must be no pxe-service (dnsmasq would answer on port 4011 itself), and no dhcp-boot or
-# bootfile-name by another tag of these nodes.
+# The last line of dnsmasq.conf: conf-file=/etc/proxydhcp.dnsmasq
+# The last dhcp-boot wins; Debian reads dnsmasq.conf after the files in /etc/dnsmasq.d. There must be no
+# pxe-service (dnsmasq would answer on port 4011 itself), and no option 67 for these nodes.
 ";
 
 /// A configuration file.

@@ -6,10 +6,11 @@ use super::{CLASS, HandOff};
 
 const HEAD: &str = "\
 // Hands nodes off to proxydhcp; made by `proxydhcp dhcp-conf kea`.
-// In \"Dhcp4\" of kea-dhcp4.conf: \"client-classes\": [ <?include \"/etc/kea/proxydhcp.json\"?> ]
-// A class cannot take away what is set for all: these nodes must get no \"boot-file-name\" of their
-// subnet, nor from their reservation. Give other clients theirs by a class after this one, with
-// \"test\": \"not member('proxydhcp')\".
+// In \"Dhcp4\" of kea-dhcp4.conf, before all other classes:
+//   \"client-classes\": [ <?include \"/etc/kea/proxydhcp.json\"?>, ... ]
+// The file name, a NUL, is an empty one that wins over those of later classes and of subnets, but not
+// over that of a reservation. Two things it cannot take away: option 67 (\"option-data\"), which these
+// nodes must not get, and a \"next-server\", for which --server must name this host.
 ";
 
 /// A client class, to be included in a list of them.
@@ -41,6 +42,7 @@ pub(super) fn text(hand_off: &HandOff) -> String {
         "{HEAD}{names}{{
   \"name\": \"{CLASS}\",
   \"test\": \"{test}\",
+  \"boot-file-name\": \"\\u0000\",
   \"option-data\": [
     {{ \"name\": \"vendor-class-identifier\", \"data\": \"PXEClient\", \"always-send\": true }}
   ]{next_server}

@@ -11,7 +11,8 @@ fn run(args: &[&str]) -> Result<String> {
     let Command::DhcpConf(args) = Cli::try_parse_from(all)?.command else {
         unreachable!("no other command was given")
     };
-    configuration(&args, &Loaders::default())
+    let (text, left_out) = configuration(&args, &Loaders::default())?;
+    Ok([vec![text], left_out].concat().join("\n"))
 }
 
 /// The command's output with a file of hardware addresses, or its error.
@@ -48,7 +49,7 @@ fn all_clients_with_a_loader_are_handed_off() {
     for architecture in ["00:00", "00:07", "00:09"] {
         assert_eq!(isc.matches(&format!("= {architecture}")).count(), 1);
     }
-    assert!(!isc.contains("\n    next-server") && !isc.contains("subclass"));
+    assert!(isc.contains("\n    next-server 0.0.0.0;\n") && !isc.contains("subclass"));
 }
 
 #[test]
@@ -95,6 +96,39 @@ node2 52:54:00:AA:bb:cc
 }
 
 #[test]
+fn a_class_that_is_defined_earlier_is_told_too() {
+    let isc = run(&["isc"]).unwrap();
+    assert_eq!(isc.matches("class \"pxeclients\" {").count(), 1);
+    let isc = run(&["isc", "--class", "UEFI 64", "--class=Legacy"]).unwrap();
+    for class in ["UEFI 64", "Legacy"] {
+        let part =
+            format!("class \"{class}\" {{\n  if config-option proxydhcp.handed-off = \"yes\" {{");
+        assert!(isc.contains(&part), "{isc}");
+    }
+    assert!(!isc.contains("pxeclients"));
+    assert!(run(&["isc", "--class", "a\"b"]).is_err());
+}
+
+#[test]
+fn lines_that_are_left_out_are_told() {
+    let macs = "n1 525400123456\nn2 80:00:02:08:fe:80:00:00:00:00:00:00:f4:52:14:03:00:7b:cb:a1\n";
+    let text = run_with(macs, &["dnsmasq", "n1"]).unwrap();
+    assert!(
+        text.contains("dhcp-mac=set:proxydhcp-node,52:54:00:12:34:56\n"),
+        "{text}"
+    );
+    let told = "line 2: left out: an address of 20 bytes, as InfiniBand has,";
+    assert!(text.contains(told), "{text}");
+    let error = run_with(macs, &["dnsmasq", "n1,n2"])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no hardware address of n2; add lines") && error.contains(told),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_remedy() {
     let cases = [
         (
@@ -106,41 +140,25 @@ fn what_is_wrong_is_told_with_its_remedy() {
         (
             "node1 52:54:00:12:34",
             "node1",
-            "line 1 is not a name and a hardware address",
+            "line 1: left out: there is no hardware address",
         ),
         (
             "\nnode1 node2",
             "node1",
-            "line 2 is not a name and a hardware address",
-        ),
-        (
-            "node1 52:54:00:12:34:5x",
-            "node1",
-            "line 1 is not a name and a hardware address",
-        ),
-        (
-            "a 1:2:3:4:5:6:7",
-            "node1",
-            "line 1 is not a name and a hardware address",
+            "line 2: left out: there is no hardware address",
         ),
         (
             "1:2:3:4:5:6 1:2:3:4:5:7",
             "node1",
-            "line 1 is not a name and",
-        ),
-        ("node1 1:2:3:4:5:6 x", "node1", "line 1 is not two words"),
-        (
-            "a 1:2:3:4:5:6\nb 01:02:03:04:05:06",
-            "a",
-            "line 2: 01:02:03:04:05:06 is listed already",
+            "line 1: left out: there is no name",
         ),
         (
-            "no\u{7}de 1:2:3:4:5:6",
-            "a",
-            "line 1: the name has a control character",
+            "a 0:2:3:4:5:6\nb 00:02:03:04:05:06",
+            "b",
+            "00:02:03:04:05:06 is an address of a already",
         ),
-        ("a 1:2:3:4:5:6", "a,,b", "a name is missing here"),
-        ("a 1:2:3:4:5:6", "", "a name is missing here"),
+        ("a 0:2:3:4:5:6", "a,,b", "a name is missing here"),
+        ("a 0:2:3:4:5:6", "", "a name is missing here"),
     ];
     for (macs, range, expected) in cases {
         let error = format!("{:#}", run_with(macs, &["isc", range]).unwrap_err());

@@ -11,15 +11,17 @@ use clap::Args;
 
 use super::plan::Plan;
 use super::{TabdumpArgs, read_config};
+use crate::api::control::Allowed;
 use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, ControlArgs};
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
+use crate::nodes::cfg;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::xcat::addresses::hosts;
 use crate::nodes::xcat::records::Wanted;
-use crate::sys::file;
 use crate::sys::replace::{Lasting, Replacement, write};
+use crate::sys::text_file;
 use crate::text::{count, listed};
 
 /// How often the tables are read anew because nodeset has written meanwhile.
@@ -38,7 +40,7 @@ pub struct SyncArgs {
     #[arg(long, value_name = "FILE")]
     pub write_hosts: Option<PathBuf>,
     /// Write nothing if more than this share of the records would go, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(..=100))]
+    #[arg(id = "allow-record-loss", long = "allow-loss", value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(..=100))]
     pub allow_loss: u8,
     /// Wait until nodeset has left the file alone for this long, in seconds
     ///
@@ -73,11 +75,11 @@ pub(super) fn run(args: &SyncArgs, context: &Context) -> Result<ExitCode> {
         note(&format!("{node} keeps the record it has: {fault}"));
     }
     plan.check_loss(args.allow_loss)?;
-    let mut disabled = Disabled::read(config)?;
+    let mut disabled = Disabled::read(config, || cfg::names(plan.bytes()))?;
     disabled.add(wanted.refusing.iter().map(String::as_str));
     disabled.remove(wanted.supporting.iter().map(String::as_str));
     let hosts = addresses.as_ref().filter(|(path, text)| {
-        let now = file::read_if_there(path).ok().flatten();
+        let now = text_file::read_if_there(path).ok().flatten();
         now.as_deref() != Some(text.as_bytes())
     });
     let is_change = plan.is_change() || disabled.is_changed() || hosts.is_some();
@@ -99,7 +101,11 @@ pub(super) fn run(args: &SyncArgs, context: &Context) -> Result<ExitCode> {
     }
     drop(replacement);
     if is_change {
-        take_up(&args.control.socket, config, plan.is_empty(), Of::All)?;
+        let allowed = Allowed {
+            empty: plan.is_empty(),
+            ..Allowed::default()
+        };
+        take_up(&args.control.socket, config, allowed, Of::All)?;
     }
     Ok(exit_code(&wanted))
 }

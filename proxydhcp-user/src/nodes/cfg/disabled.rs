@@ -103,17 +103,17 @@ impl Disabled {
     /// The lines that are neither noderanges nor comments, and those with names that no record has.
     pub fn problems(&self) -> Vec<Problem> {
         let is_unknown = |name: &&String| !self.known.contains(name);
-        let problem = |line: &Line| match &line.fault {
-            Some(fault) => Some(format!("{fault}; write one name or noderange a line")),
-            None => {
-                let unknown = Few::of(line.names.iter().filter(is_unknown).cloned());
-                (unknown.count > 0).then(|| {
-                    format!(
-                        "there is no record of {unknown}: if a name is misspelt, its node is not \
-                         disabled; correct it"
-                    )
-                })
+        let problem = |line: &Line| {
+            if let Some(fault) = &line.fault {
+                return Some(format!("{fault}; write one name or noderange a line"));
             }
+            let unknown = Few::of(line.names.iter().filter(is_unknown).cloned());
+            (unknown.count > 0).then(|| {
+                format!(
+                    "there is no record of {unknown}: if a name is misspelt, its node is not \
+                     disabled; correct it"
+                )
+            })
         };
         (1..)
             .zip(&self.lines)

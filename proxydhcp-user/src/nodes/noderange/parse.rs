@@ -177,9 +177,9 @@ impl<'a> Parser<'a> {
     }
 
     /// The text before the first such character, without the spaces around it.
-    fn until(&mut self, mut ends: impl FnMut(char) -> bool) -> &'a str {
+    fn until(&mut self, ends: impl FnMut(char) -> bool) -> &'a str {
         let rest = self.rest();
-        let text = match rest.find(|char| ends(char)) {
+        let text = match rest.find(ends) {
             Some(end) => rest.get(..end).unwrap_or(rest),
             None => rest,
         };
