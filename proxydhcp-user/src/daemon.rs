@@ -14,6 +14,7 @@ mod refresh;
 pub mod run;
 mod service;
 mod systemd;
+pub mod tftp;
 mod watch;
 
 /// What the daemon serves, and how.

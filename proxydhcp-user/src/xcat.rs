@@ -15,7 +15,7 @@ use crate::cli::serve::ServeArgs;
 use crate::cli::{Cli, Command, Context};
 use crate::daemon::port::PortError;
 use crate::daemon::run::{Manner, serve};
-use crate::daemon::{Settings, logging};
+use crate::daemon::{Settings, logging, tftp};
 use crate::sys::{self, privileges::Privileges};
 use crate::text::with_causes;
 
@@ -63,22 +63,22 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
         }
     }
     // Privileges are dropped before the log starts its threads.
-    let prepared = settings(flags.verbose);
+    let prepared = prepare(flags.verbose);
     // Kept to the end, so that the last lines are written.
     let _log = syslog::start(flags.verbose && !flags.detach)?;
-    let prepared = prepared.map(|(settings, privileges, told)| {
-        told.inspect(|told| info!("{told}"));
-        (settings, privileges)
+    let result = prepared.and_then(|prepared| {
+        prepared.told.inspect(|told| info!("{told}"));
+        let manner = Manner {
+            port_patience: Some(PORT_PATIENCE),
+            pid_file: Some(Path::new(PID_FILE)),
+            tftp: prepared.tftp,
+            ready: Box::new(|line| {
+                info!("{line}");
+                starter.take().map_or(Ok(()), Starter::release)
+            }),
+        };
+        serve(prepared.settings, &prepared.privileges, manner)
     });
-    let manner = Manner {
-        port_patience: Some(PORT_PATIENCE),
-        pid_file: Some(Path::new(PID_FILE)),
-        ready: Box::new(|line| {
-            info!("{line}");
-            starter.take().map_or(Ok(()), Starter::release)
-        }),
-    };
-    let result = prepared.and_then(|(settings, privileges)| serve(settings, &privileges, manner));
     if let Err(error) = &result {
         if error.is::<PortError>() {
             info!("Unable to open socket on port {PORT}.");
@@ -106,21 +106,36 @@ fn end_as(outcome: &Outcome) -> ExitCode {
     }
 }
 
-/// The daemon's settings here, the privileges that they need, and what to log about them.
-fn settings(announces: bool) -> Result<(Settings, Privileges, Option<String>)> {
+/// What the daemon begins with.
+struct Prepared {
+    settings: Settings,
+    privileges: Privileges,
+    tftp: Option<Result<tftp::Port>>,
+    /// What to log about the settings.
+    told: Option<String>,
+}
+
+/// Reads the settings, takes what needs privileges, and drops the others.
+fn prepare(announces: bool) -> Result<Prepared> {
     let (mut args, context) = serve_args()?;
     let told = args.interfaces.is_empty().then(|| {
         let (interfaces, told) = interfaces::of_xcat();
         args.interfaces = interfaces;
         told
     });
+    let tftp = args.take_tftp_port();
     let privileges = args.keep_privileges()?;
     let settings = Settings {
         may_lack_config: true,
         announces,
         ..args.settings(&context)
     };
-    Ok((settings, privileges, told))
+    Ok(Prepared {
+        settings,
+        privileges,
+        tftp,
+        told,
+    })
 }
 
 /// The settings file, else the defaults of `serve`, with these exceptions: clients that are no node

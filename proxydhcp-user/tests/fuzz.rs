@@ -31,6 +31,8 @@ mod macs;
 mod noderange;
 #[path = "../../fuzz/checks/settings.rs"]
 mod settings;
+#[path = "../../fuzz/checks/tftp.rs"]
+mod tftp;
 
 /// Checks each input of the target's corpus. A failure tells which it was.
 fn each_input(target: &str, check: fn(&[u8])) {
@@ -93,4 +95,9 @@ fn import_inputs() {
 #[test]
 fn macs_inputs() {
     each_input("macs", macs::macs);
+}
+
+#[test]
+fn tftp_inputs() {
+    each_input("tftp", tftp::tftp);
 }

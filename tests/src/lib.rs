@@ -36,6 +36,7 @@ mod shapes;
 pub mod site;
 pub mod stack;
 mod tap;
+pub mod tftp;
 pub mod xdp;
 
 pub use alone::alone;

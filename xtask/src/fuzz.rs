@@ -18,7 +18,7 @@ use proxydhcp_lab::debian::ensure_installed;
 use crate::binary;
 
 /// The targets, each with the maximum length of its inputs in bytes: short ones run faster.
-const TARGETS: [(&str, usize); 10] = [
+const TARGETS: [(&str, usize); 11] = [
     ("cfg", 820),
     ("control", 1200),
     ("disabled", 120),
@@ -29,6 +29,7 @@ const TARGETS: [(&str, usize); 10] = [
     ("macs", 200),
     ("noderange", 64),
     ("settings", 300),
+    ("tftp", 120),
 ];
 
 /// Fuzzes the code that reads packets, files and the control socket, target by target.

@@ -21,11 +21,13 @@ mod names;
 mod port;
 mod problems;
 mod shortfall;
+mod tftp;
 
 pub use names::{NamesStatus, NamesTold};
 pub use port::{named, port_held};
 pub use problems::{Lists, Problems};
 pub use shortfall::{Better, Fallback, Lost};
+pub use tftp::{TftpStatus, TftpTransfer};
 
 /// The datapath that answers on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +88,12 @@ pub struct Status<P = Lists> {
     /// What has become of clients without a record, if they are looked up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lookups: Option<LookupStatus>,
+    /// What the TFTP server does, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tftp: Option<TftpStatus>,
+    /// Why no files are served by TFTP, although they should be.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tftp_fault: Option<String>,
     /// The interfaces in service.
     pub interfaces: Vec<InterfaceStatus>,
     /// The interfaces that should be served, and are not.
@@ -311,6 +319,12 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
         }
         if let Some(lookups) = &self.lookups {
             writeln!(f, "{lookups}")?;
+        }
+        if let Some(tftp) = &self.tftp {
+            writeln!(f, "{tftp}")?;
+        }
+        if let Some(fault) = &self.tftp_fault {
+            writeln!(f, "no files are served by TFTP: {fault}")?;
         }
         if let Some(seconds) = self.reloading {
             writeln!(f, "a reload has been running for {seconds:.0} s")?;

@@ -12,7 +12,7 @@ use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, percent};
 use crate::cli::exit::{Exit, last_line};
 use crate::cli::{Context, complete};
 use crate::daemon::run::{Manner, serve};
-use crate::daemon::{Settings, logging};
+use crate::daemon::{Settings, logging, tftp};
 use crate::datapath::served_interface::{AttachOptions, DatapathPlan};
 use crate::datapath::xdp::Duty;
 use crate::names::saved;
@@ -24,6 +24,7 @@ mod check;
 
 /// Arguments of `serve`.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct ServeArgs {
     /// Serve this interface, as soon as it exists; may be repeated [default: all that are up with an
     /// IPv4 address]
@@ -65,6 +66,9 @@ pub struct ServeArgs {
     /// What to do about clients whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore)]
     pub unknown: Unknown,
+    /// Serve the files below the TFTP root by TFTP, too, on the interfaces in service
+    #[arg(long)]
+    pub tftp: bool,
     /// The TFTP server that clients are sent to [default: the address they asked]
     #[arg(long, value_name = "IP")]
     pub next_server: Option<Ipv4Addr>,
@@ -138,9 +142,14 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
         return check::run(args, context);
     }
     // Privileges are dropped before the log starts its thread.
+    let tftp = args.take_tftp_port();
     let privileges = args.keep_privileges()?;
     let log = logging::start()?;
-    let ended = serve(args.settings(context), &privileges, Manner::default());
+    let manner = Manner {
+        tftp,
+        ..Manner::default()
+    };
+    let ended = serve(args.settings(context), &privileges, manner);
     drop(log);
     Ok(ended.map_or_else(
         |error| {
@@ -152,6 +161,12 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
 }
 
 impl ServeArgs {
+    /// Takes the port of the TFTP server, if there is to be one. Call it before privileges are
+    /// dropped. If the port cannot be had, requests on port 4011 are answered all the same.
+    pub fn take_tftp_port(&self) -> Option<Result<tftp::Port>> {
+        self.tftp.then(tftp::Port::take)
+    }
+
     /// Drops the privileges that serving with these arguments does not need. Call it before any
     /// thread is started.
     ///

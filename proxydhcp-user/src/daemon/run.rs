@@ -20,6 +20,7 @@ use crate::daemon::port::{Port, PortError, PortHolders};
 use crate::daemon::refresh;
 use crate::daemon::service::Service;
 use crate::daemon::systemd;
+use crate::daemon::tftp;
 use crate::daemon::watch::{self, Watching};
 use crate::datapath::unknown_clients::UnknownClients;
 use crate::datapath::xdp::pins::{self, PinsError};
@@ -38,6 +39,8 @@ pub struct Manner<'a> {
     pub port_patience: Option<Duration>,
     /// The file for the process id, if there is one.
     pub pid_file: Option<&'a Path>,
+    /// The port of the TFTP server, or why it cannot be had, if there is to be one.
+    pub tftp: Option<Result<tftp::Port>>,
     /// Called with the line that says that requests are answered from now on.
     pub ready: Ready<'a>,
 }
@@ -51,6 +54,7 @@ impl Default for Manner<'_> {
         Self {
             port_patience: None,
             pid_file: None,
+            tftp: None,
             ready: Box::new(|line| {
                 print_and_notify(line);
                 Ok(())
@@ -111,6 +115,9 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
             };
         }
     };
+    if let Some(port) = manner.tftp {
+        service.serve_files(port);
+    }
     if let Err(error) = (manner.ready)(&service.ready_line()) {
         service.stop();
         return Err(error);

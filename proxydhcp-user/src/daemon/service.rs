@@ -4,18 +4,20 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::task;
+use tracing::error;
 
 use crate::api::control::Allowed;
 use crate::api::status::{NamesTold, Status};
 use crate::daemon::Settings;
 use crate::daemon::port::PortHolders;
+use crate::daemon::tftp::{Port, Tftp};
 use crate::daemon::watch::Watching;
 use crate::datapath::Shared;
 use crate::datapath::unknown_clients::UnknownClients;
@@ -69,6 +71,8 @@ pub(crate) struct Service {
     pub(crate) reloaded: Notify,
     /// Notified when there may be answers of the resolver to save.
     pub(crate) answered: Notify,
+    /// The TFTP server, or why there is none although there should be.
+    tftp: OnceLock<Result<Tftp, String>>,
     /// Notified when the times to retry interfaces or tables have changed.
     failures_changed: Notify,
 }
@@ -110,6 +114,7 @@ impl Service {
             reloading: watch::Sender::new(None),
             reloaded: Notify::new(),
             answered: Notify::new(),
+            tftp: OnceLock::new(),
             failures_changed: Notify::new(),
         };
         let awaits_tables = service.catalogue().awaits_tables;
@@ -118,6 +123,20 @@ impl Service {
         service.announce(&Table::empty(), &table);
         heap::give_back();
         Ok(service)
+    }
+
+    /// Serves the files below the TFTP root to clients on the interfaces in service. If that cannot be
+    /// done, the log and the status say why.
+    pub(crate) fn serve_files(&self, port: Result<Port>) {
+        let reached = Arc::clone(&self.interfaces().reached);
+        let mtu = move |interface: u32| reached.load().get(&interface).copied();
+        let root = &self.settings.sources.tftp_root;
+        let tftp = port.and_then(|port| Tftp::start(port, root, Box::new(mtu)));
+        let tftp = tftp.map_err(|error| format!("{error:#}"));
+        if let Err(error) = &tftp {
+            error!("no files are served by TFTP: {error}");
+        }
+        let _ = self.tftp.set(tftp);
     }
 
     /// Gives `work` access to the resolver's answers.
@@ -172,6 +191,7 @@ impl Service {
         };
         let trouble = self.watching.as_ref().and_then(Watching::trouble);
         let reloading = *self.reloading.borrow();
+        let tftp = self.tftp.get();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -186,6 +206,8 @@ impl Service {
             problems: of(&table, &names, trouble),
             waited_for,
             lookups,
+            tftp: tftp.and_then(|tftp| Some(tftp.as_ref().ok()?.status())),
+            tftp_fault: tftp.and_then(|tftp| tftp.as_ref().err().cloned()),
             interfaces: served,
             unserved,
             port_holders: self.port_holders.borrow().clone(),

@@ -33,6 +33,7 @@ mod strangers;
 mod stuck;
 mod suffix;
 mod survival;
+mod tftp;
 mod unit;
 mod watch;
 mod watchdog;

@@ -7,14 +7,14 @@ use anyhow::Result;
 use proxydhcp_common::PORT;
 
 use super::ServeArgs;
-use crate::api::status::{Unserved, port_held};
+use crate::api::status::{Unserved, named, port_held};
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::output::{note, print};
 use crate::cli::runtime::block_on;
 use crate::daemon::port::is_daemon;
 use crate::daemon::run::lacks;
-use crate::daemon::{Settings, control};
+use crate::daemon::{Settings, control, tftp};
 use crate::sys::interface::{self, Interface};
 use crate::sys::port_holder::holders;
 use crate::tables::table::{Files, Table};
@@ -29,6 +29,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     // Root may look for the holder, and the daemon may not.
     let mut others = holders(PORT);
     others.retain(|holder| !is_daemon(holder));
+    let tftp_holders = tftp::others();
     // From here on, everything is judged with the daemon's rights.
     args.keep_privileges()?;
     let settings = args.settings(context);
@@ -40,6 +41,12 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     let mut warnings = of_interfaces(&all, &settings.interfaces);
     if !others.is_empty() {
         warnings.push(port_held(&others));
+    }
+    if args.tftp && !tftp_holders.is_empty() {
+        let holders = named(&tftp_holders);
+        warnings.push(format!(
+            "no files would be served by TFTP: UDP port 69 is held by {holders}"
+        ));
     }
     let files = of_files(&settings, &all, &mut warnings);
     for warning in warnings {

@@ -1,11 +1,13 @@
 //! The interfaces in service, with the datapaths that answer there. They come and go.
 
+use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
+use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
 use super::failure::{Failure, Retry};
@@ -37,6 +39,8 @@ pub(super) struct Interfaces {
     /// The XDP program of all interfaces, once there is one to put it on. Behind `served`, so that those
     /// are detached first.
     program: Option<Program>,
+    /// The MTU of each interface that packets arrive at by those in service, by its number.
+    pub(super) reached: Arc<ArcSwap<HashMap<u32, u32>>>,
 }
 
 impl Interfaces {
@@ -51,6 +55,7 @@ impl Interfaces {
             failures: Vec::new(),
             pins,
             program: None,
+            reached: Arc::default(),
         }
     }
 
@@ -193,6 +198,10 @@ impl Interfaces {
                 Err(_) => self.missing.push(Unserved::missing(&interface.name)),
             }
         }
+        let served: Vec<u32> = self.served.iter().map(|it| it.interface().index).collect();
+        let reached = all.iter().filter(|it| it.is_reached_by(&served, all));
+        let reached = reached.map(|it| (it.index, it.mtu)).collect();
+        self.reached.store(Arc::new(reached));
     }
 
     /// Serves these interfaces by the raw datapath, all at once: the kernel takes its time over each

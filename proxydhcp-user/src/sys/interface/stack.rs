@@ -42,6 +42,14 @@ impl Interface {
         whole || self.is_part_of(others, all, HIGHEST)
     }
 
+    /// Whether packets that arrive by one of `others` may be its own: it is one of them, or built on
+    /// one.
+    pub fn is_reached_by(&self, others: &[u32], all: &[Self]) -> bool {
+        others
+            .iter()
+            .any(|other| self.stands_on(*other, all, HIGHEST))
+    }
+
     /// Whether it is the interface with this number, or built on it.
     fn stands_on(&self, index: u32, all: &[Self], height: usize) -> bool {
         self.index == index

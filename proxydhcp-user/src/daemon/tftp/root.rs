@@ -1,0 +1,228 @@
+//! Files below the TFTP root, and nothing else.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::io::Errno;
+
+use super::packet::{Code, Refusal};
+
+/// A file to send.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: File,
+    /// In bytes.
+    pub(super) size: u64,
+    /// Its name below the root, as it is on the disk.
+    pub(super) name: String,
+}
+
+/// Why a file is not sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Denied {
+    /// There is no such file, in whatever letter case, or there are several.
+    #[error("there is no such file")]
+    Missing,
+    /// The name, or a link on its way, leads out of the root.
+    #[error("it leads out of the TFTP root, through a symbolic link or `..`")]
+    Outside,
+    /// A folder, say.
+    #[error("it is no regular file")]
+    NoFile,
+    /// The system's answer.
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+impl Denied {
+    /// What the client is told.
+    pub(super) fn refusal(&self) -> Refusal {
+        match self {
+            Self::Missing | Self::NoFile => Refusal::new(Code::NotFound, "file not found"),
+            Self::Outside | Self::Io(_) => Refusal::new(Code::AccessViolation, "access denied"),
+        }
+    }
+}
+
+impl From<Errno> for Denied {
+    fn from(error: Errno) -> Self {
+        match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => Self::Missing,
+            Errno::XDEV | Errno::LOOP => Self::Outside,
+            error => Self::Io(error.into()),
+        }
+    }
+}
+
+/// Opens the file that a client names, with slashes or backslashes, below `root`. If there is none
+/// with these letters, the only one that differs in their case is meant: Windows' boot manager does not
+/// mind it.
+///
+/// # Errors
+///
+/// See [`Denied`].
+pub(super) fn open(root: &Path, asked: &str) -> Result<Opened, Denied> {
+    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // The root itself may be a link, and may have been replaced since the last request.
+    let root =
+        openat(CWD, root, folder, Mode::empty()).map_err(|error| Denied::Io(error.into()))?;
+    let name = asked.replace('\\', "/");
+    let name = name.trim_start_matches('/');
+    let found = match open_below(&root, Path::new(name)) {
+        Err(Denied::Missing) => {
+            let name = in_any_case(&root, name)?;
+            open_below(&root, &name).map(|file| (file, name.to_string_lossy().into_owned()))
+        }
+        opened => opened.map(|file| (file, name.to_owned())),
+    };
+    let (file, name) = found?;
+    let stat = fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Denied::NoFile);
+    }
+    Ok(Opened {
+        file,
+        size: u64::try_from(stat.st_size).unwrap_or_default(),
+        name,
+    })
+}
+
+/// Opens a file, which no link on its way may take out of the root.
+fn open_below(root: &impl std::os::fd::AsFd, name: &Path) -> Result<File, Denied> {
+    // Opening a FIFO must not wait for somebody to write to it.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    Ok(openat2(root, name, flags, Mode::empty(), resolve)?.into())
+}
+
+/// The path of the only file that differs from `name` in letter case alone.
+fn in_any_case(root: &impl std::os::fd::AsFd, name: &str) -> Result<PathBuf, Denied> {
+    let mut found = PathBuf::new();
+    for part in name
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+    {
+        let at = if found.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &found
+        };
+        let names = names_in(open_below(root, at)?)?;
+        let lower = part.to_lowercase();
+        let alike: Vec<&String> = names
+            .iter()
+            .filter(|it| it.to_lowercase() == lower)
+            .collect();
+        let exact = alike.iter().find(|it| **it == part);
+        match (exact, alike.as_slice()) {
+            (Some(_), _) => found.push(part),
+            (None, [only]) => found.push(only),
+            (None, _) => return Err(Denied::Missing),
+        }
+    }
+    Ok(found)
+}
+
+fn names_in(folder: File) -> Result<Vec<String>, Denied> {
+    let mut names = Vec::new();
+    for entry in Dir::new(folder)? {
+        if let Ok(name) = entry?.file_name().to_str() {
+            names.push(name.to_owned());
+        }
+    }
+    names.retain(|name| name != "." && name != "..");
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn root() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("winboot/New/Boot")).unwrap();
+        fs::write(root.join("winboot/New/Boot/BCD"), b"hive").unwrap();
+        fs::write(root.join("bootmgr.exe"), b"MZ").unwrap();
+        fs::write(folder.path().join("secret"), b"no").unwrap();
+        folder
+    }
+
+    fn found(folder: &tempfile::TempDir, name: &str) -> Result<String, Denied> {
+        open(&folder.path().join("root"), name).map(|opened| opened.name)
+    }
+
+    #[test]
+    fn names_are_taken_as_windows_writes_them() {
+        let folder = root();
+        for name in [
+            "winboot/New/Boot/BCD",
+            "\\winboot\\New\\Boot\\BCD",
+            "/WINBOOT//new/./boot/bcd",
+            "winboot\\new\\boot\\Bcd",
+        ] {
+            let found = found(&folder, name).unwrap();
+            assert!(
+                found.ends_with("/Boot/BCD") || name.starts_with("winboot/"),
+                "{found}"
+            );
+        }
+        let opened = open(&folder.path().join("root"), "BOOTMGR.EXE").unwrap();
+        assert_eq!((opened.name.as_str(), opened.size), ("bootmgr.exe", 2));
+    }
+
+    #[test]
+    fn the_exact_name_wins_and_two_others_are_none() {
+        let folder = root();
+        let root = folder.path().join("root");
+        fs::write(root.join("BootMgr.exe"), b"").unwrap();
+        assert_eq!(found(&folder, "bootmgr.exe").unwrap(), "bootmgr.exe");
+        assert_eq!(found(&folder, "BootMgr.exe").unwrap(), "BootMgr.exe");
+        assert!(matches!(
+            found(&folder, "BOOTMGR.EXE"),
+            Err(Denied::Missing)
+        ));
+    }
+
+    #[test]
+    fn nothing_outside_is_opened() {
+        let folder = root();
+        let root = folder.path().join("root");
+        symlink("../secret", root.join("out")).unwrap();
+        symlink(folder.path(), root.join("up")).unwrap();
+        symlink("winboot/New", root.join("in")).unwrap();
+        for name in [
+            "../secret",
+            "winboot/../../secret",
+            "..\\secret",
+            "out",
+            "up/secret",
+            "OUT",
+        ] {
+            let denied = found(&folder, name).unwrap_err();
+            assert!(matches!(denied, Denied::Outside), "{name}: {denied}");
+            assert_eq!(denied.refusal().code, Code::AccessViolation);
+        }
+        assert_eq!(found(&folder, "in/Boot/BCD").unwrap(), "in/Boot/BCD");
+        assert_eq!(
+            found(&folder, "/etc/passwd").unwrap_err().refusal().code,
+            Code::NotFound
+        );
+    }
+
+    #[test]
+    fn only_regular_files_are_sent() {
+        let folder = root();
+        let fifo = folder.path().join("root/fifo");
+        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        for name in ["winboot", "fifo", "", "/"] {
+            let denied = found(&folder, name).unwrap_err();
+            assert_eq!(denied.refusal().code, Code::NotFound, "{name}: {denied}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! One client reads one file: windows of blocks, each acknowledged (RFC 1350, RFC 7440).
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, timeout_at};
+
+use super::blocks::Blocks;
+use super::packet::{Agreed, Code, Refusal, Reply, reply};
+
+/// How long to wait for an acknowledgement before it is known how fast the client is.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const SHORTEST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// How often something is sent before the client's first sign of life. The source of its request may
+/// be forged, and whoever it belongs to must not be flooded.
+const TRIES_OF_A_STRANGER: u32 = 3;
+/// How often it is sent later: for half a minute.
+const TRIES: u32 = 8;
+const UNREADABLE: Refusal = Refusal::new(Code::Undefined, "the file cannot be read");
+/// An acknowledgement, or the beginning of an error.
+const REPLY_LEN: usize = 16;
+
+/// What a transfer has done so far.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// The client has shown that the request was its own.
+    begun: AtomicBool,
+    /// The bytes that it has.
+    bytes: AtomicU64,
+    /// The blocks that were sent again.
+    repeated: AtomicU64,
+}
+
+impl Progress {
+    /// That of a client that has shown a sign of life.
+    #[cfg(test)]
+    pub(super) fn begun() -> Self {
+        let progress = Self::default();
+        progress.begun.store(true, Ordering::Relaxed);
+        progress
+    }
+
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn repeated(&self) -> u64 {
+        self.repeated.load(Ordering::Relaxed)
+    }
+}
+
+/// How a transfer has ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client has the whole file.
+    Complete,
+    /// The client has sent an error, as those do that only want to know a file's length; or its
+    /// system has, because nobody listens there any more.
+    Declined,
+    /// The client is silent.
+    Silent,
+    /// The file cannot be read, or nothing can be sent.
+    Failed(io::Error),
+}
+
+/// A transfer that is running.
+pub(super) struct Transfer<'a> {
+    socket: UdpSocket,
+    blocks: Blocks,
+    window: u64,
+    wait: Wait,
+    progress: &'a Progress,
+    /// The number of the last block that the client has acknowledged.
+    acknowledged: u64,
+    /// The number of the last block that was ever sent.
+    sent: u64,
+}
+
+impl<'a> Transfer<'a> {
+    /// Sends the file to the peer of the socket, and reports its progress.
+    pub(super) async fn run(
+        socket: UdpSocket,
+        mut blocks: Blocks,
+        agreed: &Agreed,
+        progress: &'a Progress,
+    ) -> End {
+        blocks.prepare(&socket);
+        let mut transfer = Self {
+            socket,
+            blocks,
+            window: agreed.window.into(),
+            wait: Wait::new(agreed.timeout),
+            progress,
+            acknowledged: 0,
+            sent: 0,
+        };
+        let options = agreed.acknowledgement.as_deref();
+        match transfer.send_all(options).await {
+            Ok(end) => end,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => End::Declined,
+            Err(error) => {
+                let _ = transfer.socket.try_send(&UNREADABLE.packet());
+                End::Failed(error)
+            }
+        }
+    }
+
+    async fn send_all(&mut self, options: Option<&[u8]>) -> io::Result<End> {
+        if let Some(options) = options {
+            let ended = self.until_acknowledged(Some(options)).await?;
+            if let Some(end) = ended {
+                return Ok(end);
+            }
+        }
+        while self.acknowledged < self.blocks.last() {
+            if let Some(end) = self.until_acknowledged(None).await? {
+                return Ok(end);
+            }
+        }
+        Ok(End::Complete)
+    }
+
+    /// Sends the options, or else the next window, until the client acknowledges something of it.
+    /// Returns the transfer's end, if it does not.
+    async fn until_acknowledged(&mut self, options: Option<&[u8]>) -> io::Result<Option<End>> {
+        let mut tries = 0;
+        // The client misses the beginning of the window, and has said so.
+        let mut has_complained = false;
+        loop {
+            tries += 1;
+            let sent_at = Instant::now();
+            match options {
+                Some(options) => drop(self.socket.send(options).await?),
+                None => self.send_window().await?,
+            }
+            let deadline = sent_at + self.wait.after(tries);
+            loop {
+                let Some(reply) = self.reply_until(deadline).await? else {
+                    break;
+                };
+                let Reply::Ack(number) = reply else {
+                    if reply == Reply::Error {
+                        return Ok(Some(End::Declined));
+                    }
+                    continue;
+                };
+                if self.take(number, options.is_some()) {
+                    // After a repetition nobody knows what was acknowledged.
+                    if tries == 1 {
+                        self.wait.learn(sent_at.elapsed());
+                    }
+                    return Ok(None);
+                }
+                let is_last_one = self.distance(number) == 0;
+                if options.is_none() && is_last_one && !has_complained {
+                    has_complained = true;
+                    break;
+                }
+            }
+            let most = if self.progress.has_begun() {
+                TRIES
+            } else {
+                TRIES_OF_A_STRANGER
+            };
+            if tries >= most {
+                return Ok(Some(End::Silent));
+            }
+        }
+    }
+
+    /// Whether a number acknowledges what was sent, which is recorded then.
+    fn take(&mut self, number: u16, is_of_options: bool) -> bool {
+        let distance = self.distance(number);
+        let is_right = if is_of_options {
+            distance == 0
+        } else {
+            distance > 0 && distance <= self.sent - self.acknowledged
+        };
+        if is_right {
+            self.acknowledged += distance;
+            self.progress.begun.store(true, Ordering::Relaxed);
+            let bytes = self.blocks.bytes(self.acknowledged);
+            self.progress.bytes.store(bytes, Ordering::Relaxed);
+        }
+        is_right
+    }
+
+    /// How many blocks after the last acknowledged one a number is.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the lowest 16 bits are sent"
+    )]
+    fn distance(&self, number: u16) -> u64 {
+        number.wrapping_sub(self.acknowledged as u16).into()
+    }
+
+    /// Sends the window after the last acknowledged block.
+    async fn send_window(&mut self) -> io::Result<()> {
+        let mut next = self.acknowledged + 1;
+        let end = self.blocks.last().min(self.acknowledged + self.window) + 1;
+        let again = end.min(self.sent + 1).saturating_sub(next);
+        self.progress.repeated.fetch_add(again, Ordering::Relaxed);
+        loop {
+            next += self.blocks.send(&self.socket, next..end)?;
+            self.sent = self.sent.max(next - 1);
+            if next == end {
+                return Ok(());
+            }
+            self.socket.writable().await?;
+        }
+    }
+
+    /// The client's next packet; `None` if none has come by the deadline.
+    async fn reply_until(&self, deadline: Instant) -> io::Result<Option<Reply>> {
+        let mut packet = [0; REPLY_LEN];
+        match timeout_at(deadline, self.socket.recv(&mut packet)).await {
+            Ok(received) => Ok(Some(reply(packet.get(..received?).unwrap_or_default()))),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// How long to wait for an acknowledgement: by what the client has asked for, or by the time that it
+/// takes as a rule (RFC 6298, section 2).
+#[derive(Debug)]
+struct Wait {
+    asked: Option<Duration>,
+    /// The mean of the times it took, and how far they are from it.
+    mean: Duration,
+    deviation: Duration,
+}
+
+impl Wait {
+    const fn new(asked: Option<Duration>) -> Self {
+        Self {
+            asked,
+            mean: Duration::ZERO,
+            deviation: Duration::ZERO,
+        }
+    }
+
+    fn learn(&mut self, took: Duration) {
+        if self.mean.is_zero() {
+            (self.mean, self.deviation) = (took, took / 2);
+        } else {
+            self.deviation = (self.deviation * 3 + self.mean.abs_diff(took)) / 4;
+            self.mean = (self.mean * 7 + took) / 8;
+        }
+    }
+
+    /// The wait after this many tries; each is twice as long as the one before.
+    fn after(&self, tries: u32) -> Duration {
+        if let Some(asked) = self.asked {
+            return asked;
+        }
+        let first = if self.mean.is_zero() {
+            FIRST_WAIT
+        } else {
+            (self.mean + self.deviation * 4).clamp(SHORTEST_WAIT, FIRST_WAIT)
+        };
+        first
+            .saturating_mul(1 << (tries - 1).min(8))
+            .min(LONGEST_WAIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn a_slow_client_is_waited_for_and_a_fast_one_is_not() {
+        let mut wait = Wait::new(None);
+        assert_eq!(
+            [1, 2, 3, 4, 9].map(|tries| wait.after(tries)),
+            [1, 2, 4, 8, 8].map(Duration::from_secs)
+        );
+        wait.learn(MS(1));
+        assert_eq!(
+            [1, 2, 3].map(|tries| wait.after(tries)),
+            [200, 400, 800].map(MS)
+        );
+        for _ in 0..50 {
+            wait.learn(MS(300));
+        }
+        assert!(
+            wait.after(1) >= MS(300) && wait.after(1) < MS(400),
+            "{wait:?}"
+        );
+        let asked = Wait::new(Some(MS(3000)));
+        assert_eq!([1, 2].map(|tries| asked.after(tries)), [3000, 3000].map(MS));
+    }
+}

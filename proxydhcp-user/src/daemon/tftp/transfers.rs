@@ -1,0 +1,309 @@
+//! The transfers that are running, and how many there may be.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::AbortHandle;
+
+use super::transfer::Progress;
+
+/// The most transfers at once.
+const MOST: usize = 6144;
+/// The most for one client: firmware that gives up and asks anew leaves old ones behind.
+const MOST_FOR_ONE: usize = 16;
+/// The open files of a transfer: its socket, and the file.
+const FILES: u64 = 2;
+/// Open files that are for the rest of the daemon.
+const RESERVE: u64 = 512;
+
+/// The transfers that are running.
+#[derive(Debug)]
+pub(super) struct Transfers {
+    most: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: HashMap<SocketAddrV4, Running>,
+    of_clients: HashMap<Ipv4Addr, usize>,
+    /// In the order in which they came; some have ended.
+    came: VecDeque<(SocketAddrV4, u64)>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    number: u64,
+    progress: Arc<Progress>,
+    /// Ends it; missing for the moment between coming and starting.
+    task: Option<AbortHandle>,
+    file: Arc<str>,
+    size: u64,
+    since: Instant,
+}
+
+/// A transfer that is running, for the status.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub(super) client: SocketAddrV4,
+    pub(super) file: Arc<str>,
+    pub(super) size: u64,
+    pub(super) since: Instant,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// A place among the transfers. Dropping it frees it.
+#[derive(Debug)]
+pub(super) struct Place {
+    transfers: Arc<Transfers>,
+    client: SocketAddrV4,
+    number: u64,
+    since: Instant,
+    pub(super) progress: Arc<Progress>,
+}
+
+impl Transfers {
+    /// Makes room for as many as this process may have files open.
+    pub(super) fn new() -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        let _ = setrlimit(Resource::Nofile, raised);
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = files.saturating_sub(RESERVE) / FILES;
+        Self::with_most(usize::try_from(most).unwrap_or(MOST).clamp(1, MOST))
+    }
+
+    fn with_most(most: usize) -> Self {
+        Self {
+            most,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes a place for a client's transfer. If there is none left, the oldest whose client has not
+    /// shown a sign of life yields: its request may have been forged. `None` if this client's
+    /// transfer is running already, if it has too many, or if no place can be had.
+    pub(super) fn take_place(self: &Arc<Self>, client: SocketAddrV4) -> Option<Place> {
+        let mut state = self.state();
+        if state.running.contains_key(&client) {
+            return None;
+        }
+        if state
+            .of_clients
+            .get(client.ip())
+            .is_some_and(|count| *count >= MOST_FOR_ONE)
+        {
+            return None;
+        }
+        if state.running.len() >= self.most && !state.end_a_stranger() {
+            return None;
+        }
+        state.next += 1;
+        let number = state.next;
+        let (progress, since) = (Arc::new(Progress::default()), Instant::now());
+        let running = Running {
+            number,
+            progress: Arc::clone(&progress),
+            task: None,
+            file: Arc::from(""),
+            size: 0,
+            since,
+        };
+        state.running.insert(client, running);
+        *state.of_clients.entry(*client.ip()).or_default() += 1;
+        state.came.push_back((client, number));
+        state.forget_old(self.most);
+        Some(Place {
+            transfers: Arc::clone(self),
+            client,
+            number,
+            since,
+            progress,
+        })
+    }
+
+    /// Records how the transfer with this number can be ended.
+    pub(super) fn runs_as(&self, client: SocketAddrV4, number: u64, task: AbortHandle) {
+        let mut state = self.state();
+        let running = state.running.get_mut(&client);
+        if let Some(running) = running.filter(|it| it.number == number) {
+            running.task = Some(task);
+        }
+    }
+
+    /// Those that have begun.
+    pub(super) fn shown(&self) -> Vec<Shown> {
+        let state = self.state();
+        let begun = state
+            .running
+            .iter()
+            .filter(|(_, it)| it.progress.has_begun());
+        let shown = begun.map(|(client, running)| Shown {
+            client: *client,
+            file: Arc::clone(&running.file),
+            size: running.size,
+            since: running.since,
+            progress: Arc::clone(&running.progress),
+        });
+        let mut shown: Vec<Shown> = shown.collect();
+        shown.sort_by_key(|it| it.since);
+        shown
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Ends the oldest transfer whose client has not shown a sign of life.
+    fn end_a_stranger(&mut self) -> bool {
+        while let Some((client, number)) = self.came.pop_front() {
+            let is_it = |it: &&Running| it.number == number && !it.progress.has_begun();
+            let Some(running) = self.running.get(&client).filter(is_it) else {
+                continue;
+            };
+            if let Some(task) = &running.task {
+                task.abort();
+            }
+            self.remove(client, number);
+            return true;
+        }
+        false
+    }
+
+    fn remove(&mut self, client: SocketAddrV4, number: u64) {
+        if self
+            .running
+            .get(&client)
+            .is_none_or(|it| it.number != number)
+        {
+            return;
+        }
+        self.running.remove(&client);
+        if let Some(count) = self.of_clients.get_mut(client.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_clients.remove(client.ip());
+            }
+        }
+    }
+
+    /// Keeps the list of those that came from growing for ever.
+    fn forget_old(&mut self, most: usize) {
+        if self.came.len() <= 2 * most {
+            return;
+        }
+        let running = &self.running;
+        self.came.retain(|(client, number)| {
+            let is_it = |it: &Running| it.number == *number && !it.progress.has_begun();
+            running.get(client).is_some_and(is_it)
+        });
+    }
+}
+
+impl Place {
+    /// The client whose place it is.
+    pub(super) fn client(&self) -> SocketAddrV4 {
+        self.client
+    }
+
+    /// When it was taken.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Its number, which no other has had.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Records what is sent.
+    pub(super) fn sends(&self, file: &str, size: u64) {
+        let mut state = self.transfers.state();
+        let running = state.running.get_mut(&self.client);
+        if let Some(running) = running.filter(|it| it.number == self.number) {
+            (running.file, running.size) = (Arc::from(file), size);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.transfers.state().remove(self.client, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(host: u8, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port)
+    }
+
+    /// Has clients show a sign of life.
+    fn begin(transfers: &Transfers, is_it: impl Fn(&SocketAddrV4) -> bool) {
+        let mut state = transfers.state();
+        let running = state.running.iter_mut().filter(|(client, _)| is_it(client));
+        running.for_each(|(_, it)| it.progress = Arc::new(Progress::begun()));
+    }
+
+    #[test]
+    fn a_request_that_comes_twice_is_one() {
+        let transfers = Arc::new(Transfers::with_most(8));
+        let first = transfers.take_place(client(1, 1000)).unwrap();
+        assert!(transfers.take_place(client(1, 1000)).is_none());
+        drop(first);
+        assert!(transfers.take_place(client(1, 1000)).is_some());
+    }
+
+    #[test]
+    fn one_client_does_not_take_all_places() {
+        let transfers = Arc::new(Transfers::with_most(100));
+        let places: Vec<_> = (0..50)
+            .filter_map(|n| transfers.take_place(client(1, 1000 + n)))
+            .collect();
+        assert_eq!(places.len(), MOST_FOR_ONE);
+        assert!(transfers.take_place(client(2, 1000)).is_some());
+    }
+
+    #[test]
+    fn strangers_yield_the_oldest_first_and_others_do_not() {
+        let transfers = Arc::new(Transfers::with_most(3));
+        let mut places: Vec<_> = (1..=3)
+            .filter_map(|n| transfers.take_place(client(n, 1000)))
+            .collect();
+        begin(&transfers, |it| *it == client(1, 1000));
+        places.push(transfers.take_place(client(4, 1000)).unwrap());
+        let has = |n| transfers.state().running.contains_key(&client(n, 1000));
+        assert_eq!([1, 2, 3, 4].map(has), [true, false, true, true]);
+        // The place of number 2 is dropped when its task has ended, and nobody else's goes with it.
+        places.remove(1);
+        assert_eq!([1, 2, 3, 4].map(has), [true, false, true, true]);
+    }
+
+    #[test]
+    fn when_all_have_begun_a_newcomer_waits() {
+        let transfers = Arc::new(Transfers::with_most(2));
+        let places: Vec<_> = (1..=2)
+            .filter_map(|n| transfers.take_place(client(n, 1000)))
+            .collect();
+        begin(&transfers, |_| true);
+        assert!(transfers.take_place(client(3, 1000)).is_none());
+        drop(places);
+        assert!(transfers.take_place(client(3, 1000)).is_some());
+        // What has ended is forgotten in time.
+        for n in 0..1000 {
+            drop(transfers.take_place(client(3, n)));
+        }
+        assert!(transfers.state().came.len() <= 5);
+    }
+}
