@@ -17,9 +17,9 @@ use proxydhcp_lab::xdp::{self, action};
 use proxydhcp_lab::{Expected, SERVER_ADDRESS, check_reply};
 
 use crate::cluster::{Files, Node};
-use crate::report::percentile;
 use crate::results::AnswerCost;
 use crate::small_xdp;
+use proxydhcp_clients::percentile;
 
 /// The number of runs of one program before the next one's turn.
 const RUNS: u32 = 1000;

@@ -6,10 +6,9 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use proxydhcp_clients::{Client, Firmware};
 use proxydhcp_lab::config::{NAME_LENGTH, PATH_LENGTH};
 use proxydhcp_lab::{CLIENT_MAC, RequestFrame};
-
-use crate::{Client, Firmware};
 
 /// The number of WinPEs, about as many as a real cluster has, however large it is.
 const WINPES: u32 = 12;

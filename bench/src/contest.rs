@@ -10,7 +10,7 @@ use crate::pin::Cores;
 use crate::plan::{Figure, Observer, Plan, Progress, tell};
 use crate::results::{Results, Storm};
 use crate::session::Session;
-use crate::{Client, storm};
+use proxydhcp_clients::{Client, storm};
 
 /// The number of clients in a flood.
 const FLOOD_CLIENTS: u32 = 20_000;

@@ -11,7 +11,7 @@ use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Expected, Lab, RequestFrame, check
 
 use crate::cluster::{Files, Node};
 use crate::results::Reload;
-use crate::{Load, steady};
+use proxydhcp_clients::{Load, steady};
 
 /// The rate of requests while tables are reloaded, per second.
 const LOAD: u32 = 20_000;

@@ -15,11 +15,11 @@ use crate::contender::{Contender, Start};
 use crate::pin::Cores;
 use crate::plan::{Observer, Plan, Progress, tell};
 use crate::received::{Interfaces, Received};
-use crate::report::StormReport;
 use crate::results::{Results, Siege};
 use crate::session::Session;
 use crate::storm_figures::milliseconds;
-use crate::{Client, storm};
+use proxydhcp_clients::StormReport;
+use proxydhcp_clients::{Client, storm};
 
 pub(crate) mod attack;
 

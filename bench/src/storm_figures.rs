@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::report::{StormReport, percentile};
 use crate::results::Storm;
+use proxydhcp_clients::{StormReport, percentile};
 
 const FIRST_SECOND: Duration = Duration::from_secs(1);
 
@@ -45,7 +45,7 @@ pub(crate) fn milliseconds(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Firmware, Outcome};
+    use proxydhcp_clients::{Firmware, Outcome};
 
     #[test]
     fn every_client_is_in_the_figures_once() {

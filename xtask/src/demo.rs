@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use proxydhcp_bench::{Client, Firmware, StormReport, storm};
+use proxydhcp_clients::{Client, Firmware, StormReport, storm};
 use proxydhcp_lab::config::{cfg_bytes, hosts_text};
 use proxydhcp_lab::{
     CLIENT_INTERFACE, Daemon, Lab, SERVER_INTERFACE, describe_reply, require_rights,

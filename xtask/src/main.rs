@@ -1,7 +1,6 @@
 //! The project's chores, as `cargo xtask <command>`.
 
 mod bench;
-mod bench_tables;
 mod binary;
 mod build_ebpf;
 mod demo;

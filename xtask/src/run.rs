@@ -38,7 +38,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(built) = &arguments.built {
         return demo::run(built, &arguments.serve);
     }
-    let binary = binary::build()?;
+    if arguments.demo {
+        eprintln!("==> building the daemon: about a minute on two cores, the first time");
+    }
+    let binary = if arguments.demo {
+        binary::build_quickly()?
+    } else {
+        binary::build()?
+    };
     let mut command = if arguments.demo {
         if require_rights().is_ok() {
             return demo::run(&binary, &arguments.serve);

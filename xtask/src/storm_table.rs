@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use proxydhcp_bench::{Firmware, StormReport};
+use proxydhcp_clients::{Firmware, StormReport};
 
 /// The table of clients and latencies, for each firmware and in total.
 pub(crate) fn render(report: &StormReport) -> String {

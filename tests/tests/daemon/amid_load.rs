@@ -6,7 +6,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp_bench::{Load, LoadReport, Reply, steady};
+use proxydhcp_clients::{Load, LoadReport, Reply, steady};
 use proxydhcp_lab::site::Site;
 use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame};
 

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use proxydhcp_bench::{Client, Firmware, StormReport, storm};
+use proxydhcp_clients::{Client, Firmware, StormReport, storm};
 use proxydhcp_lab::flood::Flood;
 use proxydhcp_lab::hostile::Hostile;
 use proxydhcp_lab::site::{Datapath, Files, Site};

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp_bench::Reply;
+use proxydhcp_clients::Reply;
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::site::{Datapath, Files, Site};
 use proxydhcp_lab::{RequestFrame, Tap, alone};

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp_bench::{Client, Firmware, storm};
+use proxydhcp_clients::{Client, Firmware, storm};
 use proxydhcp_lab::architecture::{BIOS, UEFI_BC, UEFI_X64};
 use proxydhcp_lab::config::{cfg_bytes, hosts_text};
 use proxydhcp_lab::site::{NODE_A, NODE_B};

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use proxydhcp_bench::{Client, Firmware, storm};
+use proxydhcp_clients::{Client, Firmware, storm};
 use proxydhcp_lab::{
     CLIENT_INTERFACE, NETWORK_PREFIX, Namespace, SERVER_ADDRESS, SERVER_MAC, link,
 };

@@ -1,7 +1,7 @@
 //! The ways in which the daemon serves a card, and the results of a storm.
 
 use anyhow::{Context, Result, bail, ensure};
-use proxydhcp_bench::StormReport;
+use proxydhcp_clients::StormReport;
 use serde_json::Value;
 
 /// A way in which the daemon serves the card.

@@ -103,7 +103,7 @@ impl StormReport {
 }
 
 /// The nearest-rank percentile of sorted values.
-pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
 }
