@@ -59,6 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return kernels::run(arguments);
     }
     require_rights().context("the system tests cannot run")?;
+    eprintln!("==> building the daemon and the tests: some minutes on two cores, the first time");
     let binary = binary::build()?;
     let mut results = Results::new(count(arguments)?);
     let mut tests = binary::cargo_test()
