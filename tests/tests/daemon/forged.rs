@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use proxydhcp_bench::{Client, Firmware, storm};
+use proxydhcp_clients::{Client, Firmware, storm};
 use proxydhcp_lab::hostile::Forger;
 use proxydhcp_lab::packet::{BATCH, FrameSender};
 use proxydhcp_lab::site::{Datapath, Files, Site};
