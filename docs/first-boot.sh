@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Boots virtual machines by proxydhcp, on a network of their own, from an empty folder. Run it as
-# root, after `cargo build --release`:
+# root, after `cargo build --release --package proxydhcp-user`:
 #
 #   docs/first-boot.sh          a BIOS machine, then a UEFI machine
 #   docs/first-boot.sh uefi     one of them
@@ -16,7 +16,7 @@ machines=("$@")
 ovmf=/usr/share/OVMF/OVMF
 for needed in proxydhcp ip dnsmasq qemu-system-x86_64 /usr/lib/ipxe/qemu/efi-virtio.rom ${ovmf}_CODE_4M.fd; do
   command -v "$needed" > /dev/null || [ -f "$needed" ] || {
-    echo "$needed is missing. proxydhcp: cargo build --release; others, on Debian and Ubuntu:" >&2
+    echo "$needed is missing. proxydhcp: cargo build --release --package proxydhcp-user; others, on Debian and Ubuntu:" >&2
     echo "  apt-get install iproute2 dnsmasq-base qemu-system-x86 ipxe-qemu ovmf" >&2
     exit 1
   }
@@ -83,7 +83,7 @@ boot() {
   echo "==> switching on the machine with $1; emulated firmware takes up to a minute"
   ip netns exec try-switch qemu-system-x86_64 -machine q35,graphics=off -accel tcg -m 256 -nodefaults \
     -display none -serial stdio -device virtio-rng-pci -device "$card" "${flash[@]}" \
-    -netdev "tap,id=net,ifname=$1,script=no,downscript=no" < /dev/null > "$1.console" &
+    -netdev "tap,id=net,ifname=$1,script=no,downscript=no" < /dev/null > "$1.console" 2>&1 &
   local machine=$! seconds=0
   until grep -q 'The loader of winpe-a runs' "$1.console"; do
     sleep 1
@@ -93,9 +93,10 @@ boot() {
       exit 1
     fi
   done
-  kill $machine
   # What the machine has said, without the sequences that clear a screen.
   sed 's/\x1b\[[0-9;?=]*[A-Za-z]//g; s/\r//g' "$1.console" | grep -a . | tail -n 12
+  kill $machine
+  echo "==> the machine with $1 has booted"
 }
 for machine in "${machines[@]}"; do
   case $machine in
@@ -105,5 +106,6 @@ for machine in "${machines[@]}"; do
   esac
 done
 
-# 7. What proxydhcp has seen.
+# 7. What proxydhcp has answered.
+echo "==> the status of proxydhcp"
 proxydhcp status --settings settings
