@@ -58,7 +58,7 @@ pub struct Datagram {
     pub ip: usize,
     /// Length of the BOOTP message in bytes.
     pub bootp_len: usize,
-    /// The address that asks: source of the packet, and `ciaddr`.
+    /// The address that asks: source of the packet, and `ciaddr` unless that is 0.
     pub client: Address,
     /// The address that was asked.
     pub server: Address,
@@ -205,7 +205,8 @@ fn check_bootp(bootp: &Bootp, client: Address) -> Result<(), Stop> {
     if bootp.giaddr != [0; 4] {
         return Err(Stop::Refuse(Reason::Relayed));
     }
-    if bootp.ciaddr != client {
+    // Some clients leave it empty, and are known by the packet's source all the same.
+    if bootp.ciaddr != client && bootp.ciaddr != [0; 4] {
         return Err(Stop::Refuse(Reason::ClientAddress));
     }
     Ok(())

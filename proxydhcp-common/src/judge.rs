@@ -7,7 +7,9 @@ use crate::nodes::{Client, Lines, Nodes};
 use crate::options::{self, Facts};
 use crate::source::Source;
 use crate::template::{Template, UUID_LEN};
+use crate::vendor_class::VendorClass;
 use crate::verdict::{Reason, Stop};
+use crate::wire::BROADCAST;
 
 /// The tables that a judgement reads.
 pub trait Tables {
@@ -19,6 +21,12 @@ pub trait Tables {
 
     /// Template `number` of a bank; `None` if it does not exist, which is a fault of the tables.
     fn template(&self, bank: u32, number: u32) -> Option<&Template>;
+
+    /// The vendor classes besides `PXEClient` that are served; the node table says whether there are
+    /// any.
+    fn vendor_classes(&self) -> &[VendorClass] {
+        &[]
+    }
 
     /// The bucket of `source`, which is on its way from memory then; `None` if no buckets are kept.
     ///
@@ -106,7 +114,7 @@ pub(crate) fn charge<T: Tables>(
 }
 
 /// The node table, if the packet is addressed to this host: packets that merely pass through it, as
-/// through a router or a bridge, are ignored.
+/// through a router or a bridge, are ignored, and so are broadcasts.
 #[inline(always)]
 pub(crate) fn own<'t, T: Tables>(
     packet: &Packet,
@@ -115,7 +123,10 @@ pub(crate) fn own<'t, T: Tables>(
     let nodes = tables.nodes().and_then(Nodes::open);
     nodes
         .filter(|nodes| nodes.is_local(packet.destination))
-        .ok_or(Stop::NotOurs)
+        .ok_or_else(|| match packet.destination {
+            BROADCAST => Stop::Refuse(Reason::Broadcast),
+            _ => Stop::NotOurs,
+        })
 }
 
 /// Finds the reply to a valid request.

@@ -34,6 +34,7 @@ pub mod reply;
 pub mod slow_path;
 pub mod source;
 pub mod template;
+pub mod vendor_class;
 pub mod verdict;
 pub mod wire;
 

@@ -117,8 +117,10 @@ pub struct Header {
     pub interval: u16,
     /// The number of answers that a source gets at once: see [`Limit`].
     pub whole: u32,
+    /// 1 if clients of other vendor classes than `PXEClient` are served, too, by the slow path; else 0.
+    pub other_classes: u8,
     /// Unused, zero.
-    pub reserved: [u8; 16],
+    pub reserved: [u8; 15],
 }
 
 impl Header {
@@ -230,6 +232,12 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
     #[inline(always)]
     pub fn echoes(&self) -> bool {
         self.header.echoes != 0
+    }
+
+    /// Whether clients of other vendor classes than `PXEClient` are served.
+    #[inline(always)]
+    pub fn has_other_classes(&self) -> bool {
+        self.header.other_classes != 0
     }
 
     /// The rate limit for each source.

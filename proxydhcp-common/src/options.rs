@@ -29,6 +29,9 @@ pub mod code {
 /// DHCPREQUEST (RFC 2132, section 9.6).
 pub(crate) const REQUEST: u8 = 3;
 
+/// DHCPINFORM, which a client with an address may ask with (RFC 2131, section 3.4).
+pub(crate) const INFORM: u8 = 8;
+
 /// The beginning of every PXE client's vendor class (PXE 2.1, section 2.2.1).
 pub(crate) const PXE_CLIENT: [u8; 9] = *b"PXEClient";
 
@@ -68,11 +71,12 @@ pub fn walk<F: Frame, L: Lines + ?Sized>(
 ) -> Result<Facts, Stop> {
     let found = find(frame, datagram)?;
     match frame.at::<3>(found.message_type) {
-        Some([code::MESSAGE_TYPE, 1, REQUEST]) => {}
+        Some([code::MESSAGE_TYPE, 1, REQUEST | INFORM]) => {}
         _ => return Err(Stop::Refuse(Reason::MessageType)),
     }
     match frame.at::<11>(found.vendor_class) {
         Some([code::VENDOR_CLASS, (9..), class @ ..]) if *class == PXE_CLIENT => {}
+        _ if nodes.has_other_classes() => return Err(Stop::SlowPath),
         _ => return Err(Stop::Refuse(Reason::VendorClass)),
     }
     Ok(Facts {
@@ -153,6 +157,8 @@ fn loader<F: Frame, L: Lines + ?Sized>(
                 Some(loader) => Ok(loader),
                 // The first of the list that has a loader counts, so the slow path reads on.
                 None if len > 2 => Err(Stop::SlowPath),
+                // Its bytes may be swapped, and option 60 tells.
+                None if low == 0 => Err(Stop::SlowPath),
                 None => Err(NONE),
             }
         }
@@ -170,9 +176,20 @@ pub(crate) const CLASS_LEN: usize = 20;
 
 /// The architecture in a vendor class, `PXEClient:Arch:xxxxx:UNDI:yyyzzz` (PXE 2.1, section 2.2.1),
 /// in decimal digits.
+#[inline(always)]
 pub(crate) fn class_architecture(class: &[u8; CLASS_LEN]) -> Option<u16> {
-    let [head @ .., a, b, c, d, e] = class;
-    if head != b"PXEClient:Arch:" {
+    let (head, architecture) = class.split_first_chunk::<9>()?;
+    if *head != PXE_CLIENT {
+        return None;
+    }
+    arch_digits(architecture.first_chunk()?)
+}
+
+/// The architecture behind a vendor class's own name: `:Arch:xxxxx`.
+#[inline(always)]
+pub(crate) fn arch_digits(text: &[u8; 11]) -> Option<u16> {
+    let [head @ .., a, b, c, d, e] = text;
+    if head != b":Arch:" {
         return None;
     }
     let mut number: u32 = 0;

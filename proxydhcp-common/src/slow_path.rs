@@ -10,10 +10,11 @@ use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
 use crate::judge::{Answer, Tables, charge, decide, own};
 use crate::nodes::{Lines, Nodes};
-use crate::options::{CLASS_LEN, Facts, PXE_CLIENT, REQUEST, class_architecture, code};
+use crate::options::{Facts, INFORM, PXE_CLIENT, REQUEST, arch_digits, code};
 use crate::reply::{self, Fault};
 use crate::source::Source;
 use crate::template::{Loader, UUID_LEN};
+use crate::vendor_class::VendorClass;
 use crate::verdict::{Reason, Stop};
 use crate::wire::{Ethernet, Ipv4};
 
@@ -26,6 +27,8 @@ type BootItem = [u8; 4];
 pub struct SlowPathAnswer<'t> {
     answer: Answer<'t>,
     boot_item: Option<BootItem>,
+    /// The class to answer to, if it is not `PXEClient`.
+    class: Option<&'t VendorClass>,
 }
 
 /// Judges a frame that [`crate::judge::judge`] has left to the [`Stop::SlowPath`].
@@ -50,23 +53,24 @@ pub fn judge<'t, T: Tables>(
     let datagram = headers::admit(frame, &packet)?;
     let gathered = Gathered::from(frame, &datagram)?;
     let boot_item = gathered.vendor.boot_item().filter(|_| nodes.echoes());
-    let answer = decide(
-        datagram,
-        gathered.facts(&nodes)?,
-        nodes.client(packet.source),
-        &nodes,
-        tables,
-    )
-    .map_err(|stop| match stop {
-        // The look-up happens away from the packets' path, so for now the client is unknown.
-        Stop::SlowPath => Stop::Refuse(Reason::Unknown),
-        stop => stop,
-    })?;
+    let (facts, class) = gathered.facts(&nodes, tables.vendor_classes())?;
+    let answer =
+        decide(datagram, facts, nodes.client(packet.source), &nodes, tables).map_err(|stop| {
+            match stop {
+                // The look-up happens away from the packets' path, so for now the client is unknown.
+                Stop::SlowPath => Stop::Refuse(Reason::Unknown),
+                stop => stop,
+            }
+        })?;
     if !vouched && !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::Refuse(Reason::Checksum));
     }
     charge(tables.bucket(&Source::of(frame, &packet))?, &nodes, tables)?;
-    Ok(SlowPathAnswer { answer, boot_item })
+    Ok(SlowPathAnswer {
+        answer,
+        boot_item,
+        class,
+    })
 }
 
 /// Turns the frame into the reply.
@@ -76,8 +80,12 @@ pub fn judge<'t, T: Tables>(
 /// If the frame cannot grow, or is too short: see [`Fault`].
 pub fn write(frame: &mut Slice<'_>, answer: &SlowPathAnswer<'_>) -> Result<(), Fault> {
     reply::write(frame, &answer.answer)?;
+    let datagram = &answer.answer.datagram;
+    if let Some(class) = answer.class {
+        rename(frame, datagram, class.name())?;
+    }
     match answer.boot_item {
-        Some(item) => echo(frame, &answer.answer.datagram, item),
+        Some(item) => echo(frame, datagram, item),
         None => Ok(()),
     }
 }
@@ -190,7 +198,7 @@ impl<'b> Iterator for Walk<'b> {
 #[derive(Default)]
 struct Gathered {
     message_type: Value<1>,
-    vendor_class: Value<CLASS_LEN>,
+    vendor_class: Value<{ VendorClass::LONGEST + 11 }>,
     architectures: Value<32>,
     uuid: Value<UUID_LEN>,
     overload: Value<1>,
@@ -232,46 +240,89 @@ impl Gathered {
         Ok(())
     }
 
-    fn facts<L: Lines + ?Sized>(&self, nodes: &Nodes<'_, L>) -> Result<Facts, Stop> {
-        if self.message_type.len != 1 || self.message_type.get() != [REQUEST] {
+    /// The facts, and the client's vendor class if that is one of `others`.
+    fn facts<'c, L: Lines + ?Sized>(
+        &self,
+        nodes: &Nodes<'_, L>,
+        others: &'c [VendorClass],
+    ) -> Result<(Facts, Option<&'c VendorClass>), Stop> {
+        if self.message_type.len != 1 || !matches!(self.message_type.get(), [REQUEST | INFORM]) {
             return Err(Stop::Refuse(Reason::MessageType));
         }
-        if !self.vendor_class.get().starts_with(&PXE_CLIENT) {
-            return Err(Stop::Refuse(Reason::VendorClass));
-        }
-        Ok(Facts {
+        let class = self.vendor_class.get();
+        let (details, other) = match class.strip_prefix(&PXE_CLIENT) {
+            Some(details) => (details, None),
+            None => others
+                .iter()
+                .find_map(|other| Some((class.strip_prefix(other.name())?, Some(other))))
+                .ok_or(Stop::Refuse(Reason::VendorClass))?,
+        };
+        let digits = details.first_chunk().and_then(arch_digits);
+        let facts = Facts {
             loader: self
-                .loader(nodes)
+                .loader(nodes, digits)
                 .ok_or(Stop::Refuse(Reason::Architecture))?,
             uuid: (self.uuid.len == UUID_LEN).then_some(self.uuid.bytes),
-        })
+        };
+        Ok((facts, other))
     }
 
     /// The first architecture that has a loader counts. An option 93 of odd or zero length counts
-    /// as absent; then the vendor class decides.
-    fn loader<L: Lines + ?Sized>(&self, nodes: &Nodes<'_, L>) -> Option<Loader> {
+    /// as absent; then the digits in the vendor class decide. They also tell that the bytes of option
+    /// 93 are swapped, as some firmware sends them.
+    fn loader<L: Lines + ?Sized>(
+        &self,
+        nodes: &Nodes<'_, L>,
+        digits: Option<u16>,
+    ) -> Option<Loader> {
         let list = &self.architectures;
         if list.len == 0 || !list.len.is_multiple_of(2) {
-            let class = self.vendor_class.get().first_chunk::<CLASS_LEN>()?;
-            return nodes.loader(class_architecture(class)?);
+            return nodes.loader(digits?);
         }
         let (numbers, _) = list.get().as_chunks::<2>();
         numbers
             .iter()
             .find_map(|number| nodes.loader(u16::from_be_bytes(*number)))
+            .or_else(|| {
+                let swapped = numbers.iter().map(|number| u16::from_le_bytes(*number));
+                let digits = digits?;
+                swapped
+                    .into_iter()
+                    .find(|&number| number == digits)
+                    .and_then(|number| nodes.loader(number))
+            })
     }
 }
 
-/// Inserts option 43 with the boot item into a finished reply, before its end option.
-fn echo(frame: &mut Slice<'_>, datagram: &Datagram, [a, b, c, d]: BootItem) -> Result<(), Fault> {
-    let end = end_option(frame.all(), datagram.bootp() + BOOTP_LEN).ok_or(Fault::Spoilt)?;
-    let option = [code::VENDOR, 6, 71, 4, a, b, c, d, code::END];
+/// Gives the finished reply another vendor class (option 60), if it has one.
+fn rename(frame: &mut Slice<'_>, datagram: &Datagram, class: &[u8]) -> Result<(), Fault> {
+    const SPOILT: Fault = Fault::Spoilt;
+    let Some(at) = option(frame.all(), datagram.options(), code::VENDOR_CLASS) else {
+        // The layout of xCAT's replies has none.
+        return Ok(());
+    };
     let old = frame.len();
-    frame.resize(old.max(end + option.len()))?;
-    if let Some(added) = frame.all_mut().get_mut(old..) {
-        added.fill(0);
-    }
-    *frame.at_mut(end).ok_or(Fault::Spoilt)? = option;
+    let before = at + 2;
+    let after = before + PXE_CLIENT.len();
+    frame.resize(old + class.len().saturating_sub(PXE_CLIENT.len()))?;
+    let len = frame.len();
+    let bytes = frame.all_mut();
+    let behind = before + class.len();
+    bytes.copy_within(after..old, behind);
+    bytes
+        .get_mut(behind + old - after..len)
+        .ok_or(SPOILT)?
+        .fill(0);
+    bytes
+        .get_mut(before..behind)
+        .ok_or(SPOILT)?
+        .copy_from_slice(class);
+    *bytes.get_mut(at + 1).ok_or(SPOILT)? = u8::try_from(class.len()).map_err(|_| SPOILT)?;
+    mend_sums(frame, datagram)
+}
+
+/// Writes the lengths and checksums of a reply that has been changed.
+fn mend_sums(frame: &mut Slice<'_>, datagram: &Datagram) -> Result<(), Fault> {
     let bootp_len = frame.len() - datagram.bootp();
     let bootp = frame
         .add(Sum::default(), datagram.bootp(), bootp_len)
@@ -279,11 +330,25 @@ fn echo(frame: &mut Slice<'_>, datagram: &Datagram, [a, b, c, d]: BootItem) -> R
     reply::write_ip_udp(frame, datagram, bootp_len, bootp).ok_or(Fault::Spoilt)
 }
 
-/// The offset of the end option.
-fn end_option(frame: &[u8], mut at: usize) -> Option<usize> {
+/// Inserts option 43 with the boot item into a finished reply, before its end option.
+fn echo(frame: &mut Slice<'_>, datagram: &Datagram, [a, b, c, d]: BootItem) -> Result<(), Fault> {
+    let end = option(frame.all(), datagram.options(), code::END).ok_or(Fault::Spoilt)?;
+    let option = [code::VENDOR, 6, 71, 4, a, b, c, d, code::END];
+    let old = frame.len();
+    frame.resize(old.max(end + option.len()))?;
+    if let Some(added) = frame.all_mut().get_mut(old..) {
+        added.fill(0);
+    }
+    *frame.at_mut(end).ok_or(Fault::Spoilt)? = option;
+    mend_sums(frame, datagram)
+}
+
+/// The offset of an option of a reply, which has no pads before its end.
+fn option(frame: &[u8], mut at: usize, wanted: u8) -> Option<usize> {
     loop {
         match *frame.get(at)? {
-            code::END => return Some(at),
+            tag if tag == wanted => return Some(at),
+            code::END => return None,
             _ => at += 2 + usize::from(*frame.get(at + 1)?),
         }
     }

@@ -21,6 +21,9 @@ pub enum Stop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Reason {
+    /// It was sent to 255.255.255.255: PXE clients ask a server's address, and another host may have
+    /// to see it.
+    Broadcast,
     /// It is an IPv4 fragment. No request is long enough to be fragmented.
     Fragment,
     /// The lengths of frame, IP packet and UDP datagram disagree.
@@ -41,13 +44,13 @@ pub enum Reason {
     HardwareAddress,
     /// `giaddr` is set: relays do not forward to this port.
     Relayed,
-    /// `ciaddr` is not the packet's source address.
+    /// `ciaddr` is neither 0.0.0.0 nor the packet's source address.
     ClientAddress,
     /// An option runs past the end.
     Options,
-    /// Option 53 is missing or is not REQUEST (3).
+    /// Option 53 is missing, or neither REQUEST (3) nor INFORM (8).
     MessageType,
-    /// Option 60 is missing or does not begin with `PXEClient`.
+    /// Option 60 is missing, or begins neither with `PXEClient` nor with another class that is served.
     VendorClass,
     /// It names no architecture that has a boot loader.
     Architecture,
@@ -57,7 +60,8 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
+        Self::Broadcast,
         Self::Fragment,
         Self::Length,
         Self::Checksum,
@@ -80,6 +84,7 @@ impl Reason {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Broadcast => "broadcast",
             Self::Fragment => "fragment",
             Self::Length => "length",
             Self::Checksum => "checksum",

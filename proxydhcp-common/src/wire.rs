@@ -8,6 +8,9 @@ use crate::checksum::Sum;
 /// An IPv4 address, in network byte order.
 pub type Address = [u8; 4];
 
+/// The address of all hosts of the network.
+pub const BROADCAST: Address = [255; 4];
+
 /// Whether a client can have this address, which is not one of "this network", loopback, multicast,
 /// reserved or broadcast (RFC 6890).
 #[inline(always)]

@@ -71,7 +71,8 @@ fn header() -> Line {
         echoes: 1,
         interval: 0,
         whole: 0,
-        reserved: [0; 16],
+        other_classes: 0,
+        reserved: [0; 15],
     };
     header.line()
 }

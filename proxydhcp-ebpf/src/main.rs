@@ -77,6 +77,8 @@ fn refrain(stop: Stop, tally: &Tally) -> u32 {
     match stop {
         Stop::NotOurs => tally.act(PASSED, XDP_PASS),
         Stop::SlowPath => tally.act(HANDED_UP, XDP_PASS),
+        // Others may have to see it.
+        Stop::Refuse(Reason::Broadcast) => tally.act(refused(Reason::Broadcast), XDP_PASS),
         // Compared and used in one register: the verifiers of Linux 5.10 to 6.2 forget what they have
         // learnt of a number when it is read from the stack again.
         Stop::Refuse(reason) => tally.act(hidden(refused(reason)), XDP_DROP),

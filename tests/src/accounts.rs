@@ -80,7 +80,13 @@ fn balance(status: &Value, anew: bool) -> Result<()> {
         let Some(program) = interface.get("program").filter(|_| anew) else {
             continue;
         };
-        let left = count(program, "handed_up")? + count(program, "passed")?;
+        // Broadcasts are refused, and left to others all the same.
+        let broadcasts = program
+            .pointer("/refused/broadcast")
+            .and_then(Value::as_u64);
+        let left = count(program, "handed_up")?
+            + count(program, "passed")?
+            + broadcasts.unwrap_or_default();
         let mut taken = 0;
         for share in ["af_xdp", "raw"] {
             if let Some(counters) = interface.get(share) {

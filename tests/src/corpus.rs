@@ -128,8 +128,9 @@ impl Corpus {
         for _ in 0..self.random.usize(1..12) {
             let code = self.random.choice(CODES).unwrap_or_default();
             let value = match (code, self.random.bool()) {
-                (53, true) => vec![3],
+                (53, true) => vec![self.random.choice([3, 8]).unwrap_or_default()],
                 (60, true) => b"PXEClient:Arch:00007".to_vec(),
+                (93, true) if self.random.bool() => vec![7, 0],
                 (93, true) => vec![0, 7, 0, 0],
                 (97, true) => vec![0; 17],
                 (43, true) => vec![71, 4, 1, 2, 3, 4, 255],
@@ -155,7 +156,7 @@ impl Corpus {
 
     fn change_fields(&mut self, request: &mut RequestFrame) {
         let random = &mut self.random;
-        match random.u8(..15) {
+        match random.u8(..18) {
             0 => request.op = random.u8(..4),
             1 => request.hlen = random.u8(..),
             2 => request.giaddr = Ipv4Addr::from(random.u32(..)),
@@ -169,7 +170,10 @@ impl Corpus {
             10 => request.udp_length = Some(random.u16(..700)),
             11 => request.ip_total_length = Some(random.u16(..700)),
             12 => request.ip_options = vec![1; 4 * random.usize(1..11)],
-            13 => request.payload = Some(vec![1; random.usize(..250)]),
+            13 => request.ciaddr = Ipv4Addr::UNSPECIFIED,
+            14 => request.destination = Ipv4Addr::BROADCAST,
+            15 => request.set_option(93, [7, 0]),
+            16 => request.payload = Some(vec![1; random.usize(..250)]),
             _ => request.trailer = vec![0xa5; random.usize(..64)],
         }
     }

@@ -25,6 +25,8 @@ pub struct Expected {
     pub bcd: String,
     /// The TFTP server.
     pub siaddr: Ipv4Addr,
+    /// The vendor class.
+    pub class: &'static str,
 }
 
 impl Expected {
@@ -40,6 +42,7 @@ impl Expected {
             loader: format!("{winpe}Boot/{loader}"),
             bcd: format!("{winpe}Boot/BCD"),
             siaddr: SERVER_ADDRESS,
+            class: "PXEClient",
         }
     }
 }
@@ -151,7 +154,7 @@ fn check_options(
     let mut wanted: Vec<(u8, Vec<u8>)> = vec![
         (53, vec![u8::from(MessageType::Ack)]),
         (54, server.octets().to_vec()),
-        (60, b"PXEClient".to_vec()),
+        (60, expected.class.as_bytes().to_vec()),
         (252, [expected.bcd.as_bytes(), b"\0"].concat()),
     ];
     let uuid = of_request(97);

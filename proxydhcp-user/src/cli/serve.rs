@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum, value_parser};
 use proxydhcp_common::limit::Limit;
+use proxydhcp_common::vendor_class::VendorClass;
 
 use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, percent};
 use crate::cli::exit::{Exit, last_line};
@@ -84,6 +85,10 @@ pub struct ServeArgs {
     /// How many requests of one source are answered before the rate limit applies
     #[arg(long, value_name = "N", default_value_t = Limit::BURST, value_parser = at_least(1))]
     pub burst: u16,
+    /// A vendor class that is served besides PXEClient, for firmware that has one of its own; may be
+    /// repeated [default: none]
+    #[arg(long = "vendor-class", value_name = "NAME", value_parser = vendor_class)]
+    pub vendor_classes: Vec<String>,
     /// The group whose members may use the control socket, besides root [default: none]
     #[arg(long, value_name = "GROUP")]
     pub control_group: Option<String>,
@@ -101,6 +106,19 @@ fn name(text: &str) -> Result<String, String> {
         );
     }
     Ok(text.to_owned())
+}
+
+/// Parses the beginning of an option 60.
+fn vendor_class(text: &str) -> Result<String, String> {
+    let is_text = text.bytes().all(|byte| byte.is_ascii_graphic());
+    match VendorClass::new(text.as_bytes()) {
+        Some(_) if is_text && !text.starts_with("PXEClient") => Ok(text.to_owned()),
+        _ => Err(format!(
+            "it is what option 60 begins with, 1 to {} letters, such as HW-Client; PXEClient is always \
+             served",
+            VendorClass::LONGEST
+        )),
+    }
 }
 
 /// Parses a number for the rate limit, at least this one.
@@ -194,6 +212,11 @@ impl ServeArgs {
                 reply_format: self.reply_format,
                 loaders: context.loaders.clone(),
                 limit: Limit::new(self.rate_limit, self.burst),
+                vendor_classes: self
+                    .vendor_classes
+                    .iter()
+                    .filter_map(|name| VendorClass::new(name.as_bytes()))
+                    .collect(),
             },
             interfaces: self.interfaces.clone(),
             plan: self.plan(),

@@ -11,6 +11,7 @@ use proxydhcp_common::limit::{Bucket, Ticks};
 use proxydhcp_common::nodes::{Line, Nodes};
 use proxydhcp_common::source::Source;
 use proxydhcp_common::template::Template;
+use proxydhcp_common::vendor_class::VendorClass;
 use proxydhcp_common::verdict::{Reason, Stop};
 
 use crate::datapath::buckets::Limits;
@@ -38,6 +39,10 @@ impl Tables for AnswerContext<'_> {
 
     fn template(&self, bank: u32, number: u32) -> Option<&Template> {
         self.tables.template(bank, number)
+    }
+
+    fn vendor_classes(&self) -> &[VendorClass] {
+        self.tables.vendor_classes()
     }
 
     fn bucket(&self, source: &Source) -> Result<Option<Bucket<'_>>, Stop> {

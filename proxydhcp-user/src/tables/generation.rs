@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use proxydhcp_common::judge::Tables;
 use proxydhcp_common::nodes::{Header, LOADERS, Line, LoaderNumbers, Target};
 use proxydhcp_common::template::{Loader, Template};
+use proxydhcp_common::vendor_class::VendorClass;
 
 use crate::sys::random;
 use crate::tables::policy::{Policy, ReplyFormat, Unknown};
@@ -26,6 +27,7 @@ pub struct Generation {
     lines: Vec<Line>,
     left_out: Vec<Ipv4Addr>,
     templates: Vec<Template>,
+    vendor_classes: Vec<VendorClass>,
     has_nodes: bool,
 }
 
@@ -74,6 +76,7 @@ impl Generation {
             lines,
             left_out,
             templates,
+            vendor_classes: policy.vendor_classes.clone(),
             has_nodes: table.nodes().len() > 0,
         })
     }
@@ -115,6 +118,10 @@ impl Tables for Generation {
     fn template(&self, _bank: u32, number: u32) -> Option<&Template> {
         self.templates.get(usize::try_from(number).ok()?)
     }
+
+    fn vendor_classes(&self) -> &[VendorClass] {
+        &self.vendor_classes
+    }
 }
 
 /// The part of the table that all nodes share; mask and seed are set when the table is filled.
@@ -136,7 +143,8 @@ fn header(unknown: Option<Target>, policy: &Policy) -> Header {
         echoes: u8::from(policy.reply_format == ReplyFormat::Pxe),
         interval: policy.limit.interval,
         whole: policy.limit.whole,
-        reserved: [0; 16],
+        other_classes: u8::from(!policy.vendor_classes.is_empty()),
+        reserved: [0; 15],
     }
 }
 

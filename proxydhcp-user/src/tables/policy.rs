@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use proxydhcp_common::limit::Limit;
+use proxydhcp_common::vendor_class::VendorClass;
 
 use crate::winpe::loaders::Loaders;
 
@@ -19,6 +20,8 @@ pub struct Policy {
     pub loaders: Loaders,
     /// The rate limit for each source address.
     pub limit: Limit,
+    /// The vendor classes besides `PXEClient` that are served.
+    pub vendor_classes: Vec<VendorClass>,
 }
 
 /// How clients without a record are treated.

@@ -1,5 +1,7 @@
 //! Requests that look odd and are right: they are answered like any other.
 
+use std::net::Ipv4Addr;
+
 use anyhow::Result;
 use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{NODE_A, NODE_B, Site};
@@ -54,6 +56,16 @@ fn fields() -> Vec<Case> {
             r.chaddr = *b"sixteen bytes ID";
         }),
         but("no hlen", |r| r.hlen = 0),
+        but("no ciaddr", |r| r.ciaddr = Ipv4Addr::UNSPECIFIED),
+        Case::new(
+            "no ciaddr, of another client",
+            RequestFrame {
+                ciaddr: Ipv4Addr::UNSPECIFIED,
+                ..RequestFrame::ipxe(NODE_B, UEFI_X64)
+            },
+            "winboot/b/",
+            UEFI_X64,
+        ),
         but("a transaction number of 0", |r| r.xid = 0),
         Case::new(
             "the same of another client",
@@ -80,6 +92,11 @@ fn fields() -> Vec<Case> {
 
 fn options() -> Vec<Case> {
     vec![
+        but("INFORM", |r| r.set_option(53, [8])),
+        but("INFORM without ciaddr", |r| {
+            r.set_option(53, [8]);
+            r.ciaddr = Ipv4Addr::UNSPECIFIED;
+        }),
         // As of a BIOS client, if it counted: then its reply would name the other loader.
         but("an option 93 of odd length", |r| {
             r.set_option(93, [0, 0, 0]);

@@ -19,7 +19,8 @@ use proxydhcp_common::counters::{
 };
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::judge::judge;
-use proxydhcp_common::verdict::Stop;
+use proxydhcp_common::vendor_class::VendorClass;
+use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::{headers, reply};
 use proxydhcp_lab::corpus::{Corpus, requests};
 use proxydhcp_lab::xdp::INTERFACE;
@@ -55,8 +56,11 @@ impl Pair {
             suffixes: Vec::new(),
         };
         let table = Table::of_files(Arc::new(Files::read(&sources)?));
+        // Requests of other classes are refused, or handed up.
+        let others = VendorClass::new(b"HW-Client").filter(|_| unknown != Unknown::Ignore);
         let policy = Policy {
             unknown,
+            vendor_classes: others.into_iter().collect(),
             ..Policy::default()
         };
         let tables = Generation::next(&Generation::default(), &table, &[SERVER_ADDRESS], &policy)?;
@@ -88,6 +92,9 @@ impl Pair {
             // There is no limit here.
             Some(Err(Stop::Limited)) => (XDP_DROP, Some(LIMITED)),
             Some(Err(Stop::NotOurs)) => (XDP_PASS, Some(PASSED)),
+            Some(Err(Stop::Refuse(Reason::Broadcast))) => {
+                (XDP_PASS, Some(refused(Reason::Broadcast)))
+            }
             Some(Err(Stop::SlowPath)) => (XDP_PASS, Some(HANDED_UP)),
             Some(Err(Stop::Refuse(reason))) => (XDP_DROP, Some(refused(reason))),
         };

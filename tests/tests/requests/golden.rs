@@ -73,6 +73,7 @@ fn expected(exchange: &Golden) -> Result<Expected> {
         loader,
         bcd,
         siaddr: SERVER_ADDRESS,
+        class: "PXEClient",
     })
 }
 
@@ -235,6 +236,7 @@ fn loaders_are_those_of_the_settings() -> Result<()> {
                     loader: format!("{folder}{loader}"),
                     bcd: bcd.clone(),
                     siaddr,
+                    class: "PXEClient",
                 };
                 check_reply(&request.bytes(), &reply, &expected)?;
             }

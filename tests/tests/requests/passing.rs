@@ -10,6 +10,8 @@ use proxydhcp_lab::{
     VlanTag, client_mac,
 };
 
+use serde_json::json;
+
 use crate::exchange::{PATIENCE, counts, left_to_daemon};
 use crate::silence::Silence;
 
@@ -38,6 +40,29 @@ fn frames_of_others_pass_untouched_and_only_those_to_port_4011_are_counted() -> 
             counts(&silence.site, "", &wanted).with_context(told)?;
             passes(&mut stack, frame).with_context(told)?;
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn broadcasts_are_counted_by_themselves_and_left_to_others() -> Result<()> {
+    let to_all = |mac: [u8; 6]| RequestFrame {
+        destination_mac: mac,
+        destination: Ipv4Addr::BROADCAST,
+        ..RequestFrame::edk2(NODE_A, UEFI_X64)
+    };
+    for datapath in Datapath::ALL {
+        let mut site = Site::usual(datapath)?;
+        let mut stack = Tap::open(&site.lab.server, SERVER_INTERFACE)?;
+        for mac in [[255; 6], SERVER_MAC] {
+            let frame = to_all(mac).bytes();
+            site.stays_silent(&frame)?;
+            passes(&mut stack, &frame).with_context(|| format!("{datapath:?}"))?;
+        }
+        // The XDP program and the daemon both see what passes.
+        let seen = 2 * (1 + u64::from(datapath != Datapath::Raw));
+        counts(&site, "/refused", &json!({ "broadcast": seen }))?;
+        counts(&site, "/passed", &json!(0))?;
     }
     Ok(())
 }

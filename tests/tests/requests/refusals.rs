@@ -56,7 +56,7 @@ fn bootp() -> Vec<Row> {
 }
 
 fn messages() -> Vec<Row> {
-    let mut rows: Vec<Row> = [(1, "DISCOVER"), (2, "OFFER"), (5, "ACK"), (8, "INFORM")]
+    let mut rows: Vec<Row> = [(1, "DISCOVER"), (2, "OFFER"), (5, "ACK"), (7, "RELEASE")]
         .into_iter()
         .map(|(kind, name)| but(name, "message-type", |r| r.set_option(53, [kind])))
         .collect();
@@ -104,8 +104,12 @@ fn addresses() -> Vec<Row> {
         but("from a group of hosts", "source-address", |r| {
             r.source_mac[0] |= 1;
         }),
-        but("no ciaddr", "client-address", |r| {
+        but("half a ciaddr", "client-address", |r| {
+            r.ciaddr = Ipv4Addr::new(10, 77, 0, 0);
+        }),
+        but("no ciaddr, and no address", "source-address", |r| {
             r.ciaddr = Ipv4Addr::UNSPECIFIED;
+            r.source = Ipv4Addr::UNSPECIFIED;
         }),
         but("another's ciaddr", "client-address", |r| {
             r.ciaddr = Ipv4Addr::new(10, 77, 1, 2);
@@ -141,6 +145,29 @@ fn options() -> Vec<Row> {
         but("half an architecture", "architecture", |r| {
             r.set_option(60, class(6));
             r.set_option(93, [0, 7, 0]);
+        }),
+        but("another vendor's class", "vendor-class", |r| {
+            r.set_option(60, *b"HW-Client:Arch:00007:UNDI:003016");
+        }),
+        but(
+            "bytes swapped, and nothing that tells so",
+            "architecture",
+            |r| {
+                r.set_option(60, *b"PXEClient");
+                r.set_option(93, [7, 0]);
+            },
+        ),
+        but(
+            "bytes swapped that the class does not confirm",
+            "architecture",
+            |r| {
+                r.set_option(60, class(9));
+                r.set_option(93, [7, 0]);
+            },
+        ),
+        but("bytes swapped of no loader", "architecture", |r| {
+            r.set_option(60, class(UEFI_IA32));
+            r.set_option(93, UEFI_IA32.to_le_bytes());
         }),
         but("an architecture in letters", "architecture", |r| {
             r.set_option(60, *b"PXEClient:Arch:0000x:UNDI:003016");

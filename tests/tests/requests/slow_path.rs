@@ -6,7 +6,7 @@ use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::site::{NODE_A, Site};
 use proxydhcp_lab::{Checksum, Expected, RequestFrame, SERVER_MAC, VlanTag, check_reply};
 
-use crate::exchange::{Case, PATIENCE, handed_up, left_to_daemon, on_every_datapath};
+use crate::exchange::{Case, PATIENCE, counts, handed_up, left_to_daemon, on_every_datapath};
 
 const VENDOR: u8 = 43;
 const OVERLOAD: u8 = 52;
@@ -144,6 +144,17 @@ fn parts() -> Vec<Case> {
             let uuid = r.option(UUID).unwrap().to_vec();
             r.options.push((UUID, uuid));
         }),
+        but("INFORM with an empty part", |r| {
+            r.set_option(MESSAGE_TYPE, [8]);
+            r.options.push((MESSAGE_TYPE, Vec::new()));
+        }),
+        // The class says 7, too.
+        but("an architecture with its bytes swapped", |r| {
+            r.set_option(ARCHITECTURE, [7, 0]);
+        }),
+        but("two architectures with their bytes swapped", |r| {
+            r.set_option(ARCHITECTURE, [9, 0, 7, 0]);
+        }),
         but("three architectures, the last with a loader", |r| {
             r.set_option(ARCHITECTURE, [0, 16, 0, 11, 0, 7]);
         }),
@@ -244,6 +255,81 @@ fn vendor_options() -> Vec<Case> {
             r.file = field(&[(VENDOR, vec![71, 4, 0, 0, 0, 0])]);
         }),
     ]
+}
+
+#[test]
+fn other_vendor_classes_are_served_where_they_are_named() -> Result<()> {
+    let but = |change: &dyn Fn(&mut RequestFrame)| {
+        let mut request = RequestFrame::edk2(NODE_A, UEFI_X64);
+        change(&mut request);
+        request
+    };
+    let cases = [
+        (
+            "of the same length",
+            "HW-Client",
+            UEFI_X64,
+            but(&|r| r.set_option(CLASS, *b"HW-Client")),
+        ),
+        (
+            "with the architecture in it",
+            "HW-Client",
+            UEFI_X64,
+            but(&|r| {
+                r.set_option(CLASS, *b"HW-Client:Arch:00007:UNDI:003016");
+                r.remove_option(ARCHITECTURE);
+            }),
+        ),
+        (
+            "longer",
+            "AcmeNetBootAgentROM1",
+            BIOS,
+            but(&|r| {
+                r.set_option(CLASS, *b"AcmeNetBootAgentROM1:Arch:00007");
+                r.set_option(ARCHITECTURE, [0, 0]);
+            }),
+        ),
+        (
+            "longer, with a boot item",
+            "AcmeNetBootAgentROM1",
+            UEFI_X64,
+            but(&|r| {
+                r.set_option(CLASS, *b"AcmeNetBootAgentROM1");
+                r.options.insert(0, (VENDOR, vec![71, 4, 1, 2, 3, 4, 255]));
+            }),
+        ),
+        (
+            "shorter",
+            "X",
+            UEFI_X64,
+            but(&|r| r.set_option(CLASS, *b"X")),
+        ),
+        ("the usual one", "PXEClient", UEFI_X64, but(&|_| {})),
+    ];
+    let named = [
+        "--vendor-class=HW-Client",
+        "--vendor-class=AcmeNetBootAgentROM1",
+        "--vendor-class=X",
+    ];
+    on_every_datapath(|datapath| {
+        let mut site = Site::with(datapath, &named)?;
+        let mut replies = Vec::new();
+        for (name, class, architecture, request) in &cases {
+            let reply = site.tap.ask(request).context(*name)?;
+            let expected = Expected {
+                class,
+                ..Expected::new("winboot/a/", *architecture)
+            };
+            check_reply(&request.bytes(), &reply, &expected).context(*name)?;
+            replies.push(((*name).to_owned(), reply));
+        }
+        for class in ["HTTPClient:Arch:00007", "HW-Clien", ""] {
+            let request = but(&|r| r.set_option(CLASS, class.as_bytes()));
+            site.stays_silent(&request.bytes()).context(class)?;
+        }
+        counts(&site, "/refused", &serde_json::json!({"vendor-class": 3}))?;
+        Ok(replies)
+    })
 }
 
 #[test]

@@ -13,7 +13,7 @@ const EXAMPLE: &str = include_str!("../../../../docs/proxydhcp.toml.example");
 
 const KEYS: &str = "the keys are allow-loss, burst, config, control, control-group, hosts, interface, \
                     loaders, next-server, no-pin, path, rate-limit, reply-format, suffix, \
-                    tftp, tftp-root, unknown, watch, xdp-mode";
+                    tftp, tftp-root, unknown, vendor-class, watch, xdp-mode";
 
 fn serve_flags() -> Command {
     ServeArgs::augment_args(Command::new("serve"))

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! /sys/fs/bpf/proxydhcp/      root's alone
-//!   4/                        the layout of the adopted maps ([`LAYOUT`])
+//!   5/                        the layout of the adopted maps ([`LAYOUT`])
 //!     4026531840/             a network namespace, by its inode; locked by the daemon running there
 //!       COUNTERS, LIMITS      adopted by its successor
 //!       program, NODES, TEMPLATES
@@ -58,7 +58,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The version of the layout of the maps that a successor adopts ([`ADOPTED`]). Raise it whenever
 /// the size or the meaning of one of them changes.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// The last layout without folders of network namespaces.
 const LAST_FLAT: u32 = 2;
@@ -354,6 +354,6 @@ mod tests {
         let known = "fragment=5 length=6 checksum=7 source-address=8 source-port=9 short=10 op=11 \
                      cookie=12 hardware-address=13 relayed=14 client-address=15 options=16 \
                      message-type=17 vendor-class=18 architecture=19 unknown-client=20";
-        assert_eq!((LAYOUT, layout), (4, (21, known.to_owned(), 8193, 64)));
+        assert_eq!((LAYOUT, layout), (5, (22, known.to_owned(), 8193, 64)));
     }
 }
