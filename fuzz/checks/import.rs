@@ -42,8 +42,8 @@ pub(crate) fn import(data: &[u8]) {
         }
     }
     let again = parse::csv(&written, rules);
-    // The header is a line that no record is made of.
-    let is_header = |name: &[u8]| name.eq_ignore_ascii_case(b"node");
+    // Of the first line, a header or separator makes no record.
+    let is_header = |name: &[u8]| name.eq_ignore_ascii_case(b"node") || name.starts_with(b"sep=");
     if records
         .first()
         .is_none_or(|record| !is_header(record.name()))

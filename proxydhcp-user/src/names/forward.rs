@@ -21,6 +21,8 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Names {
     /// What is known, by the name in lower case.
     known: HashMap<String, Known>,
+    /// How often the names have been read.
+    round: u32,
     /// The number of names about which nothing is known yet.
     unheard: usize,
 }
@@ -29,6 +31,8 @@ pub struct Names {
 struct Known {
     name: String,
     addresses: Vec<Ipv4Addr>,
+    /// The round in which it was given each of them; 0 for those from an earlier process.
+    since: Vec<u32>,
     state: State,
     /// When it was first asked for, until the resolver answers or fails.
     first_asked: Option<Instant>,
@@ -81,6 +85,7 @@ impl Names {
             let known = Known {
                 name: name.to_owned(),
                 addresses: before.map_or_else(Vec::new, |known| known.addresses.clone()),
+                since: before.map_or_else(Vec::new, |known| known.since.clone()),
                 state: State::Asked,
                 first_asked: match before {
                     None => Some(now),
@@ -94,7 +99,11 @@ impl Names {
         });
         let known: HashMap<_, _> = known.collect();
         let unheard = known.values().filter(|known| known.is_unheard()).count();
-        Self { known, unheard }
+        Self {
+            known,
+            round: self.round + 1,
+            unheard,
+        }
     }
 
     /// Gives addresses from an answer to an earlier process to a name about which nothing is known.
@@ -103,6 +112,7 @@ impl Names {
             && known.is_unheard()
             && !addresses.is_empty()
         {
+            known.since = vec![0; addresses.len()];
             known.addresses = addresses;
             self.unheard -= 1;
         }
@@ -126,6 +136,17 @@ impl Names {
         self.known
             .get(&name.to_ascii_lowercase())
             .map_or(&[], |known| &known.addresses)
+    }
+
+    /// The addresses of a name, and how early it was given each: of two names with one address, the
+    /// one that had it first keeps it. Otherwise whoever may write one name could take over the
+    /// address of another's node.
+    pub fn claims(&self, name: &str) -> impl Iterator<Item = (Ipv4Addr, u32)> {
+        let known = self.known.get(&name.to_ascii_lowercase());
+        known.into_iter().flat_map(|known| {
+            let addresses = known.addresses.iter().copied();
+            addresses.zip(known.since.iter().copied())
+        })
     }
 
     /// The names to ask for. Those about which nothing is known come first, because they are waited
@@ -175,6 +196,7 @@ impl Names {
     /// longer. A denied name keeps its addresses until [`Names::settle`] or [`Names::doubt`]. An
     /// answer for a name that is no longer wanted is ignored.
     pub fn answer(&mut self, name: &str, answer: Addresses) -> bool {
+        let round = self.round;
         let Some(known) = self.known.get_mut(&name.to_ascii_lowercase()) else {
             return false;
         };
@@ -187,6 +209,15 @@ impl Names {
             Resolution::Unknown => State::Denied,
             Resolution::Found(addresses) => {
                 changed = known.addresses != addresses;
+                known.since = addresses
+                    .iter()
+                    .map(|address| {
+                        let before = known.addresses.iter().position(|before| before == address);
+                        before
+                            .and_then(|at| known.since.get(at).copied())
+                            .unwrap_or(round)
+                    })
+                    .collect();
                 known.addresses = addresses;
                 State::Answered
             }
@@ -209,6 +240,7 @@ impl Names {
         for known in self.denied() {
             known.state = State::Answered;
             known.addresses.clear();
+            known.since.clear();
         }
     }
 

@@ -72,16 +72,26 @@ impl Table {
     pub fn new(files: Arc<Files>, names: &Names, looked_up: &LookedUp) -> Self {
         let mut claims = files.claims.clone();
         let mut warnings = files.warnings.clone();
+        let mut resolved = Vec::new();
         for (record, name) in files.wanted_records() {
-            let addresses = names.addresses(name);
-            warnings.extend(too_many(addresses.len(), name, files.number(record)));
-            let addresses = addresses.iter().take(MOST_ADDRESSES);
-            claims.extend(addresses.map(|&address| Claim {
-                address,
-                record,
-                line: 0,
+            let number = names.addresses(name).len();
+            warnings.extend(too_many(number, name, files.number(record)));
+            let addresses = names.claims(name).take(MOST_ADDRESSES);
+            resolved.extend(addresses.map(|(address, since)| {
+                let line = 0;
+                (
+                    since,
+                    Claim {
+                        address,
+                        record,
+                        line,
+                    },
+                )
             }));
         }
+        // The name that had an address first keeps it.
+        resolved.sort_by_key(|(since, _)| *since);
+        claims.extend(resolved.into_iter().map(|(_, claim)| claim));
         warnings.extend(files.settle(&mut claims));
         // A client that asked before its address had a record is not a conflict.
         let news: Vec<_> = looked_up

@@ -283,7 +283,7 @@ fn the_example_has_each_key_with_its_default() {
     let with_one = (0..ARCHITECTURES).filter(|&at| indexes[at].is_some());
     assert!(numbers.eq(with_one.map(|at| at.to_string())), "{table}");
 
-    // As it stands it changes nothing, and neither do all its settings, except for the four
+    // As it stands it changes nothing, and neither do all its settings, except for the five
     // examples.
     let as_is = SettingsFile::parse(EXAMPLE.as_bytes(), &serve_flags()).unwrap();
     assert_eq!(as_is, SettingsFile::default());
@@ -297,6 +297,8 @@ fn the_example_has_each_key_with_its_default() {
     assert!(all.next_server.is_some());
     assert_eq!(all.names.suffixes, ["-ib0", "-pri"]);
     assert!(all.control_group.is_some());
+    assert_eq!(all.vendor_classes, ["HW-Client"]);
+    all.vendor_classes.clear();
     (all.interfaces, all.names.suffixes) = (Vec::new(), Vec::new());
     (all.next_server, all.control_group) = (None, None);
     assert_eq!(without(all), without(serve("", &[], &[])));

@@ -351,9 +351,9 @@ mod tests {
             .map(|reason| format!("{}={}", reason.name(), refused(*reason)))
             .collect();
         let layout = (COUNTERS, reasons.join(" "), TABLE, size_of::<Line>());
-        let known = "fragment=5 length=6 checksum=7 source-address=8 source-port=9 short=10 op=11 \
-                     cookie=12 hardware-address=13 relayed=14 client-address=15 options=16 \
-                     message-type=17 vendor-class=18 architecture=19 unknown-client=20";
+        let known = "broadcast=5 fragment=6 length=7 checksum=8 source-address=9 source-port=10 \
+                     short=11 op=12 cookie=13 hardware-address=14 relayed=15 client-address=16 \
+                     options=17 message-type=18 vendor-class=19 architecture=20 unknown-client=21";
         assert_eq!((LAYOUT, layout), (5, (22, known.to_owned(), 8193, 64)));
     }
 }

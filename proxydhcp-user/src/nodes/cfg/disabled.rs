@@ -107,6 +107,11 @@ impl Disabled {
             if let Some(fault) = &line.fault {
                 return Some(format!("{fault}; write one name or noderange a line"));
             }
+            if line.names.is_empty() && !split(&line.text).0.is_empty() {
+                return Some(
+                    "this names no node; write a name or noderange without a sign".to_owned(),
+                );
+            }
             let unknown = Few::of(line.names.iter().filter(is_unknown).cloned());
             (unknown.count > 0).then(|| {
                 format!(
@@ -329,6 +334,10 @@ mod tests {
             ("@rack1", "groups cannot be used here"),
             ("^/etc/nodes", "other files cannot be used here"),
             ("nn1", "there is no record of nn1"),
+            // As in other lists of many.
+            ("- n1", "this names no node"),
+            ("/x.*", "this names no node"),
+            ("n1@n2", "this names no node"),
             ("n1\u{a0}n2", "cannot be in a node name"),
             ("n[0000000-9999999]", "more than 1000000 names"),
         ] {

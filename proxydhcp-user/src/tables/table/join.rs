@@ -105,6 +105,8 @@ pub(super) fn settle(claims: &mut Vec<Claim>) -> Vec<Conflict> {
 
 /// The record with the full name, else the one with the short name.
 pub(super) fn by_name(name: &[u8], position: impl Fn(&[u8]) -> Option<u32>) -> Option<u32> {
+    // In the DNS, a full name ends in a dot, and some programs write it like that.
+    let name = name.strip_suffix(b".").unwrap_or(name);
     let (host, domain) = split(name);
     position(name).or_else(|| {
         // Without a domain, the short name is the same name.
@@ -199,6 +201,18 @@ mod tests {
             expected.map(|(address, name)| (address, name.to_owned()))
         );
         assert_eq!(unnamed, ["cn5.cluster"]);
+    }
+
+    #[test]
+    fn a_full_name_may_end_in_a_dot() {
+        let hosts = "10.0.0.1 n1.cluster.\n10.0.0.2 n2.cluster. n2\n10.0.0.3 n3.\n10.0.0.4 .";
+        let expected = [(1, "n1.cluster"), (2, "n2"), (3, "n3")];
+        assert_eq!(
+            claims(&["n1.cluster", "n2", "n3"], hosts),
+            expected.map(|(address, name)| (address, name.to_owned()))
+        );
+        let (claims, _, _) = joined_by(&["-ib0"], &["n1.cluster"], "10.0.0.1 n1-ib0.cluster.");
+        assert_eq!(claims, [(1, "n1.cluster".to_owned())]);
     }
 
     #[test]

@@ -391,3 +391,39 @@ fn disabled_nodes_are_denied_with_or_without_a_record() {
     fs::create_dir(path("cfg.disabled")).unwrap();
     assert!(matches!(load_from(&sources), Err(LoadError::Disabled(_))));
 }
+
+#[test]
+fn an_address_stays_with_the_name_that_the_dns_gave_it_first() {
+    let address = Ipv4Addr::new(10, 0, 0, 9);
+    let files = table(&[("a", "w"), ("b", "x")], "");
+    let files = files.files();
+    let found = || Resolution::Found(vec![address]);
+    let owner = |names: &Names| {
+        let table = Table::new(Arc::clone(files), names, &LookedUp::default());
+        let is_shared = names.addresses("a") == names.addresses("b");
+        assert_eq!(table.warnings().len(), usize::from(is_shared));
+        table.node(address).map(|node| node.name.to_owned())
+    };
+    let now = Instant::now();
+    let mut names = Names::default().of(files.wanted(), now);
+    names.answer("b", found());
+    assert_eq!(owner(&names).as_deref(), Some("b"));
+    // Whoever writes a's record later does not get it, and neither by the next look-up.
+    let mut names = names.of(files.wanted(), now);
+    names.answer("a", found());
+    names.answer("b", found());
+    assert_eq!(owner(&names).as_deref(), Some("b"));
+    let mut names = names.of(files.wanted(), now);
+    names.answer("b", Resolution::Found(vec![Ipv4Addr::new(10, 0, 0, 8)]));
+    assert_eq!(owner(&names).as_deref(), Some("a"));
+    // Nor by a restart.
+    let mut names = Names::default().of(files.wanted(), now);
+    names.keep("b", vec![address]);
+    names.answer("a", found());
+    assert_eq!(owner(&names).as_deref(), Some("b"));
+    // Of two that were always there, the first record wins.
+    let mut names = Names::default().of(files.wanted(), now);
+    names.answer("b", found());
+    names.answer("a", found());
+    assert_eq!(owner(&names).as_deref(), Some("a"));
+}

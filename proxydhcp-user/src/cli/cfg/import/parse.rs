@@ -45,6 +45,23 @@ impl<'a> Place<'a> {
     }
 }
 
+/// What separates the fields: where the comma is a decimal point, spreadsheets write semicolons.
+fn delimiter(text: &[u8]) -> u8 {
+    let mut lines = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let is_content =
+        |line: &&[u8]| !line.is_empty() && !line.starts_with(b"#") && separator(line).is_none();
+    let first = lines.find(is_content).unwrap_or_default();
+    *b",;\t"
+        .iter()
+        .find(|byte| first.contains(byte))
+        .unwrap_or(&b',')
+}
+
+/// The separator that a first line such as `sep=;` names, for spreadsheets.
+fn separator(line: &[u8]) -> Option<&[u8]> {
+    line.strip_prefix(b"sep=")
+}
+
 /// The lines of a CSV file. A header, comments and empty lines are skipped.
 pub fn csv(text: &[u8], rules: Rules<'_>) -> Vec<Line> {
     let mut reader = ReaderBuilder::new()
@@ -52,6 +69,7 @@ pub fn csv(text: &[u8], rules: Rules<'_>) -> Vec<Line> {
         .flexible(true)
         .trim(Trim::All)
         .comment(Some(b'#'))
+        .delimiter(delimiter(text))
         .from_reader(text);
     let mut lines = Vec::new();
     let mut place = Place::new(text);
@@ -74,8 +92,19 @@ pub fn csv(text: &[u8], rules: Rules<'_>) -> Vec<Line> {
                 continue;
             }
         }
-        let record = match fields.iter().collect::<Vec<_>>().as_slice() {
+        let mut columns: Vec<_> = fields.iter().collect();
+        // Spreadsheets fill short lines up.
+        while let [_, _, .., ""] = columns.as_slice() {
+            columns.pop();
+        }
+        let record = match columns.as_slice() {
             [node, path] if lines.is_empty() && is_header(node, path) => continue,
+            [text] | [text, ""] if lines.is_empty() && separator(text.as_bytes()).is_some() => {
+                continue;
+            }
+            [node, path] if node.contains(['/', '\\']) || is_header(path, node) => Err(format!(
+                "{node} is no node: a line is a node and its WinPE path, in this order"
+            )),
             [node, path] => RawRecord::new(node, path, rules).map_err(|fault| fault.to_string()),
             other => Err(format!(
                 "a line is a node and its WinPE path, with a comma between; this has {} fields",
@@ -169,6 +198,32 @@ mod tests {
         let parsed = csv(text.as_bytes(), rules());
         assert_eq!(parsed[2].record.as_ref().unwrap().path(), b"a,b");
         assert_eq!(parsed[0].record.as_ref().unwrap().path(), b"winboot/a");
+    }
+
+    #[test]
+    fn what_spreadsheets_write_is_read() {
+        let expected = expected(&[(2, "cn1"), (3, "cn2"), (4, "cn3")]);
+        for text in [
+            "node,winpepath\ncn1,winboot/a\ncn2,winboot/b\ncn3,\n",
+            "node;winpepath\ncn1;winboot/a\ncn2;winboot/b\ncn3;\n",
+            "sep=;\ncn1;winboot/a\n\"cn2\";\"winboot/b\"\ncn3;;;\n",
+            "node\twinpepath\ncn1\twinboot/a\ncn2\twinboot/b\ncn3\t\n",
+            "node,winpepath,,\ncn1,winboot/a,,\ncn2,winboot/b,,\ncn3,,,\n",
+        ] {
+            assert_eq!(told(&csv(text.as_bytes(), rules())), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn columns_in_the_wrong_order_are_told() {
+        let lines = told(&csv(b"winpepath,node\nwinboot/a,cn1\n", rules()));
+        assert_eq!(lines.len(), 2);
+        for (_, text) in lines {
+            assert!(
+                text.contains("is no node: a line is a node and its WinPE path"),
+                "{text}"
+            );
+        }
     }
 
     #[test]
