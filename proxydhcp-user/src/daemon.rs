@@ -1,6 +1,7 @@
 //! A running daemon: its life, what it serves, its control socket, and what it watches.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::datapath::served_interface::DatapathPlan;
 use crate::tables::policy::Policy;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub plan: DatapathPlan,
     /// Whether the kernel goes on answering if this process is killed.
     pub pins: bool,
+    /// How long it goes on answering then; `None`: for ever.
+    pub outlive: Option<Duration>,
     /// Whether a `proxydhcp.cfg` that is missing at the start counts as one without records.
     /// Otherwise it is rejected.
     pub may_lack_config: bool,

@@ -139,10 +139,15 @@ fn prepare(announces: bool) -> Result<Prepared> {
 }
 
 /// The settings file, else the defaults of `serve`, with these exceptions: clients that are no node
-/// get the default WinPE, as they do from xCAT's daemon; and the files are watched, because xCAT
-/// does not signal that a node's address has changed.
+/// get the default WinPE, as they do from xCAT's daemon; the files are watched, because xCAT does
+/// not signal that a node's address has changed; and the kernel stops answering some time after
+/// xCAT has killed the daemon, as it does to stop it.
 fn serve_args() -> Result<(ServeArgs, Context)> {
-    let defaults = [("unknown", "default"), ("watch", "true")];
+    let defaults = [
+        ("unknown", "default"),
+        ("watch", "true"),
+        ("outlive", "30s"),
+    ];
     let (command, context) = Cli::read([NAME, "serve"], &defaults)?;
     match command {
         Command::Serve(args) => Ok((*args, context)),
@@ -177,6 +182,7 @@ mod tests {
         let (args, _) = serve_args().unwrap();
         assert_eq!(args.unknown, Unknown::Default);
         assert!(args.watch);
+        assert_eq!(args.outlive.to_string(), "30s");
         assert_eq!(args.path, DatapathChoice::Auto);
         assert!(args.interfaces.is_empty());
         assert_eq!(args.config.config, Path::new("/var/lib/xcat/proxydhcp.cfg"));

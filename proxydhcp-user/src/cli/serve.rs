@@ -1,11 +1,15 @@
 //! `proxydhcp serve`.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum, value_parser};
+use jiff::SignedDuration;
 use proxydhcp_common::limit::Limit;
 use proxydhcp_common::vendor_class::VendorClass;
 
@@ -60,10 +64,13 @@ pub struct ServeArgs {
     pub xdp_mode: XdpMode,
     /// Stop answering when this process is killed
     ///
-    /// Otherwise the kernel goes on answering, by the tables it has, until the next start or
-    /// `proxydhcp detach`.
+    /// Otherwise the kernel goes on answering, by the tables it has, until the next start,
+    /// `proxydhcp detach`, or the end of --outlive.
     #[arg(long)]
     pub no_pin: bool,
+    /// How long the kernel goes on answering without this process: 30s, 5min or the like, or forever
+    #[arg(long, value_name = "DURATION|forever", default_value_t = Outlive(None))]
+    pub outlive: Outlive,
     /// What to do about clients whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore)]
     pub unknown: Unknown,
@@ -124,6 +131,42 @@ fn vendor_class(text: &str) -> Result<String, String> {
 /// Parses a number for the rate limit, at least this one.
 fn at_least(least: i64) -> RangedI64ValueParser<u16> {
     value_parser!(u16).range(least..=Limit::MOST.into())
+}
+
+/// The value of `--outlive`; none stands for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlive(pub Option<Duration>);
+
+impl Outlive {
+    /// The shortest time: it is renewed at a third of it, on machines that may be busy.
+    const LEAST: Duration = Duration::from_secs(1);
+    const FOREVER: &str = "forever";
+}
+
+impl FromStr for Outlive {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == Self::FOREVER {
+            return Ok(Self(None));
+        }
+        let wrong = || "write a time of at least 1s, such as 30s or 5min, or forever".to_owned();
+        let time: SignedDuration = text.parse().map_err(|_| wrong())?;
+        let time = Duration::try_from(time).map_err(|_| wrong())?;
+        if time < Self::LEAST {
+            return Err(wrong());
+        }
+        Ok(Self(Some(time)))
+    }
+}
+
+impl fmt::Display for Outlive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(time) => write!(f, "{time:?}"),
+            None => f.write_str(Self::FOREVER),
+        }
+    }
 }
 
 /// The values of `--path`.
@@ -221,6 +264,7 @@ impl ServeArgs {
             interfaces: self.interfaces.clone(),
             plan: self.plan(),
             pins: !self.no_pin,
+            outlive: self.outlive.0,
             may_lack_config: false,
             announces: false,
             watch: self.watch,
@@ -250,6 +294,27 @@ impl ServeArgs {
             DatapathChoice::Kernel => xdp(Duty::Answer, false),
             DatapathChoice::AfXdp => xdp(Duty::Redirect, false),
             DatapathChoice::Raw => DatapathPlan::Raw,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_outlive_is_what_people_write() {
+        let parse = |text: &str| text.parse().map(|Outlive(time)| time);
+        for (text, seconds) in [("30s", 30), ("5min", 300), ("1h 30m", 5400), ("1s", 1)] {
+            assert_eq!(
+                parse(text),
+                Ok(Some(Duration::from_secs(seconds))),
+                "{text}"
+            );
+        }
+        assert_eq!(parse("forever"), Ok(None));
+        for text in ["", "30", "0s", "999ms", "-5s", "never", "1e9s"] {
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 }

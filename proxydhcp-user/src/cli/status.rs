@@ -52,12 +52,29 @@ fn name_holders<P>(status: &mut Status<P>) {
 
 /// Adds a note if the kernel answers although no daemon runs.
 fn with_what_is_left(error: anyhow::Error) -> anyhow::Error {
-    match pins::age().filter(|_| error.is::<NoDaemon>()) {
-        Some(since) => anyhow!(
-            "{error}; the kernel goes on answering for a daemon that was killed, by tables put into \
-             service {} ago, until the next one starts or `proxydhcp detach`",
-            age(since)
-        ),
+    match what_is_left().filter(|_| error.is::<NoDaemon>()) {
+        Some(told) => anyhow!("{error}; {told}"),
         None => error,
     }
+}
+
+/// What a killed daemon has left in the kernel, if anything.
+pub(super) fn what_is_left() -> Option<String> {
+    let since = age(pins::age()?);
+    Some(match pins::time_left() {
+        None => format!(
+            "the kernel goes on answering for a daemon that was killed, by tables put into service \
+             {since} ago, until the next one starts or `proxydhcp detach`"
+        ),
+        Some(left) if left.is_zero() => {
+            "the kernel no longer answers for a daemon that was killed \
+             (--outlive), and lets requests pass"
+                .to_owned()
+        }
+        Some(left) => format!(
+            "the kernel goes on answering for a daemon that was killed, by tables put into service \
+             {since} ago, for another {} (--outlive), until the next one starts or `proxydhcp detach`",
+            age(left)
+        ),
+    })
 }

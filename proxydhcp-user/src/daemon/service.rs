@@ -94,6 +94,8 @@ impl Service {
         // Take the pins first: a previous daemon may be ending, and what is read afterwards is
         // newer.
         let pins = leftovers::take_pins(&settings).await?;
+        // Before the files are read, which may take its time.
+        let renewal = leftovers::renew(&settings, pins.as_ref())?;
         let answers_nodes = || leftovers::answer_nodes(&settings, pins.as_ref(), all);
         let (catalogue, generation) = Catalogue::begin(&settings, answers_nodes, all).await?;
         let shared = Arc::new(Shared {
@@ -102,7 +104,12 @@ impl Service {
             ..Shared::default()
         });
         let service = Self {
-            interfaces: Mutex::new(Interfaces::new(&settings, Arc::clone(&shared), pins)),
+            interfaces: Mutex::new(Interfaces::new(
+                &settings,
+                Arc::clone(&shared),
+                pins,
+                renewal,
+            )),
             catalogue: Mutex::new(catalogue),
             settings,
             watching,

@@ -18,19 +18,23 @@ use crate::datapath::buckets;
 
 mod attach;
 mod counters;
+mod deadline;
 mod extack;
 mod left;
 mod pin;
 pub mod pins;
 mod refusal;
 mod remedy;
+mod renewal;
 mod seed;
 mod tables;
 
 pub use attach::{Attachment, Refused};
 use counters::CounterMap;
+pub use deadline::Deadline;
 pub use left::Left;
 use pins::Pins;
+pub use renewal::Renewal;
 pub use tables::KernelTables;
 use tables::{Nodes, Templates};
 
@@ -109,6 +113,7 @@ impl Program {
         // Seed and tables are in place before the first frame comes.
         seed::leave(program.map("LIMITS")?, seed)?;
         program.install(tables)?;
+        program.deadline()?.set_first();
         Ok(program)
     }
 
@@ -152,6 +157,19 @@ impl Program {
             .context("cannot install the nodes")?;
         self.has_nodes = tables.has_nodes();
         Ok(())
+    }
+
+    /// Until when the program answers: for ever, unless it has adopted the deadline of a previous
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// If the deadline's memory cannot be reached.
+    pub fn deadline(&mut self) -> Result<Deadline> {
+        match self.map(deadline::MAP)? {
+            Map::Array(map) => Deadline::of(map),
+            _ => anyhow::bail!("the deadline is no array"),
+        }
     }
 
     /// The kernel's number for the program.

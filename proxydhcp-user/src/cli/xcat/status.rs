@@ -12,12 +12,12 @@ use serde::Serialize;
 use super::plan::Plan;
 use super::{TabdumpArgs, read_config};
 use crate::api::client::{NoDaemon, brief_status};
-use crate::api::status::{Problems, Status, age};
+use crate::api::status::{Problems, Status};
 use crate::api::xcat::{NAME, PID_FILE, PROGRAM};
 use crate::cli::Context;
 use crate::cli::args::{ConfigArgs, ControlArgs};
 use crate::cli::output::print;
-use crate::datapath::xdp::pins;
+use crate::cli::status::what_is_left;
 use crate::nodes::cfg::RECORD;
 use crate::text::count;
 
@@ -112,13 +112,7 @@ fn process(status: &Result<Status<Problems>>) -> Found {
     let status = match status {
         Ok(status) => status,
         Err(error) if error.is::<NoDaemon>() => {
-            let left = pins::age().map_or_else(String::new, |since| {
-                format!(
-                    "; the kernel answers from tables put into service {} ago, until it does or \
-                     `proxydhcp detach`",
-                    age(since)
-                )
-            });
+            let left = what_is_left().map_or_else(String::new, |left| format!("; {left}"));
             return Err(format!("no daemon runs; {RESTART} starts it{left}"));
         }
         Err(error) => return Err(format!("{error:#}")),

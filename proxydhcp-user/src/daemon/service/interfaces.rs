@@ -17,7 +17,7 @@ use crate::datapath::Shared;
 use crate::datapath::raw::Room;
 use crate::datapath::served_interface::{self, AttachOptions, DatapathPlan, Served, Xdp};
 use crate::datapath::xdp::pins::{Leftover, Pins};
-use crate::datapath::xdp::{Duty, KernelTables, Left, Program};
+use crate::datapath::xdp::{Duty, KernelTables, Left, Program, Renewal};
 use crate::sys::interface::{self, Interface};
 use crate::text::with_causes;
 
@@ -36,6 +36,10 @@ pub(super) struct Interfaces {
     pub(super) failures: Vec<Failure>,
     /// The folder of pins, if it can be used and is wanted, or something is left there.
     pub(super) pins: Option<Pins>,
+    /// Keeps the XDP program answering.
+    renewal: Renewal,
+    /// Whether it does so with the one of this daemon.
+    is_renewed: bool,
     /// The XDP program of all interfaces, once there is one to put it on. Behind `served`, so that those
     /// are detached first.
     program: Option<Program>,
@@ -44,7 +48,12 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
-    pub(super) fn new(settings: &Settings, shared: Arc<Shared>, pins: Option<Pins>) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        shared: Arc<Shared>,
+        pins: Option<Pins>,
+        renewal: Renewal,
+    ) -> Self {
         Self {
             names: settings.interfaces.clone(),
             plan: settings.plan,
@@ -54,6 +63,8 @@ impl Interfaces {
             missing: Vec::new(),
             failures: Vec::new(),
             pins,
+            renewal,
+            is_renewed: false,
             program: None,
             reached: Arc::default(),
         }
@@ -72,6 +83,9 @@ impl Interfaces {
         }
         self.served.iter_mut().for_each(Served::stays);
         self.remove_leftovers(all, awaits_tables);
+        if !awaits_tables {
+            self.answer_from_now_on();
+        }
         Ok(())
     }
 
@@ -81,6 +95,9 @@ impl Interfaces {
         let before = self.unserved();
         self.serve(all, deleted, awaits_tables);
         self.served.iter_mut().for_each(Served::stays);
+        if !awaits_tables {
+            self.answer_from_now_on();
+        }
         for unserved in self.unserved() {
             if !before.contains(&unserved) {
                 error!("{unserved}");
@@ -222,6 +239,20 @@ impl Interfaces {
         })
     }
 
+    /// Has the program answer even if the deadline that it has adopted is over. Until all interfaces
+    /// have it, that would revive the old one on the others.
+    pub(super) fn answer_from_now_on(&mut self) {
+        let program = self.program.as_mut().filter(|_| !self.is_renewed);
+        match program.map(Program::deadline).transpose() {
+            Ok(Some(deadline)) => {
+                self.renewal.renew(deadline);
+                self.is_renewed = true;
+            }
+            Ok(None) => {}
+            Err(error) => error!("{error:#}"),
+        }
+    }
+
     fn open_one(&self, interface: &Interface, all: &[Interface]) -> Result<Served> {
         interface.check()?;
         let room = match self.plan {
@@ -325,11 +356,16 @@ impl Interfaces {
         let attach = || {
             let program = match self.program.take() {
                 Some(program) => program,
-                None => load(
-                    options,
-                    &KernelTables::new(&self.shared.tables.load())?,
-                    pins,
-                )?,
+                None => {
+                    let tables = KernelTables::new(&self.shared.tables.load())?;
+                    let mut program = load(options, &tables, pins)?;
+                    let deadline = program.deadline()?;
+                    if !deadline.is_over() {
+                        self.renewal.renew(deadline);
+                        self.is_renewed = true;
+                    }
+                    program
+                }
             };
             let xdp = Xdp {
                 options,

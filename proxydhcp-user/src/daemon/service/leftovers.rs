@@ -5,12 +5,14 @@ use std::io;
 use std::mem;
 use std::time::Instant;
 
+use anyhow::Result;
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
 use super::interfaces::Interfaces;
 use crate::daemon::Settings;
 use crate::datapath::served_interface::DatapathPlan;
+use crate::datapath::xdp::Renewal;
 use crate::datapath::xdp::pins::{Leftover, Pins, PinsError};
 use crate::sys::interface::{self, Interface};
 
@@ -32,6 +34,17 @@ pub(super) async fn take_pins(settings: &Settings) -> Result<Option<Pins>, PinsE
         Err(error) => warn!("what a killed daemon may have left is not looked for: {error}"),
     }
     Ok(None)
+}
+
+/// Renews what killed daemons have left until it is taken over. What has stopped answering is not
+/// revived.
+pub(super) fn renew(settings: &Settings, pins: Option<&Pins>) -> Result<Renewal> {
+    let renewal = Renewal::start(settings.outlive)?;
+    let deadlines = pins.map(Pins::deadlines).unwrap_or_default();
+    for deadline in deadlines.into_iter().filter(|it| !it.is_over()) {
+        renewal.renew(deadline);
+    }
+    Ok(renewal)
 }
 
 /// Whether anything left on an interface to serve answers nodes.
@@ -107,6 +120,7 @@ impl Interfaces {
             .map(|it| it.interface().clone())
             .collect();
         self.remove_leftovers(&all, false);
+        self.answer_from_now_on();
     }
 
     /// Removes what is not taken over: it would go on answering from tables that nobody updates.

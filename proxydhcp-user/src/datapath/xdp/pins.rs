@@ -5,7 +5,8 @@
 //! /sys/fs/bpf/proxydhcp/      root's alone
 //!   5/                        the layout of the adopted maps ([`LAYOUT`])
 //!     4026531840/             a network namespace, by its inode; locked by the daemon running there
-//!       COUNTERS, LIMITS      adopted by its successor
+//!       COUNTERS, LIMITS, DEADLINE
+//!                             adopted by its successor
 //!       program, NODES, TEMPLATES
 //!                             for bpftool
 //!       4/                    an interface, by the kernel's number for it
@@ -36,6 +37,7 @@ use rustix::io::Errno;
 use tokio::time::sleep;
 use tracing::debug;
 
+use crate::datapath::xdp::deadline::{self, Deadline};
 use crate::sys::interface::Interface;
 use crate::sys::trusted::{FolderError, TrustedFolder};
 
@@ -63,9 +65,9 @@ pub const LAYOUT: u32 = 5;
 /// The last layout without folders of network namespaces.
 const LAST_FLAT: u32 = 2;
 
-/// The maps that a successor adopts, so that counters keep their values and rate limits stay in
-/// force.
-pub const ADOPTED: [&str; 2] = ["COUNTERS", "LIMITS"];
+/// The maps that a successor adopts, so that counters keep their values, rate limits stay in force,
+/// and a program that is still attached goes on answering.
+pub const ADOPTED: [&str; 3] = ["COUNTERS", "LIMITS", deadline::MAP];
 
 /// The other maps that are pinned, for inspection.
 pub(super) const SHOWN: [&str; 2] = ["NODES", "TEMPLATES"];
@@ -188,6 +190,16 @@ impl Pins {
     pub fn leftovers(&self, own: &[u32]) -> io::Result<Vec<Leftover>> {
         scan::leftovers(self, own)
     }
+
+    /// The deadlines of the programs that killed daemons have left in this network namespace.
+    pub fn deadlines(&self) -> Vec<Deadline> {
+        let pinned = scan::deadlines(&self.root, Some(&self.namespace));
+        let open = |path: &PathBuf| {
+            let opened = Deadline::pinned(path);
+            opened.inspect_err(|error| debug!("{}: {error:#}", path.display()))
+        };
+        pinned.iter().filter_map(|path| open(path).ok()).collect()
+    }
 }
 
 /// Removes what is pinned of a program that no interface has any more.
@@ -263,6 +275,16 @@ pub fn age() -> Option<Duration> {
         .iter()
         .filter_map(|link| age_of(link))
         .min()
+}
+
+/// How long what killed daemons have left goes on answering: zero if it does so no longer, and
+/// `None` if it does so for ever, as far as this user may see.
+pub fn time_left() -> Option<Duration> {
+    let all = TrustedFolder::open_shared(Path::new(BPF_FS)).ok()?;
+    let pinned = scan::deadlines(&all.child(FOLDER).ok()?, None);
+    let deadlines = pinned.iter().filter_map(|path| Deadline::pinned(path).ok());
+    let times: Option<Vec<_>> = deadlines.map(|deadline| deadline.left()).collect();
+    times?.into_iter().max()
 }
 
 /// How long ago the tables of the program on this link were put into service.

@@ -8,6 +8,7 @@ use rustix::fs::FlockOperation;
 
 use super::leftover::{Home, Leftover};
 use super::{LAST_FLAT, LAYOUT, LINK, Pins, forget_program, is_number, lock};
+use crate::datapath::xdp::deadline;
 use crate::sys::trusted::TrustedFolder;
 
 /// See [`Pins::leftovers`].
@@ -83,6 +84,20 @@ pub(super) fn links(root: &TrustedFolder) -> Vec<PathBuf> {
         links.extend(held.map(|interface| interface.path().join(LINK)));
     }
     links
+}
+
+/// The pinned deadlines, of one network namespace or of all.
+pub(super) fn deadlines(root: &TrustedFolder, namespace: Option<&str>) -> Vec<PathBuf> {
+    let layouts = folders_in(root).unwrap_or_default();
+    let namespaces = layouts
+        .iter()
+        .filter(|layout| !is_flat(layout))
+        .flat_map(|layout| folders_in(layout).unwrap_or_default());
+    namespaces
+        .filter(|folder| namespace.is_none_or(|name| folder.name() == name))
+        .filter(|folder| folder.has(deadline::MAP))
+        .map(|folder| folder.path().join(deadline::MAP))
+        .collect()
 }
 
 fn is_flat(layout: &TrustedFolder) -> bool {
