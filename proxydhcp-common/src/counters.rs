@@ -8,7 +8,7 @@
 use crate::verdict::Reason;
 
 /// The outcomes of the packets that a datapath has seen: [`RECEIVED`], [`ANSWERED`], [`HANDED_UP`],
-/// [`PASSED`], [`LIMITED`], then one count for each [`Reason`].
+/// [`PASSED`], [`LIMITED`], [`EXPIRED`], then one count for each [`Reason`].
 pub type Counts = [u64; COUNTERS];
 
 /// What has become of the packets that came in by one interface, in its place of a table of
@@ -56,10 +56,14 @@ pub const PASSED: usize = 3;
 /// Requests from a source that had exceeded the rate limit, see [`crate::limit`].
 pub const LIMITED: usize = 4;
 
-/// The first of the counters of refused requests.
-const REFUSED: usize = 5;
+/// Packets that the XDP program has let pass because no daemon has given a sign of life for too
+/// long.
+pub const EXPIRED: usize = 5;
 
-const _: () = assert!(REFUSED == LIMITED + 1, "a number is missing or taken twice");
+/// The first of the counters of refused requests.
+const REFUSED: usize = 6;
+
+const _: () = assert!(REFUSED == EXPIRED + 1, "a number is missing or taken twice");
 
 /// The counter of requests refused for `reason`.
 #[inline(always)]

@@ -17,7 +17,9 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
-use proxydhcp_common::counters::{ANSWERED, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
+use proxydhcp_common::counters::{
+    ANSWERED, EXPIRED, HANDED_UP, LIMITED, PASSED, RECEIVED, refused,
+};
 use proxydhcp_common::headers;
 use proxydhcp_common::judge::judge;
 use proxydhcp_common::reply::{self, Fault};
@@ -30,10 +32,10 @@ use crate::packet::{Packet, hidden};
 #[xdp]
 pub fn answer(ctx: XdpContext) -> u32 {
     let mut packet = Packet::new(&ctx);
-    let Some((found, tally)) = receive(&ctx, &packet) else {
+    let Some((found, maps, tally)) = receive(&ctx, &packet) else {
         return XDP_PASS;
     };
-    match judge(&packet, &found, &Maps) {
+    match judge(&packet, &found, &maps) {
         Ok(answer) => match reply::write(&mut packet, &answer) {
             Ok(()) => tally.act(ANSWERED, XDP_TX),
             // It is still the request that came.
@@ -53,23 +55,28 @@ pub fn answer(ctx: XdpContext) -> u32 {
 #[xdp]
 pub fn redirect(ctx: XdpContext) -> u32 {
     let packet = Packet::new(&ctx);
-    let Some((found, tally)) = receive(&ctx, &packet) else {
+    let Some((found, maps, tally)) = receive(&ctx, &packet) else {
         return XDP_PASS;
     };
-    match judge(&packet, &found, &Maps) {
+    match judge(&packet, &found, &maps) {
         Ok(_) => tally.act(HANDED_UP, tally.to_socket(ctx.rx_queue_index())),
         Err(stop) => refrain(stop, &tally),
     }
 }
 
-/// Counts a packet to port 4011; everything else is `None`.
+/// Counts a packet to port 4011; everything else is `None`, and so is a packet that comes too long
+/// after the last sign of life from a daemon: whoever has taken the port answers it.
 #[inline(always)]
-fn receive(ctx: &XdpContext, packet: &Packet) -> Option<(headers::Packet, Tally)> {
+fn receive(ctx: &XdpContext, packet: &Packet) -> Option<(headers::Packet, Maps, Tally)> {
     let found = headers::find(packet)?;
     // It has its place before the program is attached to it.
     let tally = Tally::of(ctx.ingress_ifindex() as u32)?;
     tally.add(RECEIVED);
-    Some((found, tally))
+    let Some(maps) = Maps::in_time() else {
+        tally.add(EXPIRED);
+        return None;
+    };
+    Some((found, maps, tally))
 }
 
 #[inline(always)]

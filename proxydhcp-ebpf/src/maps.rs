@@ -42,12 +42,17 @@ static SOCKETS: XskMap<{ (PLACES * QUEUES) as usize }> = XskMap::new();
 #[unsafe(no_mangle)]
 static SEED: Seed = Seed([0; 4]);
 
+/// Until when the program answers, in nanoseconds since the machine started: the daemon puts it off
+/// for as long as it lives. It is mappable, so that this takes no system call.
+#[btf_map]
+static DEADLINE: Array<u64, 1, MAPPABLE> = Array::new();
+
 /// Whether the kernel has the clock that takes no time to read (Linux 5.11). The loader says so
 /// before the verifier looks, which then leaves out the other clock.
 #[unsafe(no_mangle)]
 static COARSE_CLOCK: bool = true;
 
-/// The time since the machine started.
+/// The time since the machine started, in nanoseconds.
 #[inline(always)]
 fn nanoseconds() -> u64 {
     // SAFETY: it is there, and nobody writes to it.
@@ -72,8 +77,23 @@ impl Lines for NodeTable {
     }
 }
 
-/// The tables in service.
-pub(crate) struct Maps;
+/// The tables in service, for one run of the program.
+pub(crate) struct Maps {
+    /// The time, in nanoseconds since the machine started.
+    now: u64,
+}
+
+impl Maps {
+    /// The tables, unless nobody has updated them for so long that the program should not answer.
+    #[inline(always)]
+    pub(crate) fn in_time() -> Option<Self> {
+        let now = nanoseconds();
+        let deadline: *const u64 = DEADLINE.get(0)?;
+        // SAFETY: the pointer is to the map's word, which others only replace as a whole.
+        let deadline = unsafe { core::ptr::read_volatile(deadline) };
+        (now < deadline).then_some(Self { now })
+    }
+}
 
 impl Tables for Maps {
     type Lines = NodeTable;
@@ -100,7 +120,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn now(&self) -> Ticks {
-        limit::ticks(nanoseconds())
+        limit::ticks(self.now)
     }
 }
 

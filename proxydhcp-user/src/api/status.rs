@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use proxydhcp_common::counters::{ANSWERED, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
+use proxydhcp_common::counters::{
+    ANSWERED, Counts, EXPIRED, HANDED_UP, LIMITED, PASSED, RECEIVED, refused,
+};
 use proxydhcp_common::verdict::Reason;
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +107,11 @@ pub struct Status<P = Lists> {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a field so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a field so")]
 fn is_none(count: &usize) -> bool {
     *count == 0
 }
@@ -182,8 +189,8 @@ pub struct InterfaceStatus {
 /// What has become of packets to port 4011.
 ///
 /// Each packet is received once by each datapath that it reaches, and has one outcome there:
-/// `received` is the sum of `answered`, `handed_up`, `passed`, `limited`, all of `refused`, and
-/// `unsent`, on each datapath and in total, except for packets that are in progress while the
+/// `received` is the sum of `answered`, `handed_up`, `passed`, `limited`, `expired`, all of `refused`,
+/// and `unsent`, on each datapath and in total, except for packets that are in progress while the
 /// counters are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -197,6 +204,10 @@ pub struct Counters {
     pub passed: u64,
     /// Requests from sources that had exceeded the rate limit.
     pub limited: u64,
+    /// Packets that the XDP program has let pass because no daemon had given a sign of life for
+    /// `outlive`.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub expired: u64,
     /// Requests not answered, by reason; only reasons that have occurred.
     pub refused: BTreeMap<String, u64>,
     /// Replies that the interface did not take.
@@ -220,6 +231,7 @@ impl Counters {
             handed_up: get(HANDED_UP),
             passed: get(PASSED),
             limited: get(LIMITED),
+            expired: get(EXPIRED),
             refused,
             ..Self::default()
         }
@@ -233,6 +245,7 @@ impl Counters {
         self.handed_up += other.handed_up;
         self.passed += other.passed;
         self.limited += other.limited;
+        self.expired += other.expired;
         self.unsent += other.unsent;
         self.lost += other.lost;
         for (reason, count) in &other.refused {
@@ -249,6 +262,7 @@ impl fmt::Display for Counters {
             ("handed up", self.handed_up),
             ("passed", self.passed),
             ("limited", self.limited),
+            ("expired", self.expired),
         ] {
             if count > 0 {
                 write!(f, ", {outcome} {count}")?;

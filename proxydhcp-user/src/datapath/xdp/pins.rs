@@ -373,9 +373,9 @@ mod tests {
             .map(|reason| format!("{}={}", reason.name(), refused(*reason)))
             .collect();
         let layout = (COUNTERS, reasons.join(" "), TABLE, size_of::<Line>());
-        let known = "broadcast=5 fragment=6 length=7 checksum=8 source-address=9 source-port=10 \
-                     short=11 op=12 cookie=13 hardware-address=14 relayed=15 client-address=16 \
-                     options=17 message-type=18 vendor-class=19 architecture=20 unknown-client=21";
-        assert_eq!((LAYOUT, layout), (5, (22, known.to_owned(), 8193, 64)));
+        let known = "broadcast=6 fragment=7 length=8 checksum=9 source-address=10 source-port=11 \
+                     short=12 op=13 cookie=14 hardware-address=15 relayed=16 client-address=17 \
+                     options=18 message-type=19 vendor-class=20 architecture=21 unknown-client=22";
+        assert_eq!((LAYOUT, layout), (5, (23, known.to_owned(), 8193, 64)));
     }
 }
