@@ -107,6 +107,8 @@ fn outcomes(counters: &Value) -> Result<u64> {
     for outcome in ["answered", "handed_up", "passed", "limited", "unsent"] {
         sum += count(counters, outcome)?;
     }
+    // Only where it has occurred.
+    sum += counters.get("expired").and_then(Value::as_u64).unwrap_or(0);
     let refused = counters.get("refused").and_then(Value::as_object);
     for count in refused.context("no refusals")?.values() {
         sum += count.as_u64().context("no number")?;

@@ -25,28 +25,59 @@ const TOGETHER: Duration = Duration::from_millis(100);
 /// The interval at which names of clients that have grown too old are removed.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Asks for the names that the hosts file lacks, after each reload and again for those that failed,
-/// and puts the answers into service as they come.
+/// Asks for the names that the hosts file lacks, after each reload, and again for those that failed or
+/// have no address, and puts the answers into service as they come.
 pub(crate) async fn names(service: Arc<Service>) {
     let asked = || service.with_names(|names, _| names.asked());
     let failed = || {
         let failed = service.with_names(|names, _| names.failed());
         failed.into_iter().map(|failed| failed.name).collect()
     };
+    let denied = || service.with_names(|names, _| names.without_address());
     let mut told = String::new();
     let mut wanted = asked();
+    let mut pauses = Pauses::new();
     loop {
         tokio::select! {
             () = round(&service, wanted) => tell(&service, &mut told),
             () = service.reloaded.notified() => {
                 wanted = asked();
+                pauses = Pauses::new();
                 continue;
             }
         }
         wanted = tokio::select! {
-            () = service.reloaded.notified() => asked(),
+            () = service.reloaded.notified() => {
+                pauses = Pauses::new();
+                asked()
+            }
             () = sleep(RETRY) => failed(),
+            () = pauses.next() => denied(),
         };
+    }
+}
+
+/// The pauses after which names without an address are asked for again: they double.
+struct Pauses {
+    due: tokio::time::Instant,
+    pause: Duration,
+}
+
+impl Pauses {
+    const FIRST: Duration = Duration::from_secs(5);
+    const LAST: Duration = Duration::from_mins(10);
+
+    fn new() -> Self {
+        Self {
+            due: tokio::time::Instant::now() + Self::FIRST,
+            pause: Self::FIRST,
+        }
+    }
+
+    async fn next(&mut self) {
+        sleep_until(self.due).await;
+        self.pause = Self::LAST.min(self.pause * 2);
+        self.due = tokio::time::Instant::now() + self.pause;
     }
 }
 

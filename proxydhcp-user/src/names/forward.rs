@@ -171,6 +171,14 @@ impl Names {
         failed.collect()
     }
 
+    /// The names that the resolver says have no address, in alphabetical order. They may get one.
+    pub fn without_address(&self) -> Vec<String> {
+        let is_denied =
+            |known: &Known| known.state == State::Answered && known.addresses.is_empty();
+        let names = self.in_order(is_denied).into_iter();
+        names.map(|known| known.name.clone()).collect()
+    }
+
     /// The names to ask for, in no particular order, each with whether it has a known address.
     pub(crate) fn are_asked(&self) -> impl Iterator<Item = (bool, &str)> {
         let asked = self.known.values().filter(|known| known.is_asked());
@@ -356,6 +364,7 @@ mod tests {
         assert_eq!(names.unheard(), 0);
         assert!(!names.answer("d", failure()));
 
+        assert_eq!(names.without_address(), ["d"]);
         // Only a new name is waited for, and not for ever if the files are read again and again.
         let start = Instant::now();
         let wanted = || ["a", "b", "c", "d", "e"].into_iter();

@@ -24,6 +24,8 @@ const NODES: u16 = 1000;
 const RELOADS: usize = 100;
 /// How long the kernel answers alone until the next daemon starts.
 const ALONE: Duration = Duration::from_millis(200);
+/// As in xCAT's place.
+const OUTLIVE: [&str; 2] = ["--outlive", "30s"];
 /// The WinPE of all nodes, and the one that they are moved to and fro from.
 const WINPE: &str = "winboot/x/";
 const OTHER: &str = "winboot/y/";
@@ -104,7 +106,7 @@ impl Storm {
         let files = Files::new()?;
         cluster.write_hosts(&files)?;
         cluster.write_config(&files, WINPE)?;
-        let mut site = Site::start(datapath, files, &[])?;
+        let mut site = Site::start(datapath, files, &OUTLIVE)?;
         // The tap would take a copy of each frame from now on.
         site.tap = Tap::open(&site.lab.client, "lo")?;
         Ok(Self {
@@ -171,7 +173,7 @@ impl Storm {
 }
 
 fn restart(site: &mut Site, datapath: Datapath, binary: &Path) -> Result<()> {
-    let args = serve_args(datapath, &site.files, &[]);
+    let args = serve_args(datapath, &site.files, &OUTLIVE);
     site.daemon = Daemon::start(&site.lab.server, binary, &args)?;
     Ok(())
 }

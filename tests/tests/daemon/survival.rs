@@ -15,6 +15,7 @@ use serde_json::json;
 mod failed_start;
 mod limited;
 mod namespaces;
+mod outlive;
 mod trust;
 mod without_nodes;
 
