@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::resolver::{DeadNameServer, FORWARDED, FORWARDED_PORT, NameServer, Resolver};
-use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site, serve_args};
+use proxydhcp_lab::site::{Datapath, Files, NODE_A, NODE_B, Site, serve_args};
 use proxydhcp_lab::{Lab, RequestFrame, alone, binary};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};

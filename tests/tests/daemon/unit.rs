@@ -53,7 +53,7 @@ fn systemd_understands_all_of_it() -> Result<()> {
     // Programs are looked for, and this one need not be installed.
     let program = binary()?.canonicalize()?.display().to_string();
     let text = text.replace("/usr/sbin/proxydhcp", &program);
-    ensure!(text.matches(&program).count() == 3, "{text}");
+    ensure!(text.matches(&program).count() == 4, "{text}");
     fs::write(&unit, &text)?;
     for with_af_xdp in [false, true] {
         if with_af_xdp {

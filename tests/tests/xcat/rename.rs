@@ -35,10 +35,10 @@ fn it_gets_its_winpe_at_the_new_address_and_nobody_at_the_old_one() -> Result<()
     fs::write(node.path("hosts"), hosts_text(hosts))?;
     let started = Instant::now();
     while boots(&mut tap, NEW, "winboot/a/").is_err() {
-        // Meanwhile no other node's, at either address.
+        // More often, and the rate limit would apply.
         boots(&mut tap, NODE_B, "winboot/b/")?;
         ensure!(started.elapsed() < PATIENCE, "it was not noticed");
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(250));
     }
     println!("noticed after {:?}", started.elapsed());
     boots(&mut tap, NODE_A, "")
