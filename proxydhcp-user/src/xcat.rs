@@ -144,7 +144,7 @@ fn prepare(announces: bool) -> Result<Prepared> {
 /// xCAT has killed the daemon, as it does to stop it.
 fn serve_args() -> Result<(ServeArgs, Context)> {
     let defaults = [
-        ("unknown", "default"),
+        ("unknown", "lookup-default"),
         ("watch", "true"),
         ("outlive", "30s"),
     ];
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn it_serves_what_xcats_daemon_serves() {
         let (args, _) = serve_args().unwrap();
-        assert_eq!(args.unknown, Unknown::Default);
+        assert_eq!(args.unknown, Unknown::LookupDefault);
         assert!(args.watch);
         assert_eq!(args.outlive.to_string(), "30s");
         assert_eq!(args.path, DatapathChoice::Auto);

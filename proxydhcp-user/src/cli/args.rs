@@ -102,7 +102,12 @@ pub struct SettingsArgs {
 
 impl ValueEnum for Unknown {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Ignore, Self::Default, Self::Lookup]
+        &[
+            Self::Ignore,
+            Self::Default,
+            Self::Lookup,
+            Self::LookupDefault,
+        ]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -112,6 +117,10 @@ impl ValueEnum for Unknown {
             Self::Lookup => PossibleValue::new("lookup").help(
                 "No answer, but the resolver is asked for the address's name: if it leads to a \
                  record, the client's next try is answered",
+            ),
+            Self::LookupDefault => PossibleValue::new("lookup-default").help(
+                "The resolver is asked for the address's name; without a record, the client's next \
+                 try gets the default WinPE",
             ),
         })
     }

@@ -26,7 +26,6 @@ use crate::datapath::unknown_clients::UnknownClients;
 use crate::datapath::xdp::pins::{self, PinsError};
 use crate::sys::interface::{self, Interface};
 use crate::sys::privileges::Privileges;
-use crate::tables::policy::Unknown;
 use crate::text::with_causes;
 
 /// How often it is looked whether the interfaces are as they should be: not all changes are told of,
@@ -176,7 +175,7 @@ async fn start(
         watch.began().await;
     }
     let watching = watch.map(|watch| watch.clone());
-    let (clients, waiting) = if settings.policy.unknown == Unknown::Lookup {
+    let (clients, waiting) = if settings.policy.unknown.is_looked_up() {
         let (clients, waiting) = UnknownClients::new();
         (Some(clients), Some(waiting))
     } else {

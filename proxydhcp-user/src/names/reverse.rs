@@ -34,6 +34,8 @@ pub struct LookedUp {
     /// The known addresses without a name, oldest first.
     nameless: VecDeque<Ipv4Addr>,
     counts: Counts,
+    /// Whether clients that turn out to have no record are served, too.
+    serves_strangers: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,11 +49,22 @@ struct Counts {
 #[derive(Clone, Debug)]
 struct Known {
     name: Option<String>,
+    /// Whether there was an answer, be it that the resolver could not be asked.
+    is_answered: bool,
     /// When the address may be looked up again.
     until: Instant,
 }
 
 impl LookedUp {
+    /// No results yet. Whether clients that turn out to have no record are served, too, is said by
+    /// `serves_strangers`.
+    pub fn new(serves_strangers: bool) -> Self {
+        Self {
+            serves_strangers,
+            ..Self::default()
+        }
+    }
+
     /// Whether the name of `address` should be looked up now. If so, it is not asked for again
     /// until the answer comes.
     pub fn is_to_be_asked(&mut self, address: Ipv4Addr, now: Instant) -> bool {
@@ -63,11 +76,16 @@ impl LookedUp {
             return false;
         }
         self.counts.asked += 1;
-        self.remember(address, None, now + UNKNOWN_FOR);
+        let asked = Known {
+            name: None,
+            is_answered: false,
+            until: now + UNKNOWN_FOR,
+        };
+        self.remember(address, asked);
         true
     }
 
-    /// Records an answer; true if the address has a name now.
+    /// Records an answer; true if the client may be served now.
     pub fn answer(&mut self, address: Ipv4Addr, answer: Resolution<String>, now: Instant) -> bool {
         let (name, time, count) = match answer {
             Resolution::Found(name) => (Some(name), FOUND_FOR, &mut self.counts.found),
@@ -76,11 +94,16 @@ impl LookedUp {
         };
         *count += 1;
         let found = name.is_some();
-        self.remember(address, name, now + time);
-        found
+        let answered = Known {
+            name,
+            is_answered: true,
+            until: now + time,
+        };
+        self.remember(address, answered);
+        found || self.serves_strangers
     }
 
-    /// Forgets results that are too old; true if one of them had a name.
+    /// Forgets results that are too old; true if a client was served because of one of them.
     pub fn forget_old(&mut self, now: Instant) -> bool {
         self.forget(|known| known.until <= now)
     }
@@ -91,16 +114,17 @@ impl LookedUp {
     }
 
     fn forget(&mut self, which: impl Fn(&Known) -> bool) -> bool {
-        let mut named = false;
+        let mut served = false;
+        let serves_strangers = self.serves_strangers;
         self.known.retain(|_, known| {
             let forget = which(known);
-            named |= forget && known.name.is_some();
+            served |= forget && (known.name.is_some() || serves_strangers && known.is_answered);
             !forget
         });
         for order in [&mut self.named, &mut self.nameless] {
             order.retain(|address| self.known.contains_key(address));
         }
-        named
+        served
     }
 
     /// The result for the address: `None` if it was not looked up, else its name, if it has one.
@@ -116,14 +140,24 @@ impl LookedUp {
         })
     }
 
-    fn remember(&mut self, address: Ipv4Addr, name: Option<String>, until: Instant) {
-        let is_named = name.is_some();
+    /// The addresses that were looked up and are to be served even if no record is found for them, in
+    /// ascending order.
+    pub fn strangers(&self) -> Vec<Ipv4Addr> {
+        let known = self.known.iter().filter(|_| self.serves_strangers);
+        let answered = known.filter(|(_, known)| known.is_answered);
+        let mut strangers: Vec<_> = answered.map(|(address, _)| *address).collect();
+        strangers.sort_unstable();
+        strangers
+    }
+
+    fn remember(&mut self, address: Ipv4Addr, known: Known) {
+        let is_named = known.name.is_some();
         let (to, other) = if is_named {
             (&mut self.named, &mut self.nameless)
         } else {
             (&mut self.nameless, &mut self.named)
         };
-        match self.known.insert(address, Known { name, until }) {
+        match self.known.insert(address, known) {
             Some(before) if before.name.is_some() == is_named => return,
             Some(_) => other.retain(|known| *known != address),
             None => {}

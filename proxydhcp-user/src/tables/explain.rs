@@ -216,6 +216,29 @@ impl Question<'_> {
             Unknown::Default => {
                 "Clients without a record get the default WinPE (--unknown default).".into()
             }
+            Unknown::LookupDefault => match self.looked_up.of(address) {
+                None => {
+                    "The name of its address is looked up when the client asks. If that leads to \
+                         no record, its next request gets the default WinPE (--unknown \
+                         lookup-default)."
+                        .into()
+                }
+                Some(_) if self.waited_for > 0 => {
+                    format!(
+                        "For now, {} (--unknown lookup-default).",
+                        waiting(self.waited_for)
+                    )
+                }
+                Some(None) => {
+                    "It has asked. The system resolver has no name for its address, so it \
+                               gets the default WinPE (--unknown lookup-default)."
+                        .into()
+                }
+                Some(Some(name)) => format!(
+                    "It has asked. The system resolver says that its name is {name}, which has no \
+                     record, so it gets the default WinPE (--unknown lookup-default)."
+                ),
+            },
             Unknown::Lookup => match self.looked_up.of(address) {
                 None => {
                     "The name of its address is looked up when the client asks; its next request \

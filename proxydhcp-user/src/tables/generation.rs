@@ -56,18 +56,23 @@ impl Generation {
         let denied = match policy.unknown {
             // They are refused like all other clients.
             Unknown::Ignore => &[],
-            Unknown::Default | Unknown::Lookup => table.denied(),
+            Unknown::Default | Unknown::Lookup | Unknown::LookupDefault => table.denied(),
+        };
+        let strangers = match policy.unknown {
+            Unknown::LookupDefault => table.strangers(),
+            Unknown::Ignore | Unknown::Default | Unknown::Lookup => &[],
         };
         let entries = || {
             let local = local.iter().map(|&address| (address, Target::HOST));
             let nodes = table.nodes().map(|n| (n.address, node(n.winpe)));
             let denied = denied.iter().map(|&address| (address, Target::DENIED));
-            local.chain(nodes).chain(denied)
+            let strangers = strangers.iter().map(|&address| (address, node(0)));
+            local.chain(nodes).chain(denied).chain(strangers)
         };
         let unknown = match policy.unknown {
             Unknown::Ignore => None,
             Unknown::Default => Some(node(0)),
-            Unknown::Lookup => Some(Target::ASK),
+            Unknown::Lookup | Unknown::LookupDefault => Some(Target::ASK),
         };
         let Filled { lines, left_out } = fill(header(unknown, policy), entries, random::number);
         Ok(Self {

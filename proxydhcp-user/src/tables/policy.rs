@@ -34,6 +34,16 @@ pub enum Unknown {
     Default,
     /// They get no answer, but the names of their addresses are looked up.
     Lookup,
+    /// The names of their addresses are looked up, and those that turn out to have no record get the
+    /// default WinPE.
+    LookupDefault,
+}
+
+impl Unknown {
+    /// Whether names of clients are looked up.
+    pub fn is_looked_up(self) -> bool {
+        matches!(self, Self::Lookup | Self::LookupDefault)
+    }
 }
 
 /// The layout of replies.

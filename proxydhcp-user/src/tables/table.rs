@@ -39,6 +39,8 @@ pub struct Table {
     claims: Vec<Claim>,
     /// The addresses of nodes whose record is refused, and of disabled nodes.
     denied: Vec<Ipv4Addr>,
+    /// The clients that turned out to have no record, if they are served.
+    strangers: Vec<Ipv4Addr>,
     /// The sound records without an address.
     unresolved: Vec<u32>,
     warnings: Vec<Warning>,
@@ -109,6 +111,9 @@ impl Table {
         claims.extend(news);
         warnings.extend(files.settle(&mut claims));
 
+        let mut strangers = looked_up.strangers();
+        strangers.retain(|address| position(&claims, *address).is_err());
+
         let mut reachable = vec![false; files.len()];
         for claim in &claims {
             if let Some(reachable) = reachable.get_mut(claim.record as usize) {
@@ -133,6 +138,7 @@ impl Table {
             files,
             claims,
             denied,
+            strangers,
             unresolved,
             warnings,
         }
@@ -156,7 +162,9 @@ impl Table {
 
     /// Whether clients see no difference between this table and another of the same files.
     pub fn serves_as(&self, other: &Self) -> bool {
-        self.claims == other.claims && self.denied == other.denied
+        self.claims == other.claims
+            && self.denied == other.denied
+            && self.strangers == other.strangers
     }
 
     /// This table, with the nodes of another table of the same files.
@@ -174,6 +182,11 @@ impl Table {
     /// whatever other clients get.
     pub fn denied(&self) -> &[Ipv4Addr] {
         &self.denied
+    }
+
+    /// The clients that turned out to have no record, if these are served.
+    pub fn strangers(&self) -> &[Ipv4Addr] {
+        &self.strangers
     }
 
     /// Each WinPE once; the first is the default one.

@@ -87,6 +87,51 @@ fn a_client_is_served_by_the_name_of_its_address() -> Result<()> {
     Ok(())
 }
 
+/// As in xCAT's place: nobody gets another node's WinPE or the default one while it is asked whose
+/// address it is.
+#[test]
+fn who_turns_out_to_have_no_record_gets_the_default() -> Result<()> {
+    for datapath in Datapath::ALL {
+        let lab = Lab::new()?;
+        let known = [(SHORT, "a"), (NO_RECORD, "visitor"), (REFUSED, "bad")];
+        let _server = NameServer::start(&lab.server, &known)?;
+        let more = ["--unknown", "lookup-default"];
+        let mut site = start(lab, &Resolver::new("")?, datapath, files()?, &more)?;
+        site.ask_uefi(NODE_A, "winboot/a/")?;
+        insist(&mut site, SHORT, "winboot/a/")?;
+        insist(&mut site, NO_RECORD, "")?;
+        insist(&mut site, STRANGER, "")?;
+        // Its record asks for something else than the default.
+        site.stays_silent_to(REFUSED)?;
+        let looked = site.command(&["lookup", &STRANGER.to_string()])?;
+        ensure!(looked.code == Some(0), "{looked:?}");
+        ensure!(
+            looked.stdout.contains("has no name for its address"),
+            "{looked:?}"
+        );
+
+        // A new record counts from the reload on.
+        site.files
+            .write_config(&[("a", "winboot/new"), ("visitor", "winboot/v")])?;
+        assert_eq!(site.command(&["reload"])?.code, Some(0));
+        site.ask_uefi(SHORT, "winboot/new/")?;
+        site.ask_uefi(NO_RECORD, "winboot/v/")?;
+    }
+    Ok(())
+}
+
+/// The resolver cannot be asked, which xCAT's daemon takes for a no.
+#[test]
+fn where_no_name_can_be_had_the_default_is_served() -> Result<()> {
+    let lab = Lab::new()?;
+    let _server = DeadNameServer::start(&lab.server)?;
+    let resolver = Resolver::new("timeout:1 attempts:1")?;
+    let files = Files::usual()?;
+    let more = ["--unknown", "lookup-default"];
+    let mut site = start(lab, &resolver, Datapath::Generic, files, &more)?;
+    insist(&mut site, STRANGER, "")
+}
+
 #[test]
 fn a_storm_of_strangers_is_bounded_and_holds_up_nobody() -> Result<()> {
     const STORM: u16 = 5000;

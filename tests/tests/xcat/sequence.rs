@@ -42,7 +42,6 @@ fn xcat_leads_it_through_its_life() -> Result<()> {
     node.start(&["-d"])?;
     let first = node.pid()?;
     let watch = PidFileWatch::start(node.pid_file());
-    let up_since = Instant::now();
     let stream = Stream::start(&node.lab, addresses)?;
 
     // It is no node yet: the default. Then it is set, and set anew.
@@ -53,6 +52,8 @@ fn xcat_leads_it_through_its_life() -> Result<()> {
         wait_until(&loader, || Ok(stream.latest() == loader))?;
     }
 
+    // Before it was a node, its addresses were looked up first.
+    let up_since = Instant::now();
     let mut downs = Vec::new();
     let mut pids = vec![first];
     for signal in [2, 9].into_iter().cycle().take(2 * ROUNDS) {

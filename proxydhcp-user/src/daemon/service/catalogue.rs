@@ -20,7 +20,7 @@ use crate::names::reverse::LookedUp;
 use crate::names::saved;
 use crate::sys::interface::{self, Interface};
 use crate::tables::generation::Generation;
-use crate::tables::policy::Policy;
+use crate::tables::policy::{Policy, Unknown};
 use crate::tables::table::{Files, LoadError, Sources, Table};
 use crate::text::{count, listed};
 
@@ -68,7 +68,8 @@ impl Catalogue {
                 (Files::none(), Some(error.to_string()))
             }
         };
-        let looked_up = LookedUp::default();
+        let serves_strangers = settings.policy.unknown == Unknown::LookupDefault;
+        let looked_up = LookedUp::new(serves_strangers);
         let mut names = Names::default().of(files.wanted(), Instant::now());
         restore(&settings.saved, &mut names);
         let mut table = Table::new(Arc::new(files), &names, &looked_up);

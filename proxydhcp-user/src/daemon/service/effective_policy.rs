@@ -10,8 +10,11 @@ use crate::tables::policy::{Policy, Unknown};
 /// They ask again within seconds.
 pub(super) fn of(policy: &Policy, awaits_tables: bool, names: &Names) -> Policy {
     let unknown = match policy.unknown {
-        Unknown::Default | Unknown::Lookup if awaits_tables => Unknown::Ignore,
+        Unknown::Default | Unknown::Lookup | Unknown::LookupDefault if awaits_tables => {
+            Unknown::Ignore
+        }
         Unknown::Default if names.unheard() > 0 => Unknown::Ignore,
+        Unknown::LookupDefault if names.unheard() > 0 => Unknown::Lookup,
         unknown => unknown,
     };
     Policy {
@@ -24,13 +27,19 @@ impl Catalogue {
     /// The number of names that clients without a record wait for.
     pub(super) fn waited_for(&self, policy: &Policy) -> usize {
         match (&policy.unknown, &self.policy.unknown) {
-            (Unknown::Default, Unknown::Ignore) => self.names.unheard(),
+            (Unknown::Default, Unknown::Ignore)
+            | (Unknown::LookupDefault, Unknown::Ignore | Unknown::Lookup) => self.names.unheard(),
             _ => 0,
         }
     }
 
     /// Whether the policy for clients without a record should be different by now.
     pub(super) fn is_wait_over(&self, policy: &Policy) -> bool {
-        matches!(self.policy.unknown, Unknown::Ignore) && !matches!(policy.unknown, Unknown::Ignore)
+        let rank = |unknown| match unknown {
+            Unknown::Ignore => 0,
+            Unknown::Lookup => 1,
+            Unknown::Default | Unknown::LookupDefault => 2,
+        };
+        rank(self.policy.unknown) < rank(policy.unknown)
     }
 }
