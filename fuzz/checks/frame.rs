@@ -68,7 +68,7 @@ impl Tables {
             (Some(node), _) => self.table.winpes().get(node.winpe).map(WinPe::path),
             // cn003, whose path is too long.
             (None, Unknown::Default) => (client != Ipv4Addr::new(10, 77, 16, 3)).then_some(""),
-            (None, Unknown::Ignore | Unknown::Lookup) => None,
+            (None, Unknown::Ignore | Unknown::Lookup | Unknown::LookupDefault) => None,
         }
     }
 }

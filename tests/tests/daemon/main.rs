@@ -24,6 +24,7 @@ mod ready;
 mod records;
 mod reload;
 mod reload_under_load;
+mod renamed;
 mod resolved;
 mod rights;
 mod second_best;

@@ -110,7 +110,10 @@ fn what_does_not_agree_is_told() -> Result<()> {
     node.kill(9)?;
     wait_until("the end", || Ok(node.processes()?.is_empty()))?;
     node.is_wrong(&[
-        ("daemon", "the kernel answers from tables put into service "),
+        (
+            "daemon",
+            "the kernel goes on answering for a daemon that was killed",
+        ),
         ("pid file", "names process "),
     ])
 }

@@ -14,7 +14,7 @@ use proxydhcp_lab::config::{cfg_bytes, hosts_text};
 use proxydhcp_lab::site::{NODE_A, NODE_B};
 use proxydhcp_lab::{CLIENT_INTERFACE, Expected, RequestFrame, Tap, check_reply};
 
-use crate::node::Node;
+use crate::node::{Node, insist};
 
 /// How long to wait for a reply that must not come; replies take microseconds.
 const SILENCE: Duration = Duration::from_millis(150);
@@ -29,7 +29,7 @@ fn served(records: &[(&str, &str)]) -> Result<(Node, Tap)> {
 }
 
 fn ask(tap: &mut Tap, request: &RequestFrame, winpe: &str, arch: u16) -> Result<()> {
-    let reply = tap.ask(request).context(winpe.to_owned())?;
+    let reply = insist(tap, request).context(winpe.to_owned())?;
     check_reply(&request.bytes(), &reply, &Expected::new(winpe, arch))
 }
 

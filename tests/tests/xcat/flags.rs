@@ -9,7 +9,7 @@ use proxydhcp_lab::binary;
 use proxydhcp_lab::site::{NODE_A, STRANGER};
 use proxydhcp_lab::{Expected, RequestFrame, check_reply};
 
-use crate::node::{Node, wait_until};
+use crate::node::{Node, insist, wait_until};
 
 /// A property of the one process, as `ps` prints it.
 fn property(node: &Node, name: &str) -> Result<String> {
@@ -34,7 +34,7 @@ fn flags_come_alone_or_bundled_and_unknown_ones_are_ignored() -> Result<()> {
         let mut tap = node.lab.tap()?;
         for (client, winpe) in [(NODE_A, "winboot/a/"), (STRANGER, "")] {
             let request = RequestFrame::edk2(client, UEFI_X64);
-            let reply = tap.ask(&request)?;
+            let reply = insist(&mut tap, &request)?;
             check_reply(&request.bytes(), &reply, &Expected::new(winpe, UEFI_X64))?;
         }
     }

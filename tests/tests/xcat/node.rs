@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_lab::config::{cfg_bytes, hosts_text};
-use proxydhcp_lab::{Daemon, Lab, accounts, binary, debian};
+use proxydhcp_lab::{Daemon, Lab, RequestFrame, Tap, accounts, binary, debian};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -228,6 +228,18 @@ impl Drop for Node {
         // All others end with it, before their files go. It takes no other signal to heart.
         let _ = self.init.crash();
         assert!(!matches!(accounts, Some(Err(_))), "{accounts:?}");
+    }
+}
+
+/// Asks until there is an answer, as firmware does: the name of an unknown client's address is looked
+/// up first.
+pub(crate) fn insist(tap: &mut Tap, request: &RequestFrame) -> Result<Vec<u8>> {
+    let started = Instant::now();
+    loop {
+        match tap.ask(request) {
+            Ok(reply) => return Ok(reply),
+            Err(error) => ensure!(started.elapsed() < PATIENCE, "{error:#}"),
+        }
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use proxydhcp_lab::architecture::UEFI_X64;
-use proxydhcp_lab::config::hosts_text;
+use proxydhcp_lab::config::{cfg_bytes, hosts_text};
 use proxydhcp_lab::site::{NODE_A, NODE_B};
 use proxydhcp_lab::{Expected, RequestFrame, Tap, check_reply};
 
-use crate::node::{Node, PATIENCE};
+use crate::node::{PATIENCE, insist};
+use crate::service::{Host, SINCE_2_18};
 
 const NEW: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 8);
 
@@ -27,13 +27,7 @@ fn boots(tap: &mut Tap, client: Ipv4Addr, winpe: &str) -> Result<()> {
 /// looked up first.
 fn comes_to_boot(tap: &mut Tap, client: Ipv4Addr, winpe: &str) -> Result<()> {
     let request = RequestFrame::edk2(client, UEFI_X64);
-    let started = Instant::now();
-    let reply = loop {
-        match tap.ask(&request) {
-            Ok(reply) => break reply,
-            Err(error) => ensure!(started.elapsed() < PATIENCE, "{error:#}"),
-        }
-    };
+    let reply = insist(tap, &request)?;
     check_reply(&request.bytes(), &reply, &Expected::new(winpe, UEFI_X64))?;
     Ok(())
 }
@@ -41,20 +35,22 @@ fn comes_to_boot(tap: &mut Tap, client: Ipv4Addr, winpe: &str) -> Result<()> {
 /// As makehosts does it, in place.
 #[test]
 fn it_gets_its_winpe_at_the_new_address_and_nobody_at_the_old_one() -> Result<()> {
-    let node = Node::with(&[("a", "winboot/a/"), ("b", "winboot/b/")])?;
-    node.start(&["-d"])?;
-    let mut tap = node.lab.tap()?;
-    boots(&mut tap, NODE_A, "winboot/a/")?;
-    comes_to_boot(&mut tap, NEW, "")?;
+    let mut host = Host::new(SINCE_2_18)?;
+    let records = [("a", "winboot/a/"), ("b", "winboot/b/")];
+    fs::write(host.path("var-lib/xcat/proxydhcp.cfg"), cfg_bytes(records)?)?;
+    let hosts = [(NODE_A, "a"), (NODE_B, "b")];
+    fs::write(host.path("etc/hosts"), hosts_text(hosts))?;
+    host.systemctl(&["start", "xcatd"])?;
+    comes_to_boot(&mut host.tap, NODE_A, "winboot/a/")?;
+    comes_to_boot(&mut host.tap, NEW, "")?;
     let hosts = [(NEW, "a.cluster a"), (NODE_B, "b")];
-    fs::write(node.path("hosts"), hosts_text(hosts))?;
+    fs::write(host.path("etc/hosts"), hosts_text(hosts))?;
     let started = Instant::now();
-    while boots(&mut tap, NEW, "winboot/a/").is_err() {
-        // More often, and the rate limit would apply.
-        boots(&mut tap, NODE_B, "winboot/b/")?;
+    while boots(&mut host.tap, NEW, "winboot/a/").is_err() {
+        // Meanwhile, nobody else gets another's.
+        boots(&mut host.tap, NODE_B, "winboot/b/")?;
         ensure!(started.elapsed() < PATIENCE, "it was not noticed");
-        thread::sleep(Duration::from_millis(250));
     }
     println!("noticed after {:?}", started.elapsed());
-    comes_to_boot(&mut tap, NODE_A, "")
+    comes_to_boot(&mut host.tap, NODE_A, "")
 }

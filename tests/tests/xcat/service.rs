@@ -42,7 +42,7 @@ exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin \
 "#;
 
 /// xCAT's units, without the rest of a system that they would wait for.
-const SINCE_2_18: &str = "\
+pub(crate) const SINCE_2_18: &str = "\
 [Unit]
 Description=xCAT management service
 DefaultDependencies=no
@@ -111,9 +111,9 @@ while ($socket->recv(my $data, 1500)) {
 "#;
 
 /// The host: systemd, and all that it starts.
-struct Host {
+pub(crate) struct Host {
     lab: Lab,
-    tap: Tap,
+    pub(crate) tap: Tap,
     folder: TempDir,
     init: Daemon,
     group: Group,
@@ -164,7 +164,7 @@ fn write_program(path: &Path, text: &str) -> Result<()> {
 
 impl Host {
     /// A host with this unit, which serves the node `a`.
-    fn new(unit: &str) -> Result<Self> {
+    pub(crate) fn new(unit: &str) -> Result<Self> {
         for (program, package) in [("systemctl", "systemd"), ("perl", "perl-base")] {
             debian::ensure_installed(program, package)?;
         }
@@ -228,7 +228,7 @@ impl Host {
         Ok(host)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -243,7 +243,7 @@ impl Host {
         self.lab.server.output(command)
     }
 
-    fn systemctl(&self, args: &[&str]) -> Result<()> {
+    pub(crate) fn systemctl(&self, args: &[&str]) -> Result<()> {
         let output = self.run("systemctl", args)?;
         let log = || fs::read_to_string(self.path("systemd.log")).unwrap_or_default();
         ensure!(output.status.success(), "{args:?}: {output:?}: {}", log());

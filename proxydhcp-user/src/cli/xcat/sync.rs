@@ -40,8 +40,8 @@ pub struct SyncArgs {
     #[arg(long, value_name = "FILE")]
     pub write_hosts: Option<PathBuf>,
     /// Write nothing if more than this share of the records would go, in percent
-    #[arg(id = "allow-record-loss", long = "allow-loss", value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(..=100))]
-    pub allow_loss: u8,
+    #[arg(id = "allow-record-loss", long = "allow-loss", value_name = "PERCENT", default_value_t = 50, value_parser = percent())]
+    pub allow_loss: u16,
     /// Wait until nodeset has left the file alone for this long, in seconds
     ///
     /// nodeset writes the file first and the tables afterwards.

@@ -354,18 +354,17 @@ impl Interfaces {
         }
         let pins = self.pins.as_ref().filter(|_| self.is_to_pin);
         let attach = || {
-            let program = match self.program.take() {
-                Some(program) => program,
-                None => {
-                    let tables = KernelTables::new(&self.shared.tables.load())?;
-                    let mut program = load(options, &tables, pins)?;
-                    let deadline = program.deadline()?;
-                    if !deadline.is_over() {
-                        self.renewal.renew(deadline);
-                        self.is_renewed = true;
-                    }
-                    program
+            let program = if let Some(program) = self.program.take() {
+                program
+            } else {
+                let tables = KernelTables::new(&self.shared.tables.load())?;
+                let mut program = load(options, &tables, pins)?;
+                let deadline = program.deadline()?;
+                if !deadline.is_over() {
+                    self.renewal.renew(deadline);
+                    self.is_renewed = true;
                 }
+                program
             };
             let xdp = Xdp {
                 options,

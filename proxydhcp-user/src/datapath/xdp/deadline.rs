@@ -1,7 +1,7 @@
 //! Until when the XDP program answers: so long does it outlive a daemon that is killed.
 //!
 //! It is one word beside the tables, which never change once built: nanoseconds of the clock that the
-//! program reads, CLOCK_MONOTONIC. They fill 64 bits, so that they never wrap.
+//! program reads, `CLOCK_MONOTONIC`. They fill 64 bits, so that they never wrap.
 //!
 //! The map's memory is a file's to Linux, and stays mapped when the map is pinned, adopted or has
 //! lost its name.
