@@ -108,6 +108,58 @@ fn a_thousand_names_that_only_the_dns_has_join_the_others() -> Result<()> {
 }
 
 #[test]
+fn the_addresses_of_one_name_fill_neither_memory_nor_table() -> Result<()> {
+    const MOST: u32 = 64;
+    let _alone = alone();
+    // By a hash that anybody can compute: these addresses agree in bits 32 to 51 of the product.
+    let hash = |address: u32| u64::from(address).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 12 >> 44;
+    let first = u32::from(Ipv4Addr::new(10, 77, 4, 0));
+    let alike = (first..).filter(|address| hash(*address) == hash(first));
+    let many: Vec<_> = alike.take(26).map(Ipv4Addr::from).collect();
+    let first = u32::from(Ipv4Addr::new(10, 77, 8, 0));
+    let more = (first..).take(200).map(|address| (address.into(), "more"));
+    let known: Vec<_> = many.iter().map(|it| (*it, "many")).chain(more).collect();
+
+    let lab = Lab::new()?;
+    let _server = NameServer::start(&lab.server, &known)?;
+    let files = Files::new()?;
+    files.write_config(&[("many", "winboot/a"), ("more", "winboot/b")])?;
+    files.write_hosts(&[])?;
+    let mut site = start(lab, &Resolver::new("")?, Datapath::Native, files, &[])?;
+    wait_until(&site, |status| status["nodes"] == 26 + MOST)?;
+    for address in many {
+        let request = RequestFrame::edk2(address, 7);
+        // Some belong to other networks; answers go to the MAC address all the same.
+        site.ask(&request, "winboot/a/", 7)?;
+    }
+    for (address, is_served) in [
+        (first, true),
+        (first + MOST - 1, true),
+        (first + MOST, false),
+    ] {
+        let request = RequestFrame::edk2(address.into(), 7);
+        if is_served {
+            site.ask(&request, "winboot/b/", 7)?;
+        } else {
+            site.stays_silent(&request.bytes())?;
+        }
+    }
+    let text = site.command(&["status"])?.stdout;
+    let warning = "the system resolver has 200 addresses for more, and 64 are the limit";
+    assert!(text.contains(warning), "{text}");
+    // A table that is doubled until the 26 no longer collide takes 128 MiB alone.
+    let kernels = fs::read_to_string(format!("/proc/{}/status", site.daemon.pid()))?;
+    let peak = kernels.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes: u32 = peak
+        .unwrap_or_default()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()?;
+    assert!(kibibytes < 100 << 10, "{kibibytes} KiB");
+    Ok(())
+}
+
+#[test]
 fn names_that_take_long_do_not_hold_up_the_others() -> Result<()> {
     const SLOW: usize = 150;
     const QUICK: usize = 500;

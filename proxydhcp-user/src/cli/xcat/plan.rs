@@ -74,7 +74,7 @@ impl Plan {
     }
 
     /// Fails if more than `percent` of the sound records would go.
-    pub(super) fn check_loss(&self, percent: u8) -> Result<()> {
+    pub(super) fn check_loss(&self, percent: u16) -> Result<()> {
         let Changes {
             removed,
             changed,

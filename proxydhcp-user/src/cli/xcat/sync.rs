@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::{TabdumpArgs, read_config};
 use crate::api::control::Allowed;
 use crate::cli::Context;
-use crate::cli::args::{ConfigArgs, ControlArgs};
+use crate::cli::args::{ConfigArgs, ControlArgs, percent};
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg;
