@@ -123,7 +123,7 @@ pub(crate) fn own<'t, T: Tables>(
     let nodes = tables.nodes().and_then(Nodes::open);
     nodes
         .filter(|nodes| nodes.is_local(packet.destination))
-        .ok_or_else(|| match packet.destination {
+        .ok_or(match packet.destination {
             BROADCAST => Stop::Refuse(Reason::Broadcast),
             _ => Stop::NotOurs,
         })

@@ -92,7 +92,7 @@ pub struct ServeArgs {
     /// How many requests of one source are answered before the rate limit applies
     #[arg(long, value_name = "N", default_value_t = Limit::BURST, value_parser = at_least(1))]
     pub burst: u16,
-    /// A vendor class that is served besides PXEClient, for firmware that has one of its own; may be
+    /// A vendor class that is served besides `PXEClient`, for firmware that has one of its own; may be
     /// repeated [default: none]
     #[arg(long = "vendor-class", value_name = "NAME", value_parser = vendor_class)]
     pub vendor_classes: Vec<String>,
