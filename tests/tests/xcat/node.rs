@@ -208,9 +208,16 @@ impl Node {
         number.context("no number")
     }
 
-    /// Waits for a reload to come into service.
+    /// Waits for a reload to come into service. As the files are watched, too, one change may make two
+    /// reloads.
     pub(crate) fn await_generation(&self, number: u64) -> Result<()> {
-        wait_until("the reload", || Ok(self.generation()? >= number))
+        wait_until("the reload", || {
+            let before = self.generation()?;
+            thread::sleep(Duration::from_millis(300));
+            let status = self.status()?;
+            let is_at_rest = status["generation"] == before && status["reloading"].is_null();
+            Ok(before >= number && is_at_rest)
+        })
     }
 
     /// Whether nobody has the daemon's port.

@@ -8,6 +8,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -122,6 +123,9 @@ pub(crate) struct Host {
 /// A control group for systemd. Dropping it removes it, when its processes have ended.
 struct Group(PathBuf);
 
+/// The number of the next control group.
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
 impl Group {
     fn new() -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
@@ -131,7 +135,7 @@ impl Group {
             is_group.then(|| mount.split(' ').nth(4)).flatten()
         });
         let root = Path::new(root.context("no cgroup2 file system is mounted")?);
-        let number = fs::read_dir(root)?.count();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let group = root.join(format!("proxydhcp-test-{}-{number}", process::id()));
         fs::create_dir(&group)?;
         Ok(Self(group))
