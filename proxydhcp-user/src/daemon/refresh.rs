@@ -37,22 +37,28 @@ pub(crate) async fn names(service: Arc<Service>) {
     let mut told = String::new();
     let mut wanted = asked();
     let mut pauses = Pauses::new();
+    // A round for names without an address does not put off those that have failed.
+    let mut may_fail = true;
+    let mut retry = tokio::time::Instant::now();
     loop {
         tokio::select! {
             () = round(&service, wanted) => tell(&service, &mut told),
             () = service.reloaded.notified() => {
                 wanted = asked();
-                pauses = Pauses::new();
+                (pauses, may_fail) = (Pauses::new(), true);
                 continue;
             }
         }
-        wanted = tokio::select! {
+        if may_fail {
+            retry = tokio::time::Instant::now() + RETRY;
+        }
+        (wanted, may_fail) = tokio::select! {
             () = service.reloaded.notified() => {
                 pauses = Pauses::new();
-                asked()
+                (asked(), true)
             }
-            () = sleep(RETRY) => failed(),
-            () = pauses.next() => denied(),
+            () = sleep_until(retry) => (failed(), true),
+            () = pauses.next() => (denied(), false),
         };
     }
 }

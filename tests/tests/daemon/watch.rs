@@ -242,7 +242,7 @@ fn last_winpe(change: u64) -> String {
 fn where_the_kernel_watches_nothing_files_are_looked_at_until_it_does() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::usual()?);
     // It reads them as any user would.
-    fs::set_permissions(files.path(""), Permissions::from_mode(0o777))?;
+    fs::set_permissions(files.path(""), Permissions::from_mode(0o755))?;
     let mut command = Command::new("unshare");
     command
         .args(["--user", "--map-root-user", "--net", "sh", "-c"])

@@ -160,22 +160,6 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// An interface receives these too, if it is promiscuous, as one of a veth pair always is.
-#[test]
-fn raw_leaves_out_frames_to_another_mac_address() -> Result<()> {
-    let mut silence = Silence::new(Site::usual(Datapath::Raw)?);
-    let request = RequestFrame {
-        destination_mac: [2, 0, 0, 0, 9, 9],
-        ..RequestFrame::edk2(NODE_A, UEFI_X64)
-    };
-    let mut wanted = silence.site.counters()?;
-    silence.keeps(&request.bytes())?;
-    for counter in ["received", "answered"] {
-        add(&mut wanted[counter], 2);
-    }
-    counts(&silence.site, "", &wanted)
-}
-
 /// A request as UDP over IPv6.
 fn ipv6() -> Vec<u8> {
     let request = RequestFrame::edk2(NODE_A, UEFI_X64);

@@ -34,15 +34,9 @@ const fn keep(bytes: u32) -> libc::sock_filter {
     }
 }
 
-/// The kernel's verdict on the destination's MAC address, in place of a byte of the packet.
-const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
-
 /// Keeps IPv4/UDP packets to port 4011 that are not later fragments, with at most one VLAN tag
-/// besides the outer one, which the kernel has removed before. Frames to the MAC address of another
-/// host, which a promiscuous interface receives too, are left out, as the kernel's IP leaves them.
-pub(super) const REQUESTS: [libc::sock_filter; 24] = [
-    load(LOAD_BYTE, PACKET_TYPE),
-    jump(JUMP_EQUAL, libc::PACKET_OTHERHOST as u32, 21, 0),
+/// besides the outer one, which the kernel has removed before.
+pub(super) const REQUESTS: [libc::sock_filter; 22] = [
     load(LOAD_HALF, 12),
     jump(JUMP_EQUAL, 0x0800, 11, 0),
     jump(JUMP_EQUAL, 0x8100, 1, 0),
