@@ -67,7 +67,7 @@ fn a_start_that_waits_for_the_pins_of_another_can_be_stopped() -> Result<()> {
     let mut holder = Command::new("sh");
     holder.args([
         "-euc",
-        &format!("mkdir -m 700 {folder}; exec flock {folder} sleep 60"),
+        &format!("mkdir -m 700 {folder}; exec flock --no-fork {folder} sleep 60"),
     ]);
     let mut holder = lab.server.spawn(holder)?;
     // flock would make a file where the folder is not there yet.
