@@ -49,11 +49,15 @@ const AT_ONCE: usize = 2;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   sudo cargo xtask test kernels
-  sudo cargo xtask test kernels 6.1 newest")]
+  sudo cargo xtask test kernels 6.1 newest
+  sudo cargo xtask test kernels --few          each kernel, in some minutes")]
 pub(crate) struct Arguments {
     /// The kernels; all if none is named.
     #[arg(value_name = "VERSION", value_parser = PossibleValuesParser::new(VERSIONS.each_ref().map(|version| version.name)))]
     versions: Vec<String>,
+    /// Run only the tests that `cargo xtask test` takes on two kernels
+    #[arg(long)]
+    few: bool,
 }
 
 /// Runs all tests, on the kernels named, or on all.
@@ -64,7 +68,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen: Vec<_> = VERSIONS.iter().filter(is_chosen).collect();
     // A kernel that the archive has dropped is an error only if it was requested by name.
     let may_lack = arguments.versions.is_empty();
-    on_kernels(&chosen, Extent::All, may_lack)
+    let extent = if arguments.few {
+        Extent::Few
+    } else {
+        Extent::All
+    };
+    on_kernels(&chosen, extent, may_lack)
 }
 
 /// Runs a few tests, on the oldest kernel that Debian supports and on the newest, which takes

@@ -104,6 +104,7 @@ impl fmt::Display for Report {
             "answered at the first try",
             "later",
             "never",
+            "requests lost",
             "replies dropped",
         ];
         let storms = self.rows.iter().flat_map(|row| {

@@ -88,7 +88,10 @@ fn a_users_lock_is_not_waited_for() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::usual()?);
     shell(&lab.server, &format!("mkdir -m 755 {FOLDER}"))?;
     let mut holder = Command::new("sh");
-    holder.args(["-euc", &format!("exec {AS_USER} flock --no-fork {FOLDER} sleep 600")]);
+    holder.args([
+        "-euc",
+        &format!("exec {AS_USER} flock --no-fork {FOLDER} sleep 600"),
+    ]);
     let mut holder = lab.server.spawn(holder)?;
     let is_held = || shell(&lab.server, &format!("! flock -n {FOLDER} true")).is_ok();
     let started = std::time::Instant::now();
