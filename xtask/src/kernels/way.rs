@@ -20,7 +20,7 @@ enum Drops {
     None,
     /// The driver drops them, and counts them for the daemon.
     Told,
-    /// The network core drops them, and counts them.
+    /// The network core drops them, and counts them unless it is old.
     Silent,
 }
 
@@ -140,7 +140,12 @@ impl Way {
         );
         ensure!(asked == received + lost, "not all came in: {all}");
         ensure!(received == answered + unsent, "some are not counted: {all}");
-        ensure!(received == left + dropped, "some are lost: {all}");
+        // Linux 5.10 does not count what its network core drops of generic XDP.
+        let is_lost = match self.drops {
+            Drops::Silent => left + dropped > received,
+            Drops::None | Drops::Told => left + dropped != received,
+        };
+        ensure!(!is_lost, "some are lost: {all}");
         match self.drops {
             Drops::None => ensure!(dropped == 0, "some are dropped: {all}"),
             Drops::Told => ensure!(unsent == dropped, "some losses are not reported: {all}"),
