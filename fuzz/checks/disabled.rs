@@ -7,6 +7,9 @@ use proxydhcp::nodes::cfg::disabled::Disabled;
 use proxydhcp::nodes::noderange::Known;
 use proxydhcp::sys::text_file::plain;
 
+/// The end of the message about a line with more names than there may be in all.
+const TOO_MANY: &str = "names: name fewer at a time";
+
 fn known() -> Known {
     Known::new(["n1", "n2", "N3", "n1-ib0", "odd:one"].into_iter())
 }
@@ -25,15 +28,24 @@ pub(crate) fn disabled(data: &[u8]) {
     let lines = text.lines().count();
     for problem in disabled.problems() {
         assert!((1..=lines).contains(&problem.line) && !problem.text.is_empty());
+        // Such a line may fit once the names of others have gone.
+        if problem.text.contains(TOO_MANY) {
+            return;
+        }
     }
     let names: Vec<_> = disabled.names().map(str::to_owned).collect();
     assert!(names.iter().all(|name| disabled.contains(name)));
 
-    // Every other name goes, and no other.
+    // Every other name goes, and no other. A name that reads as a noderange could not come back.
+    let is_plain = |name: &String| {
+        let read = Disabled::parse(name, known());
+        read.names().eq([name.as_str()])
+    };
     let goes: HashSet<_> = names
         .iter()
         .step_by(2)
         .map(|name| name.to_ascii_lowercase())
+        .filter(is_plain)
         .collect();
     let mut fewer = disabled.clone();
     fewer.remove(goes.iter().map(String::as_str));

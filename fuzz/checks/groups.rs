@@ -39,7 +39,11 @@ pub(crate) fn groups(data: &[u8]) {
         let different: HashSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len());
         assert!(names.iter().all(|name| (1..=NAME).contains(&name.len())));
-        // A group has all of itself, and nothing without itself.
+        // A group has all of itself, and nothing without itself; as far as its name is not also an
+        // exclusion or the like.
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            continue;
+        }
         let both = expand(&format!("(@{name})@({name})"), &context);
         if let Ok(both) = both
             && !known.contains(name)

@@ -189,7 +189,7 @@ impl Expansion<'_> {
         if self.is_group(text) {
             return self.group(at, text);
         }
-        if text == ALL {
+        if text.eq_ignore_ascii_case(ALL) {
             return self.matching(at, |_| true);
         }
         if ["==", "!=", "=~", "!~"]
@@ -222,7 +222,7 @@ impl Expansion<'_> {
 
     /// The nodes of a group, or of groups that differ in numbers.
     fn group_range(&mut self, at: usize, text: &str) -> Result<Vec<String>, Located> {
-        if text == ALL && !self.is_group(text) {
+        if text.eq_ignore_ascii_case(ALL) && !self.is_group(text) {
             return self.matching(at, |_| true);
         }
         let is_range = !self.is_group(text) && text.contains(['[', '-', ':', '+']);

@@ -18,6 +18,8 @@ pub const HEADER: usize = 4;
 const BLOCK: u16 = 512;
 /// RFC 2348.
 const SMALLEST_BLOCK: u16 = 8;
+/// RFC 2348.
+const LARGEST_BLOCK: u16 = 65_464;
 /// The bytes of an IP packet beside a block: 20 of IP, 8 of UDP and the header of TFTP.
 pub const AROUND_BLOCK: u32 = 20 + 8 + 4;
 /// The most blocks that are sent before an acknowledgement. More was not faster.
@@ -159,7 +161,8 @@ impl Asked {
     /// How a file of `size` bytes is sent by an interface with this MTU.
     pub fn agree(self, mtu: u32, size: u64) -> Agreed {
         // A larger block would come in fragments, one of which is easily lost.
-        let whole = u16::try_from(mtu.saturating_sub(AROUND_BLOCK)).unwrap_or(u16::MAX);
+        let whole = u16::try_from(mtu.saturating_sub(AROUND_BLOCK)).unwrap_or(LARGEST_BLOCK);
+        let whole = whole.min(LARGEST_BLOCK);
         let block_size = self.block_size.map(|asked| asked.min(whole.max(BLOCK)));
         let window = self.window.map(|asked| asked.min(LARGEST_WINDOW));
         let mut options = String::new();
