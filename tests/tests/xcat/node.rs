@@ -215,7 +215,7 @@ impl Node {
             let before = self.generation()?;
             thread::sleep(Duration::from_millis(300));
             let status = self.status()?;
-            let is_at_rest = status["generation"] == before && status["reloading"].is_null();
+            let is_at_rest = status.get("reloading").is_none() && self.generation()? == before;
             Ok(before >= number && is_at_rest)
         })
     }
