@@ -11,17 +11,13 @@
 //! The table has a fixed size, so a new source replaces the one in its line whose bucket is fullest:
 //! forgetting a full bucket loses nothing. The new bucket is full, unless one of its siblings, which
 //! differ from it in `chaddr` alone, is in the line: then the bucket keeps the level it had. So
-//! requests with a `chaddr` invented for each, from behind a router, share [`SPREAD`] lines of
+//! requests with a `chaddr` invented for each, from behind a router, share [`SPREAD`](crate::source::SPREAD) lines of
 //! buckets and no more, and the number of replies that the router carries to a forged address is
 //! limited too.
 
 use core::sync::atomic::AtomicU64;
 #[cfg(not(target_arch = "bpf"))]
 use core::sync::atomic::Ordering;
-
-#[cfg(doc)]
-use crate::source::SPREAD;
-use crate::source::are_siblings;
 
 /// The number of sources in a line.
 pub const SLOTS: usize = 8;
@@ -31,6 +27,17 @@ pub const LINES: u32 = 1 << 13;
 
 /// The number of lines in a table that is kept for a successor: the last holds the seed.
 pub const TABLE: u32 = LINES + 1;
+
+/// The bits of a key that are the same in its siblings.
+const SIBLINGS: u32 = 0xfff0_0000;
+
+/// Whether two keys in one line belong to one IP address and one MAC address. Of the keys of other
+/// sources, one in 4,096 does by chance.
+#[inline(always)]
+#[must_use]
+pub const fn are_siblings(key: u32, other: u32) -> bool {
+    (key ^ other) & SIBLINGS == 0
+}
 
 /// Time in ticks of 2^16 ns (66 µs), on any clock that never goes back. It wraps after 78 hours.
 pub type Ticks = u32;

@@ -8,6 +8,8 @@
 use crate::frame::Frame;
 use crate::headers::{IP_LEN, Packet, UDP_LEN};
 use crate::limit::LINES;
+#[cfg(any(doc, test))]
+use crate::limit::are_siblings;
 use crate::wire::Address;
 
 /// The source of a request.
@@ -51,9 +53,6 @@ pub struct Place {
     pub key: u32,
 }
 
-/// The bits of a key that are the same in its siblings.
-const SIBLINGS: u32 = 0xfff0_0000;
-
 /// The number of lines that hold the buckets of one IP address and one MAC address.
 pub const SPREAD: u32 = 1 << SPREAD_BITS;
 const SPREAD_BITS: u32 = 5;
@@ -83,14 +82,6 @@ impl Seed {
 }
 
 const LINE_BITS: u32 = LINES.trailing_zeros();
-
-/// Whether two keys in one line belong to one IP address and one MAC address. Of the keys of other
-/// sources, one in 4,096 does by chance.
-#[inline(always)]
-#[must_use]
-pub const fn are_siblings(key: u32, other: u32) -> bool {
-    (key ^ other) & SIBLINGS == 0
-}
 
 /// The first two bytes, and the other four.
 #[inline(always)]
