@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use proxydhcp::cli::cfg::{dump, import};
+use proxydhcp::nodes::NAME;
 use proxydhcp::nodes::cfg::edit::{RawRecord, put, raw_records};
 use proxydhcp::nodes::cfg::salvage::{Salvage, salvage};
-use proxydhcp::nodes::cfg::{NAME, RECORD, parse};
+use proxydhcp::nodes::cfg::{RECORD, parse};
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp::winpe::path::Rules;
 use zerocopy::IntoBytes;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use proxydhcp::nodes::cfg::NAME;
+use proxydhcp::nodes::NAME;
 use proxydhcp::nodes::noderange::{Context, Groups, Known, expand};
 use proxydhcp::sys::text_file::plain;
 

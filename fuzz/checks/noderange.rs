@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use proxydhcp::nodes::cfg::NAME;
+use proxydhcp::nodes::NAME;
 use proxydhcp::nodes::noderange::{Context, Groups, Known, LIMIT, expand};
 
 /// Expands the first line of a text, with the others as groups file, and as the file of each `^FILE`.

@@ -6,3 +6,6 @@ pub mod hardware;
 pub mod noderange;
 pub(crate) mod selection;
 pub(crate) mod xcat;
+
+/// The most bytes that a node's name may have: the length of its field in a record.
+pub const NAME: usize = 50;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::nodes::NAME;
 use crate::nodes::noderange::Known;
 use crate::sys::file::{self, FileError};
 use crate::sys::xcat::{node_set, write_anew_or};
@@ -25,8 +26,6 @@ pub mod salvage;
 
 /// The length of a record, in bytes.
 pub const RECORD: usize = 200;
-/// The length of a record's name field, which is its first, in bytes.
-pub const NAME: usize = 50;
 
 /// Why a file cannot be used as `proxydhcp.cfg`.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Groups, LIMIT};
-use crate::nodes::cfg::NAME;
+use crate::nodes::NAME;
 use crate::text::first_of;
 
 /// What is wrong.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::LIMIT;
 use super::error::Fault;
-use crate::nodes::cfg::NAME;
+use crate::nodes::NAME;
 
 /// Texts and numbers in alternation. The last number varies fastest.
 #[derive(Debug)]

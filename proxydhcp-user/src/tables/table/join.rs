@@ -143,7 +143,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::nodes::cfg::{self, NAME, RECORD};
+    use crate::nodes::NAME;
+    use crate::nodes::cfg::{self, RECORD};
     use crate::winpe::path::Rules;
 
     fn config(names: &[&str]) -> Vec<u8> {

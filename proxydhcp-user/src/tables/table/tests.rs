@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::names::resolver::Resolution;
-use crate::nodes::cfg::{CfgError, NAME, RECORD};
+use crate::nodes::NAME;
+use crate::nodes::cfg::{CfgError, RECORD};
 use crate::sys::file::FileError;
 use crate::winpe::loaders::Loaders;
 
