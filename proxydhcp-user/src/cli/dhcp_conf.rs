@@ -36,7 +36,7 @@ pub struct DhcpConfArgs {
     pub dhcp_server: DhcpServer,
     /// Only these nodes, such as n[01-36],-n05 (see `proxydhcp node --help`) [default: all clients
     /// with a boot loader]
-    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::files::nodes())]
     pub range: Option<String>,
     /// The file of the nodes' hardware addresses, with lines such as "node1 52:54:00:12:34:56", the
     /// other way round, or as `tabdump mac` prints them

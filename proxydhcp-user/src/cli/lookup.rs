@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, Args)]
 pub struct LookupArgs {
     /// A client's address, or a node's name
-    #[arg(value_name = "IP|NAME", value_parser = client, add = complete::nodes())]
+    #[arg(value_name = "IP|NAME", value_parser = client, add = complete::files::nodes())]
     pub client: String,
     /// The client's firmware: bios, uefi (on x64), arm64, ia32, or an architecture's number
     #[arg(long, value_name = "ARCH", default_value = "uefi")]

@@ -66,7 +66,7 @@ pub struct ListArgs {
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
     /// The WinPE: its folder in winboot/, or its path, or Boot for the default one [default: all]
-    #[arg(add = complete::winpes())]
+    #[arg(add = complete::files::winpes())]
     pub name: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -83,10 +83,10 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ActivateArgs {
     /// The WinPE: its folder in winboot/, or its path
-    #[arg(add = complete::winpes())]
+    #[arg(add = complete::files::winpes())]
     pub name: String,
     /// The nodes, such as n[01-36],-n05 (see `proxydhcp node --help`)
-    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::files::nodes())]
     pub range: String,
     #[command(flatten)]
     #[allow(missing_docs)]

@@ -81,7 +81,7 @@ pub struct SetArgs {
     #[allow(missing_docs)]
     pub range: RangeArg,
     /// winpepath=PATH, supportproxydhcp=yes or supportproxydhcp=no
-    #[arg(value_name = "ATTRIBUTE=VALUE", required = true, add = complete::attributes())]
+    #[arg(value_name = "ATTRIBUTE=VALUE", required = true, add = complete::files::attributes())]
     pub attributes: Vec<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -106,7 +106,7 @@ pub struct RmArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ListArgs {
     /// The nodes [default: all]
-    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::files::nodes())]
     pub range: Option<String>,
     /// Print a JSON array
     #[arg(long)]
@@ -134,7 +134,7 @@ pub struct PruneArgs {
 #[derive(Clone, Debug, Args)]
 pub struct RangeArg {
     /// The nodes, such as n[01-36],-n05 (see `proxydhcp node --help`)
-    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::nodes())]
+    #[arg(value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::files::nodes())]
     pub range: String,
 }
 
