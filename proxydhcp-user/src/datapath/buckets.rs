@@ -2,9 +2,9 @@
 
 use proxydhcp_common::limit::{Bucket, LINES, Line, Ticks, ticks};
 use proxydhcp_common::source::{Place, Seed, Source};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
 
-use crate::sys::random;
+use crate::sys::{clock, random};
 
 /// The buckets, shared by all packet threads. The XDP programs have theirs in maps.
 #[derive(Debug)]
@@ -39,14 +39,7 @@ pub(crate) fn seed() -> Seed {
 
 /// The time, to a few milliseconds, on a clock that never goes back.
 pub(crate) fn now() -> Ticks {
-    let time = clock_gettime(ClockId::MonotonicCoarse);
-    let [seconds, nanoseconds] = [time.tv_sec, time.tv_nsec].map(i64::cast_unsigned);
-    // It wraps like the ticks themselves.
-    ticks(
-        seconds
-            .wrapping_mul(1_000_000_000)
-            .wrapping_add(nanoseconds),
-    )
+    ticks(clock::nanoseconds(ClockId::MonotonicCoarse))
 }
 
 #[cfg(test)]

@@ -207,7 +207,7 @@ impl TrustedFolder {
     /// # Errors
     /// The file is a folder, or the file system is read-only.
     pub(crate) fn unlink(&self, name: &str) -> io::Result<()> {
-        absent(unlinkat(&self.descriptor, name, AtFlags::empty()))
+        removed(unlinkat(&self.descriptor, name, AtFlags::empty()))
     }
 
     /// Removes a folder in it, if it is there.
@@ -215,7 +215,7 @@ impl TrustedFolder {
     /// # Errors
     /// The system's; it is not empty.
     pub(crate) fn remove_child(&self, name: &str) -> io::Result<()> {
-        absent(unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR))
+        removed(unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR))
     }
 
     /// Where it is.
@@ -253,10 +253,13 @@ impl AsFd for TrustedFolder {
     }
 }
 
-/// What is not there need not be removed.
-fn absent(removed: rustix::io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error != Errno::NOENT => Err(error.into()),
+/// The outcome of a removal: what is not there need not be removed.
+///
+/// # Errors
+/// The system's, unless it is that there is no such file.
+pub(crate) fn removed(outcome: Result<(), impl Into<io::Error>>) -> io::Result<()> {
+    match outcome.map_err(Into::into) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }

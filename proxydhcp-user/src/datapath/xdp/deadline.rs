@@ -15,7 +15,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::ClockId;
+
+use crate::sys::clock;
 
 /// The map with the deadline.
 pub(super) const MAP: &str = "DEADLINE";
@@ -83,11 +85,7 @@ impl Deadline {
 
 /// The time since the machine started, without that in which it slept.
 fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    let [seconds, nanoseconds] = [time.tv_sec, time.tv_nsec].map(i64::cast_unsigned);
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds)
+    clock::nanoseconds(ClockId::Monotonic)
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -1,7 +1,6 @@
 //! Pinning the program, so that it outlives this process.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,6 +10,7 @@ use tracing::warn;
 
 use super::Program;
 use crate::datapath::xdp::pins::{self, ADOPTED, LINK, PROGRAM, SHOWN, WITHOUT_NODES};
+use crate::sys::trusted::removed;
 
 /// The folder of an interface where its link outlives this process.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Pinned {
     pub(super) fn set_has_nodes(&self, has_nodes: bool) {
         let word = self.folder.join(WITHOUT_NODES);
         let noted = if has_nodes {
-            absent(fs::remove_dir(&word))
+            removed(fs::remove_dir(&word))
         } else {
             pins::make_folder(&word)
         };
@@ -98,20 +98,12 @@ impl Program {
     pub(super) fn pin(&mut self, folder: &Path) -> Result<()> {
         for map in SHOWN.iter().chain(&ADOPTED) {
             let path = folder.join(map);
-            absent(fs::remove_file(&path))?;
+            removed(fs::remove_file(&path))?;
             self.map(map)?.pin(path)?;
         }
         let path = folder.join(PROGRAM);
-        absent(fs::remove_file(&path))?;
+        removed(fs::remove_file(&path))?;
         self.xdp()?.pin(path)?;
         Ok(())
-    }
-}
-
-/// What is not there need not be removed.
-fn absent(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
