@@ -5,10 +5,10 @@ use std::fs;
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
-use proxydhcp_lab::RequestFrame;
 use proxydhcp_lab::architecture::{BIOS, UEFI_X64};
 use proxydhcp_lab::config::cfg_bytes;
-use proxydhcp_lab::site::Files;
+use proxydhcp_lab::site::{Datapath, Files, Site};
+use proxydhcp_lab::{RequestFrame, Tap};
 
 /// The nodes: `n0`, `n1` and so on.
 pub(crate) struct Cluster {
@@ -22,6 +22,18 @@ impl Cluster {
         Self {
             nodes: nodes.collect(),
         }
+    }
+
+    /// Serves the nodes, with the daemon's own rate limit, to a great many senders: a tap on the wire
+    /// would fill its socket.
+    pub(crate) fn site(&self, datapath: Datapath, winpe: &str) -> Result<Site> {
+        let files = Files::new()?;
+        files.write_settings("")?;
+        self.write_hosts(&files)?;
+        self.write_config(&files, winpe)?;
+        let mut site = Site::start(datapath, files, &[])?;
+        site.tap = Tap::open(&site.lab.client, "lo")?;
+        Ok(site)
     }
 
     pub(crate) fn write_hosts(&self, files: &Files) -> Result<()> {

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_clients::{Client, Firmware, StormReport, storm};
 use proxydhcp_lab::flood::Flood;
 use proxydhcp_lab::hostile::Hostile;
-use proxydhcp_lab::site::{Datapath, Files, Site};
-use proxydhcp_lab::{CLIENT_INTERFACE, Tap, alone};
+use proxydhcp_lab::site::{Datapath, Site};
+use proxydhcp_lab::{CLIENT_INTERFACE, alone};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
@@ -39,14 +39,7 @@ fn a_flood_leaves_known_nodes_answered() -> Result<()> {
 }
 
 fn under_flood(datapath: Datapath) -> Result<()> {
-    let cluster = Cluster::new(NODES);
-    let files = Files::new()?;
-    files.write_settings("")?;
-    cluster.write_hosts(&files)?;
-    cluster.write_config(&files, WINPE)?;
-    let mut site = Site::start(datapath, files, &[])?;
-    // A tap on the wire would fill its socket.
-    site.tap = Tap::open(&site.lab.client, "lo")?;
+    let site = Cluster::new(NODES).site(datapath, WINPE)?;
     let flood = Flood::new(&site.lab.client, Hostile::mixed(FORGED, FRAMES), 1)?;
     let clients = clients();
     let started = Instant::now();

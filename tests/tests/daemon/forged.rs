@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use proxydhcp_clients::{Client, Firmware, storm};
 use proxydhcp_lab::hostile::Forger;
 use proxydhcp_lab::packet::{BATCH, FrameSender};
-use proxydhcp_lab::site::{Datapath, Files, Site};
-use proxydhcp_lab::{CLIENT_INTERFACE, CLIENT_MAC, Namespace, Tap, alone};
+use proxydhcp_lab::site::{Datapath, Site};
+use proxydhcp_lab::{CLIENT_INTERFACE, CLIENT_MAC, Namespace, alone};
 use serde_json::Value;
 
 use crate::cluster::Cluster;
@@ -49,14 +49,7 @@ fn nodes_boot_while_strangers_ask_in_their_names_through_the_router() -> Result<
 fn under_forgery(forger: Forger) -> Result<()> {
     let _alone = alone();
     for datapath in Datapath::ALL {
-        let cluster = Cluster::new(NODES);
-        let files = Files::new()?;
-        files.write_settings("")?;
-        cluster.write_hosts(&files)?;
-        cluster.write_config(&files, WINPE)?;
-        let mut site = Site::start(datapath, files, &[])?;
-        // A tap on the wire would fill its socket.
-        site.tap = Tap::open(&site.lab.client, "lo")?;
+        let site = Cluster::new(NODES).site(datapath, WINPE)?;
         for machines in [Machines::One, Machines::Many] {
             besiege(&site, forger, machines)
                 .with_context(|| format!("{datapath:?}, {machines:?}: {}", site.describe()))?;
