@@ -85,7 +85,8 @@ fn check_fields(asked: &[u8], bootp: &[u8], header: &[u8], tables: &Tables) {
     assert_eq!(bootp[3], 0);
     assert_eq!(bootp[4..8], asked[4..8]);
     assert_eq!(bootp[8..12], [0; 4]);
-    assert_eq!(address(bootp, 12), client);
+    assert_eq!(bootp[12..16], asked[12..16]);
+    assert!([client, Ipv4Addr::UNSPECIFIED].contains(&address(bootp, 12)));
     assert_eq!(bootp[16..20], [0; 4]);
     let next_server = tables.policy.next_server.unwrap_or(server);
     assert_eq!(address(bootp, 20), next_server);
