@@ -1,8 +1,11 @@
 //! `cargo xtask test`: runs all tests.
 
 use std::ffi::OsString;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use proxydhcp_lab::require_rights;
@@ -12,6 +15,9 @@ use crate::{binary, kernels};
 use results::Results;
 
 mod results;
+
+/// How long the last lines of output may take once cargo has ended.
+const FOR_THE_LAST_LINES: Duration = Duration::from_secs(10);
 
 /// Runs all tests: of units and properties, against golden exchanges, and of the whole system in
 /// private network namespaces. The system tests need root, and none is skipped, so this needs root.
@@ -61,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     require_rights().context("the system tests cannot run")?;
     eprintln!("==> building the daemon and the tests: some minutes on two cores, the first time");
     let binary = binary::build()?;
-    let mut results = Results::new(count(arguments)?);
+    let results = Results::new(count(arguments)?);
     let mut tests = binary::cargo_test()
         // A failure in one crate must not hide the results of the others.
         .args(["--no-fail-fast", "--"])
@@ -77,8 +83,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .spawn()
         .context("cannot start cargo")?;
     let printed = BufReader::new(tests.stdout.take().context("no output of cargo")?);
-    results.pass_on(printed, io::stdout(), io::stderr())?;
+    let printed = read_until_its_end(printed, results);
     let status = tests.wait()?;
+    let results = printed.recv_timeout(FOR_THE_LAST_LINES).context(
+        "the tests have ended, but a process that one of them left behind holds their output",
+    )??;
     results.name_failures(io::stderr())?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let code = code.map_or(ExitCode::FAILURE, ExitCode::from);
@@ -91,6 +100,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         code
     })
+}
+
+/// Passes the runners' output on in a thread of its own: it ends only once every process that has
+/// inherited the output has ended, which may be later than cargo's end.
+fn read_until_its_end(
+    printed: impl BufRead + Send + 'static,
+    mut results: Results,
+) -> Receiver<io::Result<Results>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let read = results.pass_on(printed, io::stdout(), io::stderr());
+        // Nobody waits any longer if this came too late.
+        let _ = sender.send(read.map(|()| results));
+    });
+    receiver
 }
 
 /// Builds the tests, and counts those that will run.
