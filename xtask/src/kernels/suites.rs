@@ -14,7 +14,7 @@ use super::guest::Guest;
 use crate::binary;
 
 /// How long the tests of one program may take, on an emulated machine with a busy host.
-const PATIENCE: Duration = Duration::from_mins(20);
+const PATIENCE: Duration = Duration::from_mins(40);
 /// The rate of a steady load in requests per second, which an emulated machine with two processors
 /// can both send and answer.
 const RATE: u32 = 2_000;
