@@ -85,6 +85,7 @@ fn load(files: &Files) -> Result<Program> {
         tftp_root: "/tftpboot".into(),
         loaders: Loaders::default(),
         suffixes: Vec::new(),
+        ethers: None,
     };
     let table = Table::of_files(Arc::new(table::Files::read(&sources)?));
     let generation = Generation::next(

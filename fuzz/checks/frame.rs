@@ -49,6 +49,7 @@ impl Tables {
             tftp_root: PathBuf::from("/tftpboot"),
             loaders: Loaders::default(),
             suffixes: Vec::new(),
+            ethers: None,
         };
         let files = Files::read(&sources).expect("the golden files are sound");
         let table = Table::of_files(Arc::new(files));

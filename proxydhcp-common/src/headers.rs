@@ -212,6 +212,14 @@ fn check_bootp(bootp: &Bootp, client: Address) -> Result<(), Stop> {
     Ok(())
 }
 
+/// The client's Ethernet address in `chaddr`, if what is there is as long as one.
+#[inline(always)]
+pub fn mac<F: Frame>(frame: &F, datagram: &Datagram) -> Option<[u8; 6]> {
+    let bootp = frame.header::<Bootp>(datagram.bootp())?;
+    let [a, b, c, d, e, f, ..] = bootp.chaddr;
+    (bootp.hlen == 6).then_some([a, b, c, d, e, f])
+}
+
 /// The sum of UDP's pseudo header (RFC 768).
 #[inline(always)]
 pub(crate) fn pseudo_header(source: Address, destination: Address, udp_len: u16) -> Sum {

@@ -3,7 +3,7 @@
 use crate::frame::{Frame, MAX_OFFSET};
 use crate::headers::{self, Datagram, Packet};
 use crate::limit::{Bucket, Ticks};
-use crate::nodes::{Client, Lines, Nodes};
+use crate::nodes::{Client, Conflict, Lines, Nodes};
 use crate::options::{self, Facts};
 use crate::source::Source;
 use crate::template::{Template, UUID_LEN};
@@ -81,12 +81,14 @@ pub fn judge<'t, F: Frame, T: Tables>(
     }
     // These come first, because both may have to be fetched from memory.
     let bucket = tables.bucket(&Source::of(frame, packet))?;
-    let client = nodes.client(packet.source);
+    let entry = nodes.entry(packet.source);
     let datagram = headers::admit(frame, packet)?;
     if datagram.bootp_len > MAX_PLAIN {
         return Err(Stop::SlowPath);
     }
     let facts = options::walk(frame, &datagram, &nodes)?;
+    // Only the slow path can name the nodes that are confused with each other.
+    let client = identify(frame, &datagram, &facts, entry, &nodes).map_err(|_| Stop::SlowPath)?;
     let answer = decide(datagram, facts, client, &nodes, tables)?;
     // The checksum comes last, because it is costly. A wrong one may still belong to a valid
     // request: a sender on this machine leaves it to hardware that does not exist.
@@ -129,6 +131,27 @@ pub(crate) fn own<'t, T: Tables>(
         })
 }
 
+/// The client that sends a valid request, for whose address `entry` is stored.
+#[inline(always)]
+pub(crate) fn identify<F: Frame, L: Lines + ?Sized>(
+    frame: &F,
+    datagram: &Datagram,
+    facts: &Facts,
+    entry: u32,
+    nodes: &Nodes<'_, L>,
+) -> Result<Client, Conflict> {
+    let mac = if nodes.has_hardware() {
+        headers::mac(frame, datagram)
+    } else {
+        None
+    };
+    let uuid = match &facts.uuid {
+        Some([0, uuid @ ..]) => Some(uuid),
+        _ => None,
+    };
+    nodes.identify(entry, mac, uuid)
+}
+
 /// Finds the reply to a valid request.
 #[inline(always)]
 pub(crate) fn decide<'t, T: Tables>(
@@ -146,7 +169,7 @@ pub(crate) fn decide<'t, T: Tables>(
         });
     };
     let uuid = facts.uuid.filter(|_| nodes.echoes());
-    let number = nodes.template(target.winpe(), facts.loader, uuid.is_some());
+    let number = nodes.template(nodes.winpe(target), facts.loader, uuid.is_some());
     let template = tables.template(target.bank(), number);
     Ok(Answer {
         datagram,

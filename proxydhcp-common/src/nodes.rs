@@ -5,12 +5,15 @@
 //! its own bucket or, if that is full, in the next one. The table is built once (in user space) and
 //! never changed: a reload installs another one.
 //!
+//! Behind these buckets lie those of the hardware addresses, if there are any: see [`HardwareLine`].
+//! Whether there are is in the header, which is read anyway.
+//!
 //! It is not a BPF hash map, because that would cost a system call for each node at a reload, some
 //! 70 bytes more per node, and two dependent cache misses at each request instead of one.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::hash::hash;
+use crate::hash::{hardware_hash, hash, mac_key, uuid_key};
 use crate::limit::Limit;
 use crate::template::Loader;
 
@@ -61,6 +64,52 @@ impl Line {
             }
         }
         0
+    }
+}
+
+/// The number of entries in a bucket of hardware addresses.
+pub const HARDWARE_SLOTS: usize = 5;
+
+/// A bucket of hardware addresses, which is one cache line, too.
+///
+/// Entry `i` is `keys[i]`, a [`Hardware::key`], and `targets[i]`, a [`Target`] or 0 for "no entry";
+/// entries are filled from the front. A key is in its own bucket or, if that is full, in the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(64))]
+pub struct HardwareLine {
+    /// The entries' keys.
+    pub keys: [u64; HARDWARE_SLOTS],
+    /// The meaning of each key.
+    pub targets: [u32; HARDWARE_SLOTS],
+    /// Unused, zero.
+    pub reserved: u32,
+}
+
+impl HardwareLine {
+    /// The bucket as a line of the table.
+    #[must_use]
+    pub fn line(self) -> Line {
+        zerocopy::transmute!(self)
+    }
+}
+
+/// What a machine is known by, besides its IP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hardware {
+    /// The address of a network card.
+    Mac([u8; 6]),
+    /// The UUID as option 97 has it, behind its type.
+    Uuid([u8; 16]),
+}
+
+impl Hardware {
+    /// The number that stands for it in a table with this seed; never 0.
+    #[must_use]
+    pub fn key(&self, seed: u64) -> u64 {
+        match self {
+            Self::Mac(mac) => mac_key(*mac),
+            Self::Uuid(uuid) => uuid_key(uuid, seed),
+        }
     }
 }
 
@@ -119,8 +168,17 @@ pub struct Header {
     pub whole: u32,
     /// 1 if clients of other vendor classes than `PXEClient` are served, too, by the slow path; else 0.
     pub other_classes: u8,
+    /// 1 if there are UUIDs among the hardware addresses, else 0.
+    pub uuids: u8,
+    /// The number of bits of a target that hold the WinPE's number: see [`Target::node`].
+    pub winpe_bits: u8,
+    /// The number of buckets of hardware addresses as a power of two, at least 1; 0 if there are no
+    /// hardware addresses.
+    pub hardware_bits: u8,
     /// Unused, zero.
-    pub reserved: [u8; 15],
+    pub reserved: [u8; 4],
+    /// The seed of the hardware addresses: see [`Hardware::key`].
+    pub hardware_seed: u64,
 }
 
 impl Header {
@@ -140,7 +198,10 @@ impl Target {
     const NO_NODE: u32 = 1 << 30;
     const BANK: u32 = 1 << 29;
 
-    /// The largest number of a WinPE that an entry can hold.
+    /// The number of bits for a WinPE's number and a node's.
+    pub const BITS: u8 = 29;
+
+    /// The largest number of a WinPE that an entry can hold, if it holds no node's number.
     pub const MAX_WINPE: u32 = Self::BANK - 1;
 
     /// An address of this host.
@@ -167,11 +228,27 @@ impl Target {
         self.0
     }
 
-    /// The WinPE's number.
+    /// The same target, of the node that has the number `node` among those of its WinPE, where WinPEs'
+    /// numbers have `winpe_bits`. So two targets are the same if and only if their nodes are. `None` if
+    /// there are not enough bits.
+    ///
+    /// The number 0 stands for a client without a record, and [`Target::ANONYMOUS`] for any node that has
+    /// no hardware address.
+    #[must_use]
+    pub fn numbered(self, node: u32, winpe_bits: u8) -> Option<Self> {
+        let number = node.checked_shl(winpe_bits.into())?;
+        let is_whole = number >> winpe_bits == node && number <= Self::MAX_WINPE;
+        is_whole.then_some(Self(self.0 | number))
+    }
+
+    /// The number of nodes without a hardware address.
+    pub const ANONYMOUS: u32 = 1;
+
+    /// The WinPE's number, which has `bits` bits.
     #[inline(always)]
     #[must_use]
-    pub const fn winpe(self) -> u32 {
-        self.0 & Self::MAX_WINPE
+    pub const fn winpe(self, bits: u8) -> u32 {
+        self.0 & ((1 << (bits & 31)) - 1)
     }
 
     /// The bank of its templates, 0 or 1.
@@ -215,11 +292,97 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
         self.search(address, Line::first) == Target::HOST.0
     }
 
-    /// The table's information about the client at `address`.
+    /// The table's information about the client at `address`, as far as its address tells.
     #[inline(always)]
     pub fn client(&self, address: [u8; 4]) -> Client {
-        let entry = self.search(address, Line::entry);
+        self.or_unknown(self.entry(address))
+    }
+
+    /// What is stored for `address`, or 0. See [`Nodes::identify`].
+    #[inline(always)]
+    pub(crate) fn entry(&self, address: [u8; 4]) -> u32 {
+        self.search(address, Line::entry)
+    }
+
+    #[inline(always)]
+    fn or_unknown(&self, entry: u32) -> Client {
         Client(entry | (self.header.unknown & ones_if_zero(entry)))
+    }
+
+    /// Whether there are any hardware addresses.
+    #[inline(always)]
+    pub fn has_hardware(&self) -> bool {
+        self.header.hardware_bits != 0
+    }
+
+    /// The WinPE of a node.
+    #[inline(always)]
+    pub fn winpe(&self, target: Target) -> u32 {
+        target.winpe(self.header.winpe_bits)
+    }
+
+    /// The client for whose address `entry` is stored, which has this hardware address, else this UUID.
+    ///
+    /// # Errors
+    ///
+    /// If its address is that of one node, and its hardware address or UUID that of another:
+    /// [`Conflict`].
+    #[inline(always)]
+    pub(crate) fn identify(
+        &self,
+        entry: u32,
+        mac: Option<[u8; 6]>,
+        uuid: Option<&[u8; 16]>,
+    ) -> Result<Client, Conflict> {
+        if !self.has_hardware() {
+            return Ok(self.or_unknown(entry));
+        }
+        let seed = self.header.hardware_seed;
+        let mut known = 0;
+        if let Some(mac) = mac {
+            known = self.search_hardware(mac_key(mac));
+        }
+        if known == 0
+            && self.header.uuids != 0
+            && let Some(uuid) = uuid
+        {
+            known = self.search_hardware(uuid_key(uuid, seed));
+        }
+        // A node's number, or that it is none.
+        let numbers = Target::MAX_WINPE & !((1 << (self.header.winpe_bits & 31)) - 1);
+        if known == 0 {
+            Ok(self.or_unknown(entry))
+        } else if entry & (numbers | Target::NO_NODE) == 0 || entry == known {
+            // Nothing is known of its address, or that no record has it, or the same.
+            Ok(Client(known))
+        } else {
+            Err(Conflict)
+        }
+    }
+
+    /// The target of a hardware address as it is stored, or 0.
+    #[inline(always)]
+    fn search_hardware(&self, key: u64) -> u32 {
+        let bits = self.header.hardware_bits;
+        let first = hardware_hash(key, self.header.hardware_seed, bits);
+        let start = self.header.mask.wrapping_add(2);
+        for probe in 0..PROBES {
+            let bucket = first.wrapping_add(probe) & ((1 << (bits & 31)) - 1);
+            let Some(line) = self.lines.line(start.wrapping_add(bucket)) else {
+                return 0;
+            };
+            let line: &HardwareLine = zerocopy::transmute_ref!(line);
+            let mut entry = 0;
+            for (&at, &target) in line.keys.iter().zip(&line.targets) {
+                if at == key {
+                    entry = target;
+                }
+            }
+            if entry != 0 || line.targets[HARDWARE_SLOTS - 1] == 0 {
+                return entry;
+            }
+        }
+        0
     }
 
     /// The loader for clients of this architecture; `None` if there is none.
@@ -277,6 +440,10 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
         0
     }
 }
+
+/// A client's address is that of one node, its hardware address that of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict;
 
 /// All ones for 0, and 0 for everything else.
 #[inline(always)]

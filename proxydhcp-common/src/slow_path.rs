@@ -8,8 +8,8 @@
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
-use crate::judge::{Answer, Tables, charge, decide, own};
-use crate::nodes::{Lines, Nodes};
+use crate::judge::{Answer, Tables, charge, decide, identify, own};
+use crate::nodes::{Conflict, Lines, Nodes};
 use crate::options::{Facts, INFORM, PXE_CLIENT, REQUEST, arch_digits, code};
 use crate::reply::{self, Fault};
 use crate::source::Source;
@@ -54,14 +54,14 @@ pub fn judge<'t, T: Tables>(
     let gathered = Gathered::from(frame, &datagram)?;
     let boot_item = gathered.vendor.boot_item().filter(|_| nodes.echoes());
     let (facts, class) = gathered.facts(&nodes, tables.vendor_classes())?;
-    let answer =
-        decide(datagram, facts, nodes.client(packet.source), &nodes, tables).map_err(|stop| {
-            match stop {
-                // The look-up happens away from the packets' path, so for now the client is unknown.
-                Stop::SlowPath => Stop::Refuse(Reason::Unknown),
-                stop => stop,
-            }
-        })?;
+    let entry = nodes.entry(packet.source);
+    let client = identify(frame, &datagram, &facts, entry, &nodes)
+        .map_err(|Conflict| Stop::Refuse(Reason::Identity))?;
+    let answer = decide(datagram, facts, client, &nodes, tables).map_err(|stop| match stop {
+        // The look-up happens away from the packets' path, so for now the client is unknown.
+        Stop::SlowPath => Stop::Refuse(Reason::Unknown),
+        stop => stop,
+    })?;
     if !vouched && !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::Refuse(Reason::Checksum));
     }

@@ -56,11 +56,13 @@ pub enum Reason {
     Architecture,
     /// The address belongs to no node in the table.
     Unknown,
+    /// Its address is that of one node, its hardware address or UUID that of another.
+    Identity,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Broadcast,
         Self::Fragment,
         Self::Length,
@@ -78,6 +80,7 @@ impl Reason {
         Self::VendorClass,
         Self::Architecture,
         Self::Unknown,
+        Self::Identity,
     ];
 
     /// The name under which `status` counts it.
@@ -101,6 +104,7 @@ impl Reason {
             Self::VendorClass => "vendor-class",
             Self::Architecture => "architecture",
             Self::Unknown => "unknown-client",
+            Self::Identity => "identity",
         }
     }
 }

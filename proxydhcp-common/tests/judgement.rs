@@ -72,7 +72,11 @@ fn header() -> Line {
         interval: 0,
         whole: 0,
         other_classes: 0,
-        reserved: [0; 15],
+        uuids: 0,
+        winpe_bits: Target::BITS,
+        hardware_bits: 0,
+        reserved: [0; 4],
+        hardware_seed: 0,
     };
     header.line()
 }

@@ -51,6 +51,10 @@ pub struct NamesArgs {
         value_parser = suffix
     )]
     pub suffixes: Vec<String>,
+    /// A file of nodes' hardware addresses, as /etc/ethers is, besides proxydhcp.cfg.hardware [default:
+    /// none]
+    #[arg(long, value_name = "FILE")]
+    pub ethers: Option<PathBuf>,
 }
 
 /// Options that say what noderanges refer to.
@@ -77,6 +81,7 @@ impl NamesArgs {
             tftp_root: config.root.tftp_root.clone(),
             loaders: context.loaders.clone(),
             suffixes: self.suffixes.clone(),
+            ethers: self.ethers.clone(),
         }
     }
 }

@@ -68,6 +68,9 @@ pub struct LookupArgs {
         requires = "offline"
     )]
     pub suffixes: Vec<String>,
+    /// With --config: a file of nodes' hardware addresses, besides that beside it
+    #[arg(long, value_name = "FILE", requires = "offline")]
+    pub ethers: Option<PathBuf>,
     /// With --config: what to do about clients whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore, requires = "offline")]
     pub unknown: Unknown,
@@ -153,6 +156,7 @@ async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Resul
         hosts: args.hosts.clone(),
         tftp_root: args.tftp_root.clone(),
         suffixes: args.suffixes.clone(),
+        ethers: args.ethers.clone(),
         loaders: loaders.clone(),
     };
     let policy = Policy {
@@ -175,6 +179,7 @@ async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Resul
     let local = interface::local_addresses(&interface::list().await?);
     let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
     table.leave_out(generation.left_out());
+    table.leave_out_hardware(generation.left_out_hardware());
     let (client, arch) = (args.client.clone(), args.arch);
     let looked = spawn_blocking(move || {
         let hosts = hosts::read(&sources.hosts);

@@ -204,7 +204,7 @@ impl Service {
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs_f64(),
             generation,
-            nodes: table.nodes().len(),
+            nodes: table.served(),
             records: table.records(),
             config: self.settings.sources.config.clone(),
             reloading: reloading.map(|since| since.elapsed().as_secs_f64()),
@@ -326,7 +326,7 @@ impl Service {
         format!(
             "ready: {}; {}",
             interfaces.join(", "),
-            count(self.catalogue().table.nodes().len(), "node")
+            count(self.catalogue().table.served(), "node")
         )
     }
 
@@ -340,7 +340,7 @@ impl Service {
         let (nodes, generation) = {
             let catalogue = self.catalogue();
             let generation = self.shared.tables.load().number;
-            (catalogue.table.nodes().len(), generation)
+            (catalogue.table.served(), generation)
         };
         let interfaces = self.interfaces().describe().join(", ");
         format!(

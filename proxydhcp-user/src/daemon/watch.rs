@@ -56,8 +56,9 @@ const LINKS: usize = 40;
 
 /// The watch over the files.
 struct Watch {
-    /// `proxydhcp.cfg`, the hosts file, and that of disabled nodes.
-    files: [PathBuf; 3],
+    /// `proxydhcp.cfg`, the hosts file, and those of disabled nodes and of hardware
+    /// addresses.
+    files: Vec<PathBuf>,
     /// Receives the reports; the watch itself sets the trouble in them.
     tell: Sender<Told>,
     /// The next pause while there is trouble.
@@ -77,11 +78,11 @@ struct Watch {
 type Stamp = (u64, u64, u64, [i64; 4]);
 
 /// The stamps of `proxydhcp.cfg` and the other files, where they exist.
-type Stamps = [Option<Stamp>; 3];
+type Stamps = Vec<Option<Stamp>>;
 
 impl Watch {
     /// Begins to watch these files: later changes are noticed.
-    fn new(files: [PathBuf; 3], tell: Sender<Told>) -> Self {
+    fn new(files: Vec<PathBuf>, tell: Sender<Told>) -> Self {
         let mut watch = Self {
             files,
             tell,
@@ -91,7 +92,7 @@ impl Watch {
             names: HashSet::new(),
             open: HashSet::new(),
             overflowed: false,
-            seen: [None; 3],
+            seen: Vec::new(),
         };
         watch.arm();
         watch.seen = watch.stamps();
@@ -172,7 +173,7 @@ impl Watch {
         let is_gone =
             |(now, seen): (&Option<Stamp>, &Option<Stamp>)| now.is_none() && seen.is_some();
         let is_cut = |(_, _, size, _): Stamp| size % RECORD as u64 != 0;
-        let [config, ..] = stamps;
+        let config = stamps.first().copied().flatten();
         config.is_some_and(is_cut) || stamps.iter().zip(&self.seen).any(is_gone)
     }
 
@@ -273,7 +274,7 @@ impl Watch {
     }
 
     fn stamps(&self) -> Stamps {
-        self.files.each_ref().map(|path| {
+        let stamp = |path: &PathBuf| {
             let file = fs::metadata(path).ok()?;
             let times = [
                 file.mtime(),
@@ -282,7 +283,8 @@ impl Watch {
                 file.ctime_nsec(),
             ];
             Some((file.dev(), file.ino(), file.size(), times))
-        })
+        };
+        self.files.iter().map(stamp).collect()
     }
 }
 

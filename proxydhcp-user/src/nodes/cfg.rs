@@ -21,6 +21,7 @@ use crate::winpe::path::{Rules, WinPe, WinPeError, WinPes};
 
 pub mod disabled;
 pub mod edit;
+pub mod hardware;
 mod leftover;
 pub mod salvage;
 

@@ -10,9 +10,11 @@ use crate::sys::text_file;
 use crate::text::{SHOWN, first_of, listed};
 
 mod address;
+mod id;
 
-use address::Address;
+pub(crate) use address::Address;
 pub use address::Mac;
+pub use id::{Id, Uuid};
 
 /// A node and its hardware address. A node with several interfaces occurs several times.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +79,8 @@ pub struct MacList {
     by_name: HashMap<String, Vec<Mac>>,
     /// Whose each address is, in lower case.
     owners: HashMap<Mac, String>,
+    /// The addresses in the file's order, with their lines from 1.
+    order: Vec<(usize, Mac)>,
     /// The numbers of lines, from 1, and why they, or parts of them, are left out.
     left_out: Vec<(usize, String)>,
 }
@@ -87,7 +91,7 @@ impl MacList {
         let mut list = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
             let (line, _) = line.split_once('#').unwrap_or((line, ""));
-            if let Err(why) = list.line(line) {
+            if let Err(why) = list.line(number, line) {
                 list.left_out.push((number, why));
             }
         }
@@ -100,6 +104,11 @@ impl MacList {
         macs.map_or(&[], Vec::as_slice)
     }
 
+    /// All addresses in the file's order: the line, from 1, and the node's name in lower case.
+    pub fn owners(&self) -> impl Iterator<Item = (usize, Mac, &str)> {
+        self.order.iter().filter_map(|&(line, mac)| Some((line, mac, self.owners.get(&mac)?.as_str())))
+    }
+
     /// The numbers of lines, from 1, and why they, or parts of them, are left out.
     pub fn left_out(&self) -> &[(usize, String)] {
         &self.left_out
@@ -107,7 +116,7 @@ impl MacList {
 
     /// Adds the addresses of a line: a name and its addresses, in any order, separated by spaces or
     /// commas. Columns without addresses, but for the name, mean nothing here.
-    fn line(&mut self, line: &str) -> Result<(), String> {
+    fn line(&mut self, number: usize, line: &str) -> Result<(), String> {
         let is_space = |char: char| char.is_whitespace() || matches!(char, ',' | ';' | '"' | '\'');
         let words: Vec<_> = line
             .split(is_space)
@@ -133,7 +142,10 @@ impl MacList {
         let mut faults = Vec::new();
         for (address, host) in interfaces {
             match address {
-                Address::Ethernet(mac) => faults.extend(self.add(mac, name, host).err()),
+                Address::Ethernet(mac) => match self.add(mac, name, host) {
+                    Ok(()) => self.order.push((number, mac)),
+                    Err(fault) => faults.push(fault),
+                },
                 Address::Long(bytes) => faults.push(format!(
                     "an address of {bytes} bytes, as InfiniBand has, is not the Ethernet address that \
                      PXE asks with"

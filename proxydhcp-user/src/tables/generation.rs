@@ -8,6 +8,7 @@ use proxydhcp_common::nodes::{Header, LOADERS, Line, LoaderNumbers, Target};
 use proxydhcp_common::template::{Loader, Template};
 use proxydhcp_common::vendor_class::VendorClass;
 
+use crate::nodes::hardware::Id;
 use crate::sys::random;
 use crate::tables::policy::{Policy, ReplyFormat, Unknown};
 use crate::tables::table::Table;
@@ -15,8 +16,10 @@ use crate::tables::template::{self, TemplateError};
 use crate::winpe::loaders::MAX_PATHS;
 
 mod fill;
+mod hardware;
 
 use fill::{Filled, fill};
+use hardware::Numbers;
 
 /// The tables in the layout that the protocol core reads, in user space and in the kernel.
 #[derive(Debug, Default)]
@@ -26,6 +29,7 @@ pub struct Generation {
     bank: u32,
     lines: Vec<Line>,
     left_out: Vec<Ipv4Addr>,
+    left_out_hardware: Vec<Id>,
     templates: Vec<Template>,
     vendor_classes: Vec<VendorClass>,
     has_nodes: bool,
@@ -53,10 +57,12 @@ impl Generation {
             // A table never has more records than this.
             Target::node(u32::try_from(winpe).unwrap_or(Target::MAX_WINPE), bank)
         };
+        let numbers = Numbers::of(table);
+        let hardware = hardware::fill(table, &numbers, node, random::number);
         let denied = match policy.unknown {
-            // They are refused like all other clients.
-            Unknown::Ignore => &[],
-            Unknown::Default | Unknown::Lookup | Unknown::LookupDefault => table.denied(),
+            // They are refused like all other clients, unless those have a node's hardware address.
+            Unknown::Ignore if table.hardware().len() == 0 => &[],
+            Unknown::Ignore | Unknown::Default | Unknown::Lookup | Unknown::LookupDefault => table.denied(),
         };
         let strangers = match policy.unknown {
             Unknown::LookupDefault => table.strangers(),
@@ -64,7 +70,9 @@ impl Generation {
         };
         let entries = || {
             let local = local.iter().map(|&address| (address, Target::HOST));
-            let nodes = table.nodes().map(|n| (n.address, node(n.winpe)));
+            let nodes = table
+                .nodes()
+                .map(|n| (n.address, numbers.address(node(n.winpe), n.record)));
             let denied = denied.iter().map(|&address| (address, Target::DENIED));
             let strangers = strangers.iter().map(|&address| (address, node(0)));
             local.chain(nodes).chain(denied).chain(strangers)
@@ -74,15 +82,22 @@ impl Generation {
             Unknown::Default => Some(node(0)),
             Unknown::Lookup | Unknown::LookupDefault => Some(Target::ASK),
         };
-        let Filled { lines, left_out } = fill(header(unknown, policy), entries, random::number);
+        let mut header = header(unknown, policy);
+        hardware.describe(&mut header);
+        let Filled {
+            mut lines,
+            left_out,
+        } = fill(header, entries, random::number);
+        let left_out_hardware = hardware.append_to(&mut lines);
         Ok(Self {
             number: previous.number + 1,
             bank,
             lines,
             left_out,
+            left_out_hardware,
             templates,
             vendor_classes: policy.vendor_classes.clone(),
-            has_nodes: table.nodes().len() > 0,
+            has_nodes: table.served() > 0,
         })
     }
 
@@ -95,6 +110,11 @@ impl Generation {
     /// that this was built from.
     pub(crate) fn left_out(&self) -> &[Ipv4Addr] {
         &self.left_out
+    }
+
+    /// The hardware addresses that the node table has no place for.
+    pub(crate) fn left_out_hardware(&self) -> &[Id] {
+        &self.left_out_hardware
     }
 
     /// The templates.
@@ -129,7 +149,7 @@ impl Tables for Generation {
     }
 }
 
-/// The part of the table that all nodes share; mask and seed are set when the table is filled.
+/// The part of the table that all nodes share; masks and seeds are set when the table is filled.
 fn header(unknown: Option<Target>, policy: &Policy) -> Header {
     const _: () = assert!(MAX_PATHS <= LOADERS);
     let mut loaders = LoaderNumbers::default();
@@ -149,7 +169,11 @@ fn header(unknown: Option<Target>, policy: &Policy) -> Header {
         interval: policy.limit.interval,
         whole: policy.limit.whole,
         other_classes: u8::from(!policy.vendor_classes.is_empty()),
-        reserved: [0; 15],
+        uuids: 0,
+        winpe_bits: Target::BITS,
+        hardware_bits: 0,
+        reserved: [0; 4],
+        hardware_seed: 0,
     }
 }
 
@@ -194,7 +218,7 @@ mod tests {
         let first =
             Generation::next(&Generation::default(), &Table::empty(), &[], &policy).unwrap();
         let target = node(first.lines(), [10, 0, 0, 2]).unwrap();
-        assert_eq!((target.winpe(), target.bank()), (0, 1));
+        assert_eq!((target.winpe(Target::BITS), target.bank()), (0, 1));
         assert_eq!(first.templates().len(), 4);
         let second = Generation::next(&first, &Table::empty(), &[], &policy).unwrap();
         assert_eq!((second.number, second.bank), (2, 0));

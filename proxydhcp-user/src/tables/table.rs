@@ -5,16 +5,19 @@
 //! file, else from the system resolver, else from the name of a client that has asked, in this
 //! order.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::{Refused, Warning};
+use crate::nodes::hardware::Id;
 use crate::winpe::path::WinPe;
 
 mod changes;
 mod files;
+mod hardware;
 mod join;
 mod loss;
 mod trace;
@@ -55,6 +58,21 @@ pub struct Node<'a> {
     pub name: &'a str,
     /// Its WinPE, an index into [`Table::winpes`].
     pub winpe: usize,
+    /// The position of its record among all.
+    pub record: u32,
+}
+
+/// What a node is known by besides its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// The hardware address or UUID.
+    pub id: Id,
+    /// The node's name in `proxydhcp.cfg`.
+    pub name: &'a str,
+    /// Its WinPE, an index into [`Table::winpes`]; `None` if it gets no answer.
+    pub winpe: Option<usize>,
+    /// The position of its record among all.
+    pub record: u32,
 }
 
 impl Table {
@@ -115,8 +133,9 @@ impl Table {
         strangers.retain(|address| position(&claims, *address).is_err());
 
         let mut reachable = vec![false; files.len()];
-        for claim in &claims {
-            if let Some(reachable) = reachable.get_mut(claim.record as usize) {
+        let records = claims.iter().map(|claim| claim.record);
+        for record in records.chain(files.hardware.iter().map(|claim| claim.record)) {
+            if let Some(reachable) = reachable.get_mut(record as usize) {
                 *reachable = true;
             }
         }
@@ -152,6 +171,50 @@ impl Table {
     /// The nodes, by ascending address.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = Node<'_>> {
         self.claims.iter().map(|&claim| self.node_of(claim))
+    }
+
+    /// What nodes are known by besides their addresses, each once, in the order of the files.
+    pub fn hardware(&self) -> impl ExactSizeIterator<Item = Known<'_>> {
+        self.files.hardware.iter().map(|claim| Known {
+            id: claim.id,
+            name: self.files.name(claim.record),
+            winpe: self.files.winpe(claim.record),
+            record: claim.record,
+        })
+    }
+
+    /// What the node with this name is known by besides its addresses.
+    pub fn hardware_of(&self, name: &str) -> Vec<Id> {
+        let known = self.hardware().filter(|known| known.name.eq_ignore_ascii_case(name));
+        known.map(|known| known.id).collect()
+    }
+
+    /// The name of the node that is known by this, even if it gets no answer.
+    pub fn known_by(&self, id: Id) -> Option<&str> {
+        Some(self.files.name(self.files.by_hardware(id)?))
+    }
+
+    /// The number of addresses served, and of nodes that are known by their hardware addresses alone.
+    pub fn served(&self) -> usize {
+        if self.files.hardware.is_empty() {
+            return self.claims.len();
+        }
+        let by_hardware = self.unreachable_but_by_hardware();
+        self.claims.len() + by_hardware
+    }
+
+    /// The number of nodes that have no address, and are known by their hardware addresses.
+    fn unreachable_but_by_hardware(&self) -> usize {
+        let mut records: Vec<_> = self
+            .hardware()
+            .filter(|known| known.winpe.is_some())
+            .map(|known| known.record)
+            .collect();
+        records.sort_unstable();
+        records.dedup();
+        let addressed: HashSet<_> = self.claims.iter().map(|claim| claim.record).collect();
+        records.retain(|record| !addressed.contains(record));
+        records.len()
     }
 
     /// The node with this address.
@@ -232,6 +295,18 @@ impl Table {
         }
     }
 
+    /// Warns of hardware addresses that have no place in the node table.
+    pub(crate) fn leave_out_hardware(&mut self, ids: &[Id]) {
+        for &id in ids {
+            let of = self.known_by(id).unwrap_or("no node");
+            let text = format!(
+                "{id} ({of}) found no place in the node table, and its node is not known by it; \
+                 `proxydhcp reload` builds another table"
+            );
+            self.warnings.push(text.into());
+        }
+    }
+
     /// Removes addresses that have no place in the node table, and warns of each.
     pub(crate) fn leave_out(&mut self, addresses: &[Ipv4Addr]) {
         for &address in addresses {
@@ -257,6 +332,7 @@ impl Table {
             address: claim.address,
             name: self.files.name(claim.record),
             winpe: self.files.winpe(claim.record).unwrap_or_default(),
+            record: claim.record,
         }
     }
 }

@@ -54,6 +54,7 @@ impl Pair {
             tftp_root: PathBuf::from("/tftpboot"),
             loaders: Loaders::default(),
             suffixes: Vec::new(),
+            ethers: None,
         };
         let table = Table::of_files(Arc::new(Files::read(&sources)?));
         // Requests of other classes are refused, or handed up.

@@ -97,7 +97,7 @@ fn of_files(settings: &Settings, all: &[Interface], warnings: &mut Vec<String>) 
     };
     format!(
         "{} from {} of {}{asked}",
-        count(table.nodes().len(), "node"),
+        count(table.served(), "node"),
         count(table.records(), "record"),
         settings.sources.config.display()
     )

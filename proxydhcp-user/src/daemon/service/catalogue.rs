@@ -130,18 +130,20 @@ pub(super) async fn ask_before_loss(names: &mut Names) {
 /// Removes the addresses without a place in a generation from the table that it was built from, and
 /// logs each.
 pub(super) fn leave_out(table: &mut Arc<Table>, generation: &Generation) {
-    if generation.left_out().is_empty() {
+    if generation.left_out().is_empty() && generation.left_out_hardware().is_empty() {
         return;
     }
     let known = table.warnings().len();
-    Arc::make_mut(table).leave_out(generation.left_out());
+    let changed = Arc::make_mut(table);
+    changed.leave_out(generation.left_out());
+    changed.leave_out_hardware(generation.left_out_hardware());
     for warning in table.warnings().iter().skip(known) {
         error!("{warning}");
     }
 }
 
 pub(super) fn is_empty(table: &Table) -> bool {
-    table.nodes().len() == 0
+    table.served() == 0
 }
 
 /// Why these tables without a node do not replace others.

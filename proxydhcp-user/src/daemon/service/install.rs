@@ -150,7 +150,7 @@ impl Service {
             table = table.with_nodes_of(&old);
         }
         table.warn_of_own(&local);
-        let nodes = table.nodes().len();
+        let nodes = table.served();
         // At the start no name had an address; now one has.
         let is_final = nodes > 0 || !awaits_tables;
         let policy = effective_policy::of(&self.settings.policy, !is_final, &names);

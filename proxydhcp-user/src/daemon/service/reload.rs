@@ -134,7 +134,7 @@ impl Service {
         heap::give_back();
         Ok(Reloaded {
             generation: self.shared.tables.load().number,
-            nodes: table.nodes().len(),
+            nodes: table.served(),
             changes: differences,
             refused: table.refused().to_vec(),
             names,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::Watch;
-use crate::nodes::cfg::disabled;
+use crate::nodes::cfg::{disabled, hardware};
 use crate::sys::privileges;
 use crate::tables::table::Sources;
 
@@ -40,11 +40,15 @@ pub(crate) struct Watching {
 ///
 /// If the thread or its runtime cannot be started.
 pub(crate) fn start(sources: &Sources) -> Result<Watching> {
-    let files = [
+    let mut files = vec![
         absolute(&sources.config)?,
         absolute(&sources.hosts)?,
         absolute(disabled::path(&sources.config))?,
+        absolute(hardware::path(&sources.config))?,
     ];
+    if let Some(ethers) = &sources.ethers {
+        files.push(absolute(ethers)?);
+    }
     let (tell, told) = watch::channel(Told::default());
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let watch = async move {

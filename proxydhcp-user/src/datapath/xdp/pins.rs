@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! /sys/fs/bpf/proxydhcp/      root's alone
-//!   5/                        the layout of the adopted maps ([`LAYOUT`])
+//!   6/                        the layout of the adopted maps ([`LAYOUT`])
 //!     4026531840/             a network namespace, by its inode; locked by the daemon running there
 //!       COUNTERS, LIMITS, DEADLINE
 //!                             adopted by its successor
@@ -60,7 +60,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The version of the layout of the maps that a successor adopts ([`ADOPTED`]). Raise it whenever
 /// the size or the meaning of one of them changes.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// The last layout without folders of network namespaces.
 const LAST_FLAT: u32 = 2;
@@ -375,7 +375,8 @@ mod tests {
         let layout = (COUNTERS, reasons.join(" "), TABLE, size_of::<Line>());
         let known = "broadcast=6 fragment=7 length=8 checksum=9 source-address=10 source-port=11 \
                      short=12 op=13 cookie=14 hardware-address=15 relayed=16 client-address=17 \
-                     options=18 message-type=19 vendor-class=20 architecture=21 unknown-client=22";
-        assert_eq!((LAYOUT, layout), (5, (23, known.to_owned(), 8193, 64)));
+                     options=18 message-type=19 vendor-class=20 architecture=21 unknown-client=22 \
+                     identity=23";
+        assert_eq!((LAYOUT, layout), (6, (24, known.to_owned(), 8193, 64)));
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 const LENGTH: usize = 6;
 
 /// An Ethernet address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; LENGTH]);
 
 impl fmt::Display for Mac {
@@ -18,7 +18,7 @@ impl fmt::Display for Mac {
 
 /// What a text stands for that is written like a hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(crate) enum Address {
     /// That of a network card.
     Ethernet(Mac),
     /// One that no card has: that of a group, or only zeros.
@@ -30,7 +30,7 @@ pub(super) enum Address {
 impl Address {
     /// Parses hexadecimal digits, alone or in equal groups between colons, hyphens or dots:
     /// `52:54:0:12:34:56`, `5254.0012.3456`, `525400-123456`, `525400123456`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let separator = text.chars().find(|char| !char.is_ascii_hexdigit());
         if separator.is_some_and(|char| !matches!(char, ':' | '-' | '.')) {
             return None;

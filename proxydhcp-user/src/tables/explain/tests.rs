@@ -47,6 +47,7 @@ impl Site {
             hosts: self.folder.path().join("hosts"),
             tftp_root: "/tftpboot".into(),
             suffixes: vec!["-ib0".into()],
+            ethers: None,
             loaders: Loaders::default(),
         };
         let policy = Policy {

@@ -10,10 +10,10 @@ use proxydhcp_common::hash::hash;
 use proxydhcp_common::nodes::{Header, Line, PROBES, SLOTS, Target};
 
 /// The number of times that the table is doubled at most.
-const DOUBLINGS: usize = 3;
+pub(super) const DOUBLINGS: usize = 3;
 
 /// The number of seeds that are tried at each size.
-const SEEDS: usize = 4;
+pub(super) const SEEDS: usize = 4;
 
 /// A node table.
 #[derive(Debug)]
@@ -200,7 +200,7 @@ mod tests {
             let Filled { lines, left_out } = fill(Header::new_zeroed(), all, number);
             let node = |address: u32| {
                 let nodes = Nodes::open(&lines[..]).unwrap();
-                nodes.client(address.to_be_bytes()).node().map(Target::winpe)
+                nodes.client(address.to_be_bytes()).node().map(|node| node.winpe(Target::BITS))
             };
             for (address, winpe) in &entries {
                 let served = !left_out.contains(&Ipv4Addr::from(*address));

@@ -112,6 +112,7 @@ impl<'a> Served<'a> {
                       address,
                       name,
                       winpe,
+                      ..
                   }| {
                 // Indexes differ between tables, so values are compared.
                 Self {

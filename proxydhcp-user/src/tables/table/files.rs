@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use tokio::task::JoinError;
 
+use super::hardware;
 use super::join::{self, Claim, Joined};
 use crate::names::hosts::{self, Hosts, Malformed};
 use crate::nodes::cfg::disabled::{self, Disabled, Problem};
@@ -29,6 +30,8 @@ pub struct Sources {
     pub loaders: Loaders,
     /// Suffixes that the names of a node's other interfaces add to its own, such as `-ib0`.
     pub suffixes: Vec<String>,
+    /// A list of nodes' hardware addresses, besides that beside `config`: see ethers(5).
+    pub ethers: Option<PathBuf>,
 }
 
 impl Sources {
@@ -53,6 +56,9 @@ pub enum LoadError {
     /// The file of disabled nodes exists, but cannot be read.
     #[error(transparent)]
     Disabled(FileError),
+    /// A file of hardware addresses cannot be read.
+    #[error(transparent)]
+    Hardware(FileError),
     /// There are records, but none can be served.
     #[error(
         "{}: none of its records is sound ({} in all); record {}: {} \
@@ -87,6 +93,8 @@ pub struct Files {
     records: Vec<Record>,
     /// The claims of the hosts file, sorted by address, each address once.
     pub(super) claims: Vec<Claim>,
+    /// What nodes are known by besides their addresses, each once.
+    pub(super) hardware: Vec<hardware::Claim>,
     pub(super) winpes: Vec<WinPe>,
     pub(super) refused: Vec<Refused>,
     pub(super) warnings: Vec<Warning>,
@@ -115,6 +123,7 @@ impl Files {
             names: String::new(),
             records: Vec::new(),
             claims: Vec::new(),
+            hardware: Vec::new(),
             winpes: vec![WinPe::default()],
             refused: Vec::new(),
             warnings: Vec::new(),
@@ -195,6 +204,7 @@ impl Files {
             records: records.collect(),
             names,
             claims,
+            hardware: Vec::new(),
             winpes: parsed.winpes,
             refused: parsed.refused,
             warnings: parsed.warnings,
@@ -211,6 +221,7 @@ impl Files {
         let conflicts = files.settle(&mut claims);
         files.warnings.extend(conflicts);
         files.claims = claims;
+        files.read_hardware(sources)?;
         Ok(files)
     }
 

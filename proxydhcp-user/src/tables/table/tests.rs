@@ -39,6 +39,7 @@ fn load(config: &[u8], hosts: Option<&str>, suffixes: &[&str]) -> Result<Table, 
         tftp_root: "/tftpboot".into(),
         loaders: Loaders::default(),
         suffixes: suffixes.iter().map(ToString::to_string).collect(),
+        ethers: None,
     })
 }
 
@@ -80,6 +81,7 @@ fn the_golden_files_load() {
         tftp_root: "/tftpboot".into(),
         loaders: Loaders::default(),
         suffixes: Vec::new(),
+        ethers: None,
     };
     let table = load_from(&sources).unwrap();
     assert_eq!((table.records(), table.nodes().len()), (40, 39));
@@ -133,6 +135,7 @@ fn errors_name_the_file() {
         tftp_root: "/tftpboot".into(),
         loaders: Loaders::default(),
         suffixes: Vec::new(),
+        ethers: None,
     };
     let error = load_from(&sources).unwrap_err();
     assert!(
@@ -325,6 +328,7 @@ fn large_tables() {
             tftp_root: "/tftpboot".into(),
             loaders: Loaders::default(),
             suffixes: Vec::new(),
+            ethers: None,
         };
         for _ in 0..3 {
             let started = Instant::now();
@@ -364,6 +368,7 @@ fn disabled_nodes_are_denied_with_or_without_a_record() {
         tftp_root: "/tftpboot".into(),
         loaders: Loaders::default(),
         suffixes: Vec::new(),
+        ethers: None,
     };
     let table = load_from(&sources).unwrap();
     assert_eq!(served(&table), [(1, "a")]);
