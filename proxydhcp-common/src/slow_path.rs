@@ -16,7 +16,7 @@ use crate::source::Source;
 use crate::template::{Loader, UUID_LEN};
 use crate::vendor_class::VendorClass;
 use crate::verdict::{Reason, Stop};
-use crate::wire::{Ethernet, Ipv4};
+use crate::wire::{Address, Ethernet, Ipv4};
 
 /// PXE's boot item, sub-option 71 of option 43 (PXE 2.1, section 2.2.1): the boot server type and
 /// layer that the client asks for, and expects back.
@@ -71,6 +71,37 @@ pub fn judge<'t, T: Tables>(
         boot_item,
         class,
     })
+}
+
+/// What the sender of a request that [`judge`] has judged is known by: its address, the MAC address in
+/// `chaddr`, and its UUID. The frame has been normalised.
+pub fn identity(frame: &Slice<'_>, packet: &Packet) -> Option<Identity> {
+    let packet = Packet {
+        ip_len: IP_LEN,
+        to_group: false,
+        ..*packet
+    };
+    let datagram = headers::admit(frame, &packet).ok()?;
+    let uuid = Gathered::from(frame, &datagram).ok()?.uuid;
+    Some(Identity {
+        address: datagram.client,
+        mac: headers::mac(frame, &datagram),
+        uuid: match uuid.bytes {
+            [0, bytes @ ..] if uuid.len == UUID_LEN => Some(bytes),
+            _ => None,
+        },
+    })
+}
+
+/// What the sender of a request is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The packet's source address.
+    pub address: Address,
+    /// The Ethernet address in `chaddr`.
+    pub mac: Option<[u8; 6]>,
+    /// The UUID of option 97.
+    pub uuid: Option<[u8; 16]>,
 }
 
 /// Turns the frame into the reply.

@@ -8,6 +8,7 @@ use crate::tables::generation::Generation;
 pub mod af_xdp;
 mod answer;
 pub mod buckets;
+mod confused;
 mod losses;
 mod modes;
 mod packet_thread;
@@ -17,6 +18,7 @@ pub mod unknown_clients;
 pub mod xdp;
 
 use buckets::Limits;
+use confused::ConfusedClients;
 use unknown_clients::UnknownClients;
 
 /// What all packet threads of the daemon share.
@@ -28,4 +30,6 @@ pub struct Shared {
     pub limits: Limits,
     /// Receives clients whose names should be looked up, if that is the policy.
     pub unknown_clients: Option<UnknownClients>,
+    /// Clients whose address and hardware address are those of different nodes.
+    pub confused: ConfusedClients,
 }

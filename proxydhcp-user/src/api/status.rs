@@ -19,12 +19,14 @@ use crate::sys::port_holder::Holder;
 use crate::tables::table::Changes;
 use crate::text::{and_more, count, with_causes};
 
+mod confused;
 mod names;
 mod port;
 mod problems;
 mod shortfall;
 mod tftp;
 
+pub use confused::ConfusedClient;
 pub use names::{NamesStatus, NamesTold};
 pub use port::{named, port_held};
 pub use problems::{Lists, Problems};
@@ -90,6 +92,9 @@ pub struct Status<P = Lists> {
     /// What has become of clients without a record, if they are looked up.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub lookups: Option<LookupStatus>,
+    /// The last clients that are not answered, because they are two nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub confused: Vec<ConfusedClient>,
     /// What the TFTP server does, if there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tftp: Option<TftpStatus>,
@@ -333,6 +338,9 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
         }
         if let Some(lookups) = &self.lookups {
             writeln!(f, "{lookups}")?;
+        }
+        for confused in &self.confused {
+            writeln!(f, "{confused}")?;
         }
         if let Some(tftp) = &self.tftp {
             writeln!(f, "{tftp}")?;

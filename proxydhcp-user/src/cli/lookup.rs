@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Arguments of `lookup`.
 #[derive(Clone, Debug, Args)]
 pub struct LookupArgs {
-    /// A client's address, or a node's name
-    #[arg(value_name = "IP|NAME", value_parser = client, add = complete::files::nodes())]
+    /// A client's address, a node's name, or a MAC address or UUID
+    #[arg(value_name = "IP|NAME|MAC|UUID", value_parser = client, add = complete::files::nodes())]
     pub client: String,
     /// The client's firmware: bios, uefi (on x64), arm64, ia32, or an architecture's number
     #[arg(long, value_name = "ARCH", default_value = "uefi")]
@@ -96,27 +96,7 @@ fn client(text: &str) -> Result<String, String> {
             "PXE clients ask by IPv4 alone; give the node's IPv4 address or its name".to_owned(),
         );
     }
-    if is_mac(text) {
-        return Err(
-            "it is a hardware address, and records go by names and IPv4 addresses; give the node's \
-             name, or its IPv4 address, which is in the DHCP server's leases or in `ip neighbour`"
-                .to_owned(),
-        );
-    }
     Ok(text.to_owned())
-}
-
-/// Whether it is a hardware address, as six pairs of digits or, on switches, three times four.
-fn is_mac(text: &str) -> bool {
-    [(':', 6, 2), ('-', 6, 2), ('.', 3, 4)]
-        .iter()
-        .any(|&(separator, groups, digits)| {
-            let is_group = |group: &str| {
-                (1..=digits).contains(&group.len())
-                    && group.bytes().all(|it| it.is_ascii_hexdigit())
-            };
-            text.split(separator).count() == groups && text.split(separator).all(is_group)
-        })
 }
 
 /// Looks a client up, and prints what was found.

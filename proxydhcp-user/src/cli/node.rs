@@ -1,7 +1,7 @@
 //! `proxydhcp node`: the operator's commands for nodes.
 //!
-//! The commands change `proxydhcp.cfg` and the file of disabled nodes beside it, both in one step
-//! and under one lock, and then make the daemon read them.
+//! The commands change `proxydhcp.cfg` and the files of disabled nodes and of hardware addresses beside
+//! it, each in one step and all under one lock, and then make the daemon read them.
 
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ use crate::cli::take_up::{Of, take_up};
 use crate::nodes::cfg;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, edit};
+use crate::nodes::cfg::hardware::HardwareFile;
 use crate::nodes::selection::Nodes;
 use crate::text::listed;
 
@@ -80,11 +81,13 @@ fn change(
     let (report, none_left) = edit(config, |records: &mut Vec<RawRecord>| {
         let mut nodes = Nodes {
             disabled: Disabled::read(config, || cfg::names(records.as_bytes()))?,
+            hardware: HardwareFile::read(config)?,
             records: std::mem::take(records),
         };
         let report = plan(&mut nodes)?;
-        // Both files change while the lock on proxydhcp.cfg is held.
+        // All files change while the lock on proxydhcp.cfg is held.
         nodes.disabled.write(config)?;
+        nodes.hardware.write(config)?;
         let none_left = nodes.has_none_to_serve();
         *records = nodes.records;
         Ok((report, none_left))

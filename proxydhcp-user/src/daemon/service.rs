@@ -34,6 +34,7 @@ use crate::winpe::architecture::Architecture;
 
 mod announce;
 mod catalogue;
+mod confused;
 mod effective_policy;
 mod failure;
 mod install;
@@ -185,6 +186,7 @@ impl Service {
         let unknown_clients = self.shared.unknown_clients.as_ref();
         let catalogue = self.catalogue();
         let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
+        let looked_up = Arc::clone(&catalogue.looked_up);
         let lookups = unknown_clients
             .map(|clients| LookupStatus::new(&catalogue.looked_up, clients.dropped()));
         let waited_for = catalogue.waited_for(&self.settings.policy);
@@ -213,6 +215,7 @@ impl Service {
             problems: of(&table, &names, trouble),
             waited_for,
             lookups,
+            confused: confused::clients(&self.shared, &table, &names, &looked_up),
             tftp: tftp.and_then(|tftp| Some(tftp.as_ref().ok()?.status())),
             tftp_fault: tftp.and_then(|tftp| tftp.as_ref().err().cloned()),
             interfaces: served,

@@ -205,6 +205,7 @@ fn run(
                 mac,
                 limits: None,
                 unknown_clients: shared.unknown_clients.as_ref(),
+                confused: Some(&shared.confused),
             };
             let turn = queue.turn(|packet| match answer_packet(packet, &context, tally) {
                 Some(()) => Outcome::Transmit,

@@ -9,12 +9,14 @@ use proxydhcp_common::headers;
 use proxydhcp_common::judge::Tables;
 use proxydhcp_common::limit::{Bucket, Ticks};
 use proxydhcp_common::nodes::{Line, Nodes};
+use proxydhcp_common::slow_path;
 use proxydhcp_common::source::Source;
 use proxydhcp_common::template::Template;
 use proxydhcp_common::vendor_class::VendorClass;
 use proxydhcp_common::verdict::{Reason, Stop};
 
 use crate::datapath::buckets::Limits;
+use crate::datapath::confused::ConfusedClients;
 use crate::datapath::unknown_clients::UnknownClients;
 use crate::tables::generation::Generation;
 
@@ -28,6 +30,8 @@ pub(crate) struct AnswerContext<'t> {
     pub(crate) limits: Option<(&'t Limits, Ticks)>,
     /// Receives clients whose names should be looked up.
     pub(crate) unknown_clients: Option<&'t UnknownClients>,
+    /// Receives clients that are two nodes.
+    pub(crate) confused: Option<&'t ConfusedClients>,
 }
 
 impl Tables for AnswerContext<'_> {
@@ -78,8 +82,18 @@ pub(crate) fn answer(
     match replied {
         Ok(()) => Some(frame.len()),
         Err(stop) => {
-            if stop == Stop::Refuse(Reason::Unknown) {
-                note(&frame, context);
+            match stop {
+                Stop::Refuse(Reason::Unknown) => {
+                    note(&frame, context);
+                }
+                Stop::Refuse(Reason::Identity) => {
+                    if let Some(confused) = context.confused
+                        && let Some(identity) = slow_path::identity(&frame, &packet)
+                    {
+                        confused.note(identity);
+                    }
+                }
+                _ => {}
             }
             tally.stop(stop);
             None
@@ -164,6 +178,7 @@ mod tests {
             mac: [2, 0, 0, 0, 0, 1],
             limits: None,
             unknown_clients: None,
+            confused: None,
         };
         for (destination, counter) in [(own, refused(Reason::Length)), (other, PASSED)] {
             let mut frame = [0; 100];

@@ -159,6 +159,7 @@ impl Worker {
             mac: *mac,
             limits: Some((&shared.limits, buckets::now())),
             unknown_clients: shared.unknown_clients.as_ref(),
+            confused: Some(&shared.confused),
         };
         let mut each = |received: Received<'_>| {
             let buffer = outbox.next();

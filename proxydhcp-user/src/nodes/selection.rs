@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, raw_records};
+use crate::nodes::cfg::hardware::HardwareFile;
 use crate::nodes::cfg::{self, CfgError};
 use crate::nodes::noderange::{self, Groups, Known};
 use crate::sys::file::FileError;
@@ -21,6 +22,7 @@ const DEFAULT_GROUPS: &str = "/etc/proxydhcp.groups";
 pub(crate) struct Nodes {
     pub(crate) records: Vec<RawRecord>,
     pub(crate) disabled: Disabled,
+    pub(crate) hardware: HardwareFile,
 }
 
 impl Nodes {
@@ -38,6 +40,7 @@ impl Nodes {
         Ok(Self {
             records: raw_records(bytes).0.to_vec(),
             disabled: Disabled::read(config, || cfg::names(bytes))?,
+            hardware: HardwareFile::read(config)?,
         })
     }
 

@@ -48,10 +48,21 @@ pub(crate) fn request(
     mac: [u8; 6],
     architecture: u16,
 ) -> Result<(u32, Vec<u8>), EncodeError> {
+    request_of(client, mac, None, architecture)
+}
+
+/// A request like that of UEFI firmware on a machine with this UUID, or any.
+pub(crate) fn request_of(
+    client: Ipv4Addr,
+    mac: [u8; 6],
+    uuid: Option<[u8; 16]>,
+    architecture: u16,
+) -> Result<(u32, Vec<u8>), EncodeError> {
     const NONE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
     // Firmware takes the UUID from the board; any other unique one will do.
-    let mut uuid = [0; 17];
-    for (at, byte) in uuid.iter_mut().rev().zip(mac.iter().rev()) {
+    let mut sent = [0; 17];
+    let last: &[u8] = uuid.as_ref().map_or(&mac, |uuid| uuid);
+    for (at, byte) in sent.iter_mut().rev().zip(last.iter().rev()) {
         *at = *byte;
     }
     let class = format!("PXEClient:Arch:{architecture:05}:UNDI:003016");
@@ -71,7 +82,7 @@ pub(crate) fn request(
         architecture,
     )));
     options.insert(DhcpOption::ClientNetworkInterface(1, 3, 16));
-    options.insert(DhcpOption::ClientMachineIdentifier(uuid.to_vec()));
+    options.insert(DhcpOption::ClientMachineIdentifier(sent.to_vec()));
     Ok((message.xid(), message.to_vec()?))
 }
 

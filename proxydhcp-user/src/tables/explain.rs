@@ -11,6 +11,7 @@ use crate::names::forward::{Names, waiting};
 use crate::names::hosts::Hosts;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::RECORD;
+use crate::nodes::hardware::Id;
 use crate::sys::file::FileError;
 use crate::sys::xcat::node_set;
 use crate::tables::generation::Generation;
@@ -21,7 +22,7 @@ use crate::winpe::architecture::Architecture;
 
 mod simulate;
 
-use simulate::simulate;
+use simulate::{Machine, simulate};
 
 /// The findings about an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +98,10 @@ pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
         .table
         .addresses_of(asked, question.names, question.looked_up);
     let Some((record, addresses)) = found else {
+        if let Some(id) = Id::parse(asked) {
+            question.id(id, &mut first);
+            return vec![first];
+        }
         let config = question.sources.config.display();
         first.steps.push(match question.refused(asked) {
             Some(refused) => format!("The record of {asked} in {config} is refused: {refused}"),
@@ -110,6 +115,9 @@ pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
     if addresses.is_empty() {
         question.record(&record, &mut first);
         first.steps.push(question.no_address(record.name));
+        if let Some(&id) = question.table.hardware_of(record.name).first() {
+            question.verdict(Machine::known_by(id, question.table), &mut first);
+        }
         return vec![first];
     }
     let looked = addresses.into_iter().map(|address| {
@@ -148,7 +156,28 @@ impl Question<'_> {
             }
             None => self.unknown(address, looked),
         }
-        self.verdict(address, looked);
+        let node = looked.node.as_deref().unwrap_or_default();
+        let mut ids = self.table.hardware_of(node).into_iter();
+        let machine = match ids.find(|id| matches!(id, Id::Mac(_))) {
+            Some(mac) => Machine::known_by(mac, self.table),
+            None => Machine::unknown(self.table),
+        };
+        self.verdict(machine.at(address), looked);
+    }
+
+    /// Explains a hardware address or UUID.
+    fn id(&self, id: Id, looked: &mut Looked) {
+        let Some(record) = self.table.trace_id(id) else {
+            looked.steps.push(format!(
+                "No node is known by {id}; run `proxydhcp node set NAME mac=...` or uuid=... for it, \
+                 and reload. Until then, it is known by its IPv4 address alone."
+            ));
+            return;
+        };
+        let name = record.name;
+        looked.steps.push(format!("{id} is {name}."));
+        self.record(&record, looked);
+        self.verdict(Machine::known_by(id, self.table), looked);
     }
 
     fn source(&self, address: Ipv4Addr, record: &Traced<'_>) -> String {
@@ -183,6 +212,15 @@ impl Question<'_> {
             let number = record.number;
             let step = format!("{name} is record {number} of {config}, at byte {offset}.");
             looked.steps.push(step);
+        }
+        let known = self.table.hardware_of(name);
+        if !known.is_empty() {
+            let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+            looked.steps.push(format!(
+                "{name} is also known by {}. A request from one of its addresses with another node's \
+                 hardware address is not answered.",
+                known.join(", ")
+            ));
         }
         let root = self.sources.tftp_root.display();
         looked.steps.push(match record.winpe {
@@ -304,8 +342,8 @@ impl Question<'_> {
         Some(&refused.reason)
     }
 
-    /// Explains what the tables in service make of a request from the address.
-    fn verdict(&self, address: Ipv4Addr, looked: &mut Looked) {
+    /// Explains what the tables in service make of a request from the machine.
+    fn verdict(&self, machine: Machine, looked: &mut Looked) {
         let Some(&server) = self.local.first() else {
             looked
                 .steps
@@ -313,7 +351,7 @@ impl Question<'_> {
             return;
         };
         let arch = self.arch;
-        match simulate(address, server, arch.0, self.generation) {
+        match simulate(machine, server, arch.0, self.generation) {
             Ok(answer) => {
                 let root = self.sources.tftp_root.display();
                 let path = |path: &Option<String>| match path {

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use proxydhcp_common::nodes::Hardware;
+
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::{Refused, Warning};
@@ -187,6 +189,12 @@ impl Table {
     pub fn hardware_of(&self, name: &str) -> Vec<Id> {
         let known = self.hardware().filter(|known| known.name.eq_ignore_ascii_case(name));
         known.map(|known| known.id).collect()
+    }
+
+    /// The node, even if it gets no answer, whose machine sends this.
+    pub fn sent_by(&self, sent: Hardware) -> Option<Known<'_>> {
+        self.hardware()
+            .find(|known| known.id.sent().any(|it| it == sent))
     }
 
     /// The name of the node that is known by this, even if it gets no answer.

@@ -47,9 +47,18 @@ struct Pair {
 impl Pair {
     /// With the golden nodes, and the default for all others.
     fn new(unknown: Unknown) -> Result<Self> {
+        Self::knowing(unknown, "")
+    }
+
+    /// With these hardware addresses of the golden nodes.
+    fn knowing(unknown: Unknown, hardware: &str) -> Result<Self> {
         require_rights()?;
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("golden.cfg");
+        std::fs::copy(capture::data_path("golden.cfg"), &config)?;
+        std::fs::write(folder.path().join("golden.cfg.hardware"), hardware)?;
         let sources = Sources {
-            config: capture::data_path("golden.cfg"),
+            config,
             hosts: capture::data_path("golden.hosts"),
             tftp_root: PathBuf::from("/tftpboot"),
             loaders: Loaders::default(),

@@ -17,7 +17,13 @@ use crate::nodes::selection::Nodes;
 use crate::text::printable;
 
 /// The attributes of `node set`.
-const ATTRIBUTES: [&str; 3] = ["winpepath=", "supportproxydhcp=yes", "supportproxydhcp=no"];
+const ATTRIBUTES: [&str; 5] = [
+    "winpepath=",
+    "supportproxydhcp=yes",
+    "supportproxydhcp=no",
+    "mac=",
+    "uuid=",
+];
 
 /// Offers the nodes of proxydhcp.cfg; in a list, for its last part.
 pub(in crate::cli) fn nodes() -> ArgValueCompleter {

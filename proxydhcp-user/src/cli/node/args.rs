@@ -36,16 +36,20 @@ pub struct NodeArgs {
 /// The commands of `node`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum NodeCommand {
-    /// Choose the WinPE that nodes boot, or have them ignored
+    /// Choose the WinPE that nodes boot, have them ignored, or say what they are known by
     #[command(after_help = "\
 winpepath=PATH is the WinPE's folder, within the TFTP root: winboot/x or /tftpboot/winboot/x;
 winpepath= is the default one. supportproxydhcp=no has the daemon ignore the nodes, whatever it
 does with unknown clients; supportproxydhcp=yes ends that.
 
+mac=MAC,MAC and uuid=UUID are what one node is known by, whatever its address is; mac= and uuid=
+end that. They are kept in proxydhcp.cfg.hardware.
+
 Examples:
   proxydhcp node set n[01-36] winpepath=winboot/x
   proxydhcp node set n[01-36],-@login winpepath=/tftpboot/winboot/x supportproxydhcp=yes
-  proxydhcp node set n07 supportproxydhcp=no --dry-run")]
+  proxydhcp node set n07 supportproxydhcp=no --dry-run
+  proxydhcp node set n08 winpepath=winboot/x mac=52:54:00:12:34:56")]
     Set(SetArgs),
     /// Remove nodes
     ///
@@ -80,7 +84,7 @@ pub struct SetArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub range: RangeArg,
-    /// winpepath=PATH, supportproxydhcp=yes or supportproxydhcp=no
+    /// winpepath=PATH, supportproxydhcp=yes, supportproxydhcp=no, mac=MAC,MAC or uuid=UUID
     #[arg(value_name = "ATTRIBUTE=VALUE", required = true, add = complete::files::attributes())]
     pub attributes: Vec<String>,
     #[command(flatten)]

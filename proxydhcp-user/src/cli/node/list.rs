@@ -23,6 +23,9 @@ struct Row {
     /// The path in the record; `None` without a record.
     winpepath: Option<String>,
     supportproxydhcp: bool,
+    /// What it is known by besides its addresses, by proxydhcp.cfg.hardware.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hardware: Vec<String>,
     /// Why the record is not served, if it is refused.
     refused: Option<String>,
 }
@@ -55,10 +58,16 @@ pub(super) fn run(args: &ListArgs, context: &Context) -> Result<ExitCode> {
 /// The rows of the nodes with these names, or of all nodes, and the names that belong to no node.
 fn rows(nodes: &Nodes, names: Option<Vec<String>>, rules: Rules<'_>) -> (Vec<Row>, Vec<String>) {
     let refused = refused(nodes, rules);
+    let known = nodes.hardware.by_name();
+    let hardware = |name: &str| {
+        let ids = known.get(&name.to_ascii_lowercase());
+        ids.into_iter().flatten().map(ToString::to_string).collect()
+    };
     let row = |name: &str, record: Option<(usize, &RawRecord)>| Row {
         node: name.to_owned(),
         winpepath: record.map(|(_, record)| printable(record.path())),
         supportproxydhcp: !nodes.disabled.contains(name),
+        hardware: hardware(name),
         refused: record.and_then(|(at, _)| refused.get(&at).cloned()),
     };
     let text = |record: &RawRecord| printable(record.name());
@@ -120,7 +129,11 @@ fn table(rows: &[Row]) -> String {
             None => String::new(),
         };
         let node = &row.node;
-        let _ = writeln!(table, "{node:width$}  {supported:16}  {path}{refused}");
+        let known = match row.hardware.as_slice() {
+            [] => String::new(),
+            known => format!("  ({})", known.join(", ")),
+        };
+        let _ = writeln!(table, "{node:width$}  {supported:16}  {path}{known}{refused}");
     }
     table
 }

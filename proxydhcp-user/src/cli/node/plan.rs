@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 
 use super::report::{Path as Shown, Report};
 use crate::nodes::cfg::edit::{RawRecord, put};
+use crate::nodes::cfg::hardware::values;
+use crate::nodes::hardware::Id;
 use crate::nodes::selection::Nodes;
 use crate::winpe::path::{Rules, WinPe};
 
@@ -15,10 +17,12 @@ pub(super) struct Attributes {
     winpe: Option<WinPe>,
     /// `supportproxydhcp`
     support: Option<bool>,
+    macs: Option<Vec<Id>>,
+    uuids: Option<Vec<Id>>,
 }
 
 impl Attributes {
-    /// Parses `winpepath=PATH` and `supportproxydhcp=yes|no`.
+    /// Parses `winpepath=PATH`, `supportproxydhcp=yes|no`, `mac=MAC,MAC` and `uuid=UUID`.
     pub(super) fn parse(arguments: &[String], rules: Rules<'_>) -> Result<Self> {
         let mut attributes = Self::default();
         for argument in arguments {
@@ -35,9 +39,18 @@ impl Attributes {
                     };
                     attributes.support.replace(support).is_none()
                 }
+                Some((kind @ ("mac" | "uuid"), _)) => {
+                    let ids = values(argument).map_err(anyhow::Error::msg)?;
+                    let place = if kind == "mac" {
+                        &mut attributes.macs
+                    } else {
+                        &mut attributes.uuids
+                    };
+                    place.replace(ids).is_none()
+                }
                 _ => bail!(
-                    "{argument}: set winpepath=PATH, supportproxydhcp=yes or \
-                     supportproxydhcp=no"
+                    "{argument}: set winpepath=PATH, supportproxydhcp=yes, supportproxydhcp=no, \
+                     mac=MAC,MAC or uuid=UUID"
                 ),
             };
             if !is_new {
@@ -56,6 +69,20 @@ impl Attributes {
     ) -> Result<Report> {
         let mut report = Report::default();
         let mut touched = HashSet::new();
+        if self.macs.is_some() || self.uuids.is_some() {
+            let [name] = names else {
+                bail!(
+                    "a hardware address or UUID is that of one machine, and {} nodes are named; set \
+                     them one by one",
+                    names.len()
+                );
+            };
+            let (macs, uuids) = (self.macs.as_deref(), self.uuids.as_deref());
+            if nodes.hardware.set(name, macs, uuids) {
+                touched.insert(name.as_str());
+                report.identify(name, &nodes.hardware.of(name));
+            }
+        }
         if let Some(winpe) = &self.winpe {
             let records = nodes.by_name();
             let mut new = Vec::new();
@@ -124,5 +151,6 @@ pub(super) fn remove(nodes: &mut Nodes, names: &[String]) -> Report {
         !str::from_utf8(record.name()).is_ok_and(|name| gone.contains(&name.to_ascii_lowercase()))
     });
     nodes.disabled.remove(names.iter().map(String::as_str));
+    nodes.hardware.remove(&gone);
     report
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::nodes::hardware::Id;
 use crate::text::{SHOWN, listed, printable};
 
 /// What has changed, or would change.
@@ -12,6 +13,7 @@ pub(super) struct Report {
     removed: Lines,
     disabled: Lines,
     enabled: Lines,
+    identified: Lines,
     /// The number of nodes that already are as requested.
     pub(super) unchanged: usize,
     /// Names to remove that belong to no node.
@@ -65,6 +67,15 @@ impl Report {
         });
     }
 
+    /// The node is known by these from now on.
+    pub(super) fn identify(&mut self, name: &str, ids: &[Id]) {
+        let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+        self.identified.push(|| match ids.as_slice() {
+            [] => format!("{name}: by its addresses alone"),
+            ids => format!("{name}: {}", ids.join(", ")),
+        });
+    }
+
     pub(super) fn support(&mut self, name: &str, support: bool) {
         let lines = if support {
             &mut self.enabled
@@ -79,13 +90,14 @@ impl Report {
         self.kinds().iter().any(|(_, lines)| lines.count > 0)
     }
 
-    fn kinds(&self) -> [(&'static str, &Lines); 5] {
+    fn kinds(&self) -> [(&'static str, &Lines); 6] {
         [
             ("added", &self.added),
             ("changed", &self.changed),
             ("removed", &self.removed),
             ("disabled", &self.disabled),
             ("enabled", &self.enabled),
+            ("identified", &self.identified),
         ]
     }
 }

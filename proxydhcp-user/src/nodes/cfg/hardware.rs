@@ -86,6 +86,12 @@ impl HardwareFile {
         by_name
     }
 
+    /// What the node is known by.
+    pub fn of(&self, name: &str) -> Vec<Id> {
+        let ids = self.ids().filter(|(_, of, _)| of.eq_ignore_ascii_case(name));
+        ids.map(|(_, _, id)| id).collect()
+    }
+
     /// Has the node known by these MAC addresses and these UUIDs; those that are `None` stay. Returns
     /// whether that is a change.
     pub fn set(&mut self, name: &str, macs: Option<&[Id]>, uuids: Option<&[Id]>) -> bool {

@@ -7,28 +7,79 @@ use proxydhcp_common::answer::reply;
 use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers;
+use proxydhcp_common::nodes::Hardware;
 use proxydhcp_common::verdict::{Reason, Stop};
 
-use crate::tables::client_message::{Answer, Asked, read, request};
+use crate::nodes::hardware::Id;
+use crate::tables::client_message::{Answer, Asked, read, request_of};
 use crate::tables::generation::Generation;
+use crate::tables::table::Table;
 
 /// The length of the Ethernet, IPv4 and UDP headers before the BOOTP message, in bytes.
 const HEADERS: usize = 14 + 20 + 8;
 /// Room for a request and its reply.
 const ROOM: usize = 1024;
+/// An address for documentation (RFC 5737), which no client has.
+const NOBODYS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Locally administered hardware addresses.
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
+/// A machine that asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Machine {
+    address: Ipv4Addr,
+    mac: [u8; 6],
+    uuid: Option<[u8; 16]>,
+}
+
+impl Machine {
+    /// A machine that no node is.
+    pub(super) fn unknown(table: &Table) -> Self {
+        let [first @ .., _] = CLIENT_MAC;
+        let [a, b, c, d, e] = first;
+        let mut macs = (2..=u8::MAX).map(|last| [a, b, c, d, e, last]);
+        let is_free = |mac: &[u8; 6]| table.sent_by(Hardware::Mac(*mac)).is_none();
+        Self {
+            address: NOBODYS,
+            mac: macs.find(is_free).unwrap_or(CLIENT_MAC),
+            uuid: None,
+        }
+    }
+
+    /// The machine with this address.
+    pub(super) fn at(self, address: Ipv4Addr) -> Self {
+        Self { address, ..self }
+    }
+
+    /// A machine that is known by this, from an address that says nothing.
+    pub(super) fn known_by(id: Id, table: &Table) -> Self {
+        let unknown = Self::unknown(table);
+        match id.sent().next() {
+            Some(Hardware::Mac(mac)) => Self { mac, ..unknown },
+            Some(Hardware::Uuid(uuid)) => Self {
+                uuid: Some(uuid),
+                ..unknown
+            },
+            None => unknown,
+        }
+    }
+}
+
 /// What a client that asks `server` gets, or why it gets nothing.
 pub(super) fn simulate(
-    client: Ipv4Addr,
+    machine: Machine,
     server: Ipv4Addr,
     architecture: u16,
     tables: &Generation,
 ) -> Result<Answer, Stop> {
     const FAULT: Stop = Stop::Refuse(Reason::Length);
-    let (xid, bootp) = request(client, CLIENT_MAC, architecture).map_err(|_| FAULT)?;
+    let Machine {
+        address: client,
+        mac,
+        uuid,
+    } = machine;
+    let (xid, bootp) = request_of(client, mac, uuid, architecture).map_err(|_| FAULT)?;
     let request = frame(client, server, &bootp).ok_or(FAULT)?;
     let mut buffer = [0; ROOM];
     let place = buffer.get_mut(..request.len()).ok_or(FAULT)?;
@@ -41,7 +92,7 @@ pub(super) fn simulate(
         xid,
         client,
         server,
-        mac: CLIENT_MAC,
+        mac,
     };
     let bytes = buffer.get(HEADERS..length).unwrap_or_default();
     Ok(read(bytes, &asked))

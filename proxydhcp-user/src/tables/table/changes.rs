@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::loss::Loss;
 use super::{Node, Table};
+use crate::nodes::hardware::Id;
 use crate::winpe::path::WinPe;
 
 /// The maximum number of names in a [`Change`]: enough to recognise what happened.
@@ -97,17 +98,24 @@ fn compare<'a>(
     }
 }
 
-/// An address at which a node is served.
+/// What a node is known by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Address(Ipv4Addr),
+    Hardware(Id),
+}
+
+/// An address at which a node is served, or a hardware address or UUID by which it is.
 pub(super) struct Served<'a> {
     pub(super) name: &'a str,
-    address: Ipv4Addr,
+    by: By,
     winpe: Option<&'a WinPe>,
     new: bool,
 }
 
 impl<'a> Served<'a> {
     fn all(table: &'a Table, new: bool) -> impl Iterator<Item = Self> {
-        table.nodes().map(
+        let by_address = table.nodes().map(
             move |Node {
                       address,
                       name,
@@ -117,12 +125,26 @@ impl<'a> Served<'a> {
                 // Indexes differ between tables, so values are compared.
                 Self {
                     name,
-                    address,
+                    by: By::Address(address),
                     winpe: table.winpes().get(winpe),
                     new,
                 }
             },
-        )
+        );
+        let by_hardware = table.hardware().filter_map(move |known| {
+            Some(Self {
+                name: known.name,
+                by: By::Hardware(known.id),
+                winpe: Some(table.winpes().get(known.winpe?)?),
+                new,
+            })
+        });
+        by_address.chain(by_hardware)
+    }
+
+    /// Whether it is an address.
+    pub(super) fn is_address(&self) -> bool {
+        matches!(self.by, By::Address(_))
     }
 
     fn folded(&self) -> impl Iterator<Item = u8> {
@@ -131,7 +153,7 @@ impl<'a> Served<'a> {
 
     /// Whether clients see no difference.
     fn same(&self, other: &Self) -> bool {
-        self.address == other.address && self.winpe == other.winpe
+        self.by == other.by && self.winpe == other.winpe
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::{Table, position};
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
+use crate::nodes::hardware::Id;
 use crate::winpe::path::WinPe;
 
 /// The source that assigns an address to a node.
@@ -65,6 +66,12 @@ impl Table {
         };
         let (record, source) = hosts().or_else(resolver).or_else(client)?;
         Some(self.traced(record, source))
+    }
+
+    /// The record that a hardware address or UUID leads to, even a refused one.
+    pub fn trace_id(&self, id: Id) -> Option<Traced<'_>> {
+        let record = self.files.by_hardware(id)?;
+        Some(self.traced(record, Source::Resolver))
     }
 
     /// The addresses of the node that a name leads to, whether full, short or of another interface,
