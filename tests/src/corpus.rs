@@ -77,6 +77,14 @@ impl Corpus {
         }
     }
 
+    /// The frames that follow from `seed`, made from these requests.
+    pub fn of(seed: u64, requests: Vec<RequestFrame>) -> Self {
+        Self {
+            random: Rng::with_seed(seed),
+            requests,
+        }
+    }
+
     /// The next frame: now a request as it should be, now one that is wrong in some way.
     pub fn frame(&mut self) -> Vec<u8> {
         let mut request = self.request();

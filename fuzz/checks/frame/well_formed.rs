@@ -26,17 +26,20 @@ fn address(bytes: &[u8], at: usize) -> Ipv4Addr {
     Ipv4Addr::new(bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3])
 }
 
-/// Checks a reply, and returns the client that it is for.
+/// The MAC address in `chaddr`, if that is one.
+fn mac(bootp: &[u8]) -> Option<[u8; 6]> {
+    (bootp[2] == 6).then(|| *bootp[28..].first_chunk().expect("it is long enough"))
+}
+
+/// Checks a reply.
 ///
 /// # Panics
 /// Where it is not as it must be.
-pub(super) fn check(request: &[u8], reply: &[u8], tables: &Tables) -> Ipv4Addr {
+pub(super) fn check(request: &[u8], reply: &[u8], tables: &Tables) {
     let (ip, header, asked) = parts(request);
-    let client = address(header, 12);
     check_headers(request, reply, ip);
     check_fields(asked, &reply[ip + 28..], header, tables);
     check_options(asked, &reply[ip + 28..], header, tables);
-    client
 }
 
 /// Back to where it came from, by the way it came, with lengths and checksums that are right.
@@ -94,7 +97,9 @@ fn check_fields(asked: &[u8], bootp: &[u8], header: &[u8], tables: &Tables) {
     assert_eq!(bootp[28..44], asked[28..44]);
     assert_eq!(bootp[44..108], [0; 64]);
 
-    let winpe = tables.winpe(client).expect("nobody else is answered");
+    let winpe = tables
+        .winpe(client, mac(asked))
+        .expect("nobody else is answered");
     let file = bootp[108..236].strip_prefix(winpe.as_bytes());
     let file = file.expect("the loader is in the node's WinPE");
     let end = file.iter().position(|&byte| byte == 0);
@@ -107,7 +112,9 @@ fn check_fields(asked: &[u8], bootp: &[u8], header: &[u8], tables: &Tables) {
 /// Each option once, none that has no place there, and nothing but zeros behind the end.
 fn check_options(asked: &[u8], bootp: &[u8], header: &[u8], tables: &Tables) {
     let (client, server) = (address(header, 12), address(header, 16));
-    let winpe = tables.winpe(client).expect("nobody else is answered");
+    let winpe = tables
+        .winpe(client, mac(asked))
+        .expect("nobody else is answered");
     let is_pxe = tables.policy.reply_format == ReplyFormat::Pxe;
     let mut seen = [0; 256];
     let mut rest = &bootp[240..];

@@ -51,7 +51,9 @@ impl ConfusedClients {
     /// The last such clients, the newest last.
     pub(crate) fn all(&self) -> Vec<Confused> {
         let clients = self.0.lock();
-        clients.unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        clients
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
     }
 }
 

@@ -106,7 +106,9 @@ impl MacList {
 
     /// All addresses in the file's order: the line, from 1, and the node's name in lower case.
     pub fn owners(&self) -> impl Iterator<Item = (usize, Mac, &str)> {
-        self.order.iter().filter_map(|&(line, mac)| Some((line, mac, self.owners.get(&mac)?.as_str())))
+        self.order
+            .iter()
+            .filter_map(|&(line, mac)| Some((line, mac, self.owners.get(&mac)?.as_str())))
     }
 
     /// The numbers of lines, from 1, and why they, or parts of them, are left out.

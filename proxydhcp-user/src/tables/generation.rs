@@ -62,7 +62,9 @@ impl Generation {
         let denied = match policy.unknown {
             // They are refused like all other clients, unless those have a node's hardware address.
             Unknown::Ignore if table.hardware().len() == 0 => &[],
-            Unknown::Ignore | Unknown::Default | Unknown::Lookup | Unknown::LookupDefault => table.denied(),
+            Unknown::Ignore | Unknown::Default | Unknown::Lookup | Unknown::LookupDefault => {
+                table.denied()
+            }
         };
         let strangers = match policy.unknown {
             Unknown::LookupDefault => table.strangers(),

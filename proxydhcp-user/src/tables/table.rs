@@ -187,7 +187,9 @@ impl Table {
 
     /// What the node with this name is known by besides its addresses.
     pub fn hardware_of(&self, name: &str) -> Vec<Id> {
-        let known = self.hardware().filter(|known| known.name.eq_ignore_ascii_case(name));
+        let known = self
+            .hardware()
+            .filter(|known| known.name.eq_ignore_ascii_case(name));
         known.map(|known| known.id).collect()
     }
 

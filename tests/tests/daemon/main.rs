@@ -12,6 +12,7 @@ mod crowd;
 mod files;
 mod flood;
 mod forged;
+mod hardware;
 mod interfaces;
 mod kept;
 mod loss;

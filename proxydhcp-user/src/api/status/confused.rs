@@ -27,7 +27,10 @@ pub struct ConfusedClient {
 
 impl fmt::Display for ConfusedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "no node any longer".to_owned());
+        let name = |name: &Option<String>| {
+            name.clone()
+                .unwrap_or_else(|| "no node any longer".to_owned())
+        };
         write!(
             f,
             "identity: {} is an address of {}, but {} is of {}: neither is booted ({}, the last {} s \
@@ -36,7 +39,10 @@ impl fmt::Display for ConfusedClient {
             name(&self.address_of),
             self.hardware.as_deref().unwrap_or("the machine"),
             name(&self.hardware_of),
-            count(usize::try_from(self.requests).unwrap_or(usize::MAX), "request"),
+            count(
+                usize::try_from(self.requests).unwrap_or(usize::MAX),
+                "request"
+            ),
             self.ago,
         )
     }

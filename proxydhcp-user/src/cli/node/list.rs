@@ -133,7 +133,10 @@ fn table(rows: &[Row]) -> String {
             [] => String::new(),
             known => format!("  ({})", known.join(", ")),
         };
-        let _ = writeln!(table, "{node:width$}  {supported:16}  {path}{known}{refused}");
+        let _ = writeln!(
+            table,
+            "{node:width$}  {supported:16}  {path}{known}{refused}"
+        );
     }
     table
 }

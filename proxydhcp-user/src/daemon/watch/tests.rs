@@ -22,7 +22,9 @@ impl Place {
     fn new(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
-        let files = ["lib/cfg", "hosts", "lib/cfg.disabled"].map(|name| folder.path().join(name)).into();
+        let files = ["lib/cfg", "hosts", "lib/cfg.disabled"]
+            .map(|name| folder.path().join(name))
+            .into();
         Self {
             watch: Watch::new(files, Sender::new(Told::default())),
             folder,

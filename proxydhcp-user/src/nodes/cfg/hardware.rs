@@ -46,7 +46,9 @@ impl HardwareFile {
     /// If it exists, but cannot be read.
     pub fn read(config: &Path) -> Result<Self, FileError> {
         let bytes = text_file::read_if_there(&path(config))?;
-        Ok(Self::parse(&String::from_utf8_lossy(&bytes.unwrap_or_default())))
+        Ok(Self::parse(&String::from_utf8_lossy(
+            &bytes.unwrap_or_default(),
+        )))
     }
 
     /// The contents of a file's text.
@@ -72,23 +74,30 @@ impl HardwareFile {
 
     /// What is wrong with lines, which have these numbers, from 1.
     pub fn faults(&self) -> impl Iterator<Item = (usize, &str)> {
-        (1..)
-            .zip(&self.lines)
-            .flat_map(|(number, line)| line.faults.iter().map(move |fault| (number, fault.as_str())))
+        (1..).zip(&self.lines).flat_map(|(number, line)| {
+            line.faults
+                .iter()
+                .map(move |fault| (number, fault.as_str()))
+        })
     }
 
     /// What each node is known by, by its name in lower case.
     pub fn by_name(&self) -> HashMap<String, Vec<Id>> {
         let mut by_name: HashMap<_, Vec<_>> = HashMap::new();
         for (_, name, id) in self.ids() {
-            by_name.entry(name.to_ascii_lowercase()).or_default().push(id);
+            by_name
+                .entry(name.to_ascii_lowercase())
+                .or_default()
+                .push(id);
         }
         by_name
     }
 
     /// What the node is known by.
     pub fn of(&self, name: &str) -> Vec<Id> {
-        let ids = self.ids().filter(|(_, of, _)| of.eq_ignore_ascii_case(name));
+        let ids = self
+            .ids()
+            .filter(|(_, of, _)| of.eq_ignore_ascii_case(name));
         ids.map(|(_, _, id)| id).collect()
     }
 
@@ -115,10 +124,12 @@ impl HardwareFile {
         self.changed = true;
         let new = (!after.is_empty()).then(|| line(name, &after));
         let first = self.lines.iter().position(is_of);
-        let comment = first.and_then(|first| self.lines.get(first)).and_then(|line| {
-            let (_, comment) = line.text.split_once('#')?;
-            Some(format!(" #{}", comment.trim_end()))
-        });
+        let comment = first
+            .and_then(|first| self.lines.get(first))
+            .and_then(|line| {
+                let (_, comment) = line.text.split_once('#')?;
+                Some(format!(" #{}", comment.trim_end()))
+            });
         self.lines.retain(|line| !is_of(line));
         if let Some(text) = new {
             let text = format!("{text}{}\n", comment.unwrap_or_default());
@@ -126,9 +137,14 @@ impl HardwareFile {
             if self.lines.is_empty() {
                 self.lines.push(Line::parse(HEADER));
             }
-            let at = if first.is_some() { at } else { self.lines.len() };
+            let at = if first.is_some() {
+                at
+            } else {
+                self.lines.len()
+            };
             self.end_last_line();
-            self.lines.insert(at.min(self.lines.len()), Line::parse(&text));
+            self.lines
+                .insert(at.min(self.lines.len()), Line::parse(&text));
         }
         true
     }
@@ -174,7 +190,11 @@ fn line(name: &str, ids: &[Id]) -> String {
         (!ids.is_empty()).then(|| format!(" {key}={}", ids.join(",")))
     };
     let [macs, uuids] = [of_kind("mac", true), of_kind("uuid", false)];
-    format!("{name}{}{}", macs.unwrap_or_default(), uuids.unwrap_or_default())
+    format!(
+        "{name}{}{}",
+        macs.unwrap_or_default(),
+        uuids.unwrap_or_default()
+    )
 }
 
 impl Line {
@@ -191,7 +211,8 @@ impl Line {
             return line;
         };
         if name.contains('=') {
-            line.faults.push(format!("a node's name should stand before {name:?}"));
+            line.faults
+                .push(format!("a node's name should stand before {name:?}"));
             return line;
         }
         line.name = Some(name.to_owned());
@@ -202,7 +223,9 @@ impl Line {
             }
         }
         if line.ids.is_empty() && line.faults.is_empty() {
-            line.faults.push(format!("write what {name} is known by: mac=MAC or uuid=UUID"));
+            line.faults.push(format!(
+                "write what {name} is known by: mac=MAC or uuid=UUID"
+            ));
         }
         line
     }
@@ -219,7 +242,10 @@ pub fn values(word: &str) -> Result<Vec<Id>, String> {
         _ => return Err(format!("{word:?} is neither mac=MAC nor uuid=UUID")),
     };
     let (_, list) = word.split_once('=').unwrap_or_default();
-    list.split(',').filter(|text| !text.is_empty()).map(parse).collect()
+    list.split(',')
+        .filter(|text| !text.is_empty())
+        .map(parse)
+        .collect()
 }
 
 fn mac(text: &str) -> Result<Id, String> {
@@ -229,7 +255,9 @@ fn mac(text: &str) -> Result<Id, String> {
         Some(Address::Long(bytes)) => Err(format!(
             "{text} has {bytes} bytes, as InfiniBand has, and is not the Ethernet address that PXE asks with"
         )),
-        None => Err(format!("{text:?} is no MAC address, such as 52:54:00:12:34:56")),
+        None => Err(format!(
+            "{text:?} is no MAC address, such as 52:54:00:12:34:56"
+        )),
     }
 }
 
@@ -247,7 +275,8 @@ mod tests {
 
     fn known(file: &HardwareFile) -> Vec<String> {
         let ids = file.ids();
-        ids.map(|(line, name, id)| format!("{line} {name} {id}")).collect()
+        ids.map(|(line, name, id)| format!("{line} {name} {id}"))
+            .collect()
     }
 
     #[test]
@@ -285,7 +314,11 @@ mod tests {
         assert!(!file.set("N1", Some(&ids("mac=52:54:00:00:00:01")), None));
         assert!(!file.set("n9", Some(&[]), None) && !file.changed);
         assert!(file.set("N1", None, Some(&ids(&format!("uuid={UUID}")))));
-        assert!(file.set("n3", Some(&ids("mac=52:54:00:00:00:03,52:54:00:00:00:03")), None));
+        assert!(file.set(
+            "n3",
+            Some(&ids("mac=52:54:00:00:00:03,52:54:00:00:00:03")),
+            None
+        ));
         let changed = format!(
             "# mine\nN1 mac=52:54:00:00:00:01 uuid={UUID} # rack 1\nn2 mac=52:54:00:00:00:02\n\
              n3 mac=52:54:00:00:00:03\n"
@@ -293,7 +326,10 @@ mod tests {
         assert_eq!(file.text(), changed);
         assert!(file.set("n2", Some(&[]), None));
         assert!(file.remove(&HashSet::from(["n3".to_owned()])));
-        assert_eq!(file.text(), format!("# mine\nN1 mac=52:54:00:00:00:01 uuid={UUID} # rack 1\n"));
+        assert_eq!(
+            file.text(),
+            format!("# mine\nN1 mac=52:54:00:00:00:01 uuid={UUID} # rack 1\n")
+        );
     }
 
     #[test]

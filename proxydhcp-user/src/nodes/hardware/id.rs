@@ -102,7 +102,10 @@ mod tests {
         let text = "4c4c4544-0042-3510-8054-b9c04f4d3233";
         let uuid = Uuid::parse(text).unwrap();
         assert_eq!(uuid.to_string(), text);
-        assert_eq!(Uuid::parse(&text.replace('-', "").to_uppercase()), Some(uuid));
+        assert_eq!(
+            Uuid::parse(&text.replace('-', "").to_uppercase()),
+            Some(uuid)
+        );
         let [plain, swapped] = uuid.sent();
         assert_eq!(plain[..8], [0x4c, 0x4c, 0x45, 0x44, 0, 0x42, 0x35, 0x10]);
         assert_eq!(swapped[..8], [0x44, 0x45, 0x4c, 0x4c, 0x42, 0, 0x10, 0x35]);

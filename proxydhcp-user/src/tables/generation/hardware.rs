@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 
 use proxydhcp_common::hash::hardware_hash;
-use proxydhcp_common::nodes::{HARDWARE_SLOTS, Hardware, HardwareLine, Header, Line, PROBES, Target};
+use proxydhcp_common::nodes::{
+    HARDWARE_SLOTS, Hardware, HardwareLine, Header, Line, PROBES, Target,
+};
 
 use super::fill::{DOUBLINGS, SEEDS};
 use crate::nodes::hardware::Id;
@@ -119,7 +121,9 @@ pub(super) fn fill(
         return filled;
     }
     // A quarter full at most, so that few have to be sought in the next bucket.
-    let least = (entries.len() * 4 / HARDWARE_SLOTS).next_power_of_two().max(2);
+    let least = (entries.len() * 4 / HARDWARE_SLOTS)
+        .next_power_of_two()
+        .max(2);
     let least = u8::try_from(least.trailing_zeros()).unwrap_or(u8::MAX);
     let few = entries.len() / 64 + HARDWARE_SLOTS;
     let sizes = (0..=DOUBLINGS).flat_map(|doublings| [doublings; SEEDS]);
@@ -140,7 +144,9 @@ pub(super) fn fill(
             break;
         }
     }
-    filled.has_uuids = entries.iter().any(|(_, sent, _)| matches!(sent, Hardware::Uuid(_)));
+    filled.has_uuids = entries
+        .iter()
+        .any(|(_, sent, _)| matches!(sent, Hardware::Uuid(_)));
     left_out.dedup();
     filled.left_out = left_out;
     filled
@@ -170,7 +176,8 @@ impl Buckets {
         let key = hardware.key(self.seed);
         let mask = self.lines.len() - 1;
         for probe in 0..PROBES {
-            let bucket = hardware_hash(key, self.seed, self.bits).wrapping_add(probe) as usize & mask;
+            let bucket =
+                hardware_hash(key, self.seed, self.bits).wrapping_add(probe) as usize & mask;
             let Some(line) = self.lines.get_mut(bucket) else {
                 return false;
             };

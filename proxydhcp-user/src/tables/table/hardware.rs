@@ -30,7 +30,13 @@ impl Files {
         for (line, name, id) in file.ids() {
             match self.by_any_name(name) {
                 Some(record) => self.claim(id, record, (&beside, line), &mut owners),
-                None => self.warn(&beside, line, &format!("there is no record of {name}; correct the name, or the line has no effect")),
+                None => self.warn(
+                    &beside,
+                    line,
+                    &format!(
+                        "there is no record of {name}; correct the name, or the line has no effect"
+                    ),
+                ),
             }
         }
         let Some(path) = &sources.ethers else {

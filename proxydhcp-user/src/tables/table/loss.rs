@@ -24,7 +24,8 @@ pub struct Loss {
 impl Loss {
     /// Notes a node's addresses before and after `new`.
     pub(super) fn note(&mut self, before: &[Served<'_>], after: &[Served<'_>], new: &Table) {
-        let addresses = |all: &[Served<'_>]| all.iter().filter(|served| served.is_address()).count();
+        let addresses =
+            |all: &[Served<'_>]| all.iter().filter(|served| served.is_address()).count();
         let lost = addresses(before).saturating_sub(addresses(after));
         if lost > 0 && before.first().is_some_and(|node| is_kept(node.name, new)) {
             self.lost += lost;
