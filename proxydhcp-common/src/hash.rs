@@ -40,7 +40,6 @@ pub const fn uuid_key(uuid: &[u8; 16], seed: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn hardware_hash(key: u64, seed: u64, bits: u8) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "32 bits at most")]
     let bucket = (key.wrapping_mul(seed) >> 32) as u32;
     bucket >> ((32 - bits) & 31)
 }
