@@ -1,6 +1,6 @@
 //! What holds for any packet to the TFTP server.
 
-use proxydhcp::daemon::tftp::packet::{read_request, reply};
+use proxydhcp::tftp::packet::{read_request, reply};
 
 /// Reads a packet as a request, agrees on its options, and reads it as a reply.
 ///

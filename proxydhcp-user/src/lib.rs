@@ -17,6 +17,7 @@
 //! api       what the daemon and its clients say to each other
 //! tables    what is served
 //! nodes     which node boots which WinPE
+//! tftp      what TFTP packets say, and a client of it
 //! names     which address belongs to which name
 //! winpe     the WinPEs and their loaders
 //! sys       the operating system: files, interfaces, privileges, memory
@@ -33,5 +34,6 @@ pub mod nodes;
 pub mod sys;
 pub mod tables;
 pub mod text;
+pub mod tftp;
 pub mod winpe;
 pub mod xcat;

@@ -3,7 +3,7 @@
 pub(crate) mod activate;
 pub mod architecture;
 pub mod check;
-mod content;
+pub(crate) mod content;
 mod find;
 pub mod finding;
 pub mod loaders;

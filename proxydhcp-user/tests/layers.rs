@@ -11,22 +11,23 @@ use std::path::Path;
 use regex::Regex;
 
 /// Each folder, the highest first, with those that it may import besides itself and `text`.
-const MAY_IMPORT: [(&str, &str); 12] = [
+const MAY_IMPORT: [(&str, &str); 13] = [
     (
         "main",
-        "xcat cli daemon datapath api tables nodes names winpe sys",
+        "xcat cli daemon datapath api tables nodes names tftp winpe sys",
     ),
     (
         "xcat",
-        "cli daemon datapath api tables nodes names winpe sys",
+        "cli daemon datapath api tables nodes names tftp winpe sys",
     ),
-    ("cli", "daemon datapath api tables nodes names winpe sys"),
-    ("daemon", "datapath api tables nodes names winpe sys"),
+    ("cli", "daemon datapath api tables nodes names tftp winpe sys"),
+    ("daemon", "datapath api tables nodes names tftp winpe sys"),
     ("datapath", "api tables sys"),
     ("api", "tables nodes names sys"),
     ("tables", "nodes names winpe sys"),
     ("nodes", "winpe sys"),
     ("names", "sys"),
+    ("tftp", ""),
     ("winpe", "sys"),
     ("sys", ""),
     ("text", ""),

@@ -4,7 +4,7 @@ use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -47,6 +47,33 @@ pub fn ensure_installed(program: &str, package: &str) -> Result<()> {
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(())
+}
+
+/// A file of a package that is not installed, as another one excludes it: the package is unpacked into
+/// `folder`, without what it depends on.
+///
+/// # Errors
+/// When the package is not to be had, or has no such file.
+pub fn unpacked(file: &str, package: &str, folder: &Path) -> Result<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = folder.join(file);
+    if path.is_file() {
+        return Ok(path);
+    }
+    let script = "cd \"$1\" && { apt-get download \"$2\" || { apt-get update && apt-get download \"$2\"; }; } &&
+        dpkg-deb --extract \"$2\"_*.deb .";
+    let output = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(folder)
+        .arg(package)
+        .output()?;
+    ensure!(
+        output.status.success() && path.is_file(),
+        "cannot have {file} of {package}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(path)
 }
 
 /// The policy, for as long as this is held; one that was there before stays as it is.

@@ -37,6 +37,7 @@ pub mod site;
 pub mod stack;
 mod tap;
 pub mod tftp;
+pub mod tftp_server;
 pub mod xdp;
 
 pub use alone::alone;

@@ -20,6 +20,7 @@ use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::names::{hosts, resolver};
+use crate::nodes::hardware;
 use crate::sys::{interface, privileges};
 use crate::tables::explain::{Looked, Question, explain};
 use crate::tables::generation::Generation;

@@ -19,6 +19,9 @@ use crate::tables::client_message::{self, Answer, Asked};
 use crate::text::count;
 use crate::winpe::architecture::Architecture;
 
+mod follow;
+mod remedy;
+
 /// The port that iPXE and BIOS firmware ask from.
 const BOOTP_CLIENT: u16 = 68;
 
@@ -42,6 +45,9 @@ pub struct ProbeArgs {
     /// How long to wait; three requests are sent in the first half of this time
     #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     pub timeout: Duration,
+    /// Fetch the files by TFTP as well, as firmware and Windows' boot manager do
+    #[arg(long)]
+    pub follow: bool,
     /// Print the reply as JSON
     #[arg(long)]
     pub json: bool,
@@ -73,27 +79,35 @@ pub(super) struct Probed {
     /// The contents of the reply.
     #[serde(flatten)]
     pub answer: Answer,
+    /// With --follow: what has come of each file, up to the first that a client cannot use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<follow::Line>>,
 }
 
-/// Sends requests, and prints the reply.
+/// Sends requests, and prints the reply, and with --follow what comes of the files.
 ///
 /// # Errors
 ///
-/// If there is no reply, or it is malformed.
+/// If there is no reply, it is malformed, or a file does not come.
 pub(super) fn run(args: &ProbeArgs) -> Result<ExitCode> {
-    let probed = probe(args)?;
+    let mut probed = probe(args)?;
+    if args.follow && probed.answer.faults.is_empty() {
+        probed.files = Some(follow::follow(&probed));
+    }
     print(&if args.json {
         serde_json::to_string_pretty(&probed)?
     } else {
         describe(&probed)
     });
-    if probed.answer.faults.is_empty() {
-        Ok(ExitCode::SUCCESS)
-    } else {
+    if !probed.answer.faults.is_empty() {
         bail!(
             "the reply is malformed, and clients may not take it: {}",
             probed.answer.faults.join("; ")
         )
+    }
+    match probed.files.iter().flatten().find_map(follow::Line::fault) {
+        Some(fault) => bail!(fault),
+        None => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -230,6 +244,7 @@ fn exchange(socket: &UdpSocket, request: &[u8], asked: &Asked, args: &ProbeArgs)
                 tries,
                 milliseconds,
                 answer: client_message::read(bytes, asked),
+                files: None,
             });
         }
     }
@@ -298,6 +313,7 @@ fn describe(probed: &Probed) -> String {
         tries,
         milliseconds,
         answer,
+        files,
     } = probed;
     let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
     let address = |address: Option<Ipv4Addr>| shown(&address.map(|address| address.to_string()));
@@ -307,11 +323,12 @@ fn describe(probed: &Probed) -> String {
          BCD           {} (option 252)\n\
          next server   {} (siaddr: where both are fetched by TFTP)\n\
          server id     {} (option 54)\n\
-         vendor class  {} (option 60)",
+         vendor class  {} (option 60){}",
         shown(&answer.loader),
         shown(&answer.bcd),
         address(answer.next_server),
         address(answer.server_id),
         shown(&answer.vendor_class),
+        files.as_deref().map(follow::table).unwrap_or_default(),
     )
 }

@@ -17,10 +17,10 @@ use tokio::time::sleep;
 use tracing::{debug, error, info};
 
 use crate::api::status::{TftpStatus, TftpTransfer};
+use crate::tftp::packet::{AROUND_BLOCK, Agreed, ReadRequest, Refusal, read_request};
 
 mod blocks;
 mod few;
-pub mod packet;
 mod port;
 mod root;
 mod transfer;
@@ -31,7 +31,6 @@ pub(crate) use port::others;
 
 use blocks::Blocks;
 use few::Few;
-use packet::{AROUND_BLOCK, Agreed, ReadRequest, Refusal, read_request};
 use port::{REQUEST_LEN, Requests, Way};
 use root::Opened;
 use transfer::{End, Transfer};

@@ -19,7 +19,7 @@ const FOLDER: &str = "winboot";
 /// The name of the default WinPE, after its folder.
 const DEFAULT: &str = "Boot";
 /// The boot manager of BIOS clients, which all WinPEs share. It is in the TFTP root itself.
-pub(super) const BOOTMGR: &str = "bootmgr.exe";
+pub(crate) const BOOTMGR: &str = "bootmgr.exe";
 
 /// A WinPE's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]

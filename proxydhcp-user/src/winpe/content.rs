@@ -17,7 +17,7 @@ const HEAD: u64 = 4 << 20;
 
 /// The kind of file that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A network boot program for BIOS, which is plain code without a header.
     BootProgram,
     /// An EFI application for x64.
@@ -36,7 +36,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The expected kind of the loader for this architecture.
-    pub(super) fn loader_of(architecture: usize) -> Self {
+    pub(crate) fn loader_of(architecture: usize) -> Self {
         match architecture {
             0 => Self::BootProgram,
             7 | 9 => Self::EfiApplication,
@@ -45,7 +45,7 @@ impl Kind {
     }
 
     /// Checks a file's first bytes; the error says what is wrong.
-    pub(super) fn judge(self, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn judge(self, bytes: &[u8]) -> Result<(), String> {
         if bytes.is_empty() {
             return Err("empty".to_owned());
         }
@@ -72,7 +72,7 @@ impl Kind {
     }
 
     /// How to obtain a valid file.
-    pub(super) fn remedy(self) -> String {
+    pub(crate) fn remedy(self) -> String {
         match self {
             Self::BootProgram => format!(
                 "copy it from Windows/Boot/PXE/pxeboot.n12 in the WinPE's image, or make the WinPE \
@@ -133,7 +133,7 @@ fn efi_application(bytes: &[u8]) -> Result<(), String> {
 
 /// The paths in a BCD that end with `end`, relative to the TFTP root, each once. In the BCD they
 /// are UTF-16 among other data, begin with a backslash and end with a NUL.
-pub(super) fn paths_in(bcd: &[u8], end: &str) -> Vec<String> {
+pub(crate) fn paths_in(bcd: &[u8], end: &str) -> Vec<String> {
     let mut paths = Vec::new();
     let units: Vec<Vec<u16>> = [0, 1]
         .iter()

@@ -5,6 +5,7 @@
 mod cfg;
 mod command_line;
 mod completions;
+mod follow;
 mod lookup;
 mod node;
 mod node_files;

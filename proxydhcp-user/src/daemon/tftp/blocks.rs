@@ -11,7 +11,7 @@ use rustix::io::preadv;
 use tokio::net::UdpSocket;
 use tracing::debug;
 
-use super::packet::{HEADER, header};
+use crate::tftp::packet::{HEADER, header};
 
 /// The most bytes in one call: those of the largest UDP datagram, which the kernel takes apart.
 const LARGEST_SEND: usize = 65_507;

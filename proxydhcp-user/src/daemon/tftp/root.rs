@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
-use super::packet::{Code, Refusal};
+use crate::tftp::packet::{Code, Refusal};
 
 /// A file to send.
 #[derive(Debug)]

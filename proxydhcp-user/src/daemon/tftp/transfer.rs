@@ -8,7 +8,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::blocks::Blocks;
-use super::packet::{Agreed, Code, Refusal, Reply, reply};
+use crate::tftp::packet::{Agreed, Code, Refusal, Reply, reply};
 
 /// How long to wait for an acknowledgement before it is known how fast the client is.
 const FIRST_WAIT: Duration = Duration::from_secs(1);

@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::text::printable;
+
 const READ: u16 = 1;
 const WRITE: u16 = 2;
 const DATA: u16 = 3;
@@ -210,13 +212,105 @@ pub fn reply(packet: &[u8]) -> Reply {
     }
 }
 
+/// What a client asks of a server: its options, or [`None`] for what the server does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `blksize`, in bytes.
+    pub block_size: Option<u16>,
+    /// `windowsize`, in blocks.
+    pub window: Option<u16>,
+    /// `tsize`, the file's length in bytes. Clients ask with 0.
+    pub size: Option<u64>,
+}
+
+/// A client's request for a file.
+pub fn request(file: &str, options: Options) -> Vec<u8> {
+    let mut packet = [&READ.to_be_bytes(), file.as_bytes(), b"\0octet\0"].concat();
+    let named = [
+        ("blksize", options.block_size.map(u64::from)),
+        ("tsize", options.size),
+        ("windowsize", options.window.map(u64::from)),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            packet.extend(format!("{name}\0{value}\0").as_bytes());
+        }
+    }
+    packet
+}
+
+/// A client's word that it has everything up to this block.
+pub fn acknowledgement(block: u64) -> [u8; HEADER] {
+    numbered(ACK, block)
+}
+
+/// What a server sends to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent<'a> {
+    /// A block: the lowest 16 bits of its number, and its bytes.
+    Data(u16, &'a [u8]),
+    /// The options that apply.
+    Options(Options),
+    /// The server ends the transfer: the code, and its words, printable.
+    Error(u16, String),
+    /// Anything else.
+    Other,
+}
+
+/// Reads what a server sends to a client.
+pub fn sent(packet: &[u8]) -> Sent<'_> {
+    let Some((operation, rest)) = packet.split_first_chunk() else {
+        return Sent::Other;
+    };
+    let operation = u16::from_be_bytes(*operation);
+    if operation == OPTIONS {
+        return Sent::Options(options(rest));
+    }
+    match (operation, rest.split_first_chunk()) {
+        (DATA, Some((block, data))) => Sent::Data(u16::from_be_bytes(*block), data),
+        (ERROR, Some((code, words))) => {
+            let words = words.split(|byte| *byte == 0).next().unwrap_or_default();
+            Sent::Error(u16::from_be_bytes(*code), printable(words))
+        }
+        _ => Sent::Other,
+    }
+}
+
+/// The options in a server's acknowledgement. A value that is none counts as 0, which no client can
+/// have asked for.
+fn options(text: &[u8]) -> Options {
+    let mut told = Options {
+        block_size: None,
+        window: None,
+        size: None,
+    };
+    let mut words = text.split(|byte| *byte == 0);
+    while let (Some(option), Some(value)) = (words.next(), words.next()) {
+        let number = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        let number: u64 = number.unwrap_or(0);
+        let short = u16::try_from(number).unwrap_or(0);
+        if option.eq_ignore_ascii_case(b"blksize") {
+            told.block_size = Some(short);
+        } else if option.eq_ignore_ascii_case(b"windowsize") {
+            told.window = Some(short);
+        } else if option.eq_ignore_ascii_case(b"tsize") {
+            told.size = Some(number);
+        }
+    }
+    told
+}
+
 /// The header of a data packet. Numbers of blocks begin anew after 65,535, with 0.
+pub fn header(block: u64) -> [u8; HEADER] {
+    numbered(DATA, block)
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the lowest 16 bits are sent"
 )]
-pub fn header(block: u64) -> [u8; HEADER] {
-    let ([a, b], [c, d]) = (DATA.to_be_bytes(), (block as u16).to_be_bytes());
+fn numbered(operation: u16, block: u64) -> [u8; HEADER] {
+    let ([a, b], [c, d]) = (operation.to_be_bytes(), (block as u16).to_be_bytes());
     [a, b, c, d]
 }
 
@@ -224,17 +318,17 @@ pub fn header(block: u64) -> [u8; HEADER] {
 mod tests {
     use super::*;
 
-    fn request(text: &str) -> Result<ReadRequest, Option<Refusal>> {
+    fn read(text: &str) -> Result<ReadRequest, Option<Refusal>> {
         read_request(&[b"\0\x01", text.as_bytes()].concat())
     }
 
     fn refused(text: &str) -> Code {
-        request(text).unwrap_err().unwrap().code
+        read(text).unwrap_err().unwrap().code
     }
 
     #[test]
     fn a_plain_request_is_sent_in_blocks_of_512() {
-        let plain = request("boot\\bcd\0Octet\0").unwrap();
+        let plain = read("boot\\bcd\0Octet\0").unwrap();
         assert_eq!(plain.file, "boot\\bcd");
         let agreed = plain.asked.agree(1500, 10_000);
         assert_eq!((agreed.block_size, agreed.window), (512, 1));
@@ -244,7 +338,7 @@ mod tests {
     #[test]
     fn options_are_agreed_on_within_limits() {
         let agreed = |options: &str, mtu: u32| {
-            let request = request(&format!("f\0octet\0{options}")).unwrap();
+            let request = read(&format!("f\0octet\0{options}")).unwrap();
             request.asked.agree(mtu, 70_000)
         };
         let all = agreed(
@@ -295,5 +389,33 @@ mod tests {
         assert_eq!(reply(b"\0\x04\x12"), Reply::Other);
         assert_eq!(reply(b""), Reply::Other);
         assert_eq!(header(65_537), [0, 3, 0, 1]);
+    }
+
+    #[test]
+    fn what_a_client_asks_is_read_and_what_a_server_sends() {
+        let asked = Options {
+            block_size: Some(1456),
+            window: Some(16),
+            size: Some(0),
+        };
+        let read = read_request(&request("\\Boot\\BCD", asked)).unwrap();
+        assert_eq!(read.file, "\\Boot\\BCD");
+        let agreed = read.asked.agree(1500, 70_000).acknowledgement.unwrap();
+        let told = Options {
+            size: Some(70_000),
+            ..asked
+        };
+        assert_eq!(sent(&agreed), Sent::Options(told));
+        assert_eq!(sent(b"\0\x03\0\x07ab"), Sent::Data(7, b"ab"));
+        assert_eq!(reply(&acknowledgement(65_538)), Reply::Ack(2));
+        let refused = Refusal::new(Code::NotFound, "no\x1b such file").packet();
+        assert_eq!(sent(&refused), Sent::Error(1, "no\\u{1b} such file".into()));
+        for strange in [&b""[..], b"\0\x03\0", b"\0\x05", b"\0\x04\0\x01"] {
+            assert_eq!(sent(strange), Sent::Other);
+        }
+        let Sent::Options(strange) = sent(b"\0\x06blksize\0many\0windowsize\x0070000\0") else {
+            panic!("these are options")
+        };
+        assert_eq!((strange.block_size, strange.window), (Some(0), Some(0)));
     }
 }
