@@ -2,6 +2,7 @@
 
 pub(crate) mod activate;
 pub mod architecture;
+pub mod bcd;
 pub mod check;
 pub(crate) mod content;
 mod find;
