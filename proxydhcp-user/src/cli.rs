@@ -274,8 +274,8 @@ impl Cli {
             Command::Detach | Command::Probe(_) | Command::Completions(_) | Command::Man(_) => {
                 return false;
             }
+            Command::Winpe(ref command) => return command.settings().is_some(),
             Command::Serve(_)
-            | Command::Winpe(_)
             | Command::Cfg(_)
             | Command::Node(_)
             | Command::DhcpConf(_)
@@ -332,7 +332,7 @@ impl Command {
             Self::Cfg(command) => command.settings(),
             Self::DhcpConf(args) => &args.settings,
             Self::Xcat(command) => &command.control().settings,
-            Self::Winpe(command) => command.settings(),
+            Self::Winpe(command) => command.settings()?,
             Self::Detach | Self::Probe(_) | Self::Completions(_) | Self::Man(_) => return None,
         };
         settings.file.as_deref()

@@ -11,6 +11,8 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../../fuzz/checks/bcd.rs"]
+mod bcd;
 #[path = "../../fuzz/checks/cfg.rs"]
 mod cfg;
 #[path = "../../fuzz/checks/control.rs"]
@@ -45,6 +47,11 @@ fn each_input(target: &str, check: fn(&[u8])) {
         tried += 1;
     }
     assert!(tried > 20, "{tried} inputs");
+}
+
+#[test]
+fn bcd_inputs() {
+    each_input("bcd", bcd::bcd);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
+use self::bcd::BcdCommand;
 use crate::cli::args::{ConfigArgs, GroupsArgs, RootArgs, SettingsArgs, range};
 use crate::cli::output::{note, print};
 use crate::cli::{Context, complete};
@@ -17,6 +18,8 @@ use crate::text::{SHOWN, first_of};
 use crate::winpe::activate;
 use crate::winpe::check::{Checked, check, folder, folders};
 use crate::winpe::path::{Rules, WinPe};
+
+mod bcd;
 
 /// The commands of `winpe`.
 #[derive(Clone, Debug, Subcommand)]
@@ -46,6 +49,15 @@ Examples:
   proxydhcp winpe activate winpe-a n[01-36],-n05 --dry-run
   proxydhcp winpe activate winpe-a @rack1")]
     Activate(ActivateArgs),
+    /// Print or write a BCD, which says what Windows' boot manager boots.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  proxydhcp winpe bcd show /tftpboot/winboot/winpe-a/Boot/BCD
+  proxydhcp winpe bcd write BCD --firmware bios --image winboot/winpe-a/Boot/WinPE_64.wim"
+    )]
+    Bcd(BcdCommand),
 }
 
 /// Arguments of `winpe list`.
@@ -103,12 +115,13 @@ pub struct ActivateArgs {
 }
 
 impl WinPeCommand {
-    /// Where the settings are.
-    pub(crate) fn settings(&self) -> &SettingsArgs {
+    /// Where the settings are; `None` if the command depends on none.
+    pub(crate) fn settings(&self) -> Option<&SettingsArgs> {
         match self {
-            Self::List(args) => &args.settings,
-            Self::Check(args) => &args.settings,
-            Self::Activate(args) => &args.settings,
+            Self::List(args) => Some(&args.settings),
+            Self::Check(args) => Some(&args.settings),
+            Self::Activate(args) => Some(&args.settings),
+            Self::Bcd(_) => None,
         }
     }
 }
@@ -123,6 +136,7 @@ pub(super) fn run(command: &WinPeCommand, context: &Context) -> Result<ExitCode>
         WinPeCommand::List(args) => list(args, context),
         WinPeCommand::Check(args) => check_all(args, context),
         WinPeCommand::Activate(args) => activate(args, context),
+        WinPeCommand::Bcd(command) => bcd::run(command),
     }
 }
 

@@ -45,12 +45,3 @@ pub(crate) fn winpe_maker() -> &'static str {
         "the Windows ADK (copype)"
     }
 }
-
-/// What makes a WinPE's BCD.
-pub(crate) fn bcd_maker() -> &'static str {
-    if *IS_HERE {
-        "genimage.cmd, whose third argument is bcdonly"
-    } else {
-        "bcdedit of Windows"
-    }
-}

@@ -270,9 +270,12 @@ pub fn below_root(path: &str) -> String {
 
 /// A path below the TFTP root, as a BCD has it.
 pub fn with_backslashes(path: &Path) -> String {
-    let parts = path.iter().map(|part| part.to_string_lossy());
-    let parts = parts.filter(|part| part != "/");
-    parts.map(|part| format!("\\{part}")).collect()
+    let mut told = String::new();
+    for part in path.iter().filter(|&part| part != "/") {
+        told.push('\\');
+        told.push_str(&part.to_string_lossy());
+    }
+    told
 }
 
 #[cfg(test)]

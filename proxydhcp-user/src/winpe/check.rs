@@ -12,7 +12,12 @@ use serde::Serialize;
 use super::content::{self, Kind};
 use super::find::{self, Root};
 use super::finding::Finding;
+use crate::winpe::bcd::network::Firmware;
 use crate::winpe::path::{Rules, WinPe};
+
+use self::bcd::Named;
+
+mod bcd;
 
 /// The folder that contains the WinPEs with a name.
 const FOLDER: &str = "winboot";
@@ -166,22 +171,25 @@ pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
     winpe.path().clone_into(&mut checked.path);
     let root = Root(rules.tftp_root);
     let findings = &mut checked.findings;
+    let mut firmware = Vec::new();
     for (architecture, path) in rules.loaders.each() {
         let kind = Kind::loader_of(architecture);
-        check_file(root, &winpe.loader(path), kind, findings);
+        if check_file(root, &winpe.loader(path), kind, findings).is_some() {
+            firmware.push(Firmware::of_architecture(architecture));
+        }
     }
     check_bootmgr(root, winpe, findings);
-    let bcd = check_file(root, &winpe.bcd(), Kind::Registry, findings);
+    let Named {
+        mut ramdisks,
+        mut images,
+    } = bcd::follow(root, winpe, &firmware, findings);
     // Without a BCD it is unknown which files it names; most likely those that genimage makes.
-    let bcd = bcd.unwrap_or_default();
-    let mut ramdisks = content::paths_in(&bcd, ".sdi");
     if ramdisks.is_empty() {
         ramdisks.push(format!("{}Boot/boot.sdi", winpe.path()));
     }
     for file in &ramdisks {
         check_file(root, file, Kind::Ramdisk, findings);
     }
-    let mut images = content::paths_in(&bcd, ".wim");
     if images.is_empty() {
         images = root.images(winpe);
     }

@@ -10,7 +10,8 @@ use object::pe::{
 };
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
 
-use crate::sys::xcat::{bcd_maker, winpe_maker};
+use crate::sys::xcat::winpe_maker;
+use crate::winpe::bcd::Bcd;
 
 /// The number of bytes of a file that are examined. A BCD is far shorter.
 const HEAD: u64 = 4 << 20;
@@ -65,7 +66,9 @@ impl Kind {
             Self::BootProgram | Self::OtherLoader => Ok(()),
             Self::EfiApplication => efi_application(bytes),
             Self::BootManager => begins(b"MZ", "a Windows program"),
-            Self::Registry => begins(b"regf", "a BCD (a registry hive)"),
+            Self::Registry => Bcd::parse(bytes)
+                .map(|_| ())
+                .map_err(|error| error.to_string()),
             Self::Ramdisk => begins(b"$SDI", "a ramdisk image"),
             Self::Image => begins(b"MSWIM\0\0\0", "a WIM image"),
         }
@@ -91,7 +94,7 @@ impl Kind {
                 "copy it from Windows/Boot/PXE/bootmgr.exe in a WinPE's image to the TFTP root"
                     .to_owned()
             }
-            Self::Registry => format!("make it again with {}", bcd_maker()),
+            Self::Registry => "make it again with `proxydhcp winpe bcd write`".to_owned(),
             Self::Ramdisk | Self::Image => format!(
                 "copy it from where {} made it, or, if it is there by another name, make the BCD \
                  again, which names it",

@@ -13,6 +13,8 @@ const FILE_TEXT: usize = Bootp::FILE_TEXT;
 
 /// The boot configuration data that both loaders read, below a WinPE's folder.
 pub const BCD: &str = "Boot/BCD";
+/// The boot configuration data that UEFI's loader reads instead where it is there.
+pub const UEFI_BCD: &str = "Boot/BCD-uefi";
 
 /// A WinPE's folder relative to the TFTP root: empty for the default one, otherwise ending in `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -2,6 +2,7 @@
 //!
 //! These tests need root, and the binary that `cargo xtask test` builds.
 
+mod bcd;
 mod cfg;
 mod command_line;
 mod completions;

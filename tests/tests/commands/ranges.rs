@@ -85,7 +85,18 @@ fn winpe_activate_takes_noderanges() -> Result<()> {
     let files = files()?;
     let root = files.path("tftp").display().to_string();
     fs::create_dir_all(files.path("tftp/winboot/a/Boot"))?;
-    fs::write(files.path("tftp/winboot/a/Boot/BCD"), "regf")?;
+    let bcd = files.path("tftp/winboot/a/Boot/BCD");
+    let written = Command::new(binary()?)
+        .args([
+            "winpe",
+            "bcd",
+            "write",
+            "--firmware=bios",
+            "--image=winboot/a/Boot/x.wim",
+        ])
+        .arg(bcd)
+        .status()?;
+    assert!(written.success());
     fs::write(files.path("tftp/bootmgr.exe"), "MZ")?;
     let activate = |range: &str, more: &[&str]| {
         let args = ["winpe", "activate", "a", range, "--tftp-root", &root];

@@ -38,13 +38,21 @@ impl Firmware {
         }
     }
 
+    /// The firmware of this architecture (RFC 4578, section 2.1).
+    pub fn of_architecture(architecture: usize) -> Self {
+        match architecture {
+            0 => Self::Bios,
+            _ => Self::Uefi,
+        }
+    }
+
     /// The firmware that a loader is for, by the end of its name.
     pub fn of_winload(path: &str) -> Option<Self> {
-        let path = path.to_ascii_lowercase();
-        if path.ends_with(".exe") {
-            Some(Self::Bios)
-        } else {
-            path.ends_with(".efi").then_some(Self::Uefi)
+        let (_, end) = path.rsplit_once('.')?;
+        match end.to_ascii_lowercase().as_str() {
+            "exe" => Some(Self::Bios),
+            "efi" => Some(Self::Uefi),
+            _ => None,
         }
     }
 }

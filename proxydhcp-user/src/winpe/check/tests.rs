@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::*;
+use crate::winpe::bcd::device::Device;
+use crate::winpe::bcd::guid::Guid;
+use crate::winpe::bcd::network::DEVICE;
+use crate::winpe::bcd::network::{Firmware, NetworkBoot};
+use crate::winpe::bcd::{Bcd, Data, with_backslashes};
 use crate::winpe::loaders::{Change, Loaders};
 
 mod activating;
@@ -48,12 +53,10 @@ impl Tree {
         self.write(&format!("{folder}Boot/boot.sdi"), b"$SDI0001");
         self.write(&format!("{folder}Boot/WinPE_64.wim"), b"MSWIM\0\0\0");
         self.write(&format!("{folder}bootmgr.exe"), b"MZ");
-        let named = folder.replace('/', "\\");
-        let files = [
-            format!("\\{named}Boot\\boot.sdi"),
-            format!("\\{named}Boot\\WinPE_64.wim"),
-        ];
-        self.write(&format!("{folder}Boot/BCD"), &hive(&files));
+        let image = format!("{folder}Boot/WinPE_64.wim");
+        for (file, firmware) in [("BCD", Firmware::Bios), ("BCD-uefi", Firmware::Uefi)] {
+            self.write(&format!("{folder}Boot/{file}"), &bcd(firmware, &image));
+        }
     }
 
     /// The findings about `a`, one on each line.
@@ -89,14 +92,19 @@ fn program(magic: u16, machine: u16, subsystem: u16) -> Vec<u8> {
     bytes
 }
 
-/// The parts of a registry hive that matter: its beginning, and the texts in it.
-fn hive(texts: &[String]) -> Vec<u8> {
-    let mut bytes = b"regf\x01\0\0\0\x01".to_vec();
-    for text in texts {
-        bytes.extend(text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
-        bytes.extend([0xff, 0xff, 0x07, 0x00, 0x80]);
-    }
-    bytes
+/// The BCD of this image, with a `boot.sdi` beside it.
+fn bcd(firmware: Firmware, image: &str) -> Vec<u8> {
+    let image = Path::new(image);
+    let boot = NetworkBoot {
+        firmware,
+        image: with_backslashes(image),
+        sdi: with_backslashes(&image.with_file_name("boot.sdi")),
+        winload: firmware.winload().to_owned(),
+        locale: "en-US".to_owned(),
+        block_size: 1456,
+        window_size: 16,
+    };
+    boot.bcd().bytes()
 }
 
 #[test]
@@ -271,20 +279,70 @@ fn what_a_file_is_not_is_named() {
 fn the_bcd_says_which_image_there_must_be() {
     let tree = Tree::new();
     // A BCD made for another folder: clients would fetch from there.
-    tree.write(
-        "winboot/a/Boot/BCD",
-        &hive(&["\\winboot\\b\\Boot\\WinPE_64.wim".into()]),
-    );
+    let (image, sdi) = ("winboot/b/Boot/WinPE_64.wim", "winboot/b/Boot/boot.sdi");
+    tree.write("winboot/a/Boot/BCD", &bcd(Firmware::Bios, image));
+    tree.write(sdi, b"$SDI0001");
     tree.finds(&["winboot/b/Boot/WinPE_64.wim: missing", "make the BCD again"]);
-    // A BCD that names no image, as other tools make it: any image will do.
-    tree.write("winboot/a/Boot/BCD", b"regf");
+    tree.write(image, b"MSWIM\0\0\0");
+    fs::remove_file(tree.path(sdi)).unwrap();
+    tree.finds(&["winboot/b/Boot/boot.sdi: missing"]);
+    // Nothing outside of the root is looked for.
+    tree.write("winboot/a/Boot/BCD", &bcd(Firmware::Bios, "../../x/x.wim"));
     assert_eq!(tree.findings(), [""; 0]);
-    fs::create_dir(tree.path("winboot/a/sources")).unwrap();
-    let (wim, boot) = ("winboot/a/Boot/WinPE_64.wim", "winboot/a/sources/boot.wim");
-    fs::rename(tree.path(wim), tree.path(boot)).unwrap();
-    assert_eq!(tree.findings(), [""; 0]);
-    fs::remove_file(tree.path(boot)).unwrap();
-    tree.finds(&["there is no image (*.wim) in Boot/ or sources/"]);
+}
+
+#[test]
+fn a_bcd_that_boots_nothing_is_told() {
+    let tree = Tree::new();
+    let mut one = Bcd::parse(&bcd(Firmware::Bios, "winboot/a/Boot/WinPE_64.wim")).unwrap();
+    let finds = |bcd: &Bcd, texts: &[&str]| {
+        tree.write("winboot/a/Boot/BCD", &bcd.bytes());
+        tree.finds(texts);
+    };
+    one.objects
+        .retain(|object| object.id != Guid::RAMDISK_OPTIONS);
+    finds(&one, &["it names no boot.sdi for its ramdisk"]);
+    let loader = one
+        .objects
+        .iter_mut()
+        .find(|object| object.id == Guid::LOADER);
+    let elements = &mut loader.unwrap().elements;
+    let device = elements.iter_mut().find(|element| element.number == DEVICE);
+    device.unwrap().data = Data::Device(Device::Boot);
+    finds(&one, &["it does not boot from a ramdisk, but from boot"]);
+    one.objects.retain(|object| object.id != Guid::LOADER);
+    let write = format!(
+        "| proxydhcp winpe bcd write {}/winboot/a/Boot/BCD --firmware bios --image \
+         winboot/a/Boot/WinPE_64.wim",
+        tree.root().display()
+    );
+    finds(
+        &one,
+        &["it names no loader, so clients boot nothing", &write],
+    );
+}
+
+#[test]
+fn a_bcd_for_other_firmware_is_told() {
+    let tree = Tree::new();
+    let image = "winboot/a/Boot/WinPE_64.wim";
+    // As Windows makes it: one BCD.
+    fs::remove_file(tree.path("winboot/a/Boot/BCD-uefi")).unwrap();
+    tree.finds(&[
+        "winboot/a/Boot/BCD: UEFI clients read it, and it boots \\windows\\system32\\boot\\winload.exe",
+        "winboot/a/Boot/BCD-uefi --firmware uefi --image winboot/a/Boot/WinPE_64.wim",
+    ]);
+    tree.write("winboot/a/Boot/BCD-uefi", &bcd(Firmware::Bios, image));
+    tree.finds(&["winboot/a/Boot/BCD-uefi: UEFI clients read it"]);
+    tree.write("winboot/a/Boot/BCD-uefi", &bcd(Firmware::Uefi, image));
+    tree.write("winboot/a/Boot/BCD", &bcd(Firmware::Uefi, image));
+    tree.finds(&[
+        "winboot/a/Boot/BCD: BIOS clients read it",
+        "winboot/a/Boot/BCD --firmware bios",
+    ]);
+    // Without a loader for BIOS, the BCD that BIOS clients read matters no more.
+    fs::remove_file(tree.path("winboot/a/Boot/pxeboot.0")).unwrap();
+    tree.finds(&["winboot/a/Boot/pxeboot.0: missing"]);
 }
 
 #[test]
