@@ -107,9 +107,13 @@ Examples:
   proxydhcp reload --allow-loss 100    when most nodes really lost their addresses")]
     Reload(ReloadArgs),
     /// Show what the daemon serves and what became of the requests.
+    ///
+    /// Exits with 1 if no daemon can be reached, and with 2 if one runs but its newest files are not in
+    /// service, or an interface is not served.
     #[command(after_help = "\
 Examples:
   proxydhcp status
+  proxydhcp status --quiet || mail -s 'proxydhcp needs a look' root < /dev/null
   proxydhcp status --json | jq '.interfaces[].counters'")]
     Status(StatusArgs),
     /// Explain what a client gets, and why, step by step.

@@ -5,6 +5,7 @@ pub mod ethtool;
 pub mod file;
 pub(crate) mod heap;
 pub mod interface;
+pub mod journal;
 pub(crate) mod output;
 pub mod port_holder;
 pub mod privileges;

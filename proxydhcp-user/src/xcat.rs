@@ -13,9 +13,10 @@ use tracing::{error, info};
 use crate::api::xcat::{NAME, PID_FILE};
 use crate::cli::serve::ServeArgs;
 use crate::cli::{Cli, Command, Context};
+use crate::daemon::logging::{self, LineFormat};
 use crate::daemon::port::PortError;
 use crate::daemon::run::{Manner, serve};
-use crate::daemon::{Settings, logging, tftp};
+use crate::daemon::{Settings, tftp};
 use crate::sys::{self, privileges::Privileges};
 use crate::text::with_causes;
 
@@ -42,7 +43,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let flags = Flags::parse(arguments);
     let mut starter = None;
     let code = start(flags, &mut starter).unwrap_or_else(|error| {
-        logging::last_words(&format!("{NAME}: {}", with_causes(&error)));
+        logging::last_words(
+            LineFormat::Text,
+            &format!("{NAME}: {}", with_causes(&error)),
+        );
         ExitCode::FAILURE
     });
     // The starter is released only now, so that the error is found in the output of the command
@@ -100,7 +104,7 @@ fn end_as(outcome: &Outcome) -> ExitCode {
                 background::PATIENCE
             );
             syslog::tell(&format!("Warning: {told}"));
-            logging::last_words(&format!("{NAME}: {told}"));
+            logging::last_words(LineFormat::Text, &format!("{NAME}: {told}"));
             ExitCode::SUCCESS
         }
     }

@@ -111,6 +111,14 @@ pub struct Status<P = Lists> {
     pub port_holders: Vec<Holder>,
 }
 
+impl<P> Status<P> {
+    /// Whether the newest files, names and addresses are in service, on all interfaces that should be
+    /// served.
+    pub fn is_all_in_service(&self) -> bool {
+        self.rejected.is_none() && self.uninstalled.is_none() && self.unserved.is_empty()
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a field so")]
 fn is_zero(count: &u64) -> bool {
     *count == 0

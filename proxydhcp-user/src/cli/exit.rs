@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use rustix::process::geteuid;
 
 use crate::cli::settings::SettingsError;
+use crate::sys::journal::{self, Priority};
 use crate::text::with_causes;
 
 /// How a command ends.
@@ -37,7 +38,8 @@ pub(super) const TABLE: [(Exit, &str); 5] = [
     (
         Exit::Partly,
         "Done with exceptions: `reload` has put the files into service except for records that are \
-         refused; `cfg check` found warnings only.",
+         refused; `cfg check` found warnings only; `status` found the daemon running with the newest \
+         files not in service, or an interface not served.",
     ),
     (
         Exit::Usage,
@@ -80,7 +82,10 @@ impl From<Exit> for ExitCode {
 
 /// Prints why a command failed, and returns its exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("{}", last_line(error));
+    eprintln!(
+        "{}",
+        journal::for_stderr(Priority::Error, &last_line(error))
+    );
     Exit::of(error).into()
 }
 

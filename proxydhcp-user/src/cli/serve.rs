@@ -16,8 +16,9 @@ use proxydhcp_common::vendor_class::VendorClass;
 use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, percent};
 use crate::cli::exit::{Exit, last_line};
 use crate::cli::{Context, complete};
+use crate::daemon::logging::{self, LineFormat};
 use crate::daemon::run::{Manner, serve};
-use crate::daemon::{Settings, logging, tftp};
+use crate::daemon::{Settings, tftp};
 use crate::datapath::served_interface::{AttachOptions, DatapathPlan};
 use crate::datapath::xdp::Duty;
 use crate::names::saved;
@@ -96,6 +97,9 @@ pub struct ServeArgs {
     /// repeated [default: none]
     #[arg(long = "vendor-class", value_name = "NAME", value_parser = vendor_class)]
     pub vendor_classes: Vec<String>,
+    /// What a line of the log looks like
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
     /// The group whose members may use the control socket, besides root [default: none]
     #[arg(long, value_name = "GROUP")]
     pub control_group: Option<String>,
@@ -193,6 +197,24 @@ pub enum XdpMode {
     Generic,
 }
 
+/// The values of `--log-format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// An object of JSON in each line
+    Json,
+}
+
+impl From<LogFormat> for LineFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 /// Serves until the daemon is stopped.
 ///
 /// # Errors
@@ -205,7 +227,8 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     // Privileges are dropped before the log starts its thread.
     let tftp = args.take_tftp_port();
     let privileges = args.keep_privileges()?;
-    let log = logging::start()?;
+    let format = args.log_format.into();
+    let log = logging::start(format)?;
     let manner = Manner {
         tftp,
         ..Manner::default()
@@ -214,7 +237,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     drop(log);
     Ok(ended.map_or_else(
         |error| {
-            logging::last_words(&last_line(&error));
+            logging::last_words(format, &last_line(&error));
             Exit::of(&error).into()
         },
         |()| ExitCode::SUCCESS,

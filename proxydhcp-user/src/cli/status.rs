@@ -8,6 +8,7 @@ use clap::Args;
 use crate::api::client::{self, NoDaemon};
 use crate::api::status::{Status, age};
 use crate::cli::args::ControlArgs;
+use crate::cli::exit::Exit;
 use crate::cli::output::print;
 use crate::datapath::xdp::pins;
 use crate::sys::port_holder::Holder;
@@ -18,31 +19,52 @@ pub struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print nothing: the exit code says whether all is in service
+    #[arg(long, short, conflicts_with = "json")]
+    pub quiet: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
 }
 
-/// Prints what the daemon serves, and what has become of the requests.
+/// Prints what the daemon serves, and what has become of the requests. The exit code is 2 if not all that
+/// should be in service is.
 ///
 /// # Errors
 ///
 /// If no daemon can be reached.
 pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let socket = &args.control.socket;
-    let text = if args.json {
-        client::status(socket).and_then(|mut status| {
-            name_holders(&mut status);
-            Ok(serde_json::to_string_pretty(&status)?)
+    let (text, is_all_well) = if args.json {
+        shown(client::status(socket), |status| {
+            Ok(serde_json::to_string_pretty(status)?)
         })
     } else {
-        client::brief_status(socket).map(|mut status| {
-            name_holders(&mut status);
-            status.to_string()
-        })
-    };
-    print(&text.map_err(with_what_is_left)?);
-    Ok(ExitCode::SUCCESS)
+        shown(
+            client::brief_status(socket),
+            |status| Ok(status.to_string()),
+        )
+    }
+    .map_err(with_what_is_left)?;
+    if !args.quiet {
+        print(&text);
+    }
+    Ok(if is_all_well {
+        Exit::Done
+    } else {
+        Exit::Partly
+    }
+    .into())
+}
+
+/// The status as it is printed, and whether all that should be in service is.
+fn shown<P>(
+    status: Result<Status<P>>,
+    print: impl FnOnce(&Status<P>) -> Result<String>,
+) -> Result<(String, bool)> {
+    let mut status = status?;
+    name_holders(&mut status);
+    Ok((print(&status)?, status.is_all_in_service()))
 }
 
 /// Names the programs that hold the port: the daemon may not have the right to look for them.

@@ -4,21 +4,24 @@
 use std::collections::VecDeque;
 use std::env;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write, stderr};
+use std::io::{self, Write, stderr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tracing::Subscriber;
-use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::sys::journal::Priority;
 use crate::sys::privileges;
+
+mod format;
+
+pub use format::LineFormat;
+pub(crate) use format::to_stderr;
 
 /// The number of bytes that may wait to be written; further lines are lost.
 const LIMIT: usize = 16 << 20;
@@ -50,10 +53,10 @@ impl Drop for Log {
 /// # Errors
 ///
 /// If stderr cannot be duplicated or the thread cannot be started.
-pub fn start() -> Result<Log> {
-    let outlet = Outlet::stderr()?;
+pub fn start(format: LineFormat) -> Result<Log> {
+    let outlet = Outlet::stderr(format)?;
     tracing_subscriber::registry()
-        .with(to_stderr(&outlet).with_filter(filter()))
+        .with(to_stderr(&outlet, format).with_filter(filter()))
         .init();
     Ok(Log::new([outlet]))
 }
@@ -73,24 +76,10 @@ fn filter_of(asked: &str) -> EnvFilter {
     EnvFilter::builder().parse_lossy(format!("{DEFAULT},{asked}"))
 }
 
-/// The layer that formats lines as they appear on stderr.
-pub(crate) fn to_stderr<S>(outlet: &Outlet) -> impl Layer<S> + use<S>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    let outlet = outlet.clone();
-    layer()
-        .with_writer(move || outlet.clone())
-        // Otherwise write errors would go to stderr themselves, and the daemon would die of a
-        // closed terminal.
-        .log_internal_errors(false)
-        .with_ansi(stderr().is_terminal() && env::var_os("NO_COLOR").is_none())
-}
-
-/// Writes a daemon's last line to stderr, if possible.
-pub fn last_words(line: &str) {
-    if let Ok(mut outlet) = Outlet::stderr() {
-        let _ = outlet.write_all(format!("{line}\n").as_bytes());
+/// Writes a daemon's last line to stderr, if possible: the error that it ends of.
+pub fn last_words(format: LineFormat, line: &str) {
+    if let Ok(mut outlet) = Outlet::stderr(format) {
+        let _ = outlet.write_all(format.line(Priority::Error, line).as_bytes());
         outlet.finish();
     }
 }
@@ -101,6 +90,8 @@ pub(crate) struct Outlet(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
+    /// How the line looks that says how many are lost.
+    format: LineFormat,
     state: Mutex<State>,
     /// Signals that there are lines to write.
     given: Condvar,
@@ -124,13 +115,13 @@ impl State {
     }
 
     /// Takes what to write next.
-    fn take(&mut self) -> Vec<u8> {
+    fn take(&mut self, format: LineFormat) -> Vec<u8> {
         if let Some(line) = self.lines.pop_front() {
             self.size = self.size.saturating_sub(line.len());
             return line;
         }
         let lost = std::mem::take(&mut self.lost);
-        format!("log lines lost, because nobody read them in time: {lost}\n").into_bytes()
+        format.lost(lost).into_bytes()
     }
 }
 
@@ -141,8 +132,15 @@ impl Outlet {
     /// # Errors
     ///
     /// If the thread cannot be started.
-    pub(crate) fn new(name: &str, sink: impl Write + Send + 'static) -> io::Result<Self> {
-        let outlet = Self(Arc::default());
+    pub(crate) fn new(
+        name: &str,
+        format: LineFormat,
+        sink: impl Write + Send + 'static,
+    ) -> io::Result<Self> {
+        let outlet = Self(Arc::new(Shared {
+            format,
+            ..Shared::default()
+        }));
         let shared = Arc::clone(&outlet.0);
         thread::Builder::new()
             .name(name.to_owned())
@@ -155,9 +153,9 @@ impl Outlet {
 
     /// An outlet to what stderr is now. It does not use the standard library's handle, whose lock
     /// other threads may need.
-    pub(crate) fn stderr() -> Result<Self> {
+    pub(crate) fn stderr(format: LineFormat) -> Result<Self> {
         let file = stderr().as_fd().try_clone_to_owned().map(File::from);
-        file.and_then(|file| Self::new("log", file))
+        file.and_then(|file| Self::new("log", format, file))
             .context("cannot begin to write the log to stderr")
     }
 
@@ -202,7 +200,7 @@ impl Shared {
                 .given
                 .wait_while(state, |state| state.is_at_rest())
                 .unwrap_or_else(PoisonError::into_inner);
-            let line = state.take();
+            let line = state.take(self.format);
             state.is_writing = true;
             drop(state);
             // A line that cannot be written has nowhere else to go.
@@ -252,7 +250,7 @@ mod tests {
     fn lines_that_are_read_are_all_there_in_their_order() {
         let (mut reader, writer) = io::pipe().unwrap();
         let reading = thread::spawn(move || text(&mut reader, 10_000 * 6));
-        let mut outlet = Outlet::new("log", writer).unwrap();
+        let mut outlet = Outlet::new("log", LineFormat::Text, writer).unwrap();
         for number in 0..10_000 {
             outlet
                 .write_all(format!("{number:05}\n").as_bytes())
@@ -267,7 +265,7 @@ mod tests {
     #[test]
     fn a_sink_that_takes_nothing_holds_up_nobody_and_is_told_what_it_has_lost() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut outlet = Outlet::new("log", writer).unwrap();
+        let mut outlet = Outlet::new("log", LineFormat::Text, writer).unwrap();
         let line = vec![b'x'; 1 << 16];
         // One line is in the pipe or on its way there, and the others wait.
         let fit = LIMIT / line.len() + 1;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::task;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::api::control::Allowed;
 use crate::api::status::{NamesTold, Status};
@@ -127,6 +127,9 @@ impl Service {
         };
         let awaits_tables = service.catalogue().awaits_tables;
         service.interfaces().start(all, awaits_tables)?;
+        for unserved in service.interfaces().unserved() {
+            warn!("{unserved}");
+        }
         let table = Arc::clone(&service.catalogue().table);
         service.announce(&Table::empty(), &table);
         heap::give_back();

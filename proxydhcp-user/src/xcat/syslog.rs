@@ -15,7 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt::layer};
 
-use crate::daemon::logging::{self, Log, Outlet};
+use crate::daemon::logging::{self, LineFormat, Log, Outlet};
 
 /// The socket of the local syslog.
 const SOCKET: &str = "/dev/log";
@@ -33,8 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// If stderr cannot be duplicated or a thread cannot be started.
 pub(super) fn start(to_stderr: bool) -> Result<Log> {
-    let syslog = Outlet::new("syslog", Lines(socket().ok()))?;
-    let stderr = to_stderr.then(Outlet::stderr).transpose()?;
+    let format = LineFormat::Text;
+    let syslog = Outlet::new("syslog", LineFormat::Text, Lines(socket().ok()))?;
+    let stderr = to_stderr.then(|| Outlet::stderr(format)).transpose()?;
     let writer = syslog.clone();
     let to_syslog = layer()
         .event_format(Plain)
@@ -42,7 +43,8 @@ pub(super) fn start(to_stderr: bool) -> Result<Log> {
         .with_ansi(false)
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
-    let to_stderr = stderr.as_ref().map(logging::to_stderr);
+    let to_stderr = stderr.as_ref();
+    let to_stderr = to_stderr.map(|outlet| logging::to_stderr(outlet, format));
     tracing_subscriber::registry()
         .with(to_syslog.and_then(to_stderr).with_filter(logging::filter()))
         .init();

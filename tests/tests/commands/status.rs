@@ -81,3 +81,35 @@ fn status_tells_people_the_same_in_a_few_lines() -> Result<()> {
     assert_eq!(lines[1..], [px0]);
     Ok(())
 }
+
+#[test]
+fn the_exit_code_says_whether_all_is_in_service() -> Result<()> {
+    let code = |site: &Site| -> Result<_> {
+        let ended = site.command(&["status", "--quiet"])?;
+        assert_eq!((&*ended.stdout, &*ended.stderr), ("", ""));
+        let codes =
+            [&["status"][..], &["status", "--json"]].map(|args| Ok(site.command(args)?.code));
+        for other in codes {
+            assert_eq!(ended.code, other.map_err(|error: anyhow::Error| error)?);
+        }
+        Ok(ended.code)
+    };
+    let site = Site::usual(Datapath::Raw)?;
+    assert_eq!(code(&site)?, Some(0));
+    site.files.write_raw_config(b"half a record")?;
+    assert_eq!(site.command(&["reload"])?.code, Some(1));
+    assert_eq!(code(&site)?, Some(2));
+    site.files
+        .write_config(&[("a", "winboot/a/"), ("b", "winboot/b/"), ("default", "")])?;
+    assert_eq!(site.command(&["reload"])?.code, Some(0));
+    assert_eq!(code(&site)?, Some(0));
+
+    let site = Site::with(Datapath::Raw, &["-i", "px7"])?;
+    assert_eq!(code(&site)?, Some(2));
+    let log = site.daemon.log();
+    assert!(
+        log.contains("px7 is NOT served: there is no such interface yet"),
+        "{log}"
+    );
+    Ok(())
+}

@@ -15,6 +15,7 @@ mod forged;
 mod hardware;
 mod interfaces;
 mod kept;
+mod logs;
 mod loss;
 mod mid_storm;
 mod names;

@@ -16,6 +16,7 @@ use crate::daemon::port::is_daemon;
 use crate::daemon::run::lacks;
 use crate::daemon::{Settings, control, tftp};
 use crate::sys::interface::{self, Interface};
+use crate::sys::journal::{self, Priority};
 use crate::sys::port_holder::holders;
 use crate::tables::table::{Files, Table};
 use crate::text::{count, first_of};
@@ -50,7 +51,8 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     }
     let files = of_files(&settings, &all, &mut warnings);
     for warning in warnings {
-        note(&format!("warning: {warning}"));
+        let warning = format!("warning: {warning}");
+        note(&journal::for_stderr(Priority::Warning, &warning));
     }
     let names: Vec<_> = chosen.iter().map(|interface| &interface.name).collect();
     let names = if names.is_empty() {

@@ -1,0 +1,120 @@
+//! The log: its priorities in the journal, and its formats.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::site::{Datapath, Files, serve_args};
+use proxydhcp_lab::{Daemon, Lab, binary};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Files of which the daemon refuses a record, with a warning.
+fn files() -> Result<Files> {
+    let files = Files::usual()?;
+    files.write_config(&[("a", "winboot/a/"), ("b", "winboot/../b")])?;
+    Ok(files)
+}
+
+/// What the daemon writes to stderr until it is asked to reload files that are gone, which is an error;
+/// with `stream` as the value of JOURNAL_STREAM, a word of the shell.
+fn log(stream: &str, more: &[&str]) -> Result<Vec<String>> {
+    let (lab, files) = (Lab::new()?, files()?);
+    let mut command = Command::new("sh");
+    command
+        // The line that says `ready` is for stdout.
+        .args(
+            ["-c", "JOURNAL_STREAM=STREAM exec \"$@\"", "sh"]
+                .map(|arg| arg.replace("STREAM", stream)),
+        )
+        .arg(binary()?)
+        .args(serve_args(Datapath::Raw, &files, more));
+    let mut daemon = Daemon::start_command(&lab.server, command)?;
+    std::fs::remove_file(files.path("proxydhcp.cfg"))?;
+    daemon.signal(rustix::process::Signal::HUP)?;
+    daemon.wait_for("not reloaded", PATIENCE)?;
+    let log = daemon.log();
+    let lines = log.lines().filter(|line| !line.starts_with("ready"));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+fn line<'l>(lines: &'l [String], text: &str) -> Result<&'l str> {
+    let line = lines.iter().find(|line| line.contains(text));
+    Ok(line.with_context(|| format!("no {text:?} in {lines:#?}"))?)
+}
+
+const OURS: &str = "$(stat -L -c %d:%i /proc/self/fd/2)";
+
+#[test]
+fn in_the_journal_lines_have_their_priorities_and_no_second_time() -> Result<()> {
+    let lines = log(OURS, &[])?;
+    for (text, priority) in [
+        ("serving px0", "<6>"),
+        ("is refused", "<4>"),
+        ("not reloaded", "<3>"),
+    ] {
+        let line = line(&lines, text)?;
+        ensure!(line.starts_with(priority), "{line}");
+    }
+    // A time has a T between digits, and a Z.
+    ensure!(
+        !lines
+            .iter()
+            .any(|line| line.contains("Z  ") || line.contains("Z ")),
+        "{lines:#?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn elsewhere_lines_have_times_and_no_marks() -> Result<()> {
+    for stream in ["''", "1:2"] {
+        let lines = log(stream, &[])?;
+        let line = line(&lines, "is refused")?;
+        ensure!(line.contains("Z  WARN"), "{line}");
+        ensure!(
+            !lines.iter().any(|line| line.starts_with('<')),
+            "{lines:#?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn as_json_each_line_is_an_object() -> Result<()> {
+    for (stream, mark) in [("1:2", ""), (OURS, "<4>")] {
+        let lines = log(stream, &["--log-format", "json"])?;
+        for line in &lines {
+            let object = line.split_once('{').map(|(_, rest)| format!("{{{rest}"));
+            let object: Value = serde_json::from_str(&object.context("no object")?)?;
+            ensure!(
+                object["level"].is_string() && object["message"].is_string(),
+                "{line}"
+            );
+            ensure!(object["timestamp"].is_string() == mark.is_empty(), "{line}");
+        }
+        ensure!(
+            line(&lines, "is refused")?.starts_with(&format!("{mark}{{")),
+            "{lines:#?}"
+        );
+    }
+    Ok(())
+}
+
+/// What systemd runs beside the daemon, such as its ExecStartPre and ExecReload, is in the journal, too.
+#[test]
+fn commands_that_fail_are_errors_in_the_journal() -> Result<()> {
+    let script = format!("JOURNAL_STREAM={OURS} exec \"$@\"");
+    let output = Command::new("sh")
+        .args(["-c", &script, "sh"])
+        .arg(binary()?)
+        .args(["reload", "--control", "/nowhere/control.sock"])
+        .output()?;
+    let text = String::from_utf8(output.stderr)?;
+    ensure!(
+        text.starts_with("<3>proxydhcp: no daemon listens"),
+        "{text}"
+    );
+    Ok(())
+}
