@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod control;
+pub mod metrics;
 pub mod status;
 pub mod xcat;

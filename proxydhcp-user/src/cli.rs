@@ -113,6 +113,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   proxydhcp status
+  proxydhcp status --prometheus > proxydhcp.prom
   proxydhcp status --quiet || mail -s 'proxydhcp needs a look' root < /dev/null
   proxydhcp status --json | jq '.interfaces[].counters'")]
     Status(StatusArgs),

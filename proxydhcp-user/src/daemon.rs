@@ -8,6 +8,7 @@ use crate::tables::policy::Policy;
 use crate::tables::table::Sources;
 
 pub mod control;
+pub mod http;
 pub mod logging;
 mod pid_file;
 pub mod port;

@@ -1,5 +1,6 @@
 //! The operating system: files, interfaces, ports, privileges, memory, xCAT.
 
+pub(crate) mod activation;
 pub(crate) mod clock;
 pub mod ethtool;
 pub mod file;

@@ -13,6 +13,7 @@ use tracing::{error, info};
 use crate::api::xcat::{NAME, PID_FILE};
 use crate::cli::serve::ServeArgs;
 use crate::cli::{Cli, Command, Context};
+use crate::daemon::http::Listener;
 use crate::daemon::logging::{self, LineFormat};
 use crate::daemon::port::PortError;
 use crate::daemon::run::{Manner, serve};
@@ -76,6 +77,7 @@ fn start(flags: Flags, starter: &mut Option<Starter>) -> Result<ExitCode> {
             port_patience: Some(PORT_PATIENCE),
             pid_file: Some(Path::new(PID_FILE)),
             tftp: prepared.tftp,
+            metrics: prepared.metrics,
             ready: Box::new(|line| {
                 info!("{line}");
                 starter.take().map_or(Ok(()), Starter::release)
@@ -115,6 +117,7 @@ struct Prepared {
     settings: Settings,
     privileges: Privileges,
     tftp: Option<Result<tftp::Port>>,
+    metrics: Option<Listener>,
     /// What to log about the settings.
     told: Option<String>,
 }
@@ -128,6 +131,7 @@ fn prepare(announces: bool) -> Result<Prepared> {
         told
     });
     let tftp = args.take_tftp_port();
+    let metrics = args.open_metrics()?;
     let privileges = args.keep_privileges()?;
     let settings = Settings {
         may_lack_config: true,
@@ -138,6 +142,7 @@ fn prepare(announces: bool) -> Result<Prepared> {
         settings,
         privileges,
         tftp,
+        metrics,
         told,
     })
 }

@@ -65,6 +65,9 @@ pub struct Status<P = Lists> {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime: f64,
+    /// When that was, in seconds since 1970.
+    #[serde(default)]
+    pub started: f64,
     /// The number of tables installed since then.
     pub generation: u64,
     /// The number of addresses served.
@@ -73,6 +76,9 @@ pub struct Status<P = Lists> {
     pub records: usize,
     /// The file that they come from.
     pub config: PathBuf,
+    /// What has become of reloads.
+    #[serde(default)]
+    pub reloads: Reloads,
     /// How long a reload has been running, in seconds, if one is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reloading: Option<f64>,
@@ -379,6 +385,35 @@ pub fn age(age: Duration) -> String {
     let unit = UNITS.iter().find(|(unit, _)| seconds >= 2 * unit);
     let &(unit, name) = unit.unwrap_or(&(1, "s"));
     format!("{} {name}", seconds / unit)
+}
+
+/// The reloads since the start.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Reloads {
+    /// Those whose files are, or were, in service.
+    pub accepted: u64,
+    /// Those that were rejected.
+    pub rejected: u64,
+    /// When the files in service were read, in seconds since 1970; `None` if none are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub files_read: Option<f64>,
+    /// How long the last accepted reload took.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub took: Option<Took>,
+}
+
+impl Reloads {
+    /// Counts a reload that has ended: as rejected if it took nothing.
+    pub fn count(&mut self, took: Option<Took>, now: f64) {
+        match took {
+            Some(took) => {
+                self.accepted += 1;
+                self.files_read = Some(now);
+                self.took = Some(took);
+            }
+            None => self.rejected += 1,
+        }
+    }
 }
 
 /// The outcome of a reload.

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use rustix::process::geteuid;
 
 use crate::cli::settings::SettingsError;
+use crate::daemon::http::WebConfigError;
 use crate::sys::journal::{self, Priority};
 use crate::text::with_causes;
 
@@ -66,7 +67,7 @@ impl Exit {
 
     /// How a command ends with this error.
     pub(super) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<SettingsError>() {
+        if error.is::<SettingsError>() || error.is::<WebConfigError>() {
             Self::Settings
         } else {
             Self::Failed

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use proxydhcp_common::vendor_class::VendorClass;
 use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, percent};
 use crate::cli::exit::{Exit, last_line};
 use crate::cli::{Context, complete};
+use crate::daemon::http::{self, Listener};
 use crate::daemon::logging::{self, LineFormat};
 use crate::daemon::run::{Manner, serve};
 use crate::daemon::{Settings, tftp};
@@ -97,6 +99,17 @@ pub struct ServeArgs {
     /// repeated [default: none]
     #[arg(long = "vendor-class", value_name = "NAME", value_parser = vendor_class)]
     pub vendor_classes: Vec<String>,
+    /// Show metrics to Prometheus at this address, such as 127.0.0.1:9941; or systemd, for the socket
+    /// that systemd passes [default: nowhere]
+    ///
+    /// There is /metrics, and there are /healthz and /readyz. An address that other hosts can get to
+    /// needs a --web-config.
+    #[arg(long, value_name = "ADDRESS:PORT|systemd")]
+    pub metrics: Option<http::Address>,
+    /// The file with the TLS certificate and the logins for --metrics, in the form that all exporters of
+    /// Prometheus have [default: none]
+    #[arg(long, value_name = "FILE", requires = "metrics")]
+    pub web_config: Option<PathBuf>,
     /// What a line of the log looks like
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -226,11 +239,13 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     }
     // Privileges are dropped before the log starts its thread.
     let tftp = args.take_tftp_port();
+    let metrics = args.open_metrics()?;
     let privileges = args.keep_privileges()?;
     let format = args.log_format.into();
     let log = logging::start(format)?;
     let manner = Manner {
         tftp,
+        metrics,
         ..Manner::default()
     };
     let ended = serve(args.settings(context), &privileges, manner);
@@ -249,6 +264,18 @@ impl ServeArgs {
     /// dropped. If the port cannot be had, requests on port 4011 are answered all the same.
     pub fn take_tftp_port(&self) -> Option<Result<tftp::Port>> {
         self.tftp.then(tftp::Port::take)
+    }
+
+    /// Opens the socket for metrics, if there are to be any. Call it before privileges are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the web configuration file is wrong, or is missing where other hosts can get to the socket. A
+    /// socket that cannot be opened does not keep the daemon from serving.
+    pub fn open_metrics(&self) -> Result<Option<Listener>> {
+        let web_config = self.web_config.as_deref();
+        let open = |address| Listener::open(address, web_config);
+        self.metrics.map(open).transpose()
     }
 
     /// Drops the privileges that serving with these arguments does not need. Call it before any
@@ -298,11 +325,16 @@ impl ServeArgs {
 
     /// Two options that contradict each other, by their ids, and the remedy.
     pub(super) fn contradiction(&self) -> Option<([&'static str; 2], &'static str)> {
-        (self.path == DatapathChoice::Raw && self.xdp_mode != XdpMode::Auto).then_some((
-            ["path", "xdp_mode"],
-            "the raw datapath has no XDP program for xdp-mode to apply to; leave out one of path and \
-             xdp-mode",
-        ))
+        if self.path == DatapathChoice::Raw && self.xdp_mode != XdpMode::Auto {
+            return Some((
+                ["path", "xdp_mode"],
+                "the raw datapath has no XDP program for xdp-mode to apply to; leave out one of path \
+                 and xdp-mode",
+            ));
+        }
+        let is_public = self.metrics.is_some_and(http::Address::is_public);
+        (is_public && self.web_config.is_none())
+            .then_some((["metrics", "web_config"], http::PUBLIC))
     }
 
     fn plan(&self) -> DatapathPlan {

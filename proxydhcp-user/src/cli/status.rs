@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 
 use crate::api::client::{self, NoDaemon};
+use crate::api::metrics;
 use crate::api::status::{Status, age};
 use crate::cli::args::ControlArgs;
 use crate::cli::exit::Exit;
@@ -19,8 +20,11 @@ pub struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print the metrics, for the textfile collector of Prometheus' node_exporter
+    #[arg(long, conflicts_with = "json")]
+    pub prometheus: bool,
     /// Print nothing: the exit code says whether all is in service
-    #[arg(long, short, conflicts_with = "json")]
+    #[arg(long, short, conflicts_with_all = ["json", "prometheus"])]
     pub quiet: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -38,6 +42,10 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let (text, is_all_well) = if args.json {
         shown(client::status(socket), |status| {
             Ok(serde_json::to_string_pretty(status)?)
+        })
+    } else if args.prometheus {
+        shown(client::status(socket), |status| {
+            Ok(metrics::text(status, (&status.problems).into())?)
         })
     } else {
         shown(

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::api::control::Allowed;
 use crate::daemon::Settings;
 use crate::daemon::control::Server;
+use crate::daemon::http::Listener;
 use crate::daemon::pid_file::PidFile;
 use crate::daemon::port::{Port, PortError, PortHolders};
 use crate::daemon::refresh;
@@ -40,6 +41,8 @@ pub struct Manner<'a> {
     pub pid_file: Option<&'a Path>,
     /// The port of the TFTP server, or why it cannot be had, if there is to be one.
     pub tftp: Option<Result<tftp::Port>>,
+    /// Where the metrics are asked for, if they are to be had.
+    pub metrics: Option<Listener>,
     /// Called with the line that says that requests are answered from now on.
     pub ready: Ready<'a>,
 }
@@ -54,6 +57,7 @@ impl Default for Manner<'_> {
             port_patience: None,
             pid_file: None,
             tftp: None,
+            metrics: None,
             ready: Box::new(|line| {
                 print_and_notify(line);
                 Ok(())
@@ -116,6 +120,9 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     };
     if let Some(port) = manner.tftp {
         service.serve_files(port);
+    }
+    if let Some(listener) = manner.metrics {
+        listener.start(&service);
     }
     if let Err(error) = (manner.ready)(&service.ready_line()) {
         service.stop();

@@ -25,6 +25,7 @@ use crate::names::forward::Names;
 use crate::names::hosts;
 use crate::names::reverse::{LookedUp, LookupStatus};
 use crate::names::saved;
+use crate::sys::clock;
 use crate::sys::heap;
 use crate::sys::interface::{self, Interface};
 use crate::tables::explain::{Looked, Question, explain};
@@ -58,6 +59,8 @@ pub(crate) struct Service {
     watching: Option<Watching>,
     port_holders: PortHolders,
     started: Instant,
+    /// The same, in seconds since 1970.
+    started_at: f64,
     /// What all packet threads share.
     shared: Arc<Shared>,
     catalogue: Mutex<Catalogue>,
@@ -116,6 +119,7 @@ impl Service {
             watching,
             port_holders,
             started: Instant::now(),
+            started_at: clock::since_1970(),
             shared,
             installing: tokio::sync::Mutex::new(()),
             waiting: Mutex::default(),
@@ -195,6 +199,7 @@ impl Service {
         let waited_for = catalogue.waited_for(&self.settings.policy);
         let rejected = catalogue.rejected.clone();
         let uninstalled = catalogue.uninstalled.as_ref().map(|it| it.why.clone());
+        let reloads = catalogue.reloads;
         let generation = self.shared.tables.load().number;
         drop(catalogue);
         let (served, unserved) = {
@@ -208,10 +213,12 @@ impl Service {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs_f64(),
+            started: self.started_at,
             generation,
             nodes: table.served(),
             records: table.records(),
             config: self.settings.sources.config.clone(),
+            reloads,
             reloading: reloading.map(|since| since.elapsed().as_secs_f64()),
             rejected,
             uninstalled,
@@ -225,6 +232,25 @@ impl Service {
             unserved,
             port_holders: self.port_holders.borrow().clone(),
         }
+    }
+
+    /// Why no request can be answered, if none can.
+    pub(crate) fn lacks(&self) -> Vec<String> {
+        let (awaits_tables, rejected) = {
+            let catalogue = self.catalogue();
+            (catalogue.awaits_tables, catalogue.rejected.clone())
+        };
+        let mut lacks = Vec::new();
+        if awaits_tables {
+            let why = rejected.unwrap_or_default();
+            lacks.push(format!("no files are in service: {why}"));
+        }
+        let interfaces = self.interfaces();
+        if interfaces.served.is_empty() {
+            lacks.push("no interface is served".to_owned());
+            lacks.extend(interfaces.unserved().iter().map(ToString::to_string));
+        }
+        lacks
     }
 
     /// This host's own addresses.

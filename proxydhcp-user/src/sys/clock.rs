@@ -1,4 +1,6 @@
-//! The system's clocks that never go back.
+//! The system's clocks.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -9,4 +11,10 @@ pub(crate) fn nanoseconds(clock: ClockId) -> u64 {
     seconds
         .wrapping_mul(1_000_000_000)
         .wrapping_add(nanoseconds)
+}
+
+/// The time of day, in seconds since 1970.
+pub(crate) fn since_1970() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }

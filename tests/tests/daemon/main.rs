@@ -17,6 +17,7 @@ mod interfaces;
 mod kept;
 mod logs;
 mod loss;
+mod metrics;
 mod mid_storm;
 mod names;
 mod one_program;

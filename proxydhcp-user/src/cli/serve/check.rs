@@ -14,7 +14,7 @@ use crate::cli::output::{note, print};
 use crate::cli::runtime::block_on;
 use crate::daemon::port::is_daemon;
 use crate::daemon::run::lacks;
-use crate::daemon::{Settings, control, tftp};
+use crate::daemon::{Settings, control, http, tftp};
 use crate::sys::interface::{self, Interface};
 use crate::sys::journal::{self, Priority};
 use crate::sys::port_holder::holders;
@@ -31,6 +31,9 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
     let mut others = holders(PORT);
     others.retain(|holder| !is_daemon(holder));
     let tftp_holders = tftp::others();
+    if let Some(address) = args.metrics {
+        http::judge(address, args.web_config.as_deref())?;
+    }
     // From here on, everything is judged with the daemon's rights.
     args.keep_privileges()?;
     let settings = args.settings(context);

@@ -13,11 +13,13 @@ use tracing::{error, info, warn};
 use super::effective_policy;
 use super::failure::Uninstalled;
 use crate::api::control::Allowed;
+use crate::api::status::Reloads;
 use crate::daemon::Settings;
 use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::names::saved;
+use crate::sys::clock;
 use crate::sys::interface::{self, Interface};
 use crate::tables::generation::Generation;
 use crate::tables::policy::{Policy, Unknown};
@@ -45,6 +47,8 @@ pub(super) struct Catalogue {
     pub(super) uninstalled: Option<Uninstalled>,
     /// What may go out of service, by what the operator asked for.
     pub(super) allowed: Allowed,
+    /// What has become of reloads.
+    pub(super) reloads: Reloads,
     /// Whether no files have been accepted yet. Until then, what killed daemons have left goes on
     /// answering.
     pub(super) awaits_tables: bool,
@@ -100,6 +104,10 @@ impl Catalogue {
             local,
             rejected,
             uninstalled: None,
+            reloads: Reloads {
+                files_read: (!awaits_tables).then(clock::since_1970),
+                ..Reloads::default()
+            },
             allowed: Allowed::default(),
             awaits_tables,
         };

@@ -16,7 +16,7 @@ use super::{Service, effective_policy};
 use crate::api::control::Allowed;
 use crate::datapath::xdp::KernelTables;
 use crate::names::forward::Names;
-use crate::sys::heap;
+use crate::sys::{clock, heap};
 use crate::tables::generation::Generation;
 use crate::tables::policy::Policy;
 use crate::tables::table::{Files, Table, changes};
@@ -243,6 +243,7 @@ impl Catalogue {
         let begins = next.is_final && mem::take(&mut self.awaits_tables);
         if begins {
             self.rejected = None;
+            self.reloads.files_read = Some(clock::since_1970());
         }
         (old, begins)
     }

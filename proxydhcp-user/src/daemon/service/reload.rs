@@ -14,7 +14,7 @@ use super::install::{Filling, Next};
 use super::{Service, effective_policy};
 use crate::api::control::Allowed;
 use crate::api::status::{NamesStatus, Reloaded, Took};
-use crate::sys::{heap, interface};
+use crate::sys::{clock, heap, interface};
 use crate::tables::table::{Loss, Table, changes};
 use crate::text::with_causes;
 
@@ -77,7 +77,12 @@ impl Service {
                 with_causes(error)
             ),
         }
-        self.catalogue().rejected = result.as_ref().err().map(with_causes);
+        {
+            let mut catalogue = self.catalogue();
+            catalogue.rejected = result.as_ref().err().map(with_causes);
+            let took = result.as_ref().ok().map(|reloaded| reloaded.took);
+            catalogue.reloads.count(took, clock::since_1970());
+        }
         self.interfaces().retry_now();
         self.failures_changed.notify_one();
         if result.is_ok() {

@@ -1,0 +1,83 @@
+//! The connections: a few at a time, and none for long.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tracing::debug;
+
+use super::answer::Answers;
+
+/// The number of clients at a time; more wait for their turn.
+const CLIENTS: usize = 64;
+/// How long a client may take for all of its request and the answer. Half of what Prometheus allows a
+/// scrape, so that one that waits for its turn gets it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest head of a request, in bytes.
+const HEAD: usize = 16 << 10;
+/// The pause after a connection that could not be accepted, such as for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves one request on each connection.
+///
+/// # Errors
+///
+/// If the socket cannot be used.
+pub(super) async fn serve(
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+    answers: Answers,
+) -> io::Result<()> {
+    let socket = net::TcpListener::from_std(socket)?;
+    let answers = Arc::new(answers);
+    let places = Arc::new(Semaphore::new(CLIENTS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return Ok(());
+        };
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                debug!("a client of the metrics is not accepted: {error}");
+                sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let (tls, answers) = (tls.clone(), Arc::clone(&answers));
+        tokio::spawn(async move {
+            let _place = place;
+            let served = timeout(PATIENCE, async {
+                match tls {
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => one(stream, &answers).await,
+                        Err(error) => debug!("a client of the metrics, in TLS: {error}"),
+                    },
+                    None => one(stream, &answers).await,
+                }
+            });
+            if served.await.is_err() {
+                debug!("a client of the metrics was too slow");
+            }
+        });
+    }
+}
+
+async fn one(stream: impl AsyncRead + AsyncWrite + Unpin, answers: &Answers) {
+    let service =
+        service_fn(|request| async move { Ok::<_, Infallible>(answers.to(request).await) });
+    let mut http = http1::Builder::new();
+    let served = http.keep_alive(false).max_buf_size(HEAD);
+    if let Err(error) = served.serve_connection(TokioIo::new(stream), service).await {
+        debug!("a client of the metrics: {error}");
+    }
+}
