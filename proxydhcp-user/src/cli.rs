@@ -21,6 +21,7 @@ use crate::cli::reload::ReloadArgs;
 use crate::cli::serve::ServeArgs;
 use crate::cli::settings::{DEFAULT_FILE, SettingsError, SettingsFile};
 use crate::cli::status::StatusArgs;
+use crate::cli::upgrade::UpgradeArgs;
 use crate::cli::winpe::WinPeCommand;
 use crate::cli::xcat::XcatCommand;
 use crate::winpe::loaders::Loaders;
@@ -44,12 +45,13 @@ pub mod serve;
 pub mod settings;
 mod status;
 mod take_up;
+mod upgrade;
 mod winpe;
 mod xcat;
 
 /// Answers the proxyDHCP requests of Windows PE nodes that boot over PXE.
 #[derive(Debug, Parser)]
-#[command(name = "proxydhcp", version, after_help = EXAMPLES)]
+#[command(name = "proxydhcp", version = env!("PROXYDHCP_VERSION"), after_help = EXAMPLES)]
 pub struct Cli {
     /// The command to run.
     #[command(subcommand)]
@@ -136,6 +138,17 @@ Examples:
 Examples:
   proxydhcp detach")]
     Detach,
+    /// Put this version of the program in the place of the daemon that runs, without a gap.
+    ///
+    /// Packages run it when they have installed a new version. It checks what `serve --check` checks,
+    /// kills the old daemon, so that the kernel goes on answering, and waits until the systemd unit
+    /// has started the new one. If the check fails, the old daemon stays. A daemon that systemd's
+    /// proxydhcp.service did not start is left alone, with a message (exit code 2).
+    #[command(after_help = "\
+Examples:
+  proxydhcp upgrade
+  proxydhcp upgrade && proxydhcp status")]
+    Upgrade(UpgradeArgs),
     /// Send a request as a client would and show the reply: a health check.
     ///
     /// Sends a PXE request from this host to port 4011. The daemon answers if this host's address
@@ -276,7 +289,11 @@ impl Cli {
     /// fail because of any.
     fn needs_settings(&self, flags: &ArgMatches) -> bool {
         match self.command {
-            Command::Detach | Command::Probe(_) | Command::Completions(_) | Command::Man(_) => {
+            Command::Detach
+            | Command::Upgrade(_)
+            | Command::Probe(_)
+            | Command::Completions(_)
+            | Command::Man(_) => {
                 return false;
             }
             Command::Winpe(ref command) => return command.settings().is_some(),
@@ -314,6 +331,7 @@ impl Command {
             Self::Reload(args) => reload::run(args),
             Self::Status(args) => status::run(args),
             Self::Detach => detach::run(),
+            Self::Upgrade(args) => upgrade::run(args),
             Self::Lookup(args) => lookup::run(args, context),
             Self::Probe(args) => probe::run(args),
             Self::Winpe(command) => winpe::run(command, context),
@@ -338,7 +356,11 @@ impl Command {
             Self::DhcpConf(args) => &args.settings,
             Self::Xcat(command) => &command.control().settings,
             Self::Winpe(command) => command.settings()?,
-            Self::Detach | Self::Probe(_) | Self::Completions(_) | Self::Man(_) => return None,
+            Self::Detach
+            | Self::Upgrade(_)
+            | Self::Probe(_)
+            | Self::Completions(_)
+            | Self::Man(_) => return None,
         };
         settings.file.as_deref()
     }

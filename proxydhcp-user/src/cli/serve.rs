@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use proxydhcp_common::vendor_class::VendorClass;
 
 use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, percent};
 use crate::cli::exit::{Exit, last_line};
+use crate::cli::runtime::block_on;
+use crate::cli::settings::{DEFAULT_FILE, SettingsError};
 use crate::cli::{Context, complete};
 use crate::daemon::http::{self, Listener};
 use crate::daemon::logging::{self, LineFormat};
@@ -24,9 +26,10 @@ use crate::daemon::{Settings, tftp};
 use crate::datapath::served_interface::{AttachOptions, DatapathPlan};
 use crate::datapath::xdp::Duty;
 use crate::names::saved;
-use crate::sys::interface::AttachMode;
+use crate::sys::interface::{self, AttachMode, Interface};
 use crate::sys::privileges::{self, Needs, Privileges};
 use crate::tables::policy::{Policy, ReplyFormat, Unknown};
+use crate::text::first_of;
 
 mod check;
 
@@ -44,6 +47,12 @@ pub struct ServeArgs {
     /// that does not exist yet, is a warning.
     #[arg(long)]
     pub check: bool,
+    /// Refuse to start if no interface is named, here or in the settings file
+    ///
+    /// The systemd unit has it: attaching an XDP program may reset an interface, and nobody has said
+    /// that this host's uplink may be touched.
+    #[arg(long)]
+    pub require_interface: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub config: ConfigArgs,
@@ -234,6 +243,9 @@ impl From<LogFormat> for LineFormat {
 ///
 /// If privileges cannot be dropped, the log cannot be started, or the service fails to start.
 pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
+    if args.require_interface && args.interfaces.is_empty() {
+        return Err(no_interface(args)?.into());
+    }
     if args.check {
         return check::run(args, context);
     }
@@ -258,6 +270,29 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
         |()| ExitCode::SUCCESS,
     ))
 }
+
+/// The error that no interface is named, with those that there are.
+fn no_interface(args: &ServeArgs) -> Result<SettingsError> {
+    let mut all = block_on(interface::list())??;
+    all.retain(|interface| interface.check().is_ok());
+    let shown = |interface: &Interface| match interface.addresses.first() {
+        Some(address) => format!("{} ({address})", interface.name),
+        None => interface.name.clone(),
+    };
+    let shown: Vec<_> = all.iter().map(shown).collect();
+    let file = args.control.settings.file.as_deref();
+    Ok(SettingsError::NoInterface {
+        path: file.unwrap_or(Path::new(DEFAULT_FILE)).to_owned(),
+        there: if shown.is_empty() {
+            "none yet".to_owned()
+        } else {
+            first_of(&shown, MANY, ", ")
+        },
+    })
+}
+
+/// How many interfaces a message names at most.
+const MANY: usize = 20;
 
 impl ServeArgs {
     /// Takes the port of the TFTP server, if there is to be one. Call it before privileges are

@@ -24,8 +24,9 @@ mod error;
 /// The file that is read if no other is named. It may be missing.
 pub const DEFAULT_FILE: &str = "/etc/proxydhcp.toml";
 
-/// The flags that make no sense inside the file: that which names it, and that which only checks it.
-const NO_KEYS: [&str; 2] = ["settings", "check"];
+/// The flags that make no sense inside the file: that which names it, that which only checks it, and
+/// that which asks for a key of it.
+const NO_KEYS: [&str; 3] = ["settings", "check", "require-interface"];
 /// The key that is not a flag.
 const LOADERS: &str = "loaders";
 

@@ -56,10 +56,12 @@ fn the_help_of_every_command_has_an_example() -> Result<()> {
     }
     // The status shows this version, too.
     let version = run(&["--version"])?.stdout;
-    assert_eq!(
-        version,
-        format!("proxydhcp {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    let begin = format!("proxydhcp {} (", env!("CARGO_PKG_VERSION"));
+    assert!(version.starts_with(&begin), "{version}");
+    let (_, object) = version.split_once("XDP object ").context(version.clone())?;
+    let lock = include_str!("../../../proxydhcp-user/ebpf/proxydhcp.bpf.lock");
+    let hash = object.trim_end().trim_end_matches(')');
+    assert!(lock.contains(&format!("object = \"{hash}")), "{version}");
     Ok(())
 }
 

@@ -22,6 +22,18 @@ pub enum SettingsError {
         /// Which, and the remedy.
         why: &'static str,
     },
+    /// It names no interface, and has to.
+    #[error(
+        "{}: no interface is named; add a line such as interface = [\"eth1\"]; the interfaces of this host \
+         are: {there}",
+        path.display()
+    )]
+    NoInterface {
+        /// The file.
+        path: PathBuf,
+        /// The interfaces that there are.
+        there: String,
+    },
     /// Something in it is wrong.
     #[error("{}:{line}:{column}: {fault}", path.display())]
     Content {
