@@ -4,7 +4,6 @@
 //! what its sources produce: a lock file beside it holds hashes of both, the tests compare them,
 //! and `--check` also rebuilds the object and compares the bytes.
 
-mod command;
 mod compile;
 mod lock;
 mod toolchain;

@@ -3,9 +3,11 @@
 mod bench;
 mod binary;
 mod build_ebpf;
+mod command;
 mod demo;
 mod fuzz;
 mod kernels;
+mod package;
 mod run;
 mod storm_table;
 mod test;
@@ -29,6 +31,7 @@ enum Command {
     Test(test::Arguments),
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
+    Package(package::Arguments),
     /// Rebuilds the XDP object that is committed beside its loader.
     #[command(after_help = "Example:\n  cargo xtask build-ebpf --check")]
     BuildEbpf {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Package(arguments) => package::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(arguments) => fuzz::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::BuildEbpf { check } => build_ebpf::run(check).map(|()| ExitCode::SUCCESS),
     };

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use proxydhcp_lab::site::{Datapath, Files, Site};
 use proxydhcp_lab::{Ended, binary};
 

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::command::{output, run};
+use crate::command::{output, run};
 use super::step;
 use super::toolchain::Toolchain;
 

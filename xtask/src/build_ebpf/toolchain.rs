@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::command::{output, run};
+use crate::command::{output, run};
 use super::step;
 
 pub(super) const LINKER_VERSION: &str = "0.10.4";

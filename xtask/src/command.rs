@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 /// Runs `command` with its output shown.
-pub(super) fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("running {}", line(command)))?;
@@ -14,7 +14,7 @@ pub(super) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Runs `command` and returns its output, without surrounding white space.
-pub(super) fn output(command: &mut Command) -> Result<String> {
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("running {}", line(command)))?;
