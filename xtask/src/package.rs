@@ -26,6 +26,7 @@ mod tree;
 use manifest::Manifest;
 use release::Release;
 
+pub(crate) use needs::Needs;
 pub(crate) use program::Libc;
 
 /// Makes packages, and their checksums, in target/package/.

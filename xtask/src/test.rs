@@ -14,6 +14,7 @@ use crate::{binary, kernels};
 
 use results::Results;
 
+mod packages;
 mod results;
 
 /// How long the last lines of output may take once cargo has ended.
@@ -21,7 +22,7 @@ const FOR_THE_LAST_LINES: Duration = Duration::from_secs(10);
 
 /// Runs all tests: of units and properties, against golden exchanges, and of the whole system in
 /// private network namespaces. The system tests need root, and none is skipped, so this needs root.
-/// Without a filter, some of them then run on other kernels.
+/// Without a filter, some of them then run on other kernels, and packages are installed.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:
@@ -31,7 +32,8 @@ const FOR_THE_LAST_LINES: Duration = Duration::from_secs(10);
   sudo cargo xtask test reload -- --nocapture
   sudo cargo xtask test --cases 1000000 --seed 7 random_frames
   sudo cargo xtask test kernels
-  sudo cargo xtask test kernels 6.1 newest",
+  sudo cargo xtask test kernels 6.1 newest
+  sudo cargo xtask test packages",
     args_conflicts_with_subcommands = true
 )]
 pub(crate) struct Arguments {
@@ -58,11 +60,14 @@ pub(crate) struct Arguments {
 #[derive(clap::Subcommand)]
 enum Others {
     Kernels(kernels::Arguments),
+    Packages(packages::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    if let Some(Others::Kernels(arguments)) = &arguments.others {
-        return kernels::run(arguments);
+    match &arguments.others {
+        Some(Others::Kernels(arguments)) => return kernels::run(arguments),
+        Some(Others::Packages(arguments)) => return packages::run(arguments),
+        None => {}
     }
     require_rights().context("the system tests cannot run")?;
     eprintln!("==> building the daemon and the tests: some minutes on two cores, the first time");
@@ -95,11 +100,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(code);
     }
     let on_kernels = kernels::run_few()?;
-    Ok(if code == ExitCode::SUCCESS {
-        on_kernels
-    } else {
-        code
-    })
+    let with_packages = packages::run_few()?;
+    let codes = [code, on_kernels, with_packages];
+    let failed = codes.into_iter().find(|code| *code != ExitCode::SUCCESS);
+    Ok(failed.unwrap_or(ExitCode::SUCCESS))
 }
 
 /// Passes the runners' output on in a thread of its own: it ends only once every process that has

@@ -9,6 +9,7 @@ use proxydhcp_lab::debian::ensure_installed;
 
 use super::manifest::{Entry, Manifest};
 use super::release::{REVISION, Release};
+use super::deb::MAINTAINER;
 use super::{Format, root, tree};
 use crate::command::run;
 
@@ -41,9 +42,12 @@ pub(super) fn make(
     tree::lay(&all, &tree)?;
     tree::date(&tree, release)?;
     spec = spec.replace("@VERSION@", release.version);
+    spec = spec.replace("@DATE@", &release.format("+%a %b %d %Y")?);
     spec = spec.replace("@RELEASE@", REVISION);
     spec = spec.replace("@TREE@", &tree.display().to_string());
-    ensure!(!spec.contains('@'), "{SPEC} has a mark that nothing fills in");
+    let is_left = spec.contains('@');
+    spec = spec.replace("(PACKAGER)", MAINTAINER);
+    ensure!(!is_left, "{SPEC} has a mark that nothing fills in");
     let file = work.join("proxydhcp.spec");
     fs::write(&file, spec)?;
     build(&file, &work, release)?;

@@ -1,0 +1,120 @@
+//! The package `proxydhcp`, from installing to purging.
+
+use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::SERVER_INTERFACE;
+use proxydhcp_lab::link::xdp_program;
+
+use super::Packages;
+use super::machine::{Machine, SHARED};
+use super::site::Site;
+
+pub(super) fn test(release: &str, packages: &Packages) -> Result<()> {
+    let site = Site::boot(release, packages)?;
+    let machine = &site.machine;
+    let before = machine.files()?;
+    installs(machine)?;
+    site.set_up()?;
+    machine.sh("systemctl enable --now proxydhcp || { journalctl --no-pager -u proxydhcp; exit 1; }")?;
+    site.storm().context("a storm after the installation")?;
+    upgrades(&site).context("an upgrade")?;
+    refuses(&site).context("an upgrade to a version that would not start")?;
+    downgrades(&site).context("a downgrade")?;
+    site.storm().context("a storm at the end")?;
+    removes(&site).context("removing")?;
+    machine.sh("dpkg --purge proxydhcp")?;
+    let mut after = machine.files()?;
+    // What the site has made.
+    after.retain(|file| !file.starts_with("/tftpboot") && !file.starts_with("/var/lib/xcat"));
+    let left: Vec<_> = after.iter().filter(|file| !before.contains(file)).collect();
+    ensure!(left.is_empty(), "a purge leaves {left:?}");
+    machine.sh("cmp /mnt/proxydhcp.cfg /var/lib/xcat/proxydhcp.cfg; test -e /tftpboot/winboot/x/Boot/BCD")?;
+    Ok(())
+}
+
+/// Nothing serves before somebody has said where.
+fn installs(machine: &Machine) -> Result<()> {
+    let told = machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.deb"))?;
+    let (_, enabled) = machine.try_sh("systemctl is-enabled proxydhcp")?;
+    ensure!(enabled.trim() == "disabled", "{enabled}: {told}");
+    machine.sh("! systemctl is-active proxydhcp")?;
+    machine.sh("! systemctl start proxydhcp")?;
+    let log = machine.sh("journalctl --no-pager -u proxydhcp")?;
+    for part in ["/etc/proxydhcp.toml: no interface is named", "px0 (10.77.0.1)"] {
+        ensure!(log.contains(part), "no {part:?} in {log}");
+    }
+    // The man pages, the completions and the version are there.
+    machine.sh("test -e /usr/share/man/man8/proxydhcp.8.gz -a -e /usr/share/man/man5/proxydhcp.toml.5.gz")?;
+    let script = machine.sh("cat /usr/share/bash-completion/completions/proxydhcp")?;
+    ensure!(!script.contains("target"), "{script}");
+    machine.sh("proxydhcp --version | grep 'XDP object'")?;
+    machine.sh("dpkg --verify proxydhcp")?;
+    Ok(())
+}
+
+fn pid(machine: &Machine) -> Result<String> {
+    machine.sh("systemctl show --property=MainPID --value proxydhcp")
+}
+
+/// The new version takes over, and every request is answered meanwhile.
+fn upgrades(site: &Site) -> Result<()> {
+    let machine = &site.machine;
+    let before = pid(machine)?;
+    let install = || machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.next.deb"));
+    let (told, load) = site.loses_nothing(install)?;
+    println!(
+        "an upgrade: {} of {} requests lost at {:.0} a second",
+        load.missing(),
+        load.sent,
+        load.rate()
+    );
+    ensure!(told.contains("has taken over from process"), "{told}");
+    ensure!(pid(machine)? != before, "the old daemon goes on: {told}");
+    is_served(machine)?;
+    // Settings stay as the site has written them.
+    machine.sh("grep -q '^interface' /etc/proxydhcp.toml")?;
+    Ok(())
+}
+
+fn is_served(machine: &Machine) -> Result<()> {
+    machine.sh("systemctl is-active proxydhcp")?;
+    let status = machine.sh("proxydhcp status")?;
+    ensure!(status.contains("1000 nodes"), "{status}");
+    Ok(())
+}
+
+/// If the new version would not start, the old one goes on, and dpkg's output says so.
+fn refuses(site: &Site) -> Result<()> {
+    let machine = &site.machine;
+    let before = pid(machine)?;
+    machine.sh("cp -a /etc/proxydhcp.toml /root/; sed -i '1i watch = 7' /etc/proxydhcp.toml")?;
+    let told = machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.next.deb"))?;
+    for part in ["goes on serving with its old version", "/etc/proxydhcp.toml"] {
+        ensure!(told.contains(part), "no {part:?} in {told}");
+    }
+    ensure!(pid(machine)? == before, "the old daemon is gone: {told}");
+    machine.sh("mv /root/proxydhcp.toml /etc/")?;
+    let told = machine.sh("proxydhcp upgrade")?;
+    ensure!(told.contains("has taken over from process"), "{told}");
+    let told = machine.sh("proxydhcp upgrade")?;
+    ensure!(told.contains("runs this version already"), "{told}");
+    Ok(())
+}
+
+fn downgrades(site: &Site) -> Result<()> {
+    let machine = &site.machine;
+    let (told, _) = site.loses_nothing(|| machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.deb")))?;
+    ensure!(told.contains("has taken over from process"), "{told}");
+    is_served(machine)
+}
+
+/// Nothing goes on answering; data and settings stay.
+fn removes(site: &Site) -> Result<()> {
+    let machine = &site.machine;
+    machine.sh("dpkg --remove proxydhcp")?;
+    ensure!(!site.is_answered()?, "something goes on answering");
+    let program = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
+    ensure!(program.is_none(), "the XDP program stays");
+    machine.sh("test ! -e /sys/fs/bpf/proxydhcp -a -e /etc/proxydhcp.toml -a -e /var/lib/xcat/proxydhcp.cfg")?;
+    machine.sh("! pgrep -x proxydhcp 2> /dev/null; ! ls /proc/[0-9]*/exe -l 2> /dev/null | grep sbin/proxydhcp")?;
+    Ok(())
+}
