@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use nix::sys::socket::{setsockopt, sockopt::Ipv4RecvErr};
 use proxydhcp_common::PORT;
 use serde::Serialize;
 
@@ -21,9 +20,9 @@ use crate::winpe::architecture::Architecture;
 
 mod follow;
 mod remedy;
+mod socket;
 
-/// The port that iPXE and BIOS firmware ask from.
-const BOOTP_CLIENT: u16 = 68;
+use socket::Socket;
 
 /// When requests are sent, in twelfths of the time limit. The ratio is that of the first three
 /// tries of UEFI firmware, which sends at 0, 1, 3 and 6 s.
@@ -123,7 +122,7 @@ fn probe(args: &ProbeArgs) -> Result<Probed> {
         .find(|interface| interface.addresses.contains(&client))
         .with_context(|| format!("{client} is not an address of this host; see `ip address`"))?
         .mac;
-    let socket = open(client, args)?;
+    let socket = Socket::open(client, args)?;
     let (xid, request) = client_message::request(client, mac, args.arch.0)?;
     let asked = Asked {
         xid,
@@ -176,40 +175,7 @@ fn route(server: Ipv4Addr) -> Result<Ipv4Addr> {
     }
 }
 
-/// A socket on a port that daemons answer: that of the requested firmware, or else the other one.
-fn open(client: Ipv4Addr, args: &ProbeArgs) -> Result<UdpSocket> {
-    let ports = match args.arch {
-        Architecture::BIOS => [BOOTP_CLIENT, PORT],
-        _ => [PORT, BOOTP_CLIENT],
-    };
-    let mut faults = Vec::new();
-    for port in ports {
-        match UdpSocket::bind((client, port)) {
-            Ok(socket) => {
-                socket
-                    .connect((args.server, PORT))
-                    .with_context(|| format!("no route to {} from {client}", args.server))?;
-                // Errors such as unreachable hosts and networks are reported on the socket, too.
-                setsockopt(&socket, Ipv4RecvErr, &true)?;
-                return Ok(socket);
-            }
-            Err(error) => faults.push(match error.kind() {
-                ErrorKind::AddrInUse => {
-                    format!("port {port} is taken: see `ss -lunp 'sport = :{port}'`")
-                }
-                ErrorKind::PermissionDenied => format!("port {port} needs root: run it with sudo"),
-                _ => format!("port {port}: {error}"),
-            }),
-        }
-    }
-    bail!(
-        "daemons answer requests from ports 68 and 4011 alone, and neither can be had on \
-         {client}: {}",
-        faults.join("; ")
-    )
-}
-
-fn exchange(socket: &UdpSocket, request: &[u8], asked: &Asked, args: &ProbeArgs) -> Result<Probed> {
+fn exchange(socket: &Socket, request: &[u8], asked: &Asked, args: &ProbeArgs) -> Result<Probed> {
     let started = Instant::now();
     let ends = TRIES.iter().skip(1).chain([&LAST]);
     let mut buffer = [0; 2048];
@@ -224,8 +190,7 @@ fn exchange(socket: &UdpSocket, request: &[u8], asked: &Asked, args: &ProbeArgs)
             .checked_duration_since(Instant::now())
             .filter(|left| !left.is_zero())
         {
-            socket.set_read_timeout(Some(left))?;
-            let length = match socket.recv(&mut buffer) {
+            let length = match socket.receive(&mut buffer, left) {
                 Ok(length) => length,
                 Err(error) if is_late(&error) => continue,
                 Err(error) => return Err(unreachable(&error, args)),
@@ -239,7 +204,7 @@ fn exchange(socket: &UdpSocket, request: &[u8], asked: &Asked, args: &ProbeArgs)
             return Ok(Probed {
                 server: args.server,
                 client: asked.client,
-                port: socket.local_addr()?.port(),
+                port: socket.port(),
                 arch: args.arch,
                 tries,
                 milliseconds,

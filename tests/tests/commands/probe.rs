@@ -73,6 +73,33 @@ fn a_daemon_that_answers_is_sound_on_every_datapath() -> Result<()> {
     Ok(())
 }
 
+/// It is the XDP program that is probed where that answers, and it answers without a daemon.
+#[test]
+fn the_kernel_answers_a_probe_with_the_daemon_and_after_its_end_by_kill() -> Result<()> {
+    for datapath in [Datapath::Native, Datapath::Generic] {
+        let mut site = Site::start(datapath, files()?, &[])?;
+        for arch in ["uefi", "bios"] {
+            let ended = probe(&site.lab.client, &["10.77.0.1", "--arch", arch])?;
+            assert_eq!(ended.code, Some(0), "{datapath:?}: {ended:?}");
+        }
+        let interface = site.status()?["interfaces"][0].clone();
+        assert_eq!(
+            (
+                &interface["program"]["answered"],
+                &interface["raw"]["received"]
+            ),
+            (&json!(2), &json!(0)),
+            "{datapath:?}: {interface}"
+        );
+        site.daemon.crash()?;
+        for arch in ["uefi", "bios"] {
+            let ended = probe(&site.lab.client, &["10.77.0.1", "--arch", arch])?;
+            assert_eq!(ended.code, Some(0), "{datapath:?}: {ended:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_reply_is_told_in_a_few_lines() -> Result<()> {
     let site = Site::start(Datapath::Generic, files()?, &["--next-server", "10.77.0.5"])?;
