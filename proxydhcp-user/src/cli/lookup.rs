@@ -181,3 +181,22 @@ async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Resul
     });
     Ok(looked.await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_no_hardware_address_but_may_have_dots_and_digits() {
+        for text in ["a.b.c", "10.0.0.1", "1.2.3", "525400123456", "n1"] {
+            assert_eq!(client(text), Ok(text.to_owned()));
+        }
+        for text in ["52:54:0:12:34:56", "5254.0012.3456", "52-54-00-12-34-56"] {
+            assert!(
+                client(text).is_err_and(|why| why.contains("hardware")),
+                "{text}"
+            );
+        }
+        assert!(client("fe80::1").is_err_and(|why| why.contains("IPv4")));
+    }
+}
