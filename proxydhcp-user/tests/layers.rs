@@ -20,7 +20,10 @@ const MAY_IMPORT: [(&str, &str); 13] = [
         "xcat",
         "cli daemon datapath api tables nodes names tftp winpe sys",
     ),
-    ("cli", "daemon datapath api tables nodes names tftp winpe sys"),
+    (
+        "cli",
+        "daemon datapath api tables nodes names tftp winpe sys",
+    ),
     ("daemon", "datapath api tables nodes names tftp winpe sys"),
     ("datapath", "api tables sys"),
     ("api", "tables nodes names sys"),

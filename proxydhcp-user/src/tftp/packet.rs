@@ -286,7 +286,9 @@ fn options(text: &[u8]) -> Options {
     };
     let mut words = text.split(|byte| *byte == 0);
     while let (Some(option), Some(value)) = (words.next(), words.next()) {
-        let number = str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+        let number = str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse().ok());
         let number: u64 = number.unwrap_or(0);
         let short = u16::try_from(number).unwrap_or(0);
         if option.eq_ignore_ascii_case(b"blksize") {

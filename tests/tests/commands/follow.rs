@@ -91,7 +91,10 @@ fn files(ended: &Ended) -> Result<Vec<(String, u64, u64)>> {
 
 /// All files came, by the names that Windows' boot manager uses; of the image, its start.
 fn all_came(ended: &Ended) -> Result<()> {
-    ensure!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
+    ensure!(
+        ended.code == Some(0) && ended.stderr.is_empty(),
+        "{ended:?}"
+    );
     let files = files(ended)?;
     let names: Vec<&str> = files.iter().map(|(name, _, _)| name.as_str()).collect();
     let expected = [
@@ -213,7 +216,11 @@ fn the_remedy_fits_the_server_and_the_fault() -> Result<()> {
             if server == TftpServer::Hpa {
                 // The others, which run as root here, may read it all the same.
                 fs::set_permissions(boot.join("pxeboot.0"), Permissions::from_mode(0o600))?;
-                says(&site, "pxeboot.0: ", &["`chmod a+r winboot/p/Boot/pxeboot.0`"])?;
+                says(
+                    &site,
+                    "pxeboot.0: ",
+                    &["`chmod a+r winboot/p/Boot/pxeboot.0`"],
+                )?;
                 fs::set_permissions(boot.join("pxeboot.0"), Permissions::from_mode(0o644))?;
             }
             Ok(())
