@@ -11,7 +11,8 @@ fn main() {
     let object: String = object
         .map(|hash| hash.trim_matches('"').chars().take(DIGITS).collect())
         .unwrap_or_default();
-    let commit = env::var(COMMIT).map_or_else(|_| String::new(), |commit| format!("commit {commit}, "));
+    let commit =
+        env::var(COMMIT).map_or_else(|_| String::new(), |commit| format!("commit {commit}, "));
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     println!("cargo::rustc-env=PROXYDHCP_VERSION={version} ({commit}XDP object {object})");
 }

@@ -169,7 +169,10 @@ mod tests {
         let shown = "MainPID=712\nExecStart={ path=/usr/sbin/proxydhcp ; argv[]=/usr/sbin/proxydhcp \
                      serve -i eth1 ; ignore_errors=no ; start_time=[n/a] ; pid=0 ; status=0/0 }\n";
         let unit = Unit::parse(shown).unwrap();
-        assert_eq!((unit.pid, unit.arguments.join(" ")), (712, "serve -i eth1".to_owned()));
+        assert_eq!(
+            (unit.pid, unit.arguments.join(" ")),
+            (712, "serve -i eth1".to_owned())
+        );
         // As where there is no such unit.
         assert!(Unit::parse("MainPID=0\n").is_none());
     }

@@ -16,12 +16,6 @@ pub(crate) use address::Address;
 pub use address::Mac;
 pub use id::{Id, Uuid};
 
-/// Whether a text that names a client is a hardware address, in groups as cards and switches write them:
-/// digits alone may be a node's name.
-pub(crate) fn is_address(text: &str) -> bool {
-    text.contains([':', '-', '.']) && Address::parse(text).is_some()
-}
-
 /// A node and its hardware address. A node with several interfaces occurs several times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {

@@ -139,6 +139,27 @@ impl Bcd {
         let any = || self.objects.iter().find(|object| object.kind == LOADER);
         named.find_map(|id| self.object(id)).or_else(any)
     }
+
+    /// The image that the loader boots from the network, as its path; `None` if it boots anything else.
+    pub fn image(&self) -> Option<&str> {
+        self.ramdisk().map(|(_, image)| image)
+    }
+
+    /// The path of the format file of the ramdisk that the image gets into.
+    pub fn sdi(&self) -> Option<&str> {
+        let (options, _) = self.ramdisk()?;
+        match self.object(options)?.element(network::SDI_PATH)? {
+            Data::Text(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn ramdisk(&self) -> Option<(Guid, &str)> {
+        match self.loader()?.element(network::DEVICE)? {
+            Data::Device(Device::Ramdisk { options, path }) => Some((*options, path)),
+            _ => None,
+        }
+    }
 }
 
 impl Object {

@@ -133,33 +133,3 @@ fn efi_application(bytes: &[u8]) -> Result<(), String> {
     }
     Ok(())
 }
-
-/// The paths in a BCD that end with `end`, relative to the TFTP root, each once. In the BCD they
-/// are UTF-16 among other data, begin with a backslash and end with a NUL.
-pub(crate) fn paths_in(bcd: &[u8], end: &str) -> Vec<String> {
-    let mut paths = Vec::new();
-    let units: Vec<Vec<u16>> = [0, 1]
-        .iter()
-        .map(|&skip| {
-            let (pairs, _) = bcd.get(skip..).unwrap_or_default().as_chunks::<2>();
-            pairs.iter().map(|&pair| u16::from_le_bytes(pair)).collect()
-        })
-        .collect();
-    for units in units {
-        let is_text = |unit: &u16| (0x20..0x7f).contains(unit);
-        for run in units.split(|unit| !is_text(unit)) {
-            let text = String::from_utf16_lossy(run);
-            let Some(start) = text.find('\\') else {
-                continue;
-            };
-            let path = text.get(start..).unwrap_or_default();
-            if path.to_ascii_lowercase().ends_with(end) {
-                let path = path.replace('\\', "/").trim_start_matches('/').to_owned();
-                if !path.split('/').any(|part| part == "..") && !paths.contains(&path) {
-                    paths.push(path);
-                }
-            }
-        }
-    }
-    paths
-}

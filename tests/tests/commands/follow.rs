@@ -38,20 +38,29 @@ impl Root {
         fs::write(root.path().join("bootmgr.exe"), filled(b"MZ", 400_000))?;
         fs::write(boot.join("boot.sdi"), filled(b"$SDI0001", RAMDISK))?;
         fs::write(boot.join("WinPE_64.wim"), filled(b"MSWIM\0\0\0", IMAGE))?;
-        let mut bcd = filled(b"regf", 4096);
-        for path in [
-            "\\winboot\\p\\Boot\\boot.sdi",
-            "\\winboot\\p\\Boot\\WinPE_64.wim",
-        ] {
-            bcd.extend(path.encode_utf16().flat_map(u16::to_le_bytes));
-            bcd.extend([0; 6]);
-        }
-        fs::write(boot.join("BCD"), bcd)?;
+        root.write_bcd("winboot/p/Boot/WinPE_64.wim")?;
         Ok(root)
     }
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    fn write_bcd(&self, image: &str) -> Result<()> {
+        let mut command = Command::new(binary()?);
+        command.args([
+            "winpe",
+            "bcd",
+            "write",
+            "--firmware",
+            "bios",
+            "--image",
+            image,
+        ]);
+        command.arg(self.path().join("winboot/p/Boot/BCD"));
+        let ended = command.output()?;
+        ensure!(ended.status.success(), "{ended:?}");
+        Ok(())
     }
 }
 
@@ -126,6 +135,15 @@ fn the_embedded_server_sends_all_that_a_client_fetches() -> Result<()> {
         "{ended:?}"
     );
     assert!(lines[11].contains(" of 6000000 bytes, "), "{ended:?}");
+    // An image that is not there is missed by the name that the BCD has.
+    root.write_bcd("winboot/other.wim")?;
+    fs::copy(
+        root.path().join("winboot/p/Boot/boot.sdi"),
+        root.path().join("winboot/boot.sdi"),
+    )?;
+    let ended = follow(&site, &[])?;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("\\winboot\\other.wim: "), "{ended:?}");
     // What is no BCD is said to be none.
     fs::write(root.path().join("winboot/p/Boot/BCD"), "text")?;
     let ended = follow(&site, &[])?;

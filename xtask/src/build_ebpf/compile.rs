@@ -12,9 +12,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::command::{output, run};
 use super::step;
 use super::toolchain::Toolchain;
+use crate::command::{output, run};
 
 const TARGET: &str = "bpfel-unknown-none";
 

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::command::{output, run};
 use super::step;
+use crate::command::{output, run};
 
 pub(super) const LINKER_VERSION: &str = "0.10.4";
 /// The only LLVM version that this bpf-linker works with, and so the only one that rustc may use.

@@ -86,9 +86,8 @@ pub(super) fn of_program() -> Result<Vec<Crate>> {
     let lock: Lock = toml::from_str(&fs::read_to_string(root().join("Cargo.lock"))?)?;
     let of_others = |package: &&Crate| package.source.is_some() && reached.contains(&*package.id);
     let with_checksum = |package: &Crate| {
-        let is_it = |locked: &&Locked| {
-            (&locked.name, &locked.version) == (&package.name, &package.version)
-        };
+        let is_it =
+            |locked: &&Locked| (&locked.name, &locked.version) == (&package.name, &package.version);
         let locked = lock.package.iter().find(is_it);
         let mut package = package.clone();
         package.checksum = locked.and_then(|locked| locked.checksum.clone());
@@ -109,9 +108,8 @@ fn reached<'a>(program: &'a str, nodes: &'a [Node]) -> BTreeSet<&'a str> {
     while let Some(id) = left.pop() {
         if reached.insert(id) {
             let linked = nodes.get(id).into_iter().flat_map(|node| &node.deps);
-            let linked = linked.filter(|dependency| {
-                dependency.dep_kinds.iter().any(|kind| kind.kind.is_none())
-            });
+            let linked = linked
+                .filter(|dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none()));
             left.extend(linked.map(|dependency| &*dependency.pkg));
         }
     }
@@ -121,11 +119,18 @@ fn reached<'a>(program: &'a str, nodes: &'a [Node]) -> BTreeSet<&'a str> {
 impl Crate {
     /// The texts of its licences and its notices, each with the file's name, in order.
     pub(super) fn texts(&self) -> Result<Vec<(String, String)>> {
-        let folder = self.manifest_path.parent().context("a crate without a folder")?;
+        let folder = self
+            .manifest_path
+            .parent()
+            .context("a crate without a folder")?;
         let mut texts = Vec::new();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let upper = name.to_uppercase();
             let begins = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE"];
             if path.is_file() && begins.iter().any(|begin| upper.starts_with(begin)) {

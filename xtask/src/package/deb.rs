@@ -40,7 +40,10 @@ fn make_one(package: &Package, made: &Path, release: &Release, out: &Path) -> Re
     let sums = sums(&entries, &folder)?;
     let size = size(&entries)?;
     tree::make_folder(&control)?;
-    fs::write(control.join("control"), fields(package, made, release, size)?)?;
+    fs::write(
+        control.join("control"),
+        fields(package, made, release, size)?,
+    )?;
     fs::write(control.join("md5sums"), sums)?;
     let config = entries.iter().filter(|entry| entry.is_config);
     let config: String = config.map(|entry| format!("/{}\n", entry.to)).collect();
@@ -83,7 +86,11 @@ fn fields(package: &Package, made: &Path, release: &Release, size: u64) -> Resul
         let needs = Needs::of(&made.join("proxydhcp"))?;
         let (major, minor) = needs.glibc;
         depends.push(format!("libc6 (>= {major}.{minor})"));
-        if needs.libraries.iter().any(|name| name.starts_with("libgcc_s")) {
+        if needs
+            .libraries
+            .iter()
+            .any(|name| name.starts_with("libgcc_s"))
+        {
             depends.push("libgcc-s1".to_owned());
         }
     }

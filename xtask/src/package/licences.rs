@@ -8,8 +8,7 @@ use anyhow::Result;
 use super::crates::Crate;
 
 /// A line between the parts.
-const LINE: &str =
-    "------------------------------------------------------------------------------";
+const LINE: &str = "------------------------------------------------------------------------------";
 
 /// Writes it. A text that several crates have alike is there once.
 pub(super) fn text(crates: &[Crate], licence: &str) -> Result<String> {
@@ -36,7 +35,11 @@ pub(super) fn text(crates: &[Crate], licence: &str) -> Result<String> {
     let mut parts: Vec<_> = by_text.into_iter().collect();
     parts.sort_by(|a, b| (&a.1, &a.0).cmp(&(&b.1, &b.0)));
     for (content, users) in parts {
-        let _ = write!(text, "\n{LINE}\n{}\n{LINE}\n\n{content}\n", users.join("\n"));
+        let _ = write!(
+            text,
+            "\n{LINE}\n{}\n{LINE}\n\n{content}\n",
+            users.join("\n")
+        );
     }
     let _ = write!(text, "\n{LINE}\nproxydhcp itself\n{LINE}\n\n{licence}");
     Ok(text)

@@ -25,7 +25,9 @@ pub(super) fn make(
     tree::make_folder(&made.join("completions"))?;
     fs::copy(program, made.join("proxydhcp"))?;
     // It reads no settings for these.
-    run(Command::new(program).args(["man", "--dir"]).arg(made.join("man")))?;
+    run(Command::new(program)
+        .args(["man", "--dir"])
+        .arg(made.join("man")))?;
     for section in ["man5", "man8"] {
         for page in fs::read_dir(made.join("man").join(section))? {
             gzip(&page?.path())?;

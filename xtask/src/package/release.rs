@@ -35,7 +35,8 @@ impl Release {
         };
         let epoch = match env::var("SOURCE_DATE_EPOCH") {
             Ok(epoch) => epoch,
-            Err(_) => git("--format=%ct").context("sources without git have no date; set SOURCE_DATE_EPOCH")?,
+            Err(_) => git("--format=%ct")
+                .context("sources without git have no date; set SOURCE_DATE_EPOCH")?,
         };
         Ok(Self {
             version: env!("CARGO_PKG_VERSION"),

@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::debian::ensure_installed;
 
+use super::deb::MAINTAINER;
 use super::manifest::{Entry, Manifest};
 use super::release::{REVISION, Release};
-use super::deb::MAINTAINER;
 use super::{Format, root, tree};
 use crate::command::run;
 

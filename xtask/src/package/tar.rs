@@ -24,9 +24,17 @@ pub(super) fn make(
     let folder = tree::work(out, "tar");
     tree::lay(&entries, &folder)?;
     tree::date(&folder, release)?;
-    let file = out.join(format!("{}-{}-x86_64.tar.gz", package.name, release.version));
+    let file = out.join(format!(
+        "{}-{}-x86_64.tar.gz",
+        package.name, release.version
+    ));
     let mut tar = Command::new("tar");
-    tar.args(["--create", "--owner=root:0", "--group=root:0", "--format=gnu"]);
+    tar.args([
+        "--create",
+        "--owner=root:0",
+        "--group=root:0",
+        "--format=gnu",
+    ]);
     tar.args(["--use-compress-program=gzip -9n", "--file"]);
     tar.arg(&file).arg("--directory").arg(&folder);
     // Files alone: folders that exist keep their rights.

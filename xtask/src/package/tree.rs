@@ -45,7 +45,9 @@ pub(super) fn make_folder(folder: &Path) -> Result<()> {
 pub(super) fn date(folder: &Path, release: &Release) -> Result<()> {
     let date = format!("--date=@{}", release.epoch);
     let mut touch = Command::new("find");
-    touch.arg(folder).args(["-exec", "touch", "--no-dereference"]);
+    touch
+        .arg(folder)
+        .args(["-exec", "touch", "--no-dereference"]);
     run(touch.args([&date, "{}", "+"]))
 }
 

@@ -45,7 +45,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let is_chosen = |number: &&str| {
         arguments.releases.is_empty() || arguments.releases.iter().any(|chosen| chosen == number)
     };
-    let releases: Vec<_> = RELEASES.map(|(number, _)| number).into_iter().filter(is_chosen).collect();
+    let releases: Vec<_> = RELEASES
+        .map(|(number, _)| number)
+        .into_iter()
+        .filter(is_chosen)
+        .collect();
     let packages = Packages::make(Libc::Old)?;
     let mut failed = Vec::new();
     let mut judge = |what: String, outcome: Result<()>| match outcome {
@@ -60,8 +64,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     judge("rpmlint".to_owned(), others::rpmlint(&packages));
     judge("rpm, with xCAT".to_owned(), others::rpm(&packages));
     for release in releases {
-        judge(format!("Debian {release}"), daemon::test(release, &packages));
-        judge(format!("Debian {release}, xCAT"), xcat::test(release, &packages));
+        judge(
+            format!("Debian {release}"),
+            daemon::test(release, &packages),
+        );
+        judge(
+            format!("Debian {release}, xCAT"),
+            xcat::test(release, &packages),
+        );
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(ExitCode::SUCCESS)

@@ -10,8 +10,9 @@ use super::Probed;
 use super::remedy::remedy;
 use crate::tftp::client::{Fetched, Wanted};
 use crate::winpe::architecture::Architecture;
+use crate::winpe::bcd::Bcd;
 use crate::winpe::check::BOOTMGR;
-use crate::winpe::content::{Kind, paths_in};
+use crate::winpe::content::Kind;
 
 /// The bytes of a file that are looked at, and those fetched of an image, which may have gigabytes.
 const HEAD: usize = 4 << 20;
@@ -109,18 +110,20 @@ impl Client {
             self.fetch(BOOTMGR, Kind::BootManager)?;
         }
         let head = self.fetch(&with_backslashes(bcd), Kind::Registry)?;
-        let mut ramdisks = paths_in(&head, ".sdi");
-        if ramdisks.is_empty() {
-            // Most likely that which genimage makes.
-            let (folder, _) = bcd.rsplit_once(['/', '\\']).unwrap_or_default();
-            ramdisks.push(format!("{folder}/boot.sdi"));
-        }
-        for path in ramdisks {
-            self.fetch(&with_backslashes(&path), Kind::Ramdisk)?;
-        }
-        for path in paths_in(&head, ".wim") {
-            self.fetch(&with_backslashes(&path), Kind::Image)?;
-        }
+        // Its bytes have just been judged.
+        let bcd = Bcd::parse(&head).unwrap_or_default();
+        let Some((sdi, image)) = bcd.sdi().zip(bcd.image()) else {
+            let line = self.lines.last_mut()?;
+            line.blame(
+                "it names no image, or no boot.sdi, to fetch".to_owned(),
+                "`proxydhcp winpe bcd show` prints what it says, and `proxydhcp winpe bcd write` \
+                 makes another"
+                    .to_owned(),
+            );
+            return None;
+        };
+        self.fetch(&with_backslashes(sdi), Kind::Ramdisk)?;
+        self.fetch(&with_backslashes(image), Kind::Image)?;
         Some(())
     }
 

@@ -3,7 +3,7 @@
 use super::find::{Root, quoted};
 use super::{Finding, Kind, check_file};
 use crate::winpe::bcd::device::Device;
-use crate::winpe::bcd::network::{DEVICE, Firmware, PATH, SDI_PATH};
+use crate::winpe::bcd::network::{DEVICE, Firmware, PATH};
 use crate::winpe::bcd::{Bcd, Data, Object, below_root};
 use crate::winpe::path::{BCD, UEFI_BCD, WinPe};
 
@@ -56,14 +56,11 @@ fn follow_one(bcd: &Bcd, readers: &[Firmware], named: &mut Named, faults: &mut V
         return;
     };
     match loader.element(DEVICE) {
-        Some(Data::Device(Device::Ramdisk { options, path })) => {
+        Some(Data::Device(Device::Ramdisk { path, .. })) => {
             add(&mut named.images, path);
-            match bcd
-                .object(*options)
-                .and_then(|object| object.element(SDI_PATH))
-            {
-                Some(Data::Text(path)) => add(&mut named.ramdisks, path),
-                _ => faults.push("it names no boot.sdi for its ramdisk".to_owned()),
+            match bcd.sdi() {
+                Some(path) => add(&mut named.ramdisks, path),
+                None => faults.push("it names no boot.sdi for its ramdisk".to_owned()),
             }
         }
         Some(device) => faults.push(format!(

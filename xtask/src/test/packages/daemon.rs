@@ -14,7 +14,9 @@ pub(super) fn test(release: &str, packages: &Packages) -> Result<()> {
     let before = machine.files()?;
     installs(machine)?;
     site.set_up()?;
-    machine.sh("systemctl enable --now proxydhcp || { journalctl --no-pager -u proxydhcp; exit 1; }")?;
+    machine.sh(
+        "systemctl enable --now proxydhcp || { journalctl --no-pager -u proxydhcp; exit 1; }",
+    )?;
     site.storm().context("a storm after the installation")?;
     upgrades(&site).context("an upgrade")?;
     refuses(&site).context("an upgrade to a version that would not start")?;
@@ -27,7 +29,9 @@ pub(super) fn test(release: &str, packages: &Packages) -> Result<()> {
     after.retain(|file| !file.starts_with("/tftpboot") && !file.starts_with("/var/lib/xcat"));
     let left: Vec<_> = after.iter().filter(|file| !before.contains(file)).collect();
     ensure!(left.is_empty(), "a purge leaves {left:?}");
-    machine.sh("cmp /mnt/proxydhcp.cfg /var/lib/xcat/proxydhcp.cfg; test -e /tftpboot/winboot/x/Boot/BCD")?;
+    machine.sh(
+        "cmp /mnt/proxydhcp.cfg /var/lib/xcat/proxydhcp.cfg; test -e /tftpboot/winboot/x/Boot/BCD",
+    )?;
     Ok(())
 }
 
@@ -39,11 +43,16 @@ fn installs(machine: &Machine) -> Result<()> {
     machine.sh("! systemctl is-active proxydhcp")?;
     machine.sh("! systemctl start proxydhcp")?;
     let log = machine.sh("journalctl --no-pager -u proxydhcp")?;
-    for part in ["/etc/proxydhcp.toml: no interface is named", "px0 (10.77.0.1)"] {
+    for part in [
+        "/etc/proxydhcp.toml: no interface is named",
+        "px0 (10.77.0.1)",
+    ] {
         ensure!(log.contains(part), "no {part:?} in {log}");
     }
     // The man pages, the completions and the version are there.
-    machine.sh("test -e /usr/share/man/man8/proxydhcp.8.gz -a -e /usr/share/man/man5/proxydhcp.toml.5.gz")?;
+    machine.sh(
+        "test -e /usr/share/man/man8/proxydhcp.8.gz -a -e /usr/share/man/man5/proxydhcp.toml.5.gz",
+    )?;
     let script = machine.sh("cat /usr/share/bash-completion/completions/proxydhcp")?;
     ensure!(!script.contains("target"), "{script}");
     machine.sh("proxydhcp --version | grep 'XDP object'")?;
@@ -88,7 +97,10 @@ fn refuses(site: &Site) -> Result<()> {
     let before = pid(machine)?;
     machine.sh("cp -a /etc/proxydhcp.toml /root/; sed -i '1i watch = 7' /etc/proxydhcp.toml")?;
     let told = machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.next.deb"))?;
-    for part in ["goes on serving with its old version", "/etc/proxydhcp.toml"] {
+    for part in [
+        "goes on serving with its old version",
+        "/etc/proxydhcp.toml",
+    ] {
         ensure!(told.contains(part), "no {part:?} in {told}");
     }
     ensure!(pid(machine)? == before, "the old daemon is gone: {told}");
@@ -102,7 +114,8 @@ fn refuses(site: &Site) -> Result<()> {
 
 fn downgrades(site: &Site) -> Result<()> {
     let machine = &site.machine;
-    let (told, _) = site.loses_nothing(|| machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.deb")))?;
+    let (told, _) =
+        site.loses_nothing(|| machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.deb")))?;
     ensure!(told.contains("has taken over from process"), "{told}");
     is_served(machine)
 }

@@ -61,7 +61,11 @@ impl Machine {
             let child = fs::read_to_string(&children).unwrap_or_default();
             self.init = child.trim().parse().unwrap_or(0);
             let state = || self.sh("systemctl is-system-running || true");
-            let state = if self.init == 0 { Ok(String::new()) } else { state() };
+            let state = if self.init == 0 {
+                Ok(String::new())
+            } else {
+                state()
+            };
             if state.is_ok_and(|state| ["running", "degraded"].contains(&state.trim())) {
                 return Ok(());
             }
@@ -81,7 +85,12 @@ impl Machine {
     pub(super) fn try_sh(&self, script: &str) -> Result<(Option<i32>, String)> {
         let mut shell = Command::new("nsenter");
         shell.args(["--all", "--target", &self.init.to_string()]);
-        shell.args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive"]);
+        shell.args([
+            "env",
+            "-i",
+            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+            "DEBIAN_FRONTEND=noninteractive",
+        ]);
         shell.args(["sh", "-ec", &format!("exec 2>&1; {script}")]);
         let output = shell.stdin(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -149,7 +158,10 @@ fn of_release(release: &str) -> Result<PathBuf> {
 /// Writes a package anew with another version.
 pub(super) fn repack(deb: &Path, to: &Path, version: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    run(Command::new("dpkg-deb").arg("-R").arg(deb).arg(folder.path()))?;
+    run(Command::new("dpkg-deb")
+        .arg("-R")
+        .arg(deb)
+        .arg(folder.path()))?;
     let control = folder.path().join("DEBIAN/control");
     let text = fs::read_to_string(&control)?;
     let old = text

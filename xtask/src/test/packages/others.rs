@@ -18,7 +18,10 @@ pub(super) fn needs_an_old_glibc() -> Result<()> {
     let needs = Needs::of(&root().join("target/package/proxydhcp"))?;
     ensure!(needs.glibc <= GLIBC, "it needs {needs:?}");
     // Names come by nsswitch.conf and its modules, such as SSSD's: it must not be static.
-    ensure!(needs.libraries.iter().any(|it| it == "libc.so.6"), "{needs:?}");
+    ensure!(
+        needs.libraries.iter().any(|it| it == "libc.so.6"),
+        "{needs:?}"
+    );
     Ok(())
 }
 
@@ -32,14 +35,20 @@ pub(super) fn lintian(packages: &Packages) -> Result<()> {
 pub(super) fn rpmlint(packages: &Packages) -> Result<()> {
     ensure_installed("rpmlint", "rpmlint")?;
     let mut rpmlint = Command::new("rpmlint");
-    rpmlint.arg("--config").arg(root().join("packaging/rpm/rpmlint.toml"));
+    rpmlint
+        .arg("--config")
+        .arg(root().join("packaging/rpm/rpmlint.toml"));
     judge(rpmlint.args(packages.ending(".rpm")))
 }
 
 fn judge(lint: &mut Command) -> Result<()> {
     let output = lint.output()?;
     let told = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 

@@ -54,7 +54,11 @@ impl Site {
         write("settings", b"interface = [\"px0\"]\nrate-limit = 0\n")?;
         let lab = Lab::new()?;
         let machine = Machine::boot(release, &lab.server, shared.path())?;
-        Ok(Self { machine, lab, shared })
+        Ok(Self {
+            machine,
+            lab,
+            shared,
+        })
     }
 
     /// The folder that the machine sees as [`SHARED`].
@@ -86,20 +90,32 @@ impl Site {
     }
 
     /// Does `work` while all nodes ask, and none of their requests is lost.
-    pub(super) fn loses_nothing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, LoadReport)> {
+    pub(super) fn loses_nothing<T>(
+        &self,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, LoadReport)> {
         let requests: Vec<RequestFrame> = nodes()
             .map(|node| RequestFrame::edk2(node, ARCHITECTURE))
             .collect();
         let (answered, over) = (AtomicU32::new(0), AtomicBool::new(false));
         let (done, load) = thread::scope(|scope| {
             let load = scope.spawn(|| {
-                let load = Load { rate: RATE, requests: &requests };
+                let load = Load {
+                    rate: RATE,
+                    requests: &requests,
+                };
                 let go_on = |elapsed| !over.load(Relaxed) && elapsed < PATIENCE;
                 let expected = Expected::new(WINPE, ARCHITECTURE);
-                steady(&self.lab.client, CLIENT_INTERFACE, &load, &go_on, &mut |reply| {
-                    answered.fetch_add(1, Relaxed);
-                    check_reply(reply.request, reply.frame, &expected)
-                })
+                steady(
+                    &self.lab.client,
+                    CLIENT_INTERFACE,
+                    &load,
+                    &go_on,
+                    &mut |reply| {
+                        answered.fetch_add(1, Relaxed);
+                        check_reply(reply.request, reply.frame, &expected)
+                    },
+                )
             });
             let await_more = || {
                 let (started, before) = (Instant::now(), answered.load(Relaxed));

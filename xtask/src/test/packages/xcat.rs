@@ -40,7 +40,9 @@ pub(super) fn test(release: &str, packages: &Packages) -> Result<()> {
     for version in ["1", "2"] {
         xcat(version, site.shared())?;
     }
-    machine.sh(&format!("dpkg -i {SHARED}/xcat-1.deb; systemctl start xcatd"))?;
+    machine.sh(&format!(
+        "dpkg -i {SHARED}/xcat-1.deb; systemctl start xcatd"
+    ))?;
     machine.await_sh("test -s /var/run/xcat/proxydhcp-xcat.pid")?;
 
     machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.deb"))?;
@@ -49,17 +51,23 @@ pub(super) fn test(release: &str, packages: &Packages) -> Result<()> {
     is_ours(&site).context("after the installation")?;
     site.storm()?;
 
-    machine.sh(&format!("dpkg -i {SHARED}/xcat-2.deb; systemctl restart xcatd"))?;
+    machine.sh(&format!(
+        "dpkg -i {SHARED}/xcat-2.deb; systemctl restart xcatd"
+    ))?;
     is_ours(&site).context("after an update of xCAT")?;
     machine.sh(&format!("grep -q 'version 2' {PROGRAM}.perl"))?;
 
-    machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.next.deb {SHARED}/proxydhcp-xcat.next.deb"))?;
+    machine.sh(&format!(
+        "dpkg -i {SHARED}/proxydhcp.next.deb {SHARED}/proxydhcp-xcat.next.deb"
+    ))?;
     is_ours(&site).context("after an upgrade")?;
 
     machine.sh("dpkg --remove proxydhcp-xcat")?;
     is_xcats(&site).context("after removing")?;
     // The other order: a link made by hand gives way, too.
-    machine.sh(&format!("mv {PROGRAM} {PROGRAM}.perl; ln -s /usr/sbin/proxydhcp {PROGRAM}"))?;
+    machine.sh(&format!(
+        "mv {PROGRAM} {PROGRAM}.perl; ln -s /usr/sbin/proxydhcp {PROGRAM}"
+    ))?;
     machine.sh(&format!("dpkg -i {SHARED}/proxydhcp-xcat.next.deb"))?;
     is_ours(&site).context("in the place of a link")?;
     machine.sh("dpkg --purge proxydhcp-xcat proxydhcp")?;
@@ -103,7 +111,10 @@ fn is_ours(site: &Site) -> Result<()> {
     ensure!(link.trim() == "/usr/sbin/proxydhcp", "{link}");
     let running = running(&site.machine)?;
     ensure!(
-        running.len() == 1 && running.iter().all(|it| it.starts_with("/usr/sbin/proxydhcp")),
+        running.len() == 1
+            && running
+                .iter()
+                .all(|it| it.starts_with("/usr/sbin/proxydhcp")),
         "{running:?}"
     );
     ensure!(site.is_answered()?, "nobody answers");
