@@ -22,12 +22,17 @@ for needed in proxydhcp ip dnsmasq qemu-system-x86_64 /usr/lib/ipxe/qemu/efi-vir
   }
 done
 
+for machine in "${machines[@]}"; do
+  case $machine in bios | uefi) ;; *) echo "no such machine: $machine; bios or uefi" >&2; exit 64 ;; esac
+done
+
 cd "$(mktemp -d -t first-boot-XXXXXX)"
+server=try-server-$$ switch=try-switch-$$
 clean_up() {
   jobs -p | xargs -r kill 2> /dev/null || true
   wait || true
-  ip netns delete try-server 2> /dev/null || true
-  ip netns delete try-switch 2> /dev/null || true
+  ip netns delete $server 2> /dev/null || true
+  ip netns delete $switch 2> /dev/null || true
   rm -r "$PWD"
 }
 trap clean_up EXIT
@@ -53,19 +58,19 @@ echo 'interface = ["px0"]' >> settings
 proxydhcp node set bios,uefi winpepath=winboot/winpe-a --settings settings
 
 # 4. The network: a server, and a switch that the machines are plugged into.
-ip netns add try-server
-ip netns add try-switch
-ip -n try-server link add px0 type veth peer name uplink netns try-switch
-ip -n try-server address add 10.9.0.1/24 dev px0
-ip -n try-server link set px0 up
-ip -n try-switch link add switch up type bridge
-ip -n try-switch link set uplink master switch up
+ip netns add $server
+ip netns add $switch
+ip -n $server link add px0 type veth peer name uplink netns $switch
+ip -n $server address add 10.9.0.1/24 dev px0
+ip -n $server link set px0 up
+ip -n $switch link add switch up type bridge
+ip -n $switch link set uplink master switch up
 
 # 5. The server: proxydhcp, and dnsmasq for DHCP and TFTP, with what `dhcp-conf` prints.
-ip netns exec try-server proxydhcp serve --check --settings settings
-ip netns exec try-server proxydhcp serve --settings settings &
+ip netns exec $server proxydhcp serve --check --settings settings
+ip netns exec $server proxydhcp serve --settings settings &
 proxydhcp dhcp-conf dnsmasq bios,uefi --mac macs --settings settings > hand-off
-ip netns exec try-server dnsmasq --no-daemon --conf-file=hand-off --port=0 --user=root --interface=px0 \
+ip netns exec $server dnsmasq --no-daemon --conf-file=hand-off --port=0 --user=root --interface=px0 \
   --dhcp-range=10.9.0.0,static --dhcp-host=52:54:00:00:00:01,10.9.0.11 --dhcp-host=52:54:00:00:00:02,10.9.0.12 \
   --dhcp-leasefile=leases --enable-tftp --tftp-root="$PWD/tftp" 2> dnsmasq.log &
 sleep 3
@@ -78,10 +83,10 @@ boot() {
     card+=,romfile=
     flash=(-drive "if=pflash,format=raw,readonly=on,file=${ovmf}_CODE_4M.fd" -drive if=pflash,format=raw,file=variables)
   fi
-  ip -n try-switch tuntap add "$1" mode tap
-  ip -n try-switch link set "$1" master switch up
+  ip -n $switch tuntap add "$1" mode tap
+  ip -n $switch link set "$1" master switch up
   echo "==> switching on the machine with $1; emulated firmware takes up to a minute"
-  ip netns exec try-switch qemu-system-x86_64 -machine q35,graphics=off -accel tcg -m 256 -nodefaults \
+  ip netns exec $switch qemu-system-x86_64 -machine q35,graphics=off -accel tcg -m 256 -nodefaults \
     -display none -serial stdio -device virtio-rng-pci -device "$card" "${flash[@]}" \
     -netdev "tap,id=net,ifname=$1,script=no,downscript=no" < /dev/null > "$1.console" 2>&1 &
   local machine=$! seconds=0

@@ -1,7 +1,9 @@
 //! Arguments that several commands share: which files to use, and which of their nodes.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
+use anyhow::Context as _;
 use clap::builder::{PossibleValue, RangedI64ValueParser};
 use clap::{Args, ValueEnum, value_parser};
 
@@ -32,6 +34,26 @@ pub struct ConfigArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub root: RootArgs,
+}
+
+impl ConfigArgs {
+    /// Makes the default file's folder where it is missing, as on a host without xCAT. Any other folder
+    /// may be missing because its name is misspelt.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(super) fn make_default_folder(&self) -> anyhow::Result<()> {
+        let path = Path::new(CONFIG);
+        let Some(folder) = path.parent().filter(|_| self.config == path) else {
+            return Ok(());
+        };
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("cannot make the folder {}", folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Options that say which address belongs to which node.

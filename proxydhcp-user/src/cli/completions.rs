@@ -15,6 +15,17 @@ use crate::cli::output::print;
 /// The variable by which the script asks, and names its shell.
 const VARIABLE: &str = "PROXYDHCP_COMPLETE";
 
+/// Where the script for bash takes the word at the cursor.
+const WORD_OF_BASH: &str = r#"        words[COMP_CWORD]="$2""#;
+
+/// To bash, an equals sign is a word. With the cursor right behind it, the next word begins there.
+const BEHIND_EQUALS: &str = r#"        if [[ "${words[COMP_CWORD]}" == "=" ]]; then
+            words+=("")
+            _CLAP_COMPLETE_INDEX=$((COMP_CWORD + 1))
+        else
+            words[COMP_CWORD]="$2"
+        fi"#;
+
 /// Arguments of `completions`.
 #[derive(Clone, Debug, Args)]
 pub struct CompletionsArgs {
@@ -37,7 +48,7 @@ pub(super) fn run(args: &CompletionsArgs) -> Result<ExitCode> {
     let mut script = Vec::new();
     let (name, program) = ("proxydhcp", program.display().to_string());
     shell.write_registration(VARIABLE, name, name, &program, &mut script)?;
-    print(str::from_utf8(&script)?);
+    print(&str::from_utf8(&script)?.replace(WORD_OF_BASH, BEHIND_EQUALS));
     Ok(Exit::Done.into())
 }
 

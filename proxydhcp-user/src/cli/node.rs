@@ -78,6 +78,7 @@ fn change(
         print(&format!("{report}; dry run, nothing is written"));
         return Ok(exit_code(&report));
     }
+    args.files.config.make_default_folder()?;
     let (report, none_left) = edit(config, |records: &mut Vec<RawRecord>| {
         let mut nodes = Nodes {
             disabled: Disabled::read(config, || cfg::names(records.as_bytes()))?,

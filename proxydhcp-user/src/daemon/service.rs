@@ -351,9 +351,16 @@ impl Service {
 
     /// The line that says that requests are answered from now on.
     pub(crate) fn ready_line(&self) -> String {
-        let mut interfaces = self.interfaces().describe();
+        let (mut interfaces, missing) = {
+            let interfaces = self.interfaces();
+            let missing: Vec<_> = interfaces.missing().collect();
+            (interfaces.describe(), missing.join(", "))
+        };
         if interfaces.is_empty() {
             interfaces.push("no interface yet".to_owned());
+        }
+        if !missing.is_empty() {
+            interfaces.push(format!("waiting for {missing}"));
         }
         format!(
             "ready: {}; {}",

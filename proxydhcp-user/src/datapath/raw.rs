@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use proxydhcp_common::counters::{ANSWERED, Counts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
@@ -125,7 +126,7 @@ impl Worker {
                 PollFd::new(orders, PollFlags::IN),
             ];
             if let Err(error) = poll(&mut ready, None)
-                && error != rustix::io::Errno::INTR
+                && error != Errno::INTR
             {
                 warn!("{interface}: cannot wait for requests: {error}");
                 return;
@@ -137,8 +138,16 @@ impl Worker {
             if packets.contains(PollFlags::ERR) {
                 // The interface went down. Reading the error clears it; the ring works again when
                 // the interface is up.
-                let error = rustix::net::sockopt::socket_error(&self.ring);
-                warn!("{interface}: no requests come in: {error:?}");
+                match rustix::net::sockopt::socket_error(&self.ring) {
+                    Ok(Err(Errno::NETDOWN)) => warn!(
+                        "{interface} is down; it is served again once it is up (ip link set \
+                         {interface} up)"
+                    ),
+                    Ok(Err(error)) | Err(error) => {
+                        warn!("{interface}: no requests come in: {error}");
+                    }
+                    Ok(Ok(())) => {}
+                }
                 thread::sleep(Duration::from_millis(100));
             }
         }

@@ -17,7 +17,7 @@ use crate::sys::xcat::node_set;
 use crate::tables::generation::Generation;
 use crate::tables::policy::{Policy, Unknown};
 use crate::tables::table::{NotServed, Source, Sources, Table, Traced};
-use crate::text::printable;
+use crate::text::{count, printable};
 use crate::winpe::architecture::Architecture;
 
 mod simulate;
@@ -242,8 +242,9 @@ impl Question<'_> {
         let failed = self.names.have_failed().count() + self.names.are_asked().count();
         if failed > 0 {
             looked.steps.push(format!(
-                "The system resolver has not answered for {failed} names of records; this \
-                 address may belong to one of them (`proxydhcp status` lists them)."
+                "The system resolver has not answered for {} of records; this address may belong \
+                 to one of them.",
+                count(failed, "name")
             ));
         }
         let policy = match self.policy.unknown {

@@ -12,7 +12,9 @@ const SCRIPT: &str = r#"
 program=$1; shift
 source <("$program" completions bash)
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
-_clap_complete_proxydhcp proxydhcp "${COMP_WORDS[COMP_CWORD]}" 2> /dev/null
+word=${COMP_WORDS[COMP_CWORD]}
+[[ $word != = ]] || word=
+_clap_complete_proxydhcp proxydhcp "$word" 2> /dev/null
 printf '%s\n' "${COMPREPLY[@]}"
 "#;
 
@@ -48,6 +50,10 @@ fn interfaces_nodes_and_winpes_are_completed() -> Result<()> {
         ("node list | a,b,d", &["a,b,default"]),
         ("lookup | d", &["default"]),
         ("node set | a w", &["winpepath="]),
+        (
+            "node set | a winpepath =",
+            &["winboot/winpe-a", "winboot/winpe-b"],
+        ),
         (
             "node set | a winpepath = winb",
             &["winboot/winpe-a", "winboot/winpe-b"],

@@ -62,3 +62,21 @@ fn names_that_neither_the_files_nor_the_dns_know_are_told() -> Result<()> {
     assert_eq!(set(&lab, &resolver, &files, "whoever")?.stderr, no_daemon);
     Ok(())
 }
+
+#[test]
+fn on_a_host_without_xcat_the_folder_of_the_default_file_is_made() -> Result<()> {
+    const SCRIPT: &str = r#"
+        set -e
+        mount -t tmpfs none /var/lib
+        "$1" node set n1 winpepath=winboot/a --control /var/lib/none.sock --settings /dev/null
+        stat -c %s /var/lib/xcat/proxydhcp.cfg
+        ! "$1" node set n1 winpepath=winboot/a --config /var/lib/xact/proxydhcp.cfg --settings /dev/null
+    "#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", SCRIPT, "sh"]);
+    let ended = Ended::from(command.arg(binary()?).output()?);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.ends_with("200\n"), "{ended:?}");
+    assert!(ended.stderr.contains("make its folder first"), "{ended:?}");
+    Ok(())
+}

@@ -88,6 +88,7 @@ pub(super) fn import(args: &ImportArgs, context: &Context) -> Result<ExitCode> {
         let bytes = read_if_there(config)?;
         change(&mut raw_records(&bytes).0.to_vec())
     } else {
+        args.config.make_default_folder()?;
         edit(config, |now| Ok(change(now)))?
     };
     if args.dry_run {

@@ -154,6 +154,11 @@ impl Interfaces {
         self.missing.iter().chain(failed).cloned().collect()
     }
 
+    /// The names of the interfaces that are waited for.
+    pub(super) fn missing(&self) -> impl Iterator<Item = &str> {
+        self.missing.iter().map(|missing| missing.name.as_str())
+    }
+
     /// A description of what serves each interface.
     pub(super) fn describe(&self) -> Vec<String> {
         self.served.iter().map(Served::describe).collect()
@@ -179,12 +184,13 @@ impl Interfaces {
     fn serve(&mut self, all: &[Interface], deleted: &[u32], awaits_tables: bool) {
         let wanted = self.wanted(all);
         self.let_go(&wanted, deleted);
-        self.missing = self
-            .names
-            .iter()
-            .filter(|name| !all.iter().any(|interface| interface.is_named(name)))
-            .map(|name| Unserved::missing(name))
-            .collect();
+        let is_there = |name: &str| all.iter().any(|interface| interface.is_named(name));
+        let missing = self.names.iter().filter(|name| !is_there(name));
+        let missing: Vec<_> = missing.map(|name| Unserved::missing(name)).collect();
+        for gone in missing.iter().filter(|it| !self.missing.contains(it)) {
+            warn!("{}: {}", gone.name, gone.why);
+        }
+        self.missing = missing;
         let mut failures = mem::take(&mut self.failures);
         let mut fresh = Vec::new();
         for interface in wanted {
