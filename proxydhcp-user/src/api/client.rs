@@ -1,7 +1,7 @@
 //! The client's end of the control socket.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,10 @@ use crate::tables::explain::Looked;
 /// How long a command waits for its reply, because a reload may wait for slow files and names. A
 /// daemon that is suspended never replies.
 const LIMIT: Duration = Duration::from_mins(1);
+
+/// The length in bytes of a reply that no daemon gives: the status with the names of a million nodes
+/// has a quarter of it. Whatever listens there may be no daemon.
+const LONGEST_REPLY: u64 = if cfg!(test) { 1 << 20 } else { 1 << 28 };
 
 /// The error that no daemon listens on this socket.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +112,8 @@ fn ask_within(limit: Duration, socket: &Path, request: &Request) -> Result<Reply
         .write_all(&line)
         .with_context(|| format!("cannot ask the daemon on {shown}"))?;
     let mut reply = String::new();
-    if let Err(error) = BufReader::new(stream).read_line(&mut reply) {
+    let bounded = stream.take(LONGEST_REPLY);
+    if let Err(error) = BufReader::new(bounded).read_line(&mut reply) {
         return Err(match (error.kind(), request) {
             (io::ErrorKind::WouldBlock, Request::Reload(_)) => anyhow!(
                 "the daemon on {shown} has not reported the outcome of the reload within {limit:?}, and \
@@ -119,6 +124,9 @@ fn ask_within(limit: Duration, socket: &Path, request: &Request) -> Result<Reply
             }
             _ => anyhow::Error::new(error).context(format!("the daemon on {shown} did not reply")),
         });
+    }
+    if reply.len() as u64 == LONGEST_REPLY {
+        bail!("the reply of the daemon on {shown} does not end");
     }
     if !reply.ends_with('\n') {
         bail!(
@@ -186,6 +194,11 @@ mod tests {
             error(&status, b"{\"brief\":", true),
             "the daemon on SOCKET hung up before the end of its reply: it ended, or did not wait \
              for this command to take it"
+        );
+        let endless = vec![b' '; usize::try_from(LONGEST_REPLY).unwrap()];
+        assert_eq!(
+            error(&status, &endless, false),
+            "the reply of the daemon on SOCKET does not end"
         );
         let other = error(&status, b"{\"short\":1}\n", true);
         let start = "the daemon on SOCKET has another version: unknown variant";

@@ -15,16 +15,27 @@ use crate::cli::output::print;
 /// The variable by which the script asks, and names its shell.
 const VARIABLE: &str = "PROXYDHCP_COMPLETE";
 
-/// Where the script for bash takes the word at the cursor.
-const WORD_OF_BASH: &str = r#"        words[COMP_CWORD]="$2""#;
-
-/// To bash, an equals sign is a word. With the cursor right behind it, the next word begins there.
-const BEHIND_EQUALS: &str = r#"        if [[ "${words[COMP_CWORD]}" == "=" ]]; then
-            words+=("")
-            _CLAP_COMPLETE_INDEX=$((COMP_CWORD + 1))
+/// What is changed in the script for bash, to which an equals sign is a word. With the cursor right
+/// behind it, the program is asked for the word that ends with it, and answers with whole words; bash
+/// wants what follows.
+const BEHIND_EQUALS: [(&str, &str); 2] = [
+    (
+        r#"        words[COMP_CWORD]="$2""#,
+        r#"        if [[ -z "$2" && "${words[COMP_CWORD]}" == "=" ]]; then
+            words[COMP_CWORD-1]+="="
+            unset 'words[COMP_CWORD]'
+            _CLAP_COMPLETE_INDEX=$((COMP_CWORD - 1))
         else
             words[COMP_CWORD]="$2"
-        fi"#;
+        fi"#,
+    ),
+    (
+        "    elif [[ $_CLAP_COMPLETE_SPACE == false ]]",
+        r#"    elif [[ $_CLAP_COMPLETE_INDEX != "$COMP_CWORD" ]]; then
+        COMPREPLY=("${COMPREPLY[@]#*=}")
+    elif [[ $_CLAP_COMPLETE_SPACE == false ]]"#,
+    ),
+];
 
 /// Arguments of `completions`.
 #[derive(Clone, Debug, Args)]
@@ -48,7 +59,11 @@ pub(super) fn run(args: &CompletionsArgs) -> Result<ExitCode> {
     let mut script = Vec::new();
     let (name, program) = ("proxydhcp", program.display().to_string());
     shell.write_registration(VARIABLE, name, name, &program, &mut script)?;
-    print(&str::from_utf8(&script)?.replace(WORD_OF_BASH, BEHIND_EQUALS));
+    let mut script = String::from_utf8(script)?;
+    for (before, after) in BEHIND_EQUALS {
+        script = script.replace(before, after);
+    }
+    print(&script);
     Ok(Exit::Done.into())
 }
 

@@ -47,6 +47,9 @@ const ALL: &str = "all";
 // Fuzzers find short ways to write many names.
 pub const LIMIT: usize = if cfg!(fuzzing) { 1_000 } else { 1_000_000 };
 
+/// The maximum depth of groups within groups: each level takes some of the stack.
+const DEEPEST_GROUP: usize = 100;
+
 /// What noderanges refer to.
 pub struct Context<'a> {
     /// The names that exist.
@@ -247,6 +250,9 @@ impl Expansion<'_> {
         };
         if self.groups.iter().any(|outer| outer == name) {
             return Err((at, Fault::Circle(name.to_owned())).into());
+        }
+        if self.groups.len() >= DEEPEST_GROUP {
+            return Err((at, Fault::GroupDepth).into());
         }
         self.groups.push(name.to_owned());
         let before = std::mem::replace(&mut self.is_nested, true);

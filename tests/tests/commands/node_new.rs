@@ -1,9 +1,11 @@
 //! `proxydhcp node set` of nodes that nobody knows is no mistake, but may come from one.
 
+use std::process::Command;
+
 use anyhow::Result;
 use proxydhcp_lab::resolver::{DeadNameServer, NameServer, Resolver};
 use proxydhcp_lab::site::Files;
-use proxydhcp_lab::{Ended, Lab};
+use proxydhcp_lab::{Ended, Lab, binary};
 
 use crate::node::command;
 
@@ -68,9 +70,10 @@ fn on_a_host_without_xcat_the_folder_of_the_default_file_is_made() -> Result<()>
     const SCRIPT: &str = r#"
         set -e
         mount -t tmpfs none /var/lib
-        "$1" node set n1 winpepath=winboot/a --control /var/lib/none.sock --settings /dev/null
+        : > /var/lib/settings
+        "$1" node set n1 winpepath=winboot/a --control /var/lib/none.sock --settings /var/lib/settings
         stat -c %s /var/lib/xcat/proxydhcp.cfg
-        ! "$1" node set n1 winpepath=winboot/a --config /var/lib/xact/proxydhcp.cfg --settings /dev/null
+        ! "$1" node set n1 winpepath=winboot/a --config /var/lib/xact/proxydhcp.cfg --settings /var/lib/settings
     "#;
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", SCRIPT, "sh"]);

@@ -82,6 +82,9 @@ pub enum Fault {
     /// A group that contains itself.
     #[error("group {0} is part of itself")]
     Circle(String),
+    /// Groups that contain each other, too many levels deep.
+    #[error("there are too many groups within each other")]
+    GroupDepth,
     /// A `^` in a file or a group.
     #[error("only the noderange itself can refer to a file, not a file or group within it")]
     FileWithin,

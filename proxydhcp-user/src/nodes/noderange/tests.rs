@@ -163,6 +163,19 @@ fn groups_have_an_at_sign() {
     assert!(known.contains("rack1, rack2"), "{known}");
     assert_eq!(fault("@circle"), Fault::Circle("circle".to_owned()));
     assert_eq!(fault("@file"), Fault::FileWithin);
+    let chain: String = (1..10_000)
+        .map(|number| format!("g{number}: @g{}\n", number - 1))
+        .collect();
+    let chain = Groups::parse("g", &format!("g0: n1\n{chain}")).unwrap();
+    let all = self::known();
+    let context = Context {
+        known: &all,
+        groups: Some(&chain),
+        read: &read,
+    };
+    let expand = |range| expand(range, &context);
+    assert_eq!(expand("@g50").unwrap(), ["n1"]);
+    assert_eq!(expand("@g9999").unwrap_err().fault, Fault::GroupDepth);
     assert!(
         Groups::parse("g", "a: n1\nb n2")
             .unwrap_err()
