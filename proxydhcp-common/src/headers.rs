@@ -91,6 +91,12 @@ impl Datagram {
 /// Datapaths count what this finds as received, and ignore everything else.
 #[inline(always)]
 pub fn find<F: Frame>(frame: &F) -> Option<Packet> {
+    find_to(frame, PORT)
+}
+
+/// Finds IPv4/UDP packets to `port`, as [`find`] does.
+#[inline(always)]
+pub fn find_to<F: Frame>(frame: &F, wanted: u16) -> Option<Packet> {
     let ethernet = frame.header::<Ethernet>(0)?;
     let (ip, ethertype) = skip_tags(frame, ethernet.ethertype.get())?;
     let header = frame.header::<Ipv4>(ip)?;
@@ -109,7 +115,7 @@ pub fn find<F: Frame>(frame: &F) -> Option<Packet> {
     } else {
         frame.header::<Udp>(frame.bound(ip + ip_len))?.destination
     };
-    (port.get() == PORT).then_some(Packet {
+    (port.get() == wanted).then_some(Packet {
         ip,
         ip_len,
         to_group: is_group(ethernet.destination),

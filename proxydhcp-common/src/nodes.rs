@@ -321,6 +321,36 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
         target.winpe(self.header.winpe_bits)
     }
 
+    /// The client with this hardware address, else with this UUID, if one has it.
+    pub fn known(&self, mac: Option<[u8; 6]>, uuid: Option<&[u8; 16]>) -> Option<Client> {
+        let known = self.hardware(mac, uuid);
+        (known != 0).then_some(Client(known))
+    }
+
+    /// What becomes of clients without an entry.
+    pub fn unknown(&self) -> Client {
+        Client(self.header.unknown)
+    }
+
+    /// What is stored for a hardware address, else for a UUID, or 0.
+    #[inline(always)]
+    fn hardware(&self, mac: Option<[u8; 6]>, uuid: Option<&[u8; 16]>) -> u32 {
+        if !self.has_hardware() {
+            return 0;
+        }
+        let mut known = 0;
+        if let Some(mac) = mac {
+            known = self.search_hardware(mac_key(mac));
+        }
+        if known == 0
+            && self.header.uuids != 0
+            && let Some(uuid) = uuid
+        {
+            known = self.search_hardware(uuid_key(uuid, self.header.hardware_seed));
+        }
+        known
+    }
+
     /// The client for whose address `entry` is stored, which has this hardware address, else this UUID.
     ///
     /// # Errors
@@ -337,17 +367,7 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
         if !self.has_hardware() {
             return Ok(self.or_unknown(entry));
         }
-        let seed = self.header.hardware_seed;
-        let mut known = 0;
-        if let Some(mac) = mac {
-            known = self.search_hardware(mac_key(mac));
-        }
-        if known == 0
-            && self.header.uuids != 0
-            && let Some(uuid) = uuid
-        {
-            known = self.search_hardware(uuid_key(uuid, seed));
-        }
+        let known = self.hardware(mac, uuid);
         // A node's number, or that it is none.
         let numbers = Target::MAX_WINPE & !((1 << (self.header.winpe_bits & 31)) - 1);
         if known == 0 {

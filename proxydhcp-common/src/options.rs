@@ -16,6 +16,12 @@ pub mod code {
     pub const OVERLOAD: u8 = 52;
     /// DHCP message type.
     pub const MESSAGE_TYPE: u8 = 53;
+    /// Server identifier.
+    pub const SERVER: u8 = 54;
+    /// User class (RFC 3004).
+    pub const USER_CLASS: u8 = 77;
+    /// Relay agent information (RFC 3046).
+    pub const RELAY: u8 = 82;
     /// Vendor class identifier.
     pub const VENDOR_CLASS: u8 = 60;
     /// Client system architecture (RFC 4578, section 2.1).

@@ -174,6 +174,18 @@ pub(crate) fn write_ip_udp<F: Frame>(
     bootp_len: usize,
     bootp: Sum,
 ) -> Option<()> {
+    write_ip_udp_from(PORT, frame, datagram, bootp_len, bootp)
+}
+
+/// Writes these headers of a reply from `port`.
+#[inline(always)]
+pub(crate) fn write_ip_udp_from<F: Frame>(
+    port: u16,
+    frame: &mut F,
+    datagram: &Datagram,
+    bootp_len: usize,
+    bootp: Sum,
+) -> Option<()> {
     const VERSION_IHL: u8 = 0x45;
     const TTL: u8 = 64;
     #[expect(clippy::cast_possible_truncation, reason = "at most 576")]
@@ -203,11 +215,11 @@ pub(crate) fn write_ip_udp<F: Frame>(
         .field();
     ip.source = server;
     ip.destination = client;
-    udp.source = PORT.into();
+    udp.source = port.into();
     udp.destination = client_port.into();
     udp.len = udp_len.into();
     udp.checksum = headers::pseudo_header(server, client, udp_len)
-        .number(PORT)
+        .number(port)
         .number(client_port)
         .number(udp_len)
         .plus(bootp)

@@ -7,7 +7,7 @@
 
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
-use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, Packet};
+use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, IpUdp, Packet};
 use crate::judge::{Answer, Tables, charge, decide, identify, own};
 use crate::nodes::{Conflict, Lines, Nodes};
 use crate::options::{Facts, INFORM, PXE_CLIENT, REQUEST, arch_digits, code};
@@ -17,6 +17,8 @@ use crate::template::{Loader, UUID_LEN};
 use crate::vendor_class::VendorClass;
 use crate::verdict::{Reason, Stop};
 use crate::wire::{Address, Ethernet, Ipv4};
+
+pub mod offer;
 
 /// PXE's boot item, sub-option 71 of option 43 (PXE 2.1, section 2.2.1): the boot server type and
 /// layer that the client asks for, and expects back.
@@ -73,6 +75,33 @@ pub fn judge<'t, T: Tables>(
     })
 }
 
+/// Readdresses a request that was broadcast to this host's address `server`, as if it had been sent there.
+/// One that is malformed stays as it is.
+#[must_use]
+pub fn readdress(frame: &mut Slice<'_>, packet: &Packet, server: Address) -> Packet {
+    if packet.ip_len != IP_LEN {
+        return *packet;
+    }
+    let Ok(datagram) = headers::admit(frame, packet) else {
+        return *packet;
+    };
+    let is_right = headers::is_udp_checksum_right(frame, &datagram);
+    let Some(IpUdp { ip, udp }) = frame.header_mut(packet.ip) else {
+        return *packet;
+    };
+    ip.destination = server;
+    ip.checksum = [0, 0];
+    ip.checksum = ip.sum().field();
+    if is_right {
+        // It has been checked; none is allowed.
+        udp.checksum = [0, 0];
+    }
+    Packet {
+        destination: server,
+        ..*packet
+    }
+}
+
 /// What the sender of a request that [`judge`] has judged is known by: its address, the MAC address in
 /// `chaddr`, and its UUID. The frame has been normalised.
 pub fn identity(frame: &Slice<'_>, packet: &Packet) -> Option<Identity> {
@@ -82,15 +111,26 @@ pub fn identity(frame: &Slice<'_>, packet: &Packet) -> Option<Identity> {
         ..*packet
     };
     let datagram = headers::admit(frame, &packet).ok()?;
-    let uuid = Gathered::from(frame, &datagram).ok()?.uuid;
+    let gathered = Gathered::from(frame, &datagram).ok()?;
+    let (mac, uuid) = identity_of(frame, &datagram, &gathered);
     Some(Identity {
         address: datagram.client,
-        mac: headers::mac(frame, &datagram),
-        uuid: match uuid.bytes {
-            [0, bytes @ ..] if uuid.len == UUID_LEN => Some(bytes),
-            _ => None,
-        },
+        mac,
+        uuid,
     })
+}
+
+/// The MAC address in `chaddr`, and the UUID.
+fn identity_of(
+    frame: &Slice<'_>,
+    datagram: &Datagram,
+    gathered: &Gathered,
+) -> (Option<[u8; 6]>, Option<[u8; 16]>) {
+    let uuid = match gathered.uuid.bytes {
+        [0, bytes @ ..] if gathered.uuid.len == UUID_LEN => Some(bytes),
+        _ => None,
+    };
+    (headers::mac(frame, datagram), uuid)
 }
 
 /// What the sender of a request is known by.
@@ -234,6 +274,7 @@ struct Gathered {
     uuid: Value<UUID_LEN>,
     overload: Value<1>,
     vendor: Value<512>,
+    user_class: Value<4>,
 }
 
 impl Gathered {
@@ -265,6 +306,7 @@ impl Gathered {
                 code::UUID => self.uuid.add(value),
                 code::OVERLOAD => self.overload.add(value),
                 code::VENDOR => self.vendor.add(value),
+                code::USER_CLASS => self.user_class.add(value),
                 _ => {}
             }
         }
@@ -296,6 +338,13 @@ impl Gathered {
             uuid: (self.uuid.len == UUID_LEN).then_some(self.uuid.bytes),
         };
         Ok((facts, other))
+    }
+
+    /// The loader of a PXE client that names its architecture in option 93.
+    fn pxe_loader<L: Lines + ?Sized>(&self, nodes: &Nodes<'_, L>) -> Option<Loader> {
+        let details = self.vendor_class.get().strip_prefix(&PXE_CLIENT)?;
+        let digits = details.first_chunk().and_then(arch_digits);
+        (self.architectures.len > 0).then(|| self.loader(nodes, digits))?
     }
 
     /// The first architecture that has a loader counts. An option 93 of odd or zero length counts

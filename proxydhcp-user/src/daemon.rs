@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::datapath::raw::offers::Offers;
 use crate::datapath::served_interface::DatapathPlan;
 use crate::tables::policy::Policy;
 use crate::tables::table::Sources;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub saved: PathBuf,
     /// What replies say, and what clients without a record get.
     pub policy: Policy,
+    /// Which DISCOVERs get an offer, if any do.
+    pub offers: Option<Offers>,
     /// The names of the interfaces to serve. If empty, all that are up and have an IPv4 address.
     pub interfaces: Vec<String>,
     /// The datapath that answers on the interfaces.

@@ -19,6 +19,7 @@ pub mod xdp;
 
 use buckets::Limits;
 use confused::ConfusedClients;
+use raw::offers::Offers;
 use unknown_clients::UnknownClients;
 
 /// What all packet threads of the daemon share.
@@ -32,4 +33,6 @@ pub struct Shared {
     pub unknown_clients: Option<UnknownClients>,
     /// Clients whose address and hardware address are those of different nodes.
     pub confused: ConfusedClients,
+    /// Which offers are made, if any are.
+    pub offers: Option<Offers>,
 }

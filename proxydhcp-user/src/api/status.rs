@@ -21,6 +21,7 @@ use crate::text::{and_more, count, with_causes};
 
 mod confused;
 mod names;
+mod offers;
 mod port;
 mod problems;
 mod shortfall;
@@ -28,6 +29,7 @@ mod tftp;
 
 pub use confused::ConfusedClient;
 pub use names::{NamesStatus, NamesTold};
+pub use offers::OfferStatus;
 pub use port::{named, port_held};
 pub use problems::{Lists, Problems};
 pub use shortfall::{Better, Fallback, Lost};
@@ -203,6 +205,9 @@ pub struct InterfaceStatus {
     pub af_xdp: Option<Counters>,
     /// The raw datapath's counters.
     pub raw: Counters,
+    /// What has become of DISCOVERs, if offers are made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub offers: Option<OfferStatus>,
 }
 
 /// What has become of packets to port 4011.
@@ -326,6 +331,9 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
                 }
             }
             writeln!(f, ", {}", interface.counters)?;
+            if let Some(offers) = &interface.offers {
+                writeln!(f, "{}: {offers}", interface.name)?;
+            }
             if let Some(seconds) = interface.predecessor_age {
                 let (name, age) = (&interface.name, age(Duration::from_secs_f64(seconds)));
                 writeln!(

@@ -23,6 +23,7 @@ use crate::daemon::http::{self, Listener};
 use crate::daemon::logging::{self, LineFormat};
 use crate::daemon::run::{Manner, serve};
 use crate::daemon::{Settings, tftp};
+use crate::datapath::raw::offers::Offers;
 use crate::datapath::served_interface::{AttachOptions, DatapathPlan};
 use crate::datapath::xdp::Duty;
 use crate::names::saved;
@@ -86,6 +87,13 @@ pub struct ServeArgs {
     /// What to do about clients whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore)]
     pub unknown: Unknown,
+    /// Which PXE clients get an offer when they ask for an address, so that no DHCP server need send them
+    /// here
+    #[arg(long, value_enum, default_value_t = OffersChoice::Off)]
+    pub offers: OffersChoice,
+    /// How long an offer waits before it is sent, in milliseconds, for firmware that misses early ones
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = value_parser!(u16).range(0..=5000))]
+    pub offer_delay: u16,
     /// Serve the files below the TFTP root by TFTP, too, on the interfaces in service
     #[arg(long)]
     pub tftp: bool,
@@ -193,6 +201,17 @@ impl fmt::Display for Outlive {
             None => f.write_str(Self::FOREVER),
         }
     }
+}
+
+/// The values of `--offers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OffersChoice {
+    /// None: the DHCP server sends clients here, by option 60
+    Off,
+    /// Nodes with a record that are known by their hardware addresses
+    Known,
+    /// These, and clients without a record, which get the default WinPE: needs --unknown default
+    All,
 }
 
 /// The values of `--path`.
@@ -346,6 +365,10 @@ impl ServeArgs {
                     .filter_map(|name| VendorClass::new(name.as_bytes()))
                     .collect(),
             },
+            offers: (self.offers != OffersChoice::Off).then(|| Offers {
+                to_all: self.offers == OffersChoice::All,
+                delay: Duration::from_millis(self.offer_delay.into()),
+            }),
             interfaces: self.interfaces.clone(),
             plan: self.plan(),
             pins: !self.no_pin,
@@ -360,6 +383,13 @@ impl ServeArgs {
 
     /// Two options that contradict each other, by their ids, and the remedy.
     pub(super) fn contradiction(&self) -> Option<([&'static str; 2], &'static str)> {
+        if self.offers == OffersChoice::All && self.unknown != Unknown::Default {
+            return Some((
+                ["offers", "unknown"],
+                "offers to all clients lead those without a record to the default WinPE, which unknown must \
+                 allow: set unknown = \"default\", or offers = \"known\"",
+            ));
+        }
         if self.path == DatapathChoice::Raw && self.xdp_mode != XdpMode::Auto {
             return Some((
                 ["path", "xdp_mode"],

@@ -105,6 +105,7 @@ impl Service {
         let shared = Arc::new(Shared {
             tables: ArcSwap::from_pointee(generation),
             unknown_clients,
+            offers: settings.offers,
             ..Shared::default()
         });
         let service = Self {

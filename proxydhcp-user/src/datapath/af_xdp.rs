@@ -206,6 +206,7 @@ fn run(
                 limits: None,
                 unknown_clients: shared.unknown_clients.as_ref(),
                 confused: Some(&shared.confused),
+                broadcasts: None,
             };
             let turn = queue.turn(|packet| match answer_packet(packet, &context, tally) {
                 Some(()) => Outcome::Transmit,

@@ -14,6 +14,7 @@ use proxydhcp_common::source::Source;
 use proxydhcp_common::template::Template;
 use proxydhcp_common::vendor_class::VendorClass;
 use proxydhcp_common::verdict::{Reason, Stop};
+use proxydhcp_common::wire::{Address, BROADCAST};
 
 use crate::datapath::buckets::Limits;
 use crate::datapath::confused::ConfusedClients;
@@ -32,6 +33,8 @@ pub(crate) struct AnswerContext<'t> {
     pub(crate) unknown_clients: Option<&'t UnknownClients>,
     /// Receives clients that are two nodes.
     pub(crate) confused: Option<&'t ConfusedClients>,
+    /// The address that answers requests to 255.255.255.255, if they are to be answered.
+    pub(crate) broadcasts: Option<Address>,
 }
 
 impl Tables for AnswerContext<'_> {
@@ -72,8 +75,14 @@ pub(crate) fn answer(
 ) -> Option<usize> {
     let held = len.min(buffer.len());
     let mut frame = Slice::new(buffer, held)?;
-    let packet = headers::find(&frame)?;
+    let mut packet = headers::find(&frame)?;
     tally.add(RECEIVED, 1);
+    if packet.destination == BROADCAST
+        && held == len
+        && let Some(server) = context.broadcasts
+    {
+        packet = slow_path::readdress(&mut frame, &packet, server);
+    }
     let replied = if held < len {
         Err(too_long(&packet, context))
     } else {
@@ -179,6 +188,7 @@ mod tests {
             limits: None,
             unknown_clients: None,
             confused: None,
+            broadcasts: None,
         };
         for (destination, counter) in [(own, refused(Reason::Length)), (other, PASSED)] {
             let mut frame = [0; 100];

@@ -5,9 +5,10 @@
 //! the same socket, a batch at a time.
 
 use std::io::{self, IoSlice};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::sys::interface::Interface;
 use crate::sys::privileges;
 
 mod filter;
+pub mod offers;
 mod ring;
 
 pub use ring::Room;
@@ -48,6 +50,7 @@ pub struct RawDatapath {
     tally: Arc<Tally>,
     lost: AtomicU64,
     socket: Arc<OwnedFd>,
+    server: Arc<AtomicU32>,
     thread: PacketThread,
 }
 
@@ -63,6 +66,7 @@ impl RawDatapath {
         let ring = Ring::open(interface.index, room, &filter::REQUESTS)
             .with_context(|| format!("cannot open a packet ring on {name}"))?;
         let tally = Arc::new(Tally::default());
+        let server = Arc::new(AtomicU32::new(offers::first(&interface.addresses)));
         let socket = ring.socket();
         let worker = Worker {
             ring,
@@ -70,6 +74,7 @@ impl RawDatapath {
             tally: Arc::clone(&tally),
             mac: interface.mac,
             outbox: Outbox::new(Arc::clone(&socket)),
+            server: Arc::clone(&server),
         };
         let interface = name.clone();
         let thread = PacketThread::start(format!("raw-{name}"), move |orders| {
@@ -80,6 +85,7 @@ impl RawDatapath {
             tally,
             lost: AtomicU64::new(0),
             socket,
+            server,
             thread,
         })
     }
@@ -87,6 +93,12 @@ impl RawDatapath {
     /// The counts of the frames received here.
     pub fn counts(&self) -> Counts {
         self.tally.counts()
+    }
+
+    /// The interface has these addresses now.
+    pub(crate) fn readdress(&self, addresses: &[Ipv4Addr]) {
+        let first = offers::first(addresses);
+        self.server.store(first, Ordering::Relaxed);
     }
 
     /// The thread that answers.
@@ -115,6 +127,8 @@ struct Worker {
     tally: Arc<Tally>,
     mac: [u8; 6],
     outbox: Outbox,
+    /// The interface's first address.
+    server: Arc<AtomicU32>,
 }
 
 impl Worker {
@@ -161,7 +175,9 @@ impl Worker {
             tally,
             mac,
             outbox,
+            server,
         } = self;
+        let broadcasts = shared.offers.is_some();
         let tables = shared.tables.load();
         let context = AnswerContext {
             tables: &tables,
@@ -169,6 +185,9 @@ impl Worker {
             limits: Some((&shared.limits, buckets::now())),
             unknown_clients: shared.unknown_clients.as_ref(),
             confused: Some(&shared.confused),
+            broadcasts: broadcasts
+                .then(|| server.load(Ordering::Relaxed).to_be_bytes())
+                .filter(|it| *it != [0; 4]),
         };
         let mut each = |received: Received<'_>| {
             let buffer = outbox.next();

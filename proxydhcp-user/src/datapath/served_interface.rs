@@ -12,6 +12,7 @@ use crate::datapath::af_xdp::AfXdpDatapath;
 use crate::datapath::losses::{self, Losses, Prone};
 use crate::datapath::modes::{self, Modes};
 use crate::datapath::packet_thread::PacketThread;
+use crate::datapath::raw::offers::OfferDatapath;
 use crate::datapath::raw::{RawDatapath, Room};
 use crate::datapath::xdp::pins::{Leftover, Pins};
 use crate::datapath::xdp::{Attachment, Duty, KernelTables, Left, Program, Refused};
@@ -63,6 +64,8 @@ pub(crate) struct Served {
     af_xdp: Option<AfXdpDatapath>,
     raw: RawDatapath,
     room: Room,
+    /// The offers, if any are made.
+    offers: Option<OfferDatapath>,
 }
 
 impl Served {
@@ -73,6 +76,10 @@ impl Served {
         carriers: Vec<Interface>,
         shared: &Arc<Shared>,
     ) -> Result<Self> {
+        let offers = shared
+            .offers
+            .map(|offers| OfferDatapath::start(interface, offers, Arc::clone(shared)))
+            .transpose()?;
         Ok(Self {
             interface: interface.clone(),
             carriers,
@@ -83,6 +90,7 @@ impl Served {
             af_xdp: None,
             raw: RawDatapath::start(interface, room, Arc::clone(shared))?,
             room,
+            offers,
         })
     }
 
@@ -202,9 +210,14 @@ impl Served {
         &self.interface
     }
 
-    /// Records the interface's current name, and the interfaces whose drivers run its program now.
-    pub(crate) fn follow(&mut self, name: &str, carriers: Vec<Interface>) {
-        name.clone_into(&mut self.interface.name);
+    /// Records the interface's current name and addresses, and the interfaces whose drivers run its program now.
+    pub(crate) fn follow(&mut self, now: &Interface, carriers: Vec<Interface>) {
+        now.name.clone_into(&mut self.interface.name);
+        if let Some(offers) = &self.offers {
+            offers.readdress(&now.addresses);
+        }
+        self.raw.readdress(&now.addresses);
+        self.interface.addresses.clone_from(&now.addresses);
         if let Some(losses) = &mut self.losses {
             losses.follow(&carriers);
         }
@@ -232,7 +245,8 @@ impl Served {
     /// The threads that answer, or would.
     pub(crate) fn threads(&self) -> impl Iterator<Item = &PacketThread> {
         let af_xdp = self.af_xdp.iter().flat_map(AfXdpDatapath::threads);
-        af_xdp.chain([self.raw.thread()])
+        let offers = self.offers.iter().map(OfferDatapath::thread);
+        af_xdp.chain([self.raw.thread()]).chain(offers)
     }
 
     fn datapath(&self) -> Datapath {
@@ -313,6 +327,7 @@ impl Served {
             program,
             af_xdp,
             raw,
+            offers: self.offers.as_ref().map(OfferDatapath::status),
         }
     }
 }

@@ -291,6 +291,15 @@ impl Table {
         &self.warnings
     }
 
+    /// Adds a warning if no node is known by its hardware, though offers are to be made to nodes.
+    pub fn warn_of_no_hardware(&mut self) {
+        if self.hardware().len() == 0 {
+            let text = "offers: no node gets one, because none is known by its hardware address; run \
+                        `proxydhcp node set NAME mac=...`, or name a file by --ethers";
+            self.warnings.push(text.to_owned().into());
+        }
+    }
+
     /// Adds a warning for each node that has one of this host's own addresses, `local`: it cannot
     /// be served.
     pub fn warn_of_own(&mut self, local: &[Ipv4Addr]) {

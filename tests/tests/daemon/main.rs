@@ -20,6 +20,7 @@ mod loss;
 mod metrics;
 mod mid_storm;
 mod names;
+mod offers;
 mod one_program;
 mod port;
 mod reader;

@@ -12,8 +12,8 @@ use proxydhcp_common::nodes::ARCHITECTURES;
 const EXAMPLE: &str = include_str!("../../../../docs/proxydhcp.toml.example");
 
 const KEYS: &str = "the keys are allow-loss, burst, config, control, control-group, ethers, hosts, \
-                    interface, loaders, next-server, no-pin, outlive, path, rate-limit, reply-format, suffix, \
-                    tftp, tftp-root, unknown, vendor-class, watch, xdp-mode";
+                    interface, loaders, next-server, no-pin, offer-delay, offers, outlive, path, \
+                    rate-limit, reply-format, suffix, tftp, tftp-root, unknown, vendor-class, watch, xdp-mode";
 
 fn serve_flags() -> Command {
     ServeArgs::augment_args(Command::new("serve"))

@@ -196,7 +196,7 @@ impl Interfaces {
         for interface in wanted {
             let mut kept = self.served.iter_mut();
             if let Some(kept) = kept.find(|kept| kept.interface().index == interface.index) {
-                kept.follow(&interface.name, interface.carriers(all));
+                kept.follow(&interface, interface.carriers(all));
                 continue;
             }
             let before = failures.iter().position(|failed| failed.is_of(&interface));

@@ -34,32 +34,39 @@ const fn keep(bytes: u32) -> libc::sock_filter {
     }
 }
 
-/// Keeps IPv4/UDP packets to port 4011 that are not later fragments, with at most one VLAN tag
+/// Keeps requests.
+pub(super) const REQUESTS: [libc::sock_filter; 22] = to_port(PORT);
+
+/// Keeps IPv4/UDP packets to `port` that are not later fragments, with at most one VLAN tag
 /// besides the outer one, which the kernel has removed before.
-pub(super) const REQUESTS: [libc::sock_filter; 22] = [
-    load(LOAD_HALF, 12),
-    jump(JUMP_EQUAL, 0x0800, 11, 0),
-    jump(JUMP_EQUAL, 0x8100, 1, 0),
-    jump(JUMP_EQUAL, 0x88a8, 0, 17),
-    // Another tag: load the type behind it.
-    load(LOAD_HALF, 16),
-    jump(JUMP_EQUAL, 0x0800, 0, 15),
-    // IP at 18.
-    load(LOAD_BYTE, 18 + 9),
-    jump(JUMP_EQUAL, 17, 0, 13),
-    load(LOAD_HALF, 18 + 6),
-    jump(JUMP_SET, 0x1fff, 11, 0),
-    load(LOAD_IP_LEN, 18),
-    load(LOAD_HALF_INDEXED, 18 + 2),
-    jump(JUMP_EQUAL, PORT as u32, 7, 8),
-    // IP at 14.
-    load(LOAD_BYTE, 14 + 9),
-    jump(JUMP_EQUAL, 17, 0, 6),
-    load(LOAD_HALF, 14 + 6),
-    jump(JUMP_SET, 0x1fff, 4, 0),
-    load(LOAD_IP_LEN, 14),
-    load(LOAD_HALF_INDEXED, 14 + 2),
-    jump(JUMP_EQUAL, PORT as u32, 0, 1),
-    keep(u32::MAX),
-    keep(0),
-];
+#[must_use]
+pub(super) const fn to_port(port: u16) -> [libc::sock_filter; 22] {
+    let port = port as u32;
+    [
+        load(LOAD_HALF, 12),
+        jump(JUMP_EQUAL, 0x0800, 11, 0),
+        jump(JUMP_EQUAL, 0x8100, 1, 0),
+        jump(JUMP_EQUAL, 0x88a8, 0, 17),
+        // Another tag: load the type behind it.
+        load(LOAD_HALF, 16),
+        jump(JUMP_EQUAL, 0x0800, 0, 15),
+        // IP at 18.
+        load(LOAD_BYTE, 18 + 9),
+        jump(JUMP_EQUAL, 17, 0, 13),
+        load(LOAD_HALF, 18 + 6),
+        jump(JUMP_SET, 0x1fff, 11, 0),
+        load(LOAD_IP_LEN, 18),
+        load(LOAD_HALF_INDEXED, 18 + 2),
+        jump(JUMP_EQUAL, port, 7, 8),
+        // IP at 14.
+        load(LOAD_BYTE, 14 + 9),
+        jump(JUMP_EQUAL, 17, 0, 6),
+        load(LOAD_HALF, 14 + 6),
+        jump(JUMP_SET, 0x1fff, 4, 0),
+        load(LOAD_IP_LEN, 14),
+        load(LOAD_HALF_INDEXED, 14 + 2),
+        jump(JUMP_EQUAL, port, 0, 1),
+        keep(u32::MAX),
+        keep(0),
+    ]
+}
