@@ -1,4 +1,9 @@
 //! Offers to PXE clients beside DHCP servers that know nothing of them: `--offers`.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by what it says"
+)]
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
