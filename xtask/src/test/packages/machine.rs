@@ -131,7 +131,7 @@ impl Drop for Machine {
 }
 
 /// The folder of a release, which is made if it is missing.
-fn of_release(release: &str) -> Result<PathBuf> {
+pub(super) fn of_release(release: &str) -> Result<PathBuf> {
     let folder = root().join("target/roots").join(release);
     let (_, name) = RELEASES
         .iter()

@@ -1,13 +1,15 @@
 //! What needs no machine: mistakes in packages, what the program needs, and rpm's database.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::debian::ensure_installed;
+use tempfile::TempDir;
 
 use super::Packages;
+use super::machine::of_release;
 use crate::package::{Needs, root};
 
 /// The glibc of RHEL 8 and Debian 10.
@@ -52,8 +54,99 @@ fn judge(lint: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// xCAT's daemon gives way in both orders of installation, again when xCAT is updated, and comes back.
-pub(super) fn rpm(_packages: &Packages) -> Result<()> {
-    let _ = (fs::metadata("/"), Path::new("/"));
+/// xCAT's daemon gives way in both orders of installation, again when xCAT is updated, and comes back:
+/// by rpm's own database and scriptlets, in a root that has nothing but a shell.
+pub(super) fn rpm(packages: &Packages) -> Result<()> {
+    ensure_installed("rpmbuild", "rpm")?;
+    let folder = TempDir::new()?;
+    let xcat = ["1", "2"].map(|version| xcat(version, folder.path()));
+    let [first, second] = xcat;
+    let (first, second) = (first?, second?);
+    let ours: Vec<PathBuf> = packages.ending(".rpm").map(Path::to_owned).collect();
+    for before in [true, false] {
+        let root = Root::new()?;
+        if before {
+            root.rpm("--install", &[first.clone()])?;
+            root.rpm("--install", &ours)?;
+        } else {
+            root.rpm("--install", &ours)?;
+            root.rpm("--install", &[first.clone()])?;
+        }
+        root.is_ours().context("after the installation")?;
+        root.rpm("--upgrade", &[second.clone()])?;
+        root.is_ours().context("after an update of xCAT")?;
+        let old = fs::read_to_string(root.path(&format!("{PROGRAM}.perl")))?;
+        ensure!(old.contains("version 2"), "{old}");
+        root.rpm("--erase", &["proxydhcp-xcat".into(), "proxydhcp".into()])?;
+        let back = root.path(PROGRAM);
+        ensure!(!back.is_symlink() && fs::read_to_string(back)?.contains("version 2"));
+        ensure!(!root.path(&format!("{PROGRAM}.perl")).exists());
+        ensure!(!root.path("/usr/sbin/proxydhcp").exists() && !root.path("/usr/share/doc/proxydhcp").exists());
+    }
     Ok(())
+}
+
+const PROGRAM: &str = "/opt/xcat/sbin/proxydhcp-xcat";
+
+/// Makes an rpm with xCAT's file.
+fn xcat(version: &str, folder: &Path) -> Result<PathBuf> {
+    let spec = folder.join("xcat.spec");
+    let text = format!(
+        "Name: xCAT-server\nVersion: {version}\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
+         %description\nx\n%install\nmkdir -p %{{buildroot}}/opt/xcat/sbin\n\
+         echo '# version {version}' > %{{buildroot}}{PROGRAM}\n%files\n{PROGRAM}\n"
+    );
+    fs::write(&spec, text)?;
+    let mut build = Command::new("rpmbuild");
+    build.args(["-bb", "--quiet", "--define"]);
+    build.arg(format!("_topdir {}", folder.display())).arg(spec);
+    judge(&mut build)?;
+    Ok(folder.join(format!("RPMS/noarch/xCAT-server-{version}-1.noarch.rpm")))
+}
+
+/// A Debian, in a layer of its own, for rpm to install into: scriptlets find their tools there.
+struct Root(TempDir);
+
+impl Root {
+    fn new() -> Result<Self> {
+        let root = Self(TempDir::new()?);
+        let lower = of_release("12")?;
+        let folder = root.0.path().display();
+        for name in ["root", "upper", "work"] {
+            fs::create_dir(root.0.path().join(name))?;
+        }
+        let layers = format!(
+            "lowerdir={},upperdir={folder}/upper,workdir={folder}/work",
+            lower.display()
+        );
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "overlay", "overlay", "-o", &layers]);
+        judge(mount.arg(root.0.path().join("root")))?;
+        Ok(root)
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.path().join("root").join(path.trim_start_matches('/'))
+    }
+
+    /// Runs rpm there. Its database knows none of Debian's packages, such as glibc.
+    fn rpm(&self, what: &str, packages: &[PathBuf]) -> Result<()> {
+        let mut rpm = Command::new("rpm");
+        rpm.arg("--root").arg(self.path("/"));
+        rpm.args([what, "--nodeps"]).args(packages);
+        judge(&mut rpm)
+    }
+
+    fn is_ours(&self) -> Result<()> {
+        let link = fs::read_link(self.path(PROGRAM))?;
+        ensure!(link == Path::new("/usr/sbin/proxydhcp"), "{}", link.display());
+        Ok(())
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // If this fails, so does the removal of the folder, and both are below the temporary folder.
+        let _ = Command::new("umount").arg(self.path("/")).status();
+    }
 }
