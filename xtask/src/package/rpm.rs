@@ -1,5 +1,6 @@
 //! RPM packages, by rpmbuild.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,7 +33,10 @@ pub(super) fn make(
         for (mark, text) in [
             ("SUMMARY", package.summary.clone()),
             ("DESCRIPTION", package.description.trim().to_owned()),
-            ("FILES", entries.iter().map(listed).collect()),
+            (
+                "FILES",
+                folders(&entries) + &entries.iter().map(listed).collect::<String>(),
+            ),
         ] {
             spec = spec.replace(&format!("@{mark} {}@", package.name), &text);
         }
@@ -59,6 +63,19 @@ pub(super) fn make(
             fs::copy(&from, &to).with_context(|| from.display().to_string())?;
             Ok(to)
         })
+        .collect()
+}
+
+/// The lines of the folders that are the packages' own: rpm removes no others.
+fn folders(entries: &[Entry]) -> String {
+    let folders = entries
+        .iter()
+        .flat_map(|entry| Path::new(&entry.to).ancestors().skip(1));
+    let own =
+        folders.filter(|folder| folder.starts_with("usr/share/doc") && folder.iter().count() > 3);
+    let own: BTreeSet<_> = own.collect();
+    own.iter()
+        .map(|folder| format!("%dir /{}\n", folder.display()))
         .collect()
 }
 

@@ -81,7 +81,10 @@ pub(super) fn rpm(packages: &Packages) -> Result<()> {
         let back = root.path(PROGRAM);
         ensure!(!back.is_symlink() && fs::read_to_string(back)?.contains("version 2"));
         ensure!(!root.path(&format!("{PROGRAM}.perl")).exists());
-        ensure!(!root.path("/usr/sbin/proxydhcp").exists() && !root.path("/usr/share/doc/proxydhcp").exists());
+        ensure!(
+            !root.path("/usr/sbin/proxydhcp").exists()
+                && !root.path("/usr/share/doc/proxydhcp").exists()
+        );
     }
     Ok(())
 }
@@ -126,7 +129,10 @@ impl Root {
     }
 
     fn path(&self, path: &str) -> PathBuf {
-        self.0.path().join("root").join(path.trim_start_matches('/'))
+        self.0
+            .path()
+            .join("root")
+            .join(path.trim_start_matches('/'))
     }
 
     /// Runs rpm there. Its database knows none of Debian's packages, such as glibc.
@@ -139,7 +145,11 @@ impl Root {
 
     fn is_ours(&self) -> Result<()> {
         let link = fs::read_link(self.path(PROGRAM))?;
-        ensure!(link == Path::new("/usr/sbin/proxydhcp"), "{}", link.display());
+        ensure!(
+            link == Path::new("/usr/sbin/proxydhcp"),
+            "{}",
+            link.display()
+        );
         Ok(())
     }
 }
