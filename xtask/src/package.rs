@@ -31,7 +31,7 @@ pub(crate) use program::Libc;
 
 /// Makes packages, and their checksums, in target/package/.
 ///
-/// The program is linked against glibc 2.28, by Zig, which comes from PyPI, so that it runs on RHEL
+/// The program is linked against glibc 2.28, by Zig, which comes from `PyPI`, so that it runs on RHEL
 /// 8, Debian 10, SLES 15 and all later ones. The same sources give the same bytes, wherever they lie:
 /// times are those of the commit, or `SOURCE_DATE_EPOCH`.
 #[derive(clap::Args)]

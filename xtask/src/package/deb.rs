@@ -1,5 +1,6 @@
 //! Debian packages, by dpkg-deb.
 
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -45,8 +46,11 @@ fn make_one(package: &Package, made: &Path, release: &Release, out: &Path) -> Re
         fields(package, made, release, size)?,
     )?;
     fs::write(control.join("md5sums"), sums)?;
-    let config = entries.iter().filter(|entry| entry.is_config);
-    let config: String = config.map(|entry| format!("/{}\n", entry.to)).collect();
+    let mut config = String::new();
+    for entry in entries.iter().filter(|entry| entry.is_config) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(config, "/{}", entry.to);
+    }
     if !config.is_empty() {
         fs::write(control.join("conffiles"), config)?;
     }

@@ -12,13 +12,13 @@ const LINE: &str = "------------------------------------------------------------
 
 /// Writes it. A text that several crates have alike is there once.
 pub(super) fn text(crates: &[Crate], licence: &str) -> Result<String> {
-    let mut text = format!(
+    let mut text = String::from(
         "proxydhcp is free software under the GNU General Public License, version 2 or, at your \
          option,\nany later version (GPL-2.0-or-later). On Debian systems, its text is in\n\
          /usr/share/common-licenses/GPL-2; it is also at the end of this file.\n\n\
          Copyright: the authors of proxydhcp\n\n\
          The program contains the crates below, under the licences behind their names (SPDX). Their texts\n\
-         follow.\n\n"
+         follow.\n\n",
     );
     let mut by_text: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in crates {

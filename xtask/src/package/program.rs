@@ -25,7 +25,7 @@ pub(crate) enum Libc {
 
 /// Rust's name for the machine, with the version of glibc behind it.
 const TARGET: &str = "x86_64-unknown-linux-gnu.2.28";
-/// Zig as a linker, and the cargo command that uses it, as PyPI has them. The same versions give the
+/// Zig as a linker, and the cargo command that uses it, as `PyPI` has them. The same versions give the
 /// same bytes.
 const ZIG: [&str; 2] = ["ziglang==0.17.1", "cargo-zigbuild==0.24.1"];
 

@@ -1,6 +1,7 @@
 //! RPM packages, by rpmbuild.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,9 +75,12 @@ fn folders(entries: &[Entry]) -> String {
     let own =
         folders.filter(|folder| folder.starts_with("usr/share/doc") && folder.iter().count() > 3);
     let own: BTreeSet<_> = own.collect();
-    own.iter()
-        .map(|folder| format!("%dir /{}\n", folder.display()))
-        .collect()
+    let mut lines = String::new();
+    for folder in own {
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "%dir /{}", folder.display());
+    }
+    lines
 }
 
 /// The line of a file in the list of the specification.

@@ -1,4 +1,4 @@
-//! The software bill of materials, in the form of CycloneDX 1.5.
+//! The software bill of materials, in the form of `CycloneDX` 1.5.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -30,20 +30,24 @@ pub(super) fn text(crates: &[Crate], release: &Release) -> Result<String> {
 
 fn component(package: &Crate) -> Value {
     let purl = format!("pkg:cargo/{}@{}", package.name, package.version);
-    let mut component = json!({
+    // Crates of long ago separate alternatives by a slash.
+    let licence = package.license.as_deref().map(|it| it.replace('/', " OR "));
+    let licences: Vec<_> = licence
+        .map(|it| json!({ "expression": it }))
+        .into_iter()
+        .collect();
+    let hash = package.checksum.as_deref();
+    let hashes: Vec<_> = hash
+        .map(|it| json!({ "alg": "SHA-256", "content": it }))
+        .into_iter()
+        .collect();
+    json!({
         "type": "library",
         "bom-ref": purl,
         "name": package.name,
         "version": package.version,
         "purl": purl,
-    });
-    if let Some(license) = &package.license {
-        // Crates of long ago separate alternatives by a slash.
-        let expression = license.replace('/', " OR ");
-        component["licenses"] = json!([{ "expression": expression }]);
-    }
-    if let Some(checksum) = &package.checksum {
-        component["hashes"] = json!([{ "alg": "SHA-256", "content": checksum }]);
-    }
-    component
+        "licenses": licences,
+        "hashes": hashes,
+    })
 }

@@ -1,5 +1,6 @@
 //! The checksums of the packages.
 
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,9 +12,12 @@ pub(super) fn write(files: &[PathBuf], out: &Path) -> Result<PathBuf> {
     let mut text = String::new();
     for file in files {
         let hash = Sha256::digest(fs::read(file)?);
-        let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        for byte in hash {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        text += &format!("{digits}  {name}\n");
+        let _ = writeln!(text, "  {name}");
     }
     let path = out.join("SHA256SUMS");
     fs::write(&path, text)?;

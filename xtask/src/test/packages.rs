@@ -60,6 +60,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     };
     judge("glibc 2.28".to_owned(), others::needs_an_old_glibc());
+    judge(
+        "the same bytes twice".to_owned(),
+        others::same_bytes(&packages),
+    );
     judge("lintian".to_owned(), others::lintian(&packages));
     judge("rpmlint".to_owned(), others::rpmlint(&packages));
     judge("rpm, with xCAT".to_owned(), others::rpm(&packages));

@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice;
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use proxydhcp_lab::debian::ensure_installed;
 use tempfile::TempDir;
 
 use super::Packages;
 use super::machine::of_release;
-use crate::package::{Needs, root};
+use crate::package::{Format, Libc, Needs, make, root};
 
 /// The glibc of RHEL 8 and Debian 10.
 const GLIBC: (u32, u32) = (2, 28);
@@ -24,6 +26,18 @@ pub(super) fn needs_an_old_glibc() -> Result<()> {
         needs.libraries.iter().any(|it| it == "libc.so.6"),
         "{needs:?}"
     );
+    Ok(())
+}
+
+/// The same program gives the same packages, in whichever folder they are made.
+pub(super) fn same_bytes(packages: &Packages) -> Result<()> {
+    let folder = TempDir::new()?;
+    let again = make(Format::value_variants(), Libc::Old, folder.path())?;
+    ensure!(again.len() == packages.files.len(), "{again:?}");
+    for (one, other) in packages.files.iter().zip(&again) {
+        let same = fs::read(one)? == fs::read(other)?;
+        ensure!(same, "{} differs from {}", one.display(), other.display());
+    }
     Ok(())
 }
 
@@ -66,14 +80,14 @@ pub(super) fn rpm(packages: &Packages) -> Result<()> {
     for before in [true, false] {
         let root = Root::new()?;
         if before {
-            root.rpm("--install", &[first.clone()])?;
+            root.rpm("--install", slice::from_ref(&first))?;
             root.rpm("--install", &ours)?;
         } else {
             root.rpm("--install", &ours)?;
-            root.rpm("--install", &[first.clone()])?;
+            root.rpm("--install", slice::from_ref(&first))?;
         }
         root.is_ours().context("after the installation")?;
-        root.rpm("--upgrade", &[second.clone()])?;
+        root.rpm("--upgrade", slice::from_ref(&second))?;
         root.is_ours().context("after an update of xCAT")?;
         let old = fs::read_to_string(root.path(&format!("{PROGRAM}.perl")))?;
         ensure!(old.contains("version 2"), "{old}");
