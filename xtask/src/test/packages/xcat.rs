@@ -26,8 +26,9 @@ die "Unable to open socket on port 4011." unless $socket;
 open(my $pid, ">", "/var/run/xcat/proxydhcp-xcat.pid"); print $pid $$; close($pid);
 sleep 1 while 1;
 "#;
-/// In the place of xcatd: starts the daemon at its own start.
-const XCATD: &str = "[Service]\nType=forking\nRuntimeDirectory=xcat\nKillMode=mixed\n\
+/// In the place of xcatd: starts the daemon at its own start. Where this machine has control groups of
+/// the first kind, systemd in a container does not hear of the end of processes, and waits in vain.
+const XCATD: &str = "[Service]\nType=forking\nRuntimeDirectory=xcat\nKillMode=mixed\nTimeoutStopSec=3\n\
                      ExecStart=/bin/sh -c '/opt/xcat/sbin/proxydhcp-xcat -d; sleep infinity & echo $$! > /run/xcat/main'\n\
                      PIDFile=/run/xcat/main\n\
                      ExecStop=/bin/sh -c 'kill -2 $(cat /var/run/xcat/proxydhcp-xcat.pid)'\n\
