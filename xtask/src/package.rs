@@ -32,8 +32,8 @@ pub(crate) use program::Libc;
 /// Makes packages, and their checksums, in target/package/.
 ///
 /// The program is linked against glibc 2.28, by Zig, which comes from `PyPI`, so that it runs on RHEL
-/// 8, Debian 10, SLES 15 and all later ones. The same sources give the same bytes, wherever they lie:
-/// times are those of the commit, or `SOURCE_DATE_EPOCH`.
+/// 8, Debian 10, SLES 15 and all later ones. Times are those of the commit, or `SOURCE_DATE_EPOCH`, and
+/// the program names no paths of this machine.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask package                deb, rpm and tar
