@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cli::args::RootArgs;
 use crate::cli::cfg::CfgCommand;
+use crate::cli::check_dhcp::CheckDhcpArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::dhcp_conf::DhcpConfArgs;
 use crate::cli::lookup::LookupArgs;
@@ -29,6 +30,7 @@ use crate::winpe::path::Rules;
 
 pub mod args;
 pub mod cfg;
+mod check_dhcp;
 mod complete;
 pub mod completions;
 mod detach;
@@ -162,6 +164,17 @@ Examples:
   proxydhcp probe 10.0.0.1 --arch bios --from 10.0.3.7
   proxydhcp probe 10.0.0.1 --json | jq -r .loader")]
     Probe(ProbeArgs),
+    /// Ask the DHCP servers of a network as a PXE client would, and show what keeps clients from booting.
+    ///
+    /// Sends a DISCOVER for each firmware, and takes no lease. Ask from a host on the clients' network: a
+    /// server on this host itself is not asked. Exits with 1 if clients cannot boot, and with 2 if there
+    /// are warnings only.
+    #[command(after_help = "\
+Examples:
+  proxydhcp check-dhcp -i eth1
+  proxydhcp check-dhcp -i eth1 --arch uefi --mac 52:54:00:12:34:56   for a server that knows its clients
+  proxydhcp check-dhcp -i eth1 --json | jq -r '.offers[].server'")]
+    CheckDhcp(CheckDhcpArgs),
     /// List and check WinPEs, and activate one for firmware without proxyDHCP.
     #[command(
         subcommand,
@@ -292,6 +305,7 @@ impl Cli {
             Command::Detach
             | Command::Upgrade(_)
             | Command::Probe(_)
+            | Command::CheckDhcp(_)
             | Command::Completions(_)
             | Command::Man(_) => {
                 return false;
@@ -334,6 +348,7 @@ impl Command {
             Self::Upgrade(args) => upgrade::run(args),
             Self::Lookup(args) => lookup::run(args, context),
             Self::Probe(args) => probe::run(args),
+            Self::CheckDhcp(args) => check_dhcp::run(args),
             Self::Winpe(command) => winpe::run(command, context),
             Self::Completions(args) => completions::run(args),
             Self::Man(args) => man::run(args),
@@ -359,6 +374,7 @@ impl Command {
             Self::Detach
             | Self::Upgrade(_)
             | Self::Probe(_)
+            | Self::CheckDhcp(_)
             | Self::Completions(_)
             | Self::Man(_) => return None,
         };

@@ -39,8 +39,8 @@ pub(super) const TABLE: [(Exit, &str); 5] = [
     (
         Exit::Partly,
         "Done with exceptions: `reload` has put the files into service except for records that are \
-         refused; `cfg check` found warnings only; `status` found the daemon running with the newest \
-         files not in service, or an interface not served.",
+         refused; `cfg check` or `check-dhcp` found warnings only; `status` found the daemon running \
+         with the newest files not in service, or an interface not served.",
     ),
     (
         Exit::Usage,

@@ -52,7 +52,7 @@ pub struct ProbeArgs {
     pub json: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .filter(|seconds| (0.1..=3600.0).contains(seconds))
@@ -172,6 +172,30 @@ fn route(server: Ipv4Addr) -> Result<Ipv4Addr> {
         Err(error) => {
             Err(error).with_context(|| format!("no route to {server}; see `ip route get {server}`"))
         }
+    }
+}
+
+/// Whether anything answers on port 4011 of `server`, when asked once from this host's address `from`;
+/// `None` if that cannot be told, as where this host belongs to no node.
+pub(super) fn is_answered(server: Ipv4Addr, from: Ipv4Addr, mac: [u8; 6]) -> Option<bool> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let args = ProbeArgs {
+        server,
+        arch: Architecture::UEFI,
+        from: Some(from),
+        timeout: PATIENCE,
+        follow: false,
+        json: false,
+    };
+    let socket = Socket::open(from, &args).ok()?;
+    let (_, request) = client_message::request(from, mac, args.arch.0).ok()?;
+    let received = socket
+        .send(&request)
+        .and_then(|()| socket.receive(&mut [0; 2048], PATIENCE));
+    match received {
+        Ok(_) => Some(true),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Some(false),
+        Err(_) => None,
     }
 }
 

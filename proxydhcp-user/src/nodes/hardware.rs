@@ -16,6 +16,14 @@ pub(crate) use address::Address;
 pub use address::Mac;
 pub use id::{Id, Uuid};
 
+/// The Ethernet address that a text is, in any of its forms, if a card can have it.
+pub(crate) fn ethernet(text: &str) -> Option<Mac> {
+    match Address::parse(text)? {
+        Address::Ethernet(mac) => Some(mac),
+        Address::Nobody(_) | Address::Long(_) => None,
+    }
+}
+
 /// A node and its hardware address. A node with several interfaces occurs several times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {

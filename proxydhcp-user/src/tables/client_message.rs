@@ -1,9 +1,9 @@
-//! The request that a probe sends, and the contents of the reply.
+//! What a probe sends as a client would, and the contents of the reply.
 
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::borrowed;
-use dhcproto::v4::{Architecture, DhcpOption, Message, MessageType, Opcode, OptionCode};
+use dhcproto::v4::{Architecture, DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Encodable, error::EncodeError};
 use serde::Serialize;
 
@@ -58,7 +58,45 @@ pub(crate) fn request_of(
     uuid: Option<[u8; 16]>,
     architecture: u16,
 ) -> Result<(u32, Vec<u8>), EncodeError> {
+    let mut message = message(client, mac, MessageType::Request);
+    add_firmware(&mut message, mac, uuid, architecture);
+    Ok((message.xid(), message.to_vec()?))
+}
+
+/// The first message of a client that has no address yet, whose answers are to be broadcast.
+pub(crate) fn discover(mac: [u8; 6], architecture: u16) -> Result<(u32, Vec<u8>), EncodeError> {
+    let mut message = message(Ipv4Addr::UNSPECIFIED, mac, MessageType::Discover);
+    message.set_flags(Flags::default().set_broadcast());
+    add_firmware(&mut message, mac, None, architecture);
+    Ok((message.xid(), message.to_vec()?))
+}
+
+fn message(client: Ipv4Addr, mac: [u8; 6], kind: MessageType) -> Message {
     const NONE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+    let mut message = Message::new(client, NONE, NONE, NONE, &mac);
+    let mut wanted = vec![
+        OptionCode::VendorExtensions,
+        OptionCode::ServerIdentifier,
+        OptionCode::ClassIdentifier,
+    ];
+    if kind == MessageType::Discover {
+        wanted.extend([
+            OptionCode::SubnetMask,
+            OptionCode::Router,
+            OptionCode::TFTPServerName,
+            OptionCode::BootfileName,
+        ]);
+    }
+    wanted.extend([OptionCode::ClientMachineIdentifier, OptionCode::from(252)]);
+    let options = message.opts_mut();
+    options.insert(DhcpOption::MessageType(kind));
+    options.insert(DhcpOption::ParameterRequestList(wanted));
+    options.insert(DhcpOption::MaxMessageSize(1472));
+    message
+}
+
+/// Adds what firmware says of itself.
+fn add_firmware(message: &mut Message, mac: [u8; 6], uuid: Option<[u8; 16]>, architecture: u16) {
     // Firmware takes the UUID from the board; any other unique one will do.
     let mut sent = [0; 17];
     let last: &[u8] = uuid.as_ref().map_or(&mac, |uuid| uuid);
@@ -66,24 +104,13 @@ pub(crate) fn request_of(
         *at = *byte;
     }
     let class = format!("PXEClient:Arch:{architecture:05}:UNDI:003016");
-    let mut message = Message::new(client, NONE, NONE, NONE, &mac);
     let options = message.opts_mut();
-    options.insert(DhcpOption::MessageType(MessageType::Request));
-    options.insert(DhcpOption::ParameterRequestList(vec![
-        OptionCode::VendorExtensions,
-        OptionCode::ServerIdentifier,
-        OptionCode::ClassIdentifier,
-        OptionCode::ClientMachineIdentifier,
-        OptionCode::from(252),
-    ]));
-    options.insert(DhcpOption::MaxMessageSize(1472));
     options.insert(DhcpOption::ClassIdentifier(class.into_bytes()));
     options.insert(DhcpOption::ClientSystemArchitecture(Architecture::from(
         architecture,
     )));
     options.insert(DhcpOption::ClientNetworkInterface(1, 3, 16));
     options.insert(DhcpOption::ClientMachineIdentifier(sent.to_vec()));
-    Ok((message.xid(), message.to_vec()?))
 }
 
 /// The transaction that a message belongs to, if it is long enough to contain one.

@@ -4,6 +4,7 @@
 
 mod bcd;
 mod cfg;
+mod check_dhcp;
 mod command_line;
 mod completions;
 mod follow;
