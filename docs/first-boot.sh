@@ -5,9 +5,11 @@
 #   docs/first-boot.sh          a BIOS machine, then a UEFI machine
 #   docs/first-boot.sh uefi     one of them
 #
+# `cargo xtask run --boot` does both. PROXYDHCP_BIN may name another binary.
+#
 # Everything it makes is in a temporary folder and in two network namespaces, and goes with it.
 set -euo pipefail
-PATH="$(dirname "$(realpath "$0")")/../target/release:$PATH:/usr/sbin:/sbin"
+PATH="$(dirname "${PROXYDHCP_BIN:-$(realpath "$0")/../../target/release/proxydhcp}"):$PATH:/usr/sbin:/sbin"
 machines=("$@")
 [ $# -gt 0 ] || machines=(bios uefi)
 
@@ -54,7 +56,7 @@ printf 'bios 52:54:00:00:00:01\nuefi 52:54:00:00:00:02\n' > macs
 for key in config=proxydhcp.cfg hosts=hosts tftp-root=tftp control=control.sock; do
   echo "${key%=*} = \"$PWD/${key#*=}\""
 done > settings
-echo 'interface = ["px0"]' >> settings
+printf 'interface = ["px0"]\ntftp = true\n' >> settings
 proxydhcp node set bios,uefi winpepath=winboot/winpe-a --settings settings
 
 # 4. The network: a server, and a switch that the machines are plugged into.
@@ -66,13 +68,14 @@ ip -n $server link set px0 up
 ip -n $switch link add switch up type bridge
 ip -n $switch link set uplink master switch up
 
-# 5. The server: proxydhcp, and dnsmasq for DHCP and TFTP, with what `dhcp-conf` prints.
+# 5. The server: proxydhcp with its TFTP server, and dnsmasq for DHCP, with what `dhcp-conf` prints in
+#    hand-off: that is all that dnsmasq knows of PXE.
 ip netns exec $server proxydhcp serve --check --settings settings
 ip netns exec $server proxydhcp serve --settings settings &
 proxydhcp dhcp-conf dnsmasq bios,uefi --mac macs --settings settings > hand-off
 ip netns exec $server dnsmasq --no-daemon --conf-file=hand-off --port=0 --user=root --interface=px0 \
   --dhcp-range=10.9.0.0,static --dhcp-host=52:54:00:00:00:01,10.9.0.11 --dhcp-host=52:54:00:00:00:02,10.9.0.12 \
-  --dhcp-leasefile=leases --enable-tftp --tftp-root="$PWD/tftp" 2> dnsmasq.log &
+  --dhcp-leasefile=leases 2> dnsmasq.log &
 sleep 3
 
 # 6. The machines, emulated, one after the other. BIOS is SeaBIOS with iPXE, UEFI is EDK2.
@@ -90,16 +93,17 @@ boot() {
     -display none -serial stdio -device virtio-rng-pci -device "$card" "${flash[@]}" \
     -netdev "tap,id=net,ifname=$1,script=no,downscript=no" < /dev/null > "$1.console" 2>&1 &
   local machine=$! seconds=0
+  # What the machine says, without the sequences that clear a screen.
+  tail -n +1 -f --pid=$machine "$1.console" | sed -u 's/\x1b\[[0-9;?=]*[A-Za-z]//g; s/\r//g; /^ *$/d' &
   until grep -q 'The loader of winpe-a runs' "$1.console"; do
     sleep 1
     if ! kill -0 $machine || [ $((seconds += 1)) = 180 ]; then
-      cat "$1.console" dnsmasq.log
+      cat dnsmasq.log
       echo "==> the machine with $1 has NOT booted" >&2
       exit 1
     fi
   done
-  # What the machine has said, without the sequences that clear a screen.
-  sed 's/\x1b\[[0-9;?=]*[A-Za-z]//g; s/\r//g' "$1.console" | grep -a . | tail -n 12
+  sleep 1
   kill $machine
   echo "==> the machine with $1 has booted"
 }

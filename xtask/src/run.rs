@@ -11,12 +11,14 @@ use proxydhcp_lab::require_rights;
 
 use crate::{binary, demo};
 
-/// Builds the daemon and runs it, or demonstrates it with a storm of 1,000 simulated clients.
+/// Builds the daemon and runs it, demonstrates it with a storm of 1,000 simulated clients, or boots
+/// virtual machines by it.
 ///
 /// The build runs as the caller; only what is built runs as root, through sudo if necessary.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask run -- -i eth1 --config /etc/xcat/proxydhcp.cfg
+  cargo xtask run --boot uefi
   cargo xtask run --demo
   cargo xtask run --demo -- --path raw")]
 pub(crate) struct Arguments {
@@ -24,6 +26,11 @@ pub(crate) struct Arguments {
     /// no interface of this machine and leaves nothing behind.
     #[arg(long)]
     demo: bool,
+
+    /// Boots a virtual machine with this firmware, or one with each: docs/first-boot.sh, which shows their
+    /// consoles. All of it is in private network namespaces, and gone at the end.
+    #[arg(long, value_name = "FIRMWARE", conflicts_with_all = ["demo", "serve"])]
+    boot: Option<Option<Firmware>>,
 
     /// Shows the demo with this daemon, which has been built.
     #[arg(long, hide = true, requires = "demo")]
@@ -34,9 +41,34 @@ pub(crate) struct Arguments {
     serve: Vec<OsString>,
 }
 
+/// The firmware of a virtual machine.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Firmware {
+    Bios,
+    Uefi,
+}
+
+/// Runs docs/first-boot.sh.
+fn boot(firmware: Option<Firmware>) -> Result<ExitCode> {
+    let binary = binary::build_quickly()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/first-boot.sh");
+    let mut command = as_root(Path::new("env"));
+    command
+        .arg(format!("PROXYDHCP_BIN={}", binary.display()))
+        .arg(script)
+        .args(firmware.map(|firmware| match firmware {
+            Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
+        }));
+    Err(command.exec()).context("cannot start docs/first-boot.sh")
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(built) = &arguments.built {
         return demo::run(built, &arguments.serve);
+    }
+    if let Some(firmware) = arguments.boot {
+        return boot(firmware);
     }
     if arguments.demo {
         eprintln!("==> building the daemon: about a minute on two cores, the first time");
