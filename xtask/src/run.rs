@@ -18,6 +18,7 @@ use crate::{binary, demo};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask run -- -i eth1 --config /etc/xcat/proxydhcp.cfg
+  cargo xtask run --boot
   cargo xtask run --boot uefi
   cargo xtask run --demo
   cargo xtask run --demo -- --path raw")]
@@ -29,8 +30,14 @@ pub(crate) struct Arguments {
 
     /// Boots a virtual machine with this firmware, or one with each: docs/first-boot.sh, which shows their
     /// consoles. All of it is in private network namespaces, and gone at the end.
-    #[arg(long, value_name = "FIRMWARE", conflicts_with_all = ["demo", "serve"])]
-    boot: Option<Option<Firmware>>,
+    #[arg(
+        long,
+        value_name = "FIRMWARE",
+        num_args = 0..=1,
+        default_missing_value = "both",
+        conflicts_with_all = ["demo", "serve"]
+    )]
+    boot: Option<Firmware>,
 
     /// Shows the demo with this daemon, which has been built.
     #[arg(long, hide = true, requires = "demo")]
@@ -41,25 +48,28 @@ pub(crate) struct Arguments {
     serve: Vec<OsString>,
 }
 
-/// The firmware of a virtual machine.
+/// The firmware of the virtual machines.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Firmware {
     Bios,
     Uefi,
+    /// One machine with each
+    Both,
 }
 
 /// Runs docs/first-boot.sh.
-fn boot(firmware: Option<Firmware>) -> Result<ExitCode> {
+fn boot(firmware: Firmware) -> Result<ExitCode> {
     let binary = binary::build_quickly()?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/first-boot.sh");
     let mut command = as_root(Path::new("env"));
     command
         .arg(format!("PROXYDHCP_BIN={}", binary.display()))
         .arg(script)
-        .args(firmware.map(|firmware| match firmware {
-            Firmware::Bios => "bios",
-            Firmware::Uefi => "uefi",
-        }));
+        .args(match firmware {
+            Firmware::Bios => vec!["bios"],
+            Firmware::Uefi => vec!["uefi"],
+            Firmware::Both => vec![],
+        });
     Err(command.exec()).context("cannot start docs/first-boot.sh")
 }
 
