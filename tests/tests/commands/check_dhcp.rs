@@ -231,11 +231,12 @@ impl Proxy {
                 };
                 // A DISCOVER of PXE's, behind the headers of Ethernet, IP and UDP.
                 let is_discover = frame.get(36..38) == Some(&[0, 67]);
-                let Some(message) = frame.get(42..).filter(|_| is_discover) else {
+                let fixed = frame.get(43..42 + 240).filter(|_| is_discover);
+                let Some(fixed) = fixed else {
                     continue;
                 };
-                let mut offer = message[..240].to_vec();
-                offer[0] = 2;
+                // A reply, to the same client.
+                let mut offer = [&[2], fixed].concat();
                 offer.extend([53, 1, 2, 54, 4, 10, 77, 255, 254, 60, 9]);
                 offer.extend(b"PXEClient\xff");
                 offer.resize(300, 0);
