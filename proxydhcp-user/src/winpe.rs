@@ -9,3 +9,4 @@ mod find;
 pub mod finding;
 pub mod loaders;
 pub mod path;
+pub mod signature;

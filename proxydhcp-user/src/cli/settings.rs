@@ -1,4 +1,4 @@
-//! The settings file: TOML whose keys are the flags of `serve`, and the table `[loaders]`.
+//! The settings file: TOML whose keys are the flags of `serve`, and the tables `[loaders]` and `[bcd]`.
 //!
 //! The definition of the command line is the list of keys: values of the file replace the defaults
 //! of flags, and are checked as if they stood behind the flag. So each flag of `serve` is a key of
@@ -27,15 +27,17 @@ pub const DEFAULT_FILE: &str = "/etc/proxydhcp.toml";
 /// The flags that make no sense inside the file: that which names it, that which only checks it, and
 /// that which asks for a key of it.
 const NO_KEYS: [&str; 3] = ["settings", "check", "require-interface"];
-/// The key that is not a flag.
+/// The table of the loaders, whose key is not a flag.
 const LOADERS: &str = "loaders";
+/// That of the BCDs that the loaders read.
+const BCD: &str = "bcd";
 
 /// The contents of a settings file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SettingsFile {
     /// The values of each key in the file.
     values: BTreeMap<String, Vec<String>>,
-    /// The table `[loaders]`, applied to the defaults.
+    /// The tables `[loaders]` and `[bcd]`, applied to the defaults.
     pub loaders: Loaders,
 }
 
@@ -46,7 +48,7 @@ const STRING: &str = "text in quotes";
 const STRINGS: &str = "a list of texts in quotes, such as [\"a\", \"b\"]";
 const BOOLEAN: &str = "true or false";
 const NUMBER: &str = "a number";
-const TABLE: &str = "lines such as 7 = \"Boot/bootmgfw.efi\" under [loaders]";
+const TABLE: &str = "lines such as 7 = \"Boot/bootmgfw.efi\" in a table of that name";
 
 impl SettingsFile {
     /// Reads the file at `path`, else the default one, if it exists. Its keys are the flags of
@@ -95,10 +97,13 @@ impl SettingsFile {
         // In the order of the file, so that its first fault is reported.
         let mut entries: Vec<_> = table.get_ref().iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
+        let mut tables = [(LOADERS, Vec::new()), (BCD, Vec::new())];
+        let mut tables_at = 0;
         for (key, value) in entries {
             let name: &str = key.get_ref();
-            if name == LOADERS {
-                settings.loaders = loaders(key.span().start, value)?;
+            if let Some(changes) = tables.iter_mut().find(|(table, _)| *table == name) {
+                changes.1 = self::changes(changes.0, value)?;
+                tables_at = tables_at.max(key.span().start);
                 continue;
             }
             let flag = keys(flags)
@@ -107,6 +112,9 @@ impl SettingsFile {
             let values = values(name, flag, value, flags)?;
             settings.values.insert(name.to_owned(), values);
         }
+        let [(_, loaders), (_, bcds)] = tables;
+        settings.loaders =
+            Loaders::with_bcds(&loaders, &bcds).map_err(|error| (tables_at, error.into()))?;
         Ok(settings)
     }
 
@@ -154,7 +162,7 @@ pub(super) fn keys(flags: &Command) -> impl Iterator<Item = &Arg> {
 
 fn unknown(key: &str, flags: &Command) -> Fault {
     let mut known: Vec<_> = keys(flags).filter_map(Arg::get_long).collect();
-    known.push(LOADERS);
+    known.extend([LOADERS, BCD]);
     known.sort_unstable();
     let near = known
         .iter()
@@ -222,18 +230,17 @@ fn judge(key: &str, value: &str, flags: &Command) -> Result<(), Fault> {
     })
 }
 
-/// Parses the table `[loaders]`, whose key is at byte `at`.
-fn loaders(at: usize, value: &Spanned<DeValue>) -> Result<Loaders, Located> {
+/// Parses the table `[loaders]` or `[bcd]`.
+fn changes(key: &str, value: &Spanned<DeValue>) -> Result<Vec<Change>, Located> {
     let DeValue::Table(table) = value.get_ref() else {
-        return Err(wrong_type(LOADERS, TABLE, value));
+        return Err(wrong_type(key, TABLE, value));
     };
     let mut changes = Vec::new();
     for (architecture, path) in table {
         let number: &str = architecture.get_ref();
-        let text = string(&format!("{LOADERS}.{number}"), STRING, path)?;
+        let text = string(&format!("{key}.{number}"), STRING, path)?;
         let located = |error: LoaderError| {
-            let key = matches!(error, LoaderError::Architecture(_));
-            let span = if key {
+            let span = if matches!(error, LoaderError::Architecture(_)) {
                 architecture.span()
             } else {
                 path.span()
@@ -242,7 +249,7 @@ fn loaders(at: usize, value: &Spanned<DeValue>) -> Result<Loaders, Located> {
         };
         changes.push(Change::parse(number, text).map_err(located)?);
     }
-    Loaders::with(&changes).map_err(|error| (at, error.into()))
+    Ok(changes)
 }
 
 fn string<'a>(

@@ -18,6 +18,7 @@ use crate::text::{SHOWN, first_of};
 use crate::winpe::activate;
 use crate::winpe::check::{Checked, check, folder, folders};
 use crate::winpe::path::{Rules, WinPe};
+use crate::winpe::signature;
 
 mod bcd;
 
@@ -232,7 +233,7 @@ fn agree(winpe: &WinPe, nodes: &[String], config: &Path, rules: Rules<'_>) -> Re
                 continue;
             }
         };
-        if has != winpe {
+        if has.path() != winpe.path() {
             let has = match has.path() {
                 "" => "the default WinPE",
                 path => path,
@@ -284,13 +285,18 @@ fn table(checked: &[Checked]) -> String {
 }
 
 fn describe(checked: &Checked) -> String {
-    if checked.findings.is_empty() {
-        return format!("{}: ok\n", checked.name);
-    }
-    let mut told = format!("{}: {} bad\n", checked.name, checked.findings.len());
+    let state = match checked.findings.len() {
+        0 => "ok".to_owned(),
+        count => format!("{count} bad"),
+    };
+    let mut told = format!("{}: {state}\n", checked.name);
     for finding in &checked.findings {
         let _ = writeln!(told, "  {}: {}", finding.file, finding.problem);
         let _ = writeln!(told, "    remedy: {}", finding.remedy);
+    }
+    for loader in &checked.loaders {
+        let meaning = signature::meaning(&loader.signatures);
+        let _ = writeln!(told, "  {}: {meaning}", loader.file);
     }
     told
 }

@@ -7,6 +7,7 @@ use proxydhcp_common::template::{BODY_AT, MAX_BODY, MIN_BODY, Template, UUID_LEN
 use std::net::Ipv4Addr;
 
 use crate::tables::policy::{Policy, ReplyFormat};
+use crate::winpe::loaders::BcdChoice;
 use crate::winpe::path::WinPe;
 
 /// Option 252: the path of the BCD, for Windows' boot manager.
@@ -39,9 +40,11 @@ const BOOT_ITEM: usize = 8;
 /// If a reply cannot be encoded or is too long: see [`TemplateError`].
 pub fn encode(winpe: &WinPe, policy: &Policy) -> Result<Vec<Template>, TemplateError> {
     let mut templates = Vec::with_capacity(2 * policy.loaders.paths().len());
-    for loader in policy.loaders.paths() {
+    let loaders = policy.loaders.paths().iter().zip(policy.loaders.bcds());
+    for (loader, bcd) in loaders {
         for uuid in [false, true] {
-            templates.push(encode_one(winpe, loader, uuid, policy)?);
+            let message = message(winpe, loader, bcd, uuid, policy.reply_format);
+            templates.push(encode_one(winpe, &message, policy)?);
         }
     }
     Ok(templates)
@@ -49,11 +52,9 @@ pub fn encode(winpe: &WinPe, policy: &Policy) -> Result<Vec<Template>, TemplateE
 
 fn encode_one(
     winpe: &WinPe,
-    loader: &str,
-    uuid: bool,
+    message: &Message,
     policy: &Policy,
 ) -> Result<Template, TemplateError> {
-    let message = message(winpe, loader, uuid, policy.reply_format);
     let mut bytes = Vec::with_capacity(BODY_AT + MAX_BODY);
     message
         .encode(&mut Encoder::new(&mut bytes))
@@ -86,9 +87,15 @@ fn encode_one(
 /// The reply with zeros in place of patched values. Options are encoded in ascending order, which
 /// puts the patched ones where [`proxydhcp_common::template`] expects them; the test `layout`
 /// checks that.
-fn message(winpe: &WinPe, loader: &str, uuid: bool, format: ReplyFormat) -> Message {
+fn message(
+    winpe: &WinPe,
+    loader: &str,
+    bcd: &BcdChoice,
+    uuid: bool,
+    format: ReplyFormat,
+) -> Message {
     let mut message = Message::default();
-    let mut bcd = winpe.bcd().into_bytes();
+    let mut bcd = winpe.bcd(bcd).into_bytes();
     bcd.push(0);
     message
         .set_opcode(Opcode::BootReply)

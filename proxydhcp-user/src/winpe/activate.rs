@@ -48,7 +48,7 @@ pub(crate) fn target(folder: &Folder) -> Result<&WinPe> {
 /// If a file is missing or invalid, or exists in another letter case.
 pub(crate) fn plan(winpe: &WinPe, root: &Path) -> Result<Vec<Copy>> {
     let mut copies = Vec::new();
-    copies.extend(copy(root, &winpe.bcd(), BCD, Kind::Registry)?);
+    copies.extend(copy(root, &winpe.loader(BCD), BCD, Kind::Registry)?);
     if let Some(other) = other_case(root, BOOTMGR) {
         let (other, right) = (root.join(other), root.join(BOOTMGR));
         bail!(

@@ -14,8 +14,9 @@ use super::find::{self, Root};
 use super::finding::Finding;
 use crate::winpe::bcd::network::Firmware;
 use crate::winpe::path::{Rules, WinPe};
+use crate::winpe::signature::{Signature, signatures};
 
-use self::bcd::Named;
+use self::bcd::{Named, Readers};
 
 mod bcd;
 
@@ -44,6 +45,8 @@ pub struct Checked {
     pub path: String,
     /// The images that it boots, with their sizes.
     pub images: Vec<Image>,
+    /// The loaders for UEFI that are there, and who has signed them.
+    pub loaders: Vec<SignedLoader>,
     /// The problems with it; empty if there are none.
     pub findings: Vec<Finding>,
 }
@@ -55,6 +58,15 @@ pub struct Image {
     pub file: String,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// A loader for UEFI.
+#[derive(Clone, Debug, Serialize)]
+pub struct SignedLoader {
+    /// The file's path, below the TFTP root.
+    pub file: String,
+    /// Its signatures.
+    pub signatures: Vec<Signature>,
 }
 
 /// All WinPEs: first the default one, if it has one of the loaders, then the others by name.
@@ -155,6 +167,7 @@ pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
         name: folder.name.clone(),
         path: format!("{FOLDER}/{}/", folder.name),
         images: Vec::new(),
+        loaders: Vec::new(),
         findings: Vec::new(),
     };
     let winpe = match &folder.winpe {
@@ -171,18 +184,32 @@ pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
     winpe.path().clone_into(&mut checked.path);
     let root = Root(rules.tftp_root);
     let findings = &mut checked.findings;
-    let mut firmware = Vec::new();
-    for (architecture, path) in rules.loaders.each() {
+    let looked_up = winpe.clone().looked_up(rules.tftp_root);
+    let mut readers = Readers::default();
+    for (architecture, path, bcd) in rules.loaders.each() {
         let kind = Kind::loader_of(architecture);
-        if check_file(root, &winpe.loader(path), kind, findings).is_some() {
-            firmware.push(Firmware::of_architecture(architecture));
+        let file = winpe.loader(path);
+        let readers = readers.entry(looked_up.bcd(bcd)).or_default();
+        let Some(bytes) = check_file(root, &file, kind, findings) else {
+            continue;
+        };
+        readers.push(Firmware::of_architecture(architecture));
+        if kind == Kind::EfiApplication {
+            match signatures(&bytes) {
+                Ok(signatures) => checked.loaders.push(SignedLoader { file, signatures }),
+                Err(problem) => findings.push(Finding {
+                    file,
+                    problem,
+                    remedy: kind.remedy(),
+                }),
+            }
         }
     }
     check_bootmgr(root, winpe, findings);
     let Named {
         mut ramdisks,
         mut images,
-    } = bcd::follow(root, winpe, &firmware, findings);
+    } = bcd::follow(root, winpe, &readers, findings);
     // Without a BCD it is unknown which files it names; most likely those that genimage makes.
     if ramdisks.is_empty() {
         ramdisks.push(format!("{}Boot/boot.sdi", winpe.path()));

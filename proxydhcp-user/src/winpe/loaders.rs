@@ -1,9 +1,12 @@
-//! The boot loader that the clients of each architecture are sent to, below their WinPE's folder.
+//! The boot loader that the clients of each architecture are sent to, and the BCD that it reads, below
+//! their WinPE's folder.
 
 use std::collections::BTreeMap;
 
 use proxydhcp_common::nodes::ARCHITECTURES;
 use proxydhcp_common::wire::Bootp;
+
+use crate::winpe::bcd::network::Firmware;
 
 const FILE_TEXT: usize = Bootp::FILE_TEXT;
 
@@ -17,11 +20,23 @@ const DEFAULTS: [(u16, &str); 3] = [
     (9, "Boot/bootmgfw.efi"),
 ];
 
-/// The loaders: the different paths, and the one for each architecture.
+/// The loaders: the different paths, and the one for each architecture. The same loader is there once
+/// for each BCD that it is sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaders {
     paths: Vec<String>,
+    /// The BCD of each of them.
+    bcds: Vec<BcdChoice>,
     indexes: [Option<u8>; ARCHITECTURES],
+}
+
+/// Which BCD of a WinPE a loader reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BcdChoice {
+    /// The one for this firmware, among those that the WinPE has.
+    Firmware(Firmware),
+    /// The one at this path below the WinPE's folder.
+    Path(String),
 }
 
 /// A deviation from the defaults for one architecture.
@@ -37,32 +52,37 @@ pub struct Change {
 pub enum LoaderError {
     /// The key is not a number, or is too large.
     #[error(
-        "{0:?} is not an architecture: [loaders] takes the numbers 0 to {last}; \
-         other keys stand above [loaders]",
+        "{0:?} is not an architecture: [loaders] and [bcd] take the numbers 0 to {last}; \
+         other keys stand above them",
         last = ARCHITECTURES - 1
     )]
     Architecture(String),
     /// The path begins with a slash or a backslash.
-    #[error("the loader {0:?} is absolute; write its path below the WinPE's folder")]
+    #[error("{0:?} is absolute; write its path below the WinPE's folder")]
     Absolute(String),
     /// Two slashes follow each other, or the path ends with one.
-    #[error("the loader {0:?} has an empty component; write single slashes, and none at its end")]
+    #[error("{0:?} has an empty component; write single slashes, and none at its end")]
     Empty(String),
     /// The path contains a `..`.
-    #[error("the loader {0:?} has a '..'; write its plain path below the WinPE's folder")]
+    #[error("{0:?} has a '..'; write its plain path below the WinPE's folder")]
     Parent(String),
     /// The path contains a newline, tab, escape or the like.
-    #[error("the loader {0:?} has a control character; write it without")]
+    #[error("{0:?} has a control character; write it without")]
     Control(String),
     /// It would not fit into the BOOTP file field, even for the default WinPE.
-    #[error("the loader has {0} characters, and a reply holds {FILE_TEXT}; shorten its path")]
+    #[error("the path has {0} characters, and a reply holds {FILE_TEXT}; shorten its path")]
     TooLong(usize),
     /// The same number is written in two ways, such as 7 and 07.
     #[error("architecture {0} is given twice; leave one of the two out")]
     Twice(u16),
+    /// The path of a BCD is empty.
+    #[error(
+        "architecture {0} has no BCD; write its path below the WinPE's folder, such as Boot/BCD"
+    )]
+    NoBcd(u16),
     /// There are more than [`MAX_PATHS`] different loaders.
     #[error(
-        "there are {0} different loaders, and {MAX_PATHS} are the limit; \
+        "there are {0} different loaders, or BCDs for them, and {MAX_PATHS} are the limit; \
          give those that no client needs an empty path, 0 = \"\" say"
     )]
     TooMany(usize),
@@ -96,32 +116,52 @@ impl Loaders {
     /// If an architecture occurs twice ([`LoaderError::Twice`]), or there are too many loaders
     /// ([`LoaderError::TooMany`]).
     pub fn with(changes: &[Change]) -> Result<Self, LoaderError> {
-        let mut changed = BTreeMap::new();
-        for Change { architecture, path } in changes {
-            if changed.insert(*architecture, path.as_deref()).is_some() {
-                return Err(LoaderError::Twice(*architecture));
-            }
+        Self::with_bcds(changes, &[])
+    }
+
+    /// The defaults with changes of the loaders, and of the BCDs that they read, applied.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::with`], or if a BCD has an empty path ([`LoaderError::NoBcd`]).
+    pub fn with_bcds(changes: &[Change], bcds: &[Change]) -> Result<Self, LoaderError> {
+        let changed = by_architecture(changes)?;
+        let bcd_of = by_architecture(bcds)?;
+        if let Some((architecture, _)) = bcd_of.iter().find(|(_, path)| path.is_none()) {
+            return Err(LoaderError::NoBcd(*architecture));
         }
         let mut all = BTreeMap::from(DEFAULTS.map(|(at, path)| (at, Some(path))));
         all.extend(changed);
 
-        let mut paths: Vec<String> = Vec::new();
+        let mut pairs: Vec<(&str, BcdChoice)> = Vec::new();
         let mut indexes = [None; ARCHITECTURES];
         for (architecture, path) in all {
             let Some(path) = path else { continue };
-            let index = paths.iter().position(|known| known == path);
+            let bcd = bcd_of.get(&architecture).copied().flatten();
+            let bcd = bcd.map_or_else(
+                || BcdChoice::Firmware(Firmware::of_architecture(architecture.into())),
+                |path| BcdChoice::Path(path.to_owned()),
+            );
+            let pair = (path, bcd);
+            let index = pairs.iter().position(|known| *known == pair);
             let index = index.unwrap_or_else(|| {
-                paths.push(path.to_owned());
-                paths.len() - 1
+                pairs.push(pair);
+                pairs.len() - 1
             });
             if let Some(at) = indexes.get_mut(usize::from(architecture)) {
                 *at = u8::try_from(index).ok();
             }
         }
-        if paths.len() > MAX_PATHS {
-            return Err(LoaderError::TooMany(paths.len()));
+        if pairs.len() > MAX_PATHS {
+            return Err(LoaderError::TooMany(pairs.len()));
         }
-        Ok(Self { paths, indexes })
+        let pairs = pairs.into_iter().map(|(path, bcd)| (path.to_owned(), bcd));
+        let (paths, bcds) = pairs.unzip();
+        Ok(Self {
+            paths,
+            bcds,
+            indexes,
+        })
     }
 
     /// The different paths, ordered by the lowest architecture that uses them: at most
@@ -130,17 +170,23 @@ impl Loaders {
         &self.paths
     }
 
+    /// The BCDs that the loaders read, in the order of [`Self::paths`].
+    pub fn bcds(&self) -> &[BcdChoice] {
+        &self.bcds
+    }
+
     /// The longest path: a WinPE's folder must leave room for it.
     pub fn longest(&self) -> &str {
         let longest = self.paths.iter().max_by_key(|path| path.len());
         longest.map_or("", String::as_str)
     }
 
-    /// The different paths, each with the lowest architecture that uses it.
-    pub fn each(&self) -> impl Iterator<Item = (usize, &str)> {
-        (0_u8..).zip(&self.paths).filter_map(|(index, path)| {
+    /// The different paths, each with the lowest architecture that uses it, and its BCD.
+    pub fn each(&self) -> impl Iterator<Item = (usize, &str, &BcdChoice)> {
+        let pairs = self.paths.iter().zip(&self.bcds);
+        (0_u8..).zip(pairs).filter_map(|(index, (path, bcd))| {
             let architecture = self.indexes.iter().position(|at| *at == Some(index))?;
-            Some((architecture, path.as_str()))
+            Some((architecture, path.as_str(), bcd))
         })
     }
 
@@ -154,11 +200,23 @@ impl Default for Loaders {
     fn default() -> Self {
         let none = || Self {
             paths: Vec::new(),
+            bcds: Vec::new(),
             indexes: [None; ARCHITECTURES],
         };
         // The defaults have neither duplicates nor too many paths, so this cannot fail.
         Self::with(&[]).unwrap_or_else(|_| none())
     }
+}
+
+/// The paths of the changes, by architecture.
+fn by_architecture(changes: &[Change]) -> Result<BTreeMap<u16, Option<&str>>, LoaderError> {
+    let mut changed = BTreeMap::new();
+    for Change { architecture, path } in changes {
+        if changed.insert(*architecture, path.as_deref()).is_some() {
+            return Err(LoaderError::Twice(*architecture));
+        }
+    }
+    Ok(changed)
 }
 
 /// The path in canonical form, if clients can be sent to it.
@@ -238,6 +296,25 @@ mod tests {
         assert_eq!(loaders.paths().len(), 4);
         let none = with(&[("0", ""), ("7", ""), ("9", "")]).unwrap();
         assert_eq!((all(&none), none.paths().len()), (vec![], 0));
+    }
+
+    #[test]
+    fn a_loader_is_there_once_for_each_bcd_that_it_reads() {
+        let change = |architecture, path| Change::parse(architecture, path).unwrap();
+        let firmware = |firmware| BcdChoice::Firmware(firmware);
+        let defaults = Loaders::default();
+        let expected = [firmware(Firmware::Bios), firmware(Firmware::Uefi)];
+        assert_eq!(defaults.bcds(), expected);
+        let loaders = Loaders::with_bcds(&[], &[change("9", "Boot/BCD-9")]).unwrap();
+        let [bios, uefi] = expected;
+        let own = BcdChoice::Path("Boot/BCD-9".to_owned());
+        assert_eq!(loaders.bcds(), [bios, uefi, own]);
+        let paths = ["Boot/pxeboot.0", "Boot/bootmgfw.efi", "Boot/bootmgfw.efi"];
+        assert_eq!(loaders.paths(), paths);
+        let indexes = [0, 7, 9].map(|at| loaders.indexes()[at]);
+        assert_eq!(indexes, [Some(0), Some(1), Some(2)]);
+        let empty = Loaders::with_bcds(&[], &[change("7", "")]);
+        assert_eq!(empty, Err(LoaderError::NoBcd(7)));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::path::{Component, Path};
 
 use proxydhcp_common::wire::Bootp;
 
-use crate::winpe::loaders::Loaders;
+use crate::winpe::bcd::network::Firmware;
+use crate::winpe::loaders::{BcdChoice, Loaders};
 
 const FILE_TEXT: usize = Bootp::FILE_TEXT;
 
@@ -18,7 +19,11 @@ pub const UEFI_BCD: &str = "Boot/BCD-uefi";
 
 /// A WinPE's folder relative to the TFTP root: empty for the default one, otherwise ending in `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct WinPe(Box<str>);
+pub struct WinPe {
+    path: Box<str>,
+    /// Whether it has a BCD for UEFI, as far as has been looked.
+    has_uefi_bcd: bool,
+}
 
 /// The rules for WinPE paths.
 #[derive(Clone, Copy, Debug)]
@@ -107,23 +112,51 @@ impl WinPe {
                 length,
             });
         }
-        Ok(Self(path.into()))
+        Ok(Self {
+            path: path.into(),
+            has_uefi_bcd: false,
+        })
     }
 
     /// The folder: empty for the default WinPE, otherwise ending in `/`.
     pub fn path(&self) -> &str {
-        &self.0
+        &self.path
     }
 
     /// The file name of a loader, one of those that the path was parsed with: at most
     /// [`Bootp::FILE_TEXT`] bytes.
     pub fn loader(&self, loader: &str) -> String {
-        format!("{}{loader}", self.0)
+        format!("{}{loader}", self.path)
     }
 
-    /// The file name of the BCD, for option 252.
-    pub fn bcd(&self) -> String {
-        format!("{}{BCD}", self.0)
+    /// The file name of the BCD, for option 252: UEFI clients have one of their own in WinPEs in which
+    /// it was there when the tables were made.
+    pub fn bcd(&self, choice: &BcdChoice) -> String {
+        let file = match choice {
+            BcdChoice::Path(path) => path,
+            BcdChoice::Firmware(Firmware::Uefi) if self.has_uefi_bcd => UEFI_BCD,
+            BcdChoice::Firmware(_) => BCD,
+        };
+        format!("{}{file}", self.path)
+    }
+
+    /// The file names of the BCDs that these loaders read, each once.
+    pub fn bcds(&self, loaders: &Loaders) -> Vec<String> {
+        let mut files = Vec::new();
+        for choice in loaders.bcds() {
+            let file = self.bcd(choice);
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+        files
+    }
+
+    /// The same, having looked below the TFTP root which BCDs it has.
+    pub(super) fn looked_up(mut self, tftp_root: &Path) -> Self {
+        let file = tftp_root.join(&*self.path).join(UEFI_BCD);
+        self.has_uefi_bcd = file.is_file();
+        self
     }
 }
 
@@ -140,7 +173,7 @@ pub(crate) struct WinPes<'a> {
 impl<'a> WinPes<'a> {
     pub(crate) fn new(rules: Rules<'a>) -> Self {
         Self {
-            list: vec![WinPe::default()],
+            list: vec![WinPe::default().looked_up(rules.tftp_root)],
             rules,
             texts: HashMap::new(),
             indexes: HashMap::from([(WinPe::default(), 0)]),
@@ -155,7 +188,8 @@ impl<'a> WinPes<'a> {
         let winpe = WinPe::parse(path, self.rules)?;
         let next = self.list.len();
         let index = *self.indexes.entry(winpe).or_insert_with_key(|winpe| {
-            self.list.push(winpe.clone());
+            self.list
+                .push(winpe.clone().looked_up(self.rules.tftp_root));
             next
         });
         self.texts.insert(path, index);
@@ -213,7 +247,26 @@ mod tests {
             assert_eq!(winpe, WinPe::default());
             assert_eq!(winpe.loader("Boot/pxeboot.0"), "Boot/pxeboot.0");
             assert_eq!(winpe.loader("Boot/bootmgfw.efi"), "Boot/bootmgfw.efi");
-            assert_eq!(winpe.bcd(), "Boot/BCD");
+            assert_eq!(winpe.bcds(&Loaders::default()), ["Boot/BCD"]);
+        }
+    }
+
+    #[test]
+    fn uefi_reads_its_own_bcd_where_there_is_one() {
+        let root = tempfile::tempdir().unwrap();
+        let rules = Rules::within(root.path());
+        let bcds = |path: &'static str| {
+            let mut winpes = WinPes::new(rules);
+            let index = winpes.index(path.as_bytes()).unwrap();
+            winpes.list[index].bcds(rules.loaders)
+        };
+        for (path, folder) in [("winboot/x", "winboot/x/"), ("", "")] {
+            let boot = root.path().join(folder).join("Boot");
+            std::fs::create_dir_all(&boot).unwrap();
+            assert_eq!(bcds(path), [format!("{folder}Boot/BCD")]);
+            std::fs::write(boot.join("BCD-uefi"), "").unwrap();
+            let both = ["BCD", "BCD-uefi"].map(|file| format!("{folder}Boot/{file}"));
+            assert_eq!(bcds(path), both);
         }
     }
 
@@ -234,7 +287,7 @@ mod tests {
                 winpe.loader("Boot/bootmgfw.efi"),
                 "winboot/x/Boot/bootmgfw.efi"
             );
-            assert_eq!(winpe.bcd(), "winboot/x/Boot/BCD");
+            assert_eq!(winpe.bcds(&Loaders::default()), ["winboot/x/Boot/BCD"]);
         }
     }
 

@@ -310,3 +310,35 @@ fn what_is_no_bcd_is_refused_with_the_reason() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn the_bcd_is_chosen_by_firmware() -> Result<()> {
+    let files = Files::new()?;
+    files.write_config(&[("n1", "winboot/a"), ("n2", "")])?;
+    files.write_hosts(&[("10.0.0.1", "n1"), ("10.0.0.2", "n2")])?;
+    let root = files.path("tftp");
+    fs::create_dir_all(root.join("winboot/a/Boot"))?;
+    let looked = |node: &str, architecture: &str| -> Result<Value> {
+        let mut command = Command::new(binary()?);
+        command.args(["lookup", node, "--arch", architecture, "--json"]);
+        command.args(["--config", "proxydhcp.cfg", "--hosts", "hosts"]);
+        command
+            .args(["--settings", "proxydhcp.toml", "--tftp-root"])
+            .arg(&root);
+        let ended: Ended = command.current_dir(files.path("")).output()?.into();
+        let json: Value = serde_json::from_str(&ended.stdout).with_context(|| ended.stderr)?;
+        Ok(json[0]["bcd"].clone())
+    };
+    files.write_settings("")?;
+    assert_eq!(looked("n1", "bios")?, "winboot/a/Boot/BCD");
+    assert_eq!(looked("n1", "uefi")?, "winboot/a/Boot/BCD");
+    fs::write(root.join("winboot/a/Boot/BCD-uefi"), "")?;
+    assert_eq!(looked("n1", "bios")?, "winboot/a/Boot/BCD");
+    assert_eq!(looked("n1", "uefi")?, "winboot/a/Boot/BCD-uefi");
+    assert_eq!(looked("n2", "uefi")?, "Boot/BCD");
+    files.write_settings("[bcd]\n7 = \"Boot/x/BCD\"\n0 = \"Boot/bios\"\n")?;
+    assert_eq!(looked("n1", "bios")?, "winboot/a/Boot/bios");
+    assert_eq!(looked("n1", "7")?, "winboot/a/Boot/x/BCD");
+    assert_eq!(looked("n1", "9")?, "winboot/a/Boot/BCD-uefi");
+    Ok(())
+}

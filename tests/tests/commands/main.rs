@@ -19,6 +19,7 @@ mod power_cut;
 mod probe;
 mod ranges;
 mod serve_check;
+mod signed;
 mod status;
 mod take_up;
 mod traced;

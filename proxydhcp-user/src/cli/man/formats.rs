@@ -119,6 +119,13 @@ fn toml() -> Roff {
          WinPE's folder. An empty text switches an architecture off. Default: 0 = Boot/pxeboot.0, 7 \
          and 9 = Boot/bootmgfw.efi.",
     );
+    entry(
+        &mut roff,
+        "[bcd]",
+        "The BCD that the loader of each architecture reads, by its number, below the WinPE's folder. \
+         Default: Boot/BCD; for all but BIOS, Boot/BCD-uefi of WinPEs that have one when the tables are \
+         made.",
+    );
     as_is(
         &mut roff,
         "EXAMPLES",

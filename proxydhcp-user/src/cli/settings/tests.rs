@@ -11,9 +11,10 @@ use proxydhcp_common::nodes::ARCHITECTURES;
 
 const EXAMPLE: &str = include_str!("../../../../docs/proxydhcp.toml.example");
 
-const KEYS: &str = "the keys are allow-loss, burst, config, control, control-group, ethers, hosts, \
-                    interface, loaders, next-server, no-pin, offer-delay, offers, outlive, path, \
-                    rate-limit, reply-format, suffix, tftp, tftp-root, unknown, vendor-class, watch, xdp-mode";
+const KEYS: &str = "the keys are allow-loss, bcd, burst, config, control, control-group, ethers, hosts, \
+                    interface, loaders, log-format, metrics, next-server, no-pin, offer-delay, offers, outlive, \
+                    path, rate-limit, reply-format, suffix, tftp, tftp-root, unknown, vendor-class, watch, \
+                    web-config, xdp-mode";
 
 fn serve_flags() -> Command {
     ServeArgs::augment_args(Command::new("serve"))
@@ -146,22 +147,22 @@ fn a_loader_that_cannot_be_is_told_with_the_remedy() {
     let cases = [
         (
             "\n[loaders]\n7 = \"a\"\nhosts = \"/etc/hosts\"",
-            ":4:1: \"hosts\" is not an architecture: [loaders] takes the numbers 0 to 47; \
-             other keys stand above [loaders]",
+            ":4:1: \"hosts\" is not an architecture: [loaders] and [bcd] take the numbers 0 to 47; \
+             other keys stand above them",
         ),
         (
             "loaders.48 = \"a\"",
-            ":1:9: \"48\" is not an architecture: [loaders] takes the numbers 0 to 47; \
-             other keys stand above [loaders]",
+            ":1:9: \"48\" is not an architecture: [loaders] and [bcd] take the numbers 0 to 47; \
+             other keys stand above them",
         ),
         (
             "[loaders]\n7 = \"../a.efi\"",
-            ":2:5: the loader \"../a.efi\" has a '..'; \
+            ":2:5: \"../a.efi\" has a '..'; \
              write its plain path below the WinPE's folder",
         ),
         (
             "[loaders]\n7 = \"/Boot/a.efi\"",
-            ":2:5: the loader \"/Boot/a.efi\" is absolute; write its path below the WinPE's folder",
+            ":2:5: \"/Boot/a.efi\" is absolute; write its path below the WinPE's folder",
         ),
         (
             "[loaders]\n7 = 7",
@@ -173,13 +174,21 @@ fn a_loader_that_cannot_be_is_told_with_the_remedy() {
         ),
         (
             "[loaders]\n1=\"1\"\n2=\"2\"\n3=\"3\"\n4=\"4\"\n5=\"5\"\n6=\"6\"\n8=\"8\"",
-            ":1:2: there are 9 different loaders, and 8 are the limit; \
+            ":1:2: there are 9 different loaders, or BCDs for them, and 8 are the limit; \
              give those that no client needs an empty path, 0 = \"\" say",
         ),
         (
             "loaders = \"Boot/a.efi\"",
-            ":1:11: loaders takes lines such as 7 = \"Boot/bootmgfw.efi\" under [loaders], \
+            ":1:11: loaders takes lines such as 7 = \"Boot/bootmgfw.efi\" in a table of that name, \
              and this is a string",
+        ),
+        (
+            "[bcd]\n7 = \"\"",
+            ":1:2: architecture 7 has no BCD; write its path below the WinPE's folder, such as Boot/BCD",
+        ),
+        (
+            "[bcd]\n7 = \"C:\\\\..\\\\BCD\"",
+            ":2:5: \"C:\\\\..\\\\BCD\" has a '..'; write its plain path below the WinPE's folder",
         ),
     ];
     for (text, told) in cases {
@@ -278,10 +287,13 @@ fn the_example_has_each_key_with_its_default() {
     known.sort_unstable();
     assert_eq!(named, known);
     let (_, table) = text.split_once("\n[loaders]\n").unwrap();
-    let numbers = table.lines().filter_map(|line| line.split(' ').next());
+    let table: Vec<_> = table.lines().take_while(|line| !line.is_empty()).collect();
+    let numbers = table.iter().filter_map(|line| line.split(' ').next());
     let indexes = Loaders::default().indexes().to_owned();
     let with_one = (0..ARCHITECTURES).filter(|&at| indexes[at].is_some());
-    assert!(numbers.eq(with_one.map(|at| at.to_string())), "{table}");
+    assert!(numbers.eq(with_one.map(|at| at.to_string())), "{table:?}");
+    // Of the BCDs, there is an example.
+    assert_eq!(file.loaders.bcds().len(), 3);
 
     // As it stands it changes nothing, and neither do all its settings, except for the five
     // examples.

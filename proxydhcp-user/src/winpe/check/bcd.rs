@@ -1,5 +1,7 @@
 //! Follows a WinPE's BCDs to the files that clients fetch by them.
 
+use std::collections::BTreeMap;
+
 use super::find::{Root, quoted};
 use super::{Finding, Kind, check_file};
 use crate::winpe::bcd::device::Device;
@@ -14,35 +16,28 @@ pub(super) struct Named {
     pub(super) images: Vec<String>,
 }
 
-/// Checks the BCDs of a WinPE, whose loaders for these kinds of firmware are there, and returns what
-/// they name.
+/// The BCDs that clients are sent to, each with the firmware whose loader is there to read it.
+pub(super) type Readers = BTreeMap<String, Vec<Firmware>>;
+
+/// Checks the BCDs of a WinPE, and returns what they name.
 pub(super) fn follow(
     root: Root<'_>,
     winpe: &WinPe,
-    firmware: &[Firmware],
+    readers: &Readers,
     findings: &mut Vec<Finding>,
 ) -> Named {
-    let uefi = format!("{}{UEFI_BCD}", winpe.path());
-    // UEFI clients are sent to the BCD of BIOS clients where there is no other.
-    let has_own = root.0.join(&uefi).is_file();
-    let mut common = firmware.to_vec();
-    common.retain(|&firmware| !has_own || firmware == Firmware::Bios);
-    let mut bcds = vec![(format!("{}{BCD}", winpe.path()), common)];
-    if has_own {
-        bcds.push((uefi, vec![Firmware::Uefi]));
-    }
     let mut named = Named::default();
-    for (file, readers) in bcds {
-        let Some(bytes) = check_file(root, &file, Kind::Registry, findings) else {
+    for (file, readers) in readers {
+        let Some(bytes) = check_file(root, file, Kind::Registry, findings) else {
             continue;
         };
         // It has just been judged to be one.
         let bcd = Bcd::parse(&bytes).unwrap_or_default();
         let mut faults = Vec::new();
-        follow_one(&bcd, &readers, &mut named, &mut faults);
+        follow_one(&bcd, readers, &mut named, &mut faults);
         findings.extend(faults.into_iter().map(|problem| Finding {
             file: file.clone(),
-            remedy: remedy(root, winpe, &readers),
+            remedy: remedy(root, winpe, file, readers),
             problem,
         }));
     }
@@ -92,19 +87,21 @@ fn add(files: &mut Vec<String>, path: &str) {
     }
 }
 
-/// How to make the BCD of the last of these kinds of firmware: UEFI has one of its own.
-fn remedy(root: Root<'_>, winpe: &WinPe, readers: &[Firmware]) -> String {
-    let (file, firmware) = match readers.last() {
-        Some(Firmware::Uefi) => (UEFI_BCD, "uefi"),
-        _ => (BCD, "bios"),
+/// How to make the BCD, or the one that UEFI should have of its own.
+fn remedy(root: Root<'_>, winpe: &WinPe, file: &str, readers: &[Firmware]) -> String {
+    let is_uefi = readers.contains(&Firmware::Uefi);
+    let file = if is_uefi && file == winpe.loader(BCD) {
+        winpe.loader(UEFI_BCD)
+    } else {
+        file.to_owned()
     };
     let images = root.images(winpe);
-    let default = format!("{}Boot/WinPE_64.wim", winpe.path());
+    let default = winpe.loader("Boot/WinPE_64.wim");
     let image = images.first().unwrap_or(&default);
-    let file = root.0.join(winpe.path()).join(file);
     format!(
-        "proxydhcp winpe bcd write {} --firmware {firmware} --image {}",
-        quoted(&file),
+        "proxydhcp winpe bcd write {} --firmware {} --image {}",
+        quoted(&root.0.join(file)),
+        if is_uefi { "uefi" } else { "bios" },
         quoted(image.as_ref())
     )
 }
