@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::Path;
 
 use clap::builder::ValueParser;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, value_parser};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -216,6 +216,10 @@ fn judge(key: &str, value: &str, flags: &Command) -> Result<(), Fault> {
     let Err(error) = flags.clone().try_get_matches_from(line) else {
         return Ok(());
     };
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        // Another key may set what it needs.
+        return Ok(());
+    }
     let reason = match (error.get(ContextKind::ValidValue), error.source()) {
         (Some(ContextValue::Strings(valid)), _) if !valid.is_empty() => {
             format!("it is one of {}", valid.join(", "))

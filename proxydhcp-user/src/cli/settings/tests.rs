@@ -295,7 +295,7 @@ fn the_example_has_each_key_with_its_default() {
     // Of the BCDs, there is an example.
     assert_eq!(file.loaders.bcds().len(), 3);
 
-    // As it stands it changes nothing, and neither do all its settings, except for the five
+    // As it stands it changes nothing, and neither do all its settings, except for the eight
     // examples.
     let as_is = SettingsFile::parse(EXAMPLE.as_bytes(), &serve_flags()).unwrap();
     assert_eq!(as_is, SettingsFile::default());
@@ -309,9 +309,12 @@ fn the_example_has_each_key_with_its_default() {
     assert!(all.next_server.is_some());
     assert_eq!(all.names.suffixes, ["-ib0", "-pri"]);
     assert!(all.control_group.is_some());
+    assert!(all.metrics.is_some() && all.web_config.is_some());
+    assert!(all.names.ethers.take().is_some());
     assert_eq!(all.vendor_classes, ["HW-Client"]);
     all.vendor_classes.clear();
     (all.interfaces, all.names.suffixes) = (Vec::new(), Vec::new());
     (all.next_server, all.control_group) = (None, None);
+    (all.metrics, all.web_config) = (None, None);
     assert_eq!(without(all), without(serve("", &[], &[])));
 }
