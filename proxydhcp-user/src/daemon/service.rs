@@ -95,6 +95,7 @@ impl Service {
         port_holders: PortHolders,
         all: &[Interface],
     ) -> Result<Self> {
+        let (started, started_at) = (Instant::now(), clock::since_1970());
         // Take the pins first: a previous daemon may be ending, and what is read afterwards is
         // newer.
         let pins = leftovers::take_pins(&settings).await?;
@@ -119,8 +120,8 @@ impl Service {
             settings,
             watching,
             port_holders,
-            started: Instant::now(),
-            started_at: clock::since_1970(),
+            started,
+            started_at,
             shared,
             installing: tokio::sync::Mutex::new(()),
             waiting: Mutex::default(),

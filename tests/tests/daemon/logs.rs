@@ -17,24 +17,25 @@ fn files() -> Result<Files> {
     Ok(files)
 }
 
-/// What the daemon writes to stderr until it is asked to reload files that are gone, which is an error;
-/// with `stream` as the value of JOURNAL_STREAM, a word of the shell.
+/// The daemon's program, with `stream` as the value of JOURNAL_STREAM: a word of the shell.
+fn with_stream(stream: &str) -> Result<Command> {
+    let script = format!("JOURNAL_STREAM={stream} exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "sh"]).arg(binary()?);
+    Ok(command)
+}
+
+/// What the daemon writes to stderr until it is asked to reload files that are gone, which is an error.
 fn log(stream: &str, more: &[&str]) -> Result<Vec<String>> {
     let (lab, files) = (Lab::new()?, files()?);
-    let mut command = Command::new("sh");
-    command
-        // The line that says `ready` is for stdout.
-        .args(
-            ["-c", "JOURNAL_STREAM=STREAM exec \"$@\"", "sh"]
-                .map(|arg| arg.replace("STREAM", stream)),
-        )
-        .arg(binary()?)
-        .args(serve_args(Datapath::Raw, &files, more));
+    let mut command = with_stream(stream)?;
+    command.args(serve_args(Datapath::Raw, &files, more));
     let mut daemon = Daemon::start_command(&lab.server, command)?;
     std::fs::remove_file(files.path("proxydhcp.cfg"))?;
     daemon.signal(rustix::process::Signal::HUP)?;
     daemon.wait_for("not reloaded", PATIENCE)?;
     let log = daemon.log();
+    // That line is for stdout.
     let lines = log.lines().filter(|line| !line.starts_with("ready"));
     Ok(lines.map(str::to_owned).collect())
 }
@@ -105,10 +106,7 @@ fn as_json_each_line_is_an_object() -> Result<()> {
 /// What systemd runs beside the daemon, such as its ExecStartPre and ExecReload, is in the journal, too.
 #[test]
 fn commands_that_fail_are_errors_in_the_journal() -> Result<()> {
-    let script = format!("JOURNAL_STREAM={OURS} exec \"$@\"");
-    let output = Command::new("sh")
-        .args(["-c", &script, "sh"])
-        .arg(binary()?)
+    let output = with_stream(OURS)?
         .args(["reload", "--control", "/nowhere/control.sock"])
         .output()?;
     let text = String::from_utf8(output.stderr)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, STRANGER, Site, serve_args};
-use proxydhcp_lab::{Ended, Lab, binary, debian};
+use proxydhcp_lab::{Daemon, Ended, Lab, binary, debian};
 use serde_json::Value;
 
 mod prometheus;
@@ -389,6 +389,28 @@ fn the_thread_that_others_talk_to_has_no_rights() -> Result<()> {
         }
     }
     ensure!(seen, "there is no such thread");
+    Ok(())
+}
+
+#[test]
+fn systemd_may_open_the_socket() -> Result<()> {
+    debian::ensure_installed("systemd-socket-activate", "systemd")?;
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    let mut command = Command::new("systemd-socket-activate");
+    // It starts the program when the first client comes, who waits meanwhile.
+    command
+        .args(["--listen", ADDRESS])
+        .arg(binary()?)
+        .args(serve_args(Datapath::Raw, &files, &["--metrics", "systemd"]));
+    let mut daemon = Daemon::spawn(&lab.server, command)?;
+    daemon.wait_for("Listening on", PATIENCE)?;
+    let mut site = Site::of(lab, daemon, files)?;
+    assert_eq!(
+        page(&site, "/readyz")?,
+        ("200".to_owned(), "ready\n".to_owned())
+    );
+    assert_eq!(page(&site, "/metrics")?.0, "200");
+    site.ask_uefi(NODE_A, "winboot/a/")?;
     Ok(())
 }
 

@@ -92,6 +92,20 @@ fn systemd_understands_the_units_that_follow_xcats_tables() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn systemd_understands_the_socket_for_metrics() -> Result<()> {
+    let folder = TempDir::new()?;
+    let program = binary()?.canonicalize()?.display().to_string();
+    for name in ["proxydhcp.service", "proxydhcp-metrics.socket"] {
+        let text = fs::read_to_string(packaging(name))?;
+        let text = text.replace("/usr/sbin/proxydhcp", &program);
+        fs::write(folder.path().join(name), text)?;
+    }
+    let unit = folder.path().join("proxydhcp-metrics.socket");
+    assert_eq!(analyze(&["verify", "--man=no"], &unit)?, "");
+    Ok(())
+}
+
 /// The values of a key in a file of `packaging/`.
 fn values(file: &str, key: &str) -> Result<Vec<String>> {
     let text = fs::read_to_string(packaging(file))?;

@@ -3,7 +3,7 @@
 use super::*;
 
 use proxydhcp_lab::packet::FrameSender;
-use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, RequestFrame};
+use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame};
 
 use crate::cluster::Cluster;
 
