@@ -94,6 +94,7 @@ Examples:
   proxydhcp serve -i eth1 -i eth2
   proxydhcp serve --config /etc/proxydhcp.cfg --next-server 10.0.0.5 --unknown default
   proxydhcp serve --watch --suffix=-ib0 --unknown lookup
+  proxydhcp serve --metrics 127.0.0.1:9941
   proxydhcp serve --check && systemctl restart proxydhcp
   proxydhcp serve --settings /etc/proxydhcp-lab.toml
 

@@ -20,7 +20,7 @@ pub struct StatusArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Print the metrics, for the textfile collector of Prometheus' node_exporter
+    /// Print the metrics, for the textfile collector of Prometheus' node exporter
     #[arg(long, conflicts_with = "json")]
     pub prometheus: bool,
     /// Print nothing: the exit code says whether all is in service

@@ -23,7 +23,7 @@ mod login;
 mod pages;
 mod web_config;
 
-pub use web_config::WebConfigError;
+pub use web_config::{PUBLIC, WebConfigError};
 
 use answer::Answers;
 use pages::Asked;
@@ -34,7 +34,7 @@ use web_config::WebConfig;
 pub enum Address {
     /// An address and a TCP port of this host.
     Tcp(SocketAddr),
-    /// The socket that systemd passes, as in sd_listen_fds(3).
+    /// The socket that systemd passes, as in `sd_listen_fds(3)`.
     Systemd,
 }
 
@@ -63,10 +63,6 @@ impl FromStr for Address {
     }
 }
 
-/// What is wrong with an address that others can get to, and the remedy.
-pub const PUBLIC: &str = "other hosts can get to this address of metrics: name a web-config with TLS, a \
-    login or both, or use 127.0.0.1 or [::1]";
-
 /// Finds out whether [`Listener::open`] would refuse to begin, without a socket.
 ///
 /// # Errors
@@ -84,7 +80,7 @@ fn read(file: Option<&Path>, is_public: bool) -> Result<WebConfig> {
         Some(file) if is_public && config.lets_all_in() => {
             bail!(WebConfigError::letting_all_in(file))
         }
-        None if is_public => bail!(PUBLIC),
+        None if is_public => bail!(WebConfigError::Missing),
         _ => Ok(config),
     }
 }

@@ -1,4 +1,4 @@
-//! The socket that systemd passes, as in sd_listen_fds(3).
+//! The socket that systemd passes, as in `sd_listen_fds(3)`.
 
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -16,7 +16,7 @@ pub(crate) fn tcp_socket() -> Result<TcpListener> {
         "systemd passes no socket; start the socket unit first, whose Service= names this service",
     )?;
     // SAFETY: systemd has opened it for this process, as its LISTEN_PID says, and nobody else here uses
-    // it: this is called once, and the daemon runs no other code of sd_listen_fds.
+    // it: this is called once, and the daemon runs no other code of `sd_listen_fds`.
     let socket = TcpListener::from(unsafe { OwnedFd::from_raw_fd(number) });
     socket
         .local_addr()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::site::{Datapath, Files, serve_args};
-use proxydhcp_lab::{Daemon, Lab, binary};
+use proxydhcp_lab::{Daemon, Ended, Lab, binary, debian};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -114,5 +114,58 @@ fn commands_that_fail_are_errors_in_the_journal() -> Result<()> {
         text.starts_with("<3>proxydhcp: no daemon listens"),
         "{text}"
     );
+    Ok(())
+}
+
+/// Runs a journal in `/run` of its own, and the daemon with a stream of it for its stderr, until a reload
+/// has failed; prints what `journalctl -p warning` finds.
+const JOURNAL: &str = r#"
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/journal /run/systemd/journald.conf.d /run/log/journal
+cat > /run/systemd/journald.conf.d/lab.conf <<END
+[Journal]
+Storage=volatile
+ReadKMsg=no
+Audit=no
+ForwardToSyslog=no
+ForwardToWall=no
+END
+/lib/systemd/systemd-journald >&2 & journald=$!
+trap 'kill $daemon $journald' EXIT
+wait_for() { n=0; until eval "$1"; do n=$((n + 1)); test $n -lt 300; sleep 0.1; done; }
+wait_for 'test -S /run/systemd/journal/stdout'
+systemd-cat -t proxydhcp sh -c 'JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec "$@"' sh "$@" &
+daemon=$!
+found() { journalctl -q -D /run/log/journal --no-pager "$@"; }
+wait_for 'found | grep -q ready'
+rm "$CONFIG"
+kill -HUP $daemon
+wait_for 'found | grep -q "not reloaded"'
+found -p warning -o cat
+"#;
+
+#[test]
+fn a_real_journal_finds_the_warnings() -> Result<()> {
+    debian::ensure_installed("/lib/systemd/systemd-journald", "systemd")?;
+    let (lab, files) = (Lab::new()?, files()?);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", JOURNAL, "sh"])
+        .arg(binary()?)
+        .args(serve_args(Datapath::Raw, &files, &[]))
+        .env("CONFIG", files.path("proxydhcp.cfg"));
+    let output: Ended = lab.server.output(command)?.into();
+    ensure!(output.code == Some(0), "{output:?}");
+    let lines: Vec<_> = output.stdout.lines().collect();
+    let found = |text: &str| lines.iter().any(|line| line.contains(text));
+    ensure!(found("is refused") && found("not reloaded"), "{output:?}");
+    let levels = ["WARN ", "ERROR "];
+    let others: Vec<_> = lines
+        .iter()
+        .filter(|line| !levels.iter().any(|level| line.starts_with(level)))
+        .collect();
+    ensure!(others.is_empty(), "{others:?}");
     Ok(())
 }

@@ -19,17 +19,29 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use super::login::Login;
 use crate::sys::text_file;
 
-/// The error that the web configuration file is wrong.
+/// What is wrong with an address that others can get to, and the remedy.
+pub const PUBLIC: &str = "other hosts can get to this address of metrics: name a web-config with TLS, a \
+    login or both, or use 127.0.0.1 or [::1]";
+
+/// The error that the web configuration file is wrong, or missing.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {why}", .file.display())]
-pub struct WebConfigError {
-    file: PathBuf,
-    why: String,
+pub enum WebConfigError {
+    /// There is none, and there must be one.
+    #[error("{PUBLIC}")]
+    Missing,
+    /// It is wrong.
+    #[error("{}: {why}", .file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 impl WebConfigError {
     fn new(file: &Path, why: impl fmt::Display) -> Self {
-        Self {
+        Self::Content {
             file: file.to_owned(),
             why: why.to_string(),
         }

@@ -113,6 +113,7 @@ where
             Level::INFO => Priority::Info,
             _ => Priority::Debug,
         };
-        writeln!(writer, "{}", marked(priority, &text))
+        // Levels are padded.
+        writeln!(writer, "{}", marked(priority, text.trim()))
     }
 }

@@ -1,10 +1,19 @@
 //! A real Prometheus watches a storm, by the rules and the dashboard of `packaging/`.
 
-use super::*;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::packet::FrameSender;
-use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame};
+use proxydhcp_lab::site::{Datapath, Files, Site};
+use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, RequestFrame, debian};
+use serde_json::Value;
 
+use super::{ADDRESS, METRICS, PATIENCE, get, packaging};
 use crate::cluster::Cluster;
 
 const NODES: u16 = 10_000;
@@ -87,7 +96,7 @@ fn storm(site: &Site, cluster: &Cluster) -> Result<()> {
     let mut frames: Vec<_> = requests.iter().map(|(frame, _)| frame.bytes()).collect();
     for last in 0..100 {
         let stranger = Ipv4Addr::new(10, 77, 250, last);
-        frames.push(RequestFrame::edk2(stranger, proxydhcp_lab::architecture::UEFI_X64).bytes());
+        frames.push(RequestFrame::edk2(stranger, UEFI_X64).bytes());
     }
     for batch in frames.chunks(BATCH) {
         let mut sent = 0;
