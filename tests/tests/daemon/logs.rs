@@ -17,7 +17,7 @@ fn files() -> Result<Files> {
     Ok(files)
 }
 
-/// The daemon's program, with `stream` as the value of JOURNAL_STREAM: a word of the shell.
+/// The daemon's program, with `stream` as the value of `JOURNAL_STREAM`: a word of the shell.
 fn with_stream(stream: &str) -> Result<Command> {
     let script = format!("JOURNAL_STREAM={stream} exec \"$@\"");
     let mut command = Command::new("sh");
@@ -103,7 +103,7 @@ fn as_json_each_line_is_an_object() -> Result<()> {
     Ok(())
 }
 
-/// What systemd runs beside the daemon, such as its ExecStartPre and ExecReload, is in the journal, too.
+/// What systemd runs beside the daemon, such as its `ExecStartPre` and `ExecReload`, is in the journal, too.
 #[test]
 fn commands_that_fail_are_errors_in_the_journal() -> Result<()> {
     let output = with_stream(OURS)?

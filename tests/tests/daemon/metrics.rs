@@ -1,4 +1,8 @@
 //! Metrics: what Prometheus gets, who may ask, and what that may cost.
+#![allow(
+    clippy::float_cmp,
+    reason = "counts are whole, and times are compared as they are printed"
+)]
 
 use std::fs;
 use std::io::Write;
