@@ -125,7 +125,7 @@ pub struct ServeArgs {
     pub metrics: Option<http::Address>,
     /// The file with the TLS certificate and the logins for --metrics, in the form that all exporters of
     /// Prometheus have [default: none]
-    #[arg(long, value_name = "FILE", requires = "metrics")]
+    #[arg(long, value_name = "FILE")]
     pub web_config: Option<PathBuf>,
     /// What a line of the log looks like
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]

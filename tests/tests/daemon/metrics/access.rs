@@ -60,11 +60,10 @@ fn other_hosts_need_tls_and_a_login() -> Result<()> {
     let files = Files::usual()?;
     let config = web_config(&files)?.display().to_string();
     let cert = files.path("cert.pem").display().to_string();
-    let site = Site::start(
-        Datapath::Raw,
-        files,
-        &["--metrics", PUBLIC, "--web-config", &config],
-    )?;
+    files.write_settings(&format!(
+        "metrics = \"{PUBLIC}\"\nweb-config = \"{config}\"\n"
+    ))?;
+    let site = Site::start(Datapath::Raw, files, &[])?;
     let url = |path: &str| format!("https://{PUBLIC}{path}");
     let get = |args: &[&str]| get(&site, &[&["--cacert", &cert], args].concat());
     assert_eq!(get(&[&url("/healthz")])?.0, "200");
