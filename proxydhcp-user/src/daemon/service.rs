@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::task;
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::api::control::Allowed;
 use crate::api::status::{NamesTold, Status};
@@ -133,9 +133,6 @@ impl Service {
         };
         let awaits_tables = service.catalogue().awaits_tables;
         service.interfaces().start(all, awaits_tables)?;
-        for unserved in service.interfaces().unserved() {
-            warn!("{unserved}");
-        }
         let table = Arc::clone(&service.catalogue().table);
         service.announce(&Table::empty(), &table);
         heap::give_back();

@@ -108,7 +108,7 @@ fn the_exit_code_says_whether_all_is_in_service() -> Result<()> {
     assert_eq!(code(&site)?, Some(2));
     let log = site.daemon.log();
     assert!(
-        log.contains("px7 is NOT served: there is no such interface yet"),
+        log.contains("px7: there is no such interface yet"),
         "{log}"
     );
     Ok(())

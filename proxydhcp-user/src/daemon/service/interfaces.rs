@@ -99,7 +99,8 @@ impl Interfaces {
             self.answer_from_now_on();
         }
         for unserved in self.unserved() {
-            if !before.contains(&unserved) {
+            // One that has gone is named already.
+            if unserved.is_there && !before.contains(&unserved) {
                 error!("{unserved}");
             }
         }
