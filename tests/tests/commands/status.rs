@@ -107,9 +107,6 @@ fn the_exit_code_says_whether_all_is_in_service() -> Result<()> {
     let site = Site::with(Datapath::Raw, &["-i", "px7"])?;
     assert_eq!(code(&site)?, Some(2));
     let log = site.daemon.log();
-    assert!(
-        log.contains("px7: there is no such interface yet"),
-        "{log}"
-    );
+    assert!(log.contains("px7: there is no such interface yet"), "{log}");
     Ok(())
 }
