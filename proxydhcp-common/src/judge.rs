@@ -86,9 +86,16 @@ pub fn judge<'t, F: Frame, T: Tables>(
     if datagram.bootp_len > MAX_PLAIN {
         return Err(Stop::SlowPath);
     }
-    let facts = options::walk(frame, &datagram, &nodes)?;
+    let (facts, uuid_at) = options::walk(frame, &datagram, &nodes)?;
+    // It is read again, so that the copy that goes into the reply stays one of memory. From single
+    // bytes, the compiler would make it up before it is known to be there, which Linux 5.10 refuses.
+    let uuid = if nodes.has_hardware() {
+        options::uuid(frame, uuid_at)
+    } else {
+        None
+    };
     // Only the slow path can name the nodes that are confused with each other.
-    let client = identify(frame, &datagram, &facts, entry, &nodes).map_err(|_| Stop::SlowPath)?;
+    let client = identify(frame, &datagram, uuid, entry, &nodes).map_err(|_| Stop::SlowPath)?;
     let answer = decide(datagram, facts, client, &nodes, tables)?;
     // The checksum comes last, because it is costly. A wrong one may still belong to a valid
     // request: a sender on this machine leaves it to hardware that does not exist.
@@ -136,7 +143,7 @@ pub(crate) fn own<'t, T: Tables>(
 pub(crate) fn identify<F: Frame, L: Lines + ?Sized>(
     frame: &F,
     datagram: &Datagram,
-    facts: &Facts,
+    uuid: Option<&[u8; 16]>,
     entry: u32,
     nodes: &Nodes<'_, L>,
 ) -> Result<Client, Conflict> {
@@ -144,10 +151,6 @@ pub(crate) fn identify<F: Frame, L: Lines + ?Sized>(
         headers::mac(frame, datagram)
     } else {
         None
-    };
-    let uuid = match &facts.uuid {
-        Some([0, uuid @ ..]) => Some(uuid),
-        _ => None,
     };
     nodes.identify(entry, mac, uuid)
 }

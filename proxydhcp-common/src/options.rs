@@ -63,7 +63,18 @@ struct Found {
     uuid: usize,
 }
 
-/// Reads the options of a plain request: each that matters once, in the options field alone.
+/// The UUID in the option at this offset of the frame, if it is option 97 and of the only type that
+/// there is, 0 (RFC 4578, section 2.3).
+#[inline(always)]
+pub(crate) fn uuid<F: Frame>(frame: &F, at: usize) -> Option<&[u8; 16]> {
+    match frame.at::<19>(at) {
+        Some([code::UUID, 17, 0, uuid @ ..]) => Some(uuid),
+        _ => None,
+    }
+}
+
+/// Reads the options of a plain request: each that matters once, in the options field alone. Returns
+/// the facts, and the offset in the frame at which option 97 would be.
 ///
 /// # Errors
 ///
@@ -74,7 +85,7 @@ pub fn walk<F: Frame, L: Lines + ?Sized>(
     frame: &F,
     datagram: &Datagram,
     nodes: &Nodes<'_, L>,
-) -> Result<Facts, Stop> {
+) -> Result<(Facts, usize), Stop> {
     let found = find(frame, datagram)?;
     match frame.at::<3>(found.message_type) {
         Some([code::MESSAGE_TYPE, 1, REQUEST | INFORM]) => {}
@@ -85,13 +96,14 @@ pub fn walk<F: Frame, L: Lines + ?Sized>(
         _ if nodes.has_other_classes() => return Err(Stop::SlowPath),
         _ => return Err(Stop::Refuse(Reason::VendorClass)),
     }
-    Ok(Facts {
+    let facts = Facts {
         loader: loader(frame, &found, nodes)?,
         uuid: match frame.at::<{ 2 + UUID_LEN }>(found.uuid) {
             Some([code::UUID, 17, uuid @ ..]) => Some(*uuid),
             _ => None,
         },
-    })
+    };
+    Ok((facts, found.uuid))
 }
 
 /// Iterates over the options once and records the offsets of those that matter.

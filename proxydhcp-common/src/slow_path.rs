@@ -57,7 +57,11 @@ pub fn judge<'t, T: Tables>(
     let boot_item = gathered.vendor.boot_item().filter(|_| nodes.echoes());
     let (facts, class) = gathered.facts(&nodes, tables.vendor_classes())?;
     let entry = nodes.entry(packet.source);
-    let client = identify(frame, &datagram, &facts, entry, &nodes)
+    let uuid = match &facts.uuid {
+        Some([0, uuid @ ..]) => Some(uuid),
+        _ => None,
+    };
+    let client = identify(frame, &datagram, uuid, entry, &nodes)
         .map_err(|Conflict| Stop::Refuse(Reason::Identity))?;
     let answer = decide(datagram, facts, client, &nodes, tables).map_err(|stop| match stop {
         // The look-up happens away from the packets' path, so for now the client is unknown.
