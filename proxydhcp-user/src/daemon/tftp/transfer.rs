@@ -140,7 +140,7 @@ impl<'a> Transfer<'a> {
                 Some(options) => drop(self.socket.send(options).await?),
                 None => self.send_window().await?,
             }
-            let deadline = sent_at + self.wait.after(tries);
+            let deadline = sent_at + self.wait.after(tries, self.progress.has_begun());
             loop {
                 let Some(reply) = self.reply_until(deadline).await? else {
                     break;
@@ -227,8 +227,8 @@ impl<'a> Transfer<'a> {
     }
 }
 
-/// How long to wait for an acknowledgement: by what the client has asked for, or by the time that it
-/// takes as a rule (RFC 6298, section 2).
+/// How long to wait for an acknowledgement: by what the client has asked for (RFC 2349), or by the time
+/// that it takes as a rule (RFC 6298, section 2).
 #[derive(Debug)]
 struct Wait {
     asked: Option<Duration>,
@@ -255,9 +255,11 @@ impl Wait {
         }
     }
 
-    /// The wait after this many tries; each is twice as long as the one before.
-    fn after(&self, tries: u32) -> Duration {
-        if let Some(asked) = self.asked {
+    /// The wait after this many tries; each is twice as long as the one before, unless the client has
+    /// asked for another. Before its first sign of life the request may be forged, and asks for nothing:
+    /// a long wait would keep its place from others.
+    fn after(&self, tries: u32, has_begun: bool) -> Duration {
+        if let Some(asked) = self.asked.filter(|_| has_begun) {
             return asked;
         }
         let first = if self.mean.is_zero() {
@@ -281,22 +283,34 @@ mod tests {
     fn a_slow_client_is_waited_for_and_a_fast_one_is_not() {
         let mut wait = Wait::new(None);
         assert_eq!(
-            [1, 2, 3, 4, 9].map(|tries| wait.after(tries)),
+            [1, 2, 3, 4, 9].map(|tries| wait.after(tries, true)),
             [1, 2, 4, 8, 8].map(Duration::from_secs)
         );
         wait.learn(MS(1));
         assert_eq!(
-            [1, 2, 3].map(|tries| wait.after(tries)),
+            [1, 2, 3].map(|tries| wait.after(tries, true)),
             [200, 400, 800].map(MS)
         );
         for _ in 0..50 {
             wait.learn(MS(300));
         }
         assert!(
-            wait.after(1) >= MS(300) && wait.after(1) < MS(400),
+            wait.after(1, true) >= MS(300) && wait.after(1, true) < MS(400),
             "{wait:?}"
         );
         let asked = Wait::new(Some(MS(3000)));
-        assert_eq!([1, 2].map(|tries| asked.after(tries)), [3000, 3000].map(MS));
+        assert_eq!(
+            [1, 2].map(|tries| asked.after(tries, true)),
+            [3000, 3000].map(MS)
+        );
+    }
+
+    #[test]
+    fn what_a_stranger_asks_for_makes_no_wait_longer() {
+        let wait = Wait::new(Some(Duration::from_secs(255)));
+        assert_eq!(
+            [1, 2, 3].map(|tries| wait.after(tries, false)),
+            [1, 2, 4].map(Duration::from_secs)
+        );
     }
 }

@@ -29,7 +29,8 @@ pub(super) struct Transfers {
 #[derive(Debug, Default)]
 struct State {
     running: HashMap<SocketAddrV4, Running>,
-    of_clients: HashMap<Ipv4Addr, usize>,
+    /// Each client's, by the port that it asked from, in the order in which they came.
+    of_clients: HashMap<Ipv4Addr, Vec<u16>>,
     /// In the order in which they came; some have ended.
     came: VecDeque<(SocketAddrV4, u64)>,
     next: u64,
@@ -87,19 +88,16 @@ impl Transfers {
         }
     }
 
-    /// Takes a place for a client's transfer. If there is none left, the oldest whose client has not
-    /// shown a sign of life yields: its request may have been forged. `None` if this client's
-    /// transfer is running already, if it has too many, or if no place can be had.
+    /// Takes a place for a client's transfer. If there is none left, or this client has too many, the
+    /// oldest (of this client's) without a sign of life yields: its request may have been forged. `None`
+    /// if this transfer is running already, or if no place can be had.
     pub(super) fn take_place(self: &Arc<Self>, client: SocketAddrV4) -> Option<Place> {
         let mut state = self.state();
         if state.running.contains_key(&client) {
             return None;
         }
-        if state
-            .of_clients
-            .get(client.ip())
-            .is_some_and(|count| *count >= MOST_FOR_ONE)
-        {
+        let of_client = state.of_clients.get(client.ip()).map_or(0, Vec::len);
+        if of_client >= MOST_FOR_ONE && !state.end_a_stranger_of(*client.ip()) {
             return None;
         }
         if state.running.len() >= self.most && !state.end_a_stranger() {
@@ -117,7 +115,8 @@ impl Transfers {
             since,
         };
         state.running.insert(client, running);
-        *state.of_clients.entry(*client.ip()).or_default() += 1;
+        let of_client = state.of_clients.entry(*client.ip()).or_default();
+        of_client.push(client.port());
         state.came.push_back((client, number));
         state.forget_old(self.most);
         Some(Place {
@@ -166,17 +165,37 @@ impl State {
     /// Ends the oldest transfer whose client has not shown a sign of life.
     fn end_a_stranger(&mut self) -> bool {
         while let Some((client, number)) = self.came.pop_front() {
-            let is_it = |it: &&Running| it.number == number && !it.progress.has_begun();
-            let Some(running) = self.running.get(&client).filter(is_it) else {
-                continue;
-            };
-            if let Some(task) = &running.task {
-                task.abort();
+            let is_it = |it: &Running| it.number == number && !it.progress.has_begun();
+            if self.running.get(&client).is_some_and(is_it) {
+                self.end(client, number);
+                return true;
             }
-            self.remove(client, number);
-            return true;
         }
         false
+    }
+
+    /// The same for those of one client's address.
+    fn end_a_stranger_of(&mut self, client: Ipv4Addr) -> bool {
+        let ports = self.of_clients.get(&client).into_iter().flatten();
+        let mut transfers = ports.filter_map(|port| {
+            let client = SocketAddrV4::new(client, *port);
+            Some((client, self.running.get(&client)?))
+        });
+        let stranger = transfers.find(|(_, running)| !running.progress.has_begun());
+        let Some((client, number)) = stranger.map(|(client, it)| (client, it.number)) else {
+            return false;
+        };
+        self.end(client, number);
+        true
+    }
+
+    /// Ends a transfer before its time.
+    fn end(&mut self, client: SocketAddrV4, number: u64) {
+        let running = self.running.get(&client);
+        if let Some(task) = running.and_then(|it| it.task.as_ref()) {
+            task.abort();
+        }
+        self.remove(client, number);
     }
 
     fn remove(&mut self, client: SocketAddrV4, number: u64) {
@@ -188,9 +207,9 @@ impl State {
             return;
         }
         self.running.remove(&client);
-        if let Some(count) = self.of_clients.get_mut(client.ip()) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(ports) = self.of_clients.get_mut(client.ip()) {
+            ports.retain(|port| *port != client.port());
+            if ports.is_empty() {
                 self.of_clients.remove(client.ip());
             }
         }
@@ -271,8 +290,30 @@ mod tests {
         let places: Vec<_> = (0..50)
             .filter_map(|n| transfers.take_place(client(1, 1000 + n)))
             .collect();
-        assert_eq!(places.len(), MOST_FOR_ONE);
+        assert_eq!(places.len(), 50, "strangers yield to those that came later");
+        assert_eq!(transfers.state().running.len(), MOST_FOR_ONE);
+        begin(&transfers, |_| true);
+        assert!(transfers.take_place(client(1, 2000)).is_none());
         assert!(transfers.take_place(client(2, 1000)).is_some());
+    }
+
+    #[test]
+    fn forged_requests_keep_no_client_out() {
+        let transfers = Arc::new(Transfers::with_most(100));
+        let forged: Vec<_> = (0..16)
+            .filter_map(|n| transfers.take_place(client(1, 1000 + n)))
+            .collect();
+        begin(&transfers, |it| it.port() == 1000);
+        let own = transfers.take_place(client(1, 2000));
+        assert!(own.is_some());
+        let has = |port| transfers.state().running.contains_key(&client(1, port));
+        assert_eq!(
+            [1000, 1001, 1002, 2000].map(has),
+            [true, false, true, true],
+            "the oldest stranger yields"
+        );
+        drop(forged);
+        assert_eq!([1000, 1002, 2000].map(has), [false, false, true]);
     }
 
     #[test]
