@@ -4,7 +4,7 @@
 //! disk that hangs keeps nothing waiting but transfers.
 
 use std::net::SocketAddrV4;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::net::UdpSocket;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{debug, error, info};
 
@@ -21,6 +20,8 @@ use crate::tftp::packet::{AROUND_BLOCK, Agreed, ReadRequest, Refusal, read_reque
 
 mod blocks;
 mod few;
+mod listings;
+mod lookups;
 mod port;
 mod root;
 mod transfer;
@@ -31,8 +32,9 @@ pub(crate) use port::others;
 
 use blocks::Blocks;
 use few::Few;
+use lookups::{Lookups, Ticket};
 use port::{REQUEST_LEN, Requests, Way};
-use root::Opened;
+use root::{Opened, Root};
 use transfer::{End, Transfer};
 use transfers::{Place, Transfers};
 
@@ -57,7 +59,7 @@ pub struct Tftp {
 }
 
 struct Shared {
-    root: PathBuf,
+    lookups: Lookups,
     mtu: Box<Mtu>,
     transfers: Arc<Transfers>,
     counts: Counts,
@@ -90,7 +92,7 @@ impl Tftp {
             .build()
             .context("cannot start the TFTP server's threads")?;
         let shared = Arc::new(Shared {
-            root: root.to_owned(),
+            lookups: Lookups::new(Root::new(root)),
             mtu,
             transfers: Arc::new(Transfers::new()),
             counts: Counts::default(),
@@ -128,7 +130,7 @@ impl Tftp {
             seconds: it.since.elapsed().as_secs_f64(),
         });
         TftpStatus {
-            root: self.shared.root.clone(),
+            root: self.shared.lookups.root().to_owned(),
             complete: of(complete),
             declined: of(declined),
             failed: of(failed),
@@ -175,49 +177,60 @@ impl Shared {
             );
             return;
         };
+        match read_request(packet) {
+            Ok(request) => self.begin(request, way, mtu),
+            Err(Some(refusal)) => self.refuse(refusal, way),
+            Err(None) => {}
+        }
+    }
+
+    fn begin(self: &Arc<Self>, request: ReadRequest, way: Way, mtu: u32) {
+        // Before the place, for which another may have to yield.
+        let Some(ticket) = self.lookups.admit() else {
+            return;
+        };
         let Some(place) = self.transfers.take_place(way.client) else {
             return;
         };
-        let request = match read_request(packet) {
-            Ok(request) => request,
-            Err(None) => return,
-            Err(Some(refusal)) => {
-                let shared = Arc::clone(self);
-                tokio::spawn(async move {
-                    let client = way.client.ip();
-                    shared.refuses(format_args!("{client} is refused: {}", refusal.message));
-                    tell(way, refusal).await;
-                    drop(place);
-                });
-                return;
-            }
-        };
         let (client, number) = (place.client(), place.number());
-        let task = tokio::spawn(Arc::clone(self).serve(request, place, way, mtu));
+        let task = tokio::spawn(Arc::clone(self).serve(request, ticket, place, way, mtu));
         self.transfers.runs_as(client, number, task.abort_handle());
     }
 
+    fn refuse(self: &Arc<Self>, refusal: Refusal, way: Way) {
+        let Some(place) = self.transfers.take_place(way.client) else {
+            return;
+        };
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let client = way.client.ip();
+            shared.refuses(format_args!("{client} is refused: {}", refusal.message));
+            tell(way, refusal).await;
+            drop(place);
+        });
+    }
+
     /// Serves one client.
-    async fn serve(self: Arc<Self>, request: ReadRequest, place: Place, way: Way, mtu: u32) {
+    async fn serve(
+        self: Arc<Self>,
+        request: ReadRequest,
+        ticket: Ticket,
+        place: Place,
+        way: Way,
+        mtu: u32,
+    ) {
         let ReadRequest {
             file: asked,
             asked: options,
         } = request;
-        let root = self.root.clone();
-        let (asked, opened) = {
-            let open = move || {
-                let opened = root::open(&root, &asked);
-                (asked, opened)
-            };
-            let Ok(found) = spawn_blocking(open).await else {
-                return;
-            };
-            found
+        let transfer = Arc::downgrade(&place.progress);
+        let Some(opened) = self.lookups.open(ticket, asked, transfer).await else {
+            return;
         };
         let client = way.client.ip();
         let Opened { file, size, name } = match opened {
             Ok(opened) => opened,
-            Err(denied) => {
+            Err((asked, denied)) => {
                 self.refuses(format_args!("{client} asks for {asked:?}: {denied}"));
                 let refusal = denied.refusal();
                 tell(way, refusal).await;

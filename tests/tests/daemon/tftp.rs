@@ -50,6 +50,22 @@ impl Served {
         }
     }
 
+    /// The clients' end has all addresses of 10.99.0.0/16, and is the router to it: nothing is to be
+    /// learned of them by ARP.
+    fn has_many_clients(&self) -> Result<()> {
+        let router = CLIENT_ADDRESS.to_string();
+        let Lab { server, client, .. } = &self.site.lab;
+        for (namespace, route) in [
+            (client, ["local", "10.99.0.0/16", "dev", "lo"]),
+            (server, ["unicast", "10.99.0.0/16", "via", &router]),
+        ] {
+            let mut command = Command::new("ip");
+            command.args(["route", "add"]).args(route);
+            ensure!(namespace.output(command)?.status.success(), "{route:?}");
+        }
+        Ok(())
+    }
+
     fn status(&self) -> Result<Value> {
         let status = self.site.status()?;
         Ok(status.get("tftp").context("no TFTP server")?.clone())
@@ -192,18 +208,7 @@ fn requests_without_acknowledgement_cost_little_and_keep_nobody_out() -> Result<
     const STRANGERS: u16 = 10_000;
     let served = Served::new()?;
     served.write("file", &bytes(100_000))?;
-    // The clients' end has all addresses of a network, and is the router to it: nothing is to be
-    // learned of them by ARP.
-    let router = CLIENT_ADDRESS.to_string();
-    let Lab { server, client, .. } = &served.site.lab;
-    for (namespace, route) in [
-        (client, ["local", "10.99.0.0/16", "dev", "lo"]),
-        (server, ["unicast", "10.99.0.0/16", "via", &router]),
-    ] {
-        let mut command = Command::new("ip");
-        command.args(["route", "add"]).args(route);
-        ensure!(namespace.output(command)?.status.success(), "{route:?}");
-    }
+    served.has_many_clients()?;
     let pid = served.site.daemon.pid();
     let before = resident(pid)?;
     let request = Fetch::new("file", &WINDOWS).request();
@@ -224,6 +229,30 @@ fn requests_without_acknowledgement_cost_little_and_keep_nobody_out() -> Result<
     let cost = resident(pid)?.saturating_sub(before);
     println!("{STRANGERS} requests without acknowledgement: {cost} KiB");
     ensure!(cost < 20 << 10, "{cost} KiB");
+    Ok(())
+}
+
+#[test]
+fn a_flood_of_requests_for_files_that_do_not_exist_keeps_nobody_out() -> Result<()> {
+    const REQUESTS: u16 = 20_000;
+    let served = Served::new()?;
+    for n in 0..20_000 {
+        served.write(&format!("drivers-{n}.inf"), b"")?;
+    }
+    served.write("file", b"text")?;
+    served.has_many_clients()?;
+    for n in 0..REQUESTS {
+        let [high, low] = n.to_be_bytes();
+        let socket = served
+            .site
+            .lab
+            .client
+            .run(|| Ok(UdpSocket::bind((Ipv4Addr::new(10, 99, high, low), 0))?))?;
+        let request = Fetch::new(&format!("driver-{n}.inf"), &[]).request();
+        socket.send_to(&request, (SERVER_ADDRESS, 69))?;
+    }
+    // A client gives up after 20 seconds.
+    assert_eq!(served.fetch(&Fetch::new("file", &WINDOWS))?.bytes, b"text");
     Ok(())
 }
 

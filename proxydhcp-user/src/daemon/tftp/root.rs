@@ -2,12 +2,21 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
+use super::listings::Listings;
 use crate::tftp::packet::{Code, Refusal};
+
+/// The TFTP root.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: PathBuf,
+    listings: Listings,
+}
 
 /// A file to send.
 #[derive(Debug)]
@@ -56,84 +65,76 @@ impl From<Errno> for Denied {
     }
 }
 
-/// Opens the file that a client names, with slashes or backslashes, below `root`. If there is none
-/// with these letters, the only one that differs in their case is meant: Windows' boot manager does not
-/// mind it.
-///
-/// # Errors
-///
-/// See [`Denied`].
-pub(super) fn open(root: &Path, asked: &str) -> Result<Opened, Denied> {
-    let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    // The root itself may be a link, and may have been replaced since the last request.
-    let root =
-        openat(CWD, root, folder, Mode::empty()).map_err(|error| Denied::Io(error.into()))?;
-    let name = asked.replace('\\', "/");
-    let name = name.trim_start_matches('/');
-    let found = match open_below(&root, Path::new(name)) {
-        Err(Denied::Missing) => {
-            let name = in_any_case(&root, name)?;
-            open_below(&root, &name).map(|file| (file, name.to_string_lossy().into_owned()))
+impl Root {
+    /// The files below this folder.
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            listings: Listings::default(),
         }
-        opened => opened.map(|file| (file, name.to_owned())),
-    };
-    let (file, name) = found?;
-    let stat = fstat(&file)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Denied::NoFile);
     }
-    Ok(Opened {
-        file,
-        size: u64::try_from(stat.st_size).unwrap_or_default(),
-        name,
-    })
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the file that a client names, with slashes or backslashes. If there is none with these
+    /// letters, the only one that differs in their case is meant: Windows' boot manager does not mind it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Denied`].
+    pub(super) fn open(&self, asked: &str) -> Result<Opened, Denied> {
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // The root itself may be a link, and may have been replaced since the last request.
+        let root = openat(CWD, &self.path, folder, Mode::empty())
+            .map_err(|error| Denied::Io(error.into()))?;
+        let name = asked.replace('\\', "/");
+        let name = name.trim_start_matches('/');
+        let found = match open_below(&root, Path::new(name)) {
+            Err(Denied::Missing) => {
+                let name = self.in_any_case(&root, name)?;
+                open_below(&root, &name).map(|file| (file, name.to_string_lossy().into_owned()))
+            }
+            opened => opened.map(|file| (file, name.to_owned())),
+        };
+        let (file, name) = found?;
+        let stat = fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Denied::NoFile);
+        }
+        Ok(Opened {
+            file,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            name,
+        })
+    }
+
+    /// The path of the only file that differs from `name` in letter case alone.
+    fn in_any_case(&self, root: &impl AsFd, name: &str) -> Result<PathBuf, Denied> {
+        let mut found = PathBuf::new();
+        for part in name
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+        {
+            let at = if found.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                &found
+            };
+            let names = self.listings.of(open_below(root, at)?)?;
+            found.push(names.find(part).ok_or(Denied::Missing)?);
+        }
+        Ok(found)
+    }
 }
 
 /// Opens a file, which no link on its way may take out of the root.
-fn open_below(root: &impl std::os::fd::AsFd, name: &Path) -> Result<File, Denied> {
+fn open_below(root: &impl AsFd, name: &Path) -> Result<File, Denied> {
     // Opening a FIFO must not wait for somebody to write to it.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     Ok(openat2(root, name, flags, Mode::empty(), resolve)?.into())
-}
-
-/// The path of the only file that differs from `name` in letter case alone.
-fn in_any_case(root: &impl std::os::fd::AsFd, name: &str) -> Result<PathBuf, Denied> {
-    let mut found = PathBuf::new();
-    for part in name
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-    {
-        let at = if found.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            &found
-        };
-        let names = names_in(open_below(root, at)?)?;
-        let lower = part.to_lowercase();
-        let alike: Vec<&String> = names
-            .iter()
-            .filter(|it| it.to_lowercase() == lower)
-            .collect();
-        let exact = alike.iter().find(|it| **it == part);
-        match (exact, alike.as_slice()) {
-            (Some(_), _) => found.push(part),
-            (None, [only]) => found.push(only),
-            (None, _) => return Err(Denied::Missing),
-        }
-    }
-    Ok(found)
-}
-
-fn names_in(folder: File) -> Result<Vec<String>, Denied> {
-    let mut names = Vec::new();
-    for entry in Dir::new(folder)? {
-        if let Ok(name) = entry?.file_name().to_str() {
-            names.push(name.to_owned());
-        }
-    }
-    names.retain(|name| name != "." && name != "..");
-    Ok(names)
 }
 
 #[cfg(test)]
@@ -154,7 +155,9 @@ mod tests {
     }
 
     fn found(folder: &tempfile::TempDir, name: &str) -> Result<String, Denied> {
-        open(&folder.path().join("root"), name).map(|opened| opened.name)
+        Root::new(&folder.path().join("root"))
+            .open(name)
+            .map(|opened| opened.name)
     }
 
     #[test]
@@ -172,7 +175,8 @@ mod tests {
                 "{found}"
             );
         }
-        let opened = open(&folder.path().join("root"), "BOOTMGR.EXE").unwrap();
+        let root = Root::new(&folder.path().join("root"));
+        let opened = root.open("BOOTMGR.EXE").unwrap();
         assert_eq!((opened.name.as_str(), opened.size), ("bootmgr.exe", 2));
     }
 
