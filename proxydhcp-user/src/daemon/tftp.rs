@@ -127,7 +127,7 @@ impl Tftp {
             size: it.size,
             bytes: it.progress.bytes(),
             repeated: it.progress.repeated(),
-            seconds: it.since.elapsed().as_secs_f64(),
+            seconds: it.progress.since().elapsed().as_secs_f64(),
         });
         TftpStatus {
             root: self.shared.lookups.root().to_owned(),
@@ -272,7 +272,7 @@ impl Shared {
             count.fetch_add(more, Ordering::Relaxed);
         };
         add(&counts.bytes, bytes);
-        let seconds = place.since().elapsed().as_secs_f64();
+        let seconds = progress.since().elapsed().as_secs_f64();
         let repeated = progress.repeated();
         match end {
             End::Complete => {

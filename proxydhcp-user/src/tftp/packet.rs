@@ -27,6 +27,10 @@ pub const AROUND_BLOCK: u32 = 20 + 8 + 4;
 /// The most blocks that are sent before an acknowledgement. More was not faster.
 const LARGEST_WINDOW: u16 = 64;
 
+/// The longest wait for an acknowledgement that a client may ask for, in seconds. A longer one would keep
+/// the place of a client that has gone from others.
+const LONGEST_TIMEOUT: u8 = 8;
+
 /// A client's request to read a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadRequest {
@@ -151,7 +155,7 @@ impl Asked {
         let up_to_16_bits = u16::try_from(number).unwrap_or(u16::MAX);
         if is("blksize") && up_to_16_bits >= SMALLEST_BLOCK {
             self.block_size = Some(up_to_16_bits);
-        } else if is("timeout") && number > 0 {
+        } else if is("timeout") && (1..=LONGEST_TIMEOUT.into()).contains(&number) {
             self.timeout = u8::try_from(number).ok();
         } else if is("tsize") {
             self.size = true;
@@ -359,6 +363,8 @@ mod tests {
         for nonsense in [
             "blksize\x007\0",
             "windowsize\x000\0",
+            "timeout\x009\0",
+            "timeout\x00255\0",
             "timeout\x00256\0",
             "timeout\x000\0",
             "blksize\x00many\0",

@@ -76,7 +76,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), b"text").unwrap();
         let lookups = Lookups::new(Root::new(folder.path()));
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::new());
         let transfer = Arc::downgrade(&progress);
         let open = |transfer| {
             let ticket = lookups.admit().unwrap();

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::blocks::Blocks;
 use crate::tftp::packet::{Agreed, Code, Refusal, Reply, reply};
@@ -24,10 +24,14 @@ const UNREADABLE: Refusal = Refusal::new(Code::Undefined, "the file cannot be re
 const REPLY_LEN: usize = 16;
 
 /// What a transfer has done so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Progress {
+    /// When it was asked for.
+    since: Instant,
     /// The client has shown that the request was its own.
     begun: AtomicBool,
+    /// When the client acknowledged something new, in milliseconds after that.
+    moved: AtomicU64,
     /// The bytes that it has.
     bytes: AtomicU64,
     /// The blocks that were sent again.
@@ -35,12 +39,32 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// That of a client that has shown a sign of life.
-    #[cfg(test)]
-    pub(super) fn begun() -> Self {
-        let progress = Self::default();
-        progress.begun.store(true, Ordering::Relaxed);
-        progress
+    pub(super) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            begun: AtomicBool::new(false),
+            moved: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
+        }
+    }
+
+    /// The client has the first `bytes` of the file.
+    pub(super) fn moves(&self, bytes: u64) {
+        let since = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(since, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// When it was asked for.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// When the client acknowledged something new, or else asked for the file.
+    pub(super) fn moved(&self) -> Instant {
+        self.since + Duration::from_millis(self.moved.load(Ordering::Relaxed))
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -185,9 +209,7 @@ impl<'a> Transfer<'a> {
         };
         if is_right {
             self.acknowledged += distance;
-            self.progress.begun.store(true, Ordering::Relaxed);
-            let bytes = self.blocks.bytes(self.acknowledged);
-            self.progress.bytes.store(bytes, Ordering::Relaxed);
+            self.progress.moves(self.blocks.bytes(self.acknowledged));
         }
         is_right
     }
@@ -220,7 +242,7 @@ impl<'a> Transfer<'a> {
     /// The client's next packet; `None` if none has come by the deadline.
     async fn reply_until(&self, deadline: Instant) -> io::Result<Option<Reply>> {
         let mut packet = [0; REPLY_LEN];
-        match timeout_at(deadline, self.socket.recv(&mut packet)).await {
+        match timeout_at(deadline.into(), self.socket.recv(&mut packet)).await {
             Ok(received) => Ok(Some(reply(packet.get(..received?).unwrap_or_default()))),
             Err(_) => Ok(None),
         }

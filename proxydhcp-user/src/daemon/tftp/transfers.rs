@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::AbortHandle;
@@ -14,6 +14,9 @@ use super::transfer::Progress;
 const MOST: usize = 6144;
 /// The most for one client: firmware that gives up and asks anew leaves old ones behind.
 const MOST_FOR_ONE: usize = 16;
+/// A client that has acknowledged nothing new for this long gives way to others: one whose packets get
+/// lost answers sooner, even if it has asked for the longest `timeout`.
+const SILENT: Duration = Duration::from_secs(10);
 /// The open files of a transfer: its socket, and the file.
 const FILES: u64 = 2;
 /// Open files that are for the rest of the daemon.
@@ -34,6 +37,8 @@ struct State {
     /// In the order in which they came; some have ended.
     came: VecDeque<(SocketAddrV4, u64)>,
     next: u64,
+    /// Until then, no client will have been silent for long.
+    lively_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -44,7 +49,6 @@ struct Running {
     task: Option<AbortHandle>,
     file: Arc<str>,
     size: u64,
-    since: Instant,
 }
 
 /// A transfer that is running, for the status.
@@ -53,7 +57,6 @@ pub(super) struct Shown {
     pub(super) client: SocketAddrV4,
     pub(super) file: Arc<str>,
     pub(super) size: u64,
-    pub(super) since: Instant,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -63,7 +66,6 @@ pub(super) struct Place {
     transfers: Arc<Transfers>,
     client: SocketAddrV4,
     number: u64,
-    since: Instant,
     pub(super) progress: Arc<Progress>,
 }
 
@@ -88,31 +90,35 @@ impl Transfers {
         }
     }
 
-    /// Takes a place for a client's transfer. If there is none left, or this client has too many, the
-    /// oldest (of this client's) without a sign of life yields: its request may have been forged. `None`
-    /// if this transfer is running already, or if no place can be had.
+    /// Takes a place for a client's transfer. If there is none left, or this client has too many, another
+    /// (of this client's) yields: the oldest without a sign of life, as its request may have been forged,
+    /// or else the one whose client has been silent for longest, if that is long. `None` if this
+    /// transfer is running already, or if no place can be had.
     pub(super) fn take_place(self: &Arc<Self>, client: SocketAddrV4) -> Option<Place> {
+        self.take_place_at(client, Instant::now())
+    }
+
+    fn take_place_at(self: &Arc<Self>, client: SocketAddrV4, now: Instant) -> Option<Place> {
         let mut state = self.state();
         if state.running.contains_key(&client) {
             return None;
         }
         let of_client = state.of_clients.get(client.ip()).map_or(0, Vec::len);
-        if of_client >= MOST_FOR_ONE && !state.end_a_stranger_of(*client.ip()) {
-            return None;
+        if of_client >= MOST_FOR_ONE {
+            state.end_one_of(*client.ip(), now)?;
         }
-        if state.running.len() >= self.most && !state.end_a_stranger() {
-            return None;
+        if state.running.len() >= self.most {
+            state.end_one(now)?;
         }
         state.next += 1;
         let number = state.next;
-        let (progress, since) = (Arc::new(Progress::default()), Instant::now());
+        let progress = Arc::new(Progress::new());
         let running = Running {
             number,
             progress: Arc::clone(&progress),
             task: None,
             file: Arc::from(""),
             size: 0,
-            since,
         };
         state.running.insert(client, running);
         let of_client = state.of_clients.entry(*client.ip()).or_default();
@@ -123,7 +129,6 @@ impl Transfers {
             transfers: Arc::clone(self),
             client,
             number,
-            since,
             progress,
         })
     }
@@ -148,11 +153,10 @@ impl Transfers {
             client: *client,
             file: Arc::clone(&running.file),
             size: running.size,
-            since: running.since,
             progress: Arc::clone(&running.progress),
         });
         let mut shown: Vec<Shown> = shown.collect();
-        shown.sort_by_key(|it| it.since);
+        shown.sort_by_key(|it| it.progress.since());
         shown
     }
 
@@ -162,39 +166,51 @@ impl Transfers {
 }
 
 impl State {
-    /// Ends the oldest transfer whose client has not shown a sign of life.
-    fn end_a_stranger(&mut self) -> bool {
+    /// Ends the oldest transfer whose client has not shown a sign of life, or else the one whose client
+    /// has been silent for longest, if it may be ended.
+    fn end_one(&mut self, now: Instant) -> Option<()> {
         while let Some((client, number)) = self.came.pop_front() {
             let is_it = |it: &Running| it.number == number && !it.progress.has_begun();
             if self.running.get(&client).is_some_and(is_it) {
-                self.end(client, number);
-                return true;
+                self.end(client);
+                return Some(());
             }
         }
-        false
+        if self.lively_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let moved = |it: &Running| it.progress.moved();
+        let all = self.running.iter().map(|(client, it)| (moved(it), *client));
+        let (moved, client) = all.min_by_key(|(moved, _)| *moved)?;
+        if now < moved + SILENT {
+            self.lively_until = Some(moved + SILENT);
+            return None;
+        }
+        self.end(client);
+        Some(())
     }
 
     /// The same for those of one client's address.
-    fn end_a_stranger_of(&mut self, client: Ipv4Addr) -> bool {
+    fn end_one_of(&mut self, client: Ipv4Addr, now: Instant) -> Option<()> {
         let ports = self.of_clients.get(&client).into_iter().flatten();
-        let mut transfers = ports.filter_map(|port| {
+        let transfers = ports.filter_map(|port| {
             let client = SocketAddrV4::new(client, *port);
-            Some((client, self.running.get(&client)?))
+            Some((client, &self.running.get(&client)?.progress))
         });
-        let stranger = transfers.find(|(_, running)| !running.progress.has_begun());
-        let Some((client, number)) = stranger.map(|(client, it)| (client, it.number)) else {
-            return false;
-        };
-        self.end(client, number);
-        true
+        let (client, progress) = transfers.min_by_key(|(_, it)| (it.has_begun(), it.moved()))?;
+        let may_end = !progress.has_begun() || now >= progress.moved() + SILENT;
+        may_end.then(|| self.end(client))
     }
 
     /// Ends a transfer before its time.
-    fn end(&mut self, client: SocketAddrV4, number: u64) {
-        let running = self.running.get(&client);
-        if let Some(task) = running.and_then(|it| it.task.as_ref()) {
+    fn end(&mut self, client: SocketAddrV4) {
+        let Some(running) = self.running.get(&client) else {
+            return;
+        };
+        if let Some(task) = &running.task {
             task.abort();
         }
+        let number = running.number;
         self.remove(client, number);
     }
 
@@ -234,11 +250,6 @@ impl Place {
         self.client
     }
 
-    /// When it was taken.
-    pub(super) fn since(&self) -> Instant {
-        self.since
-    }
-
     /// Its number, which no other has had.
     pub(super) fn number(&self) -> u64 {
         self.number
@@ -272,7 +283,7 @@ mod tests {
     fn begin(transfers: &Transfers, is_it: impl Fn(&SocketAddrV4) -> bool) {
         let mut state = transfers.state();
         let running = state.running.iter_mut().filter(|(client, _)| is_it(client));
-        running.for_each(|(_, it)| it.progress = Arc::new(Progress::begun()));
+        running.for_each(|(_, it)| it.progress.moves(1));
     }
 
     #[test]
@@ -346,5 +357,37 @@ mod tests {
             drop(transfers.take_place(client(3, n)));
         }
         assert!(transfers.state().came.len() <= 5);
+    }
+
+    #[test]
+    fn the_client_that_has_been_silent_for_longest_yields() {
+        let transfers = Arc::new(Transfers::with_most(3));
+        let places: Vec<_> = (1..=3)
+            .filter_map(|n| transfers.take_place(client(n, 1000)))
+            .collect();
+        for n in [3, 2, 1] {
+            // The clock that counts them has a millisecond's resolution.
+            std::thread::sleep(Duration::from_millis(5));
+            begin(&transfers, |it| *it == client(n, 1000));
+        }
+        let soon = places[2].progress.moved() + SILENT;
+        let has = |n| transfers.state().running.contains_key(&client(n, 1000));
+        let before = soon - Duration::from_millis(1);
+        assert!(transfers.take_place_at(client(4, 1000), before).is_none());
+        let _fourth = transfers.take_place_at(client(4, 1000), soon).unwrap();
+        assert_eq!([1, 2, 3, 4].map(has), [true, true, false, true]);
+    }
+
+    #[test]
+    fn what_a_client_has_left_behind_keeps_it_out_for_seconds_only() {
+        let transfers = Arc::new(Transfers::with_most(100));
+        let _places: Vec<_> = (0..16)
+            .filter_map(|n| transfers.take_place(client(1, 1000 + n)))
+            .collect();
+        begin(&transfers, |_| true);
+        let now = Instant::now();
+        assert!(transfers.take_place_at(client(1, 2000), now).is_none());
+        let late = now + SILENT;
+        assert!(transfers.take_place_at(client(1, 2000), late).is_some());
     }
 }
