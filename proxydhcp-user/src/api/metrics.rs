@@ -301,6 +301,8 @@ fn of_tftp(page: &mut Page, tftp: &TftpStatus) {
         ("failed", tftp.failed),
         ("unbegun", tftp.unbegun),
         ("refused", tftp.refused),
+        ("turned_away", tftp.turned_away),
+        ("displaced", tftp.displaced),
     ];
     page.counters(
         "tftp_requests_total",

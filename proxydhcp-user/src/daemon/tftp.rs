@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use tokio::net::UdpSocket;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::sleep;
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 
 use crate::api::status::{TftpStatus, TftpTransfer};
 use crate::tftp::packet::{AROUND_BLOCK, Agreed, ReadRequest, Refusal, read_request};
@@ -22,6 +22,7 @@ mod blocks;
 mod few;
 mod listings;
 mod lookups;
+mod outcomes;
 mod port;
 mod root;
 mod transfer;
@@ -31,12 +32,12 @@ pub use port::Port;
 pub(crate) use port::others;
 
 use blocks::Blocks;
-use few::Few;
 use lookups::{Lookups, Ticket};
+use outcomes::{Counts, Outcomes};
 use port::{REQUEST_LEN, Requests, Way};
 use root::{Opened, Root};
 use transfer::{End, Transfer};
-use transfers::{Place, Transfers};
+use transfers::{NoPlace, Place, Taken, Transfers};
 
 /// The threads that send.
 const THREADS: usize = 2;
@@ -62,19 +63,7 @@ struct Shared {
     lookups: Lookups,
     mtu: Box<Mtu>,
     transfers: Arc<Transfers>,
-    counts: Counts,
-    few: Few,
-}
-
-/// What became of the requests.
-#[derive(Default)]
-struct Counts {
-    complete: AtomicU64,
-    declined: AtomicU64,
-    failed: AtomicU64,
-    unbegun: AtomicU64,
-    refused: AtomicU64,
-    bytes: AtomicU64,
+    outcomes: Outcomes,
 }
 
 impl Tftp {
@@ -95,8 +84,7 @@ impl Tftp {
             lookups: Lookups::new(Root::new(root)),
             mtu,
             transfers: Arc::new(Transfers::new()),
-            counts: Counts::default(),
-            few: Few::default(),
+            outcomes: Outcomes::new(),
         });
         let requests = {
             let _here = runtime.enter();
@@ -117,8 +105,10 @@ impl Tftp {
             failed,
             unbegun,
             refused,
+            turned_away,
+            displaced,
             bytes,
-        } = &self.shared.counts;
+        } = &self.shared.outcomes.counts;
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let running = self.shared.transfers.shown();
         let transfers = running.iter().map(|it| TftpTransfer {
@@ -136,6 +126,8 @@ impl Tftp {
             failed: of(failed),
             unbegun: of(unbegun),
             refused: of(refused),
+            turned_away: of(turned_away),
+            displaced: of(displaced),
             bytes: of(bytes),
             transfers: transfers.collect(),
         }
@@ -187,9 +179,10 @@ impl Shared {
     fn begin(self: &Arc<Self>, request: ReadRequest, way: Way, mtu: u32) {
         // Before the place, for which another may have to yield.
         let Some(ticket) = self.lookups.admit() else {
+            self.outcomes.turned_away(way.client);
             return;
         };
-        let Some(place) = self.transfers.take_place(way.client) else {
+        let Some(place) = self.place(way.client) else {
             return;
         };
         let (client, number) = (place.client(), place.number());
@@ -198,16 +191,34 @@ impl Shared {
     }
 
     fn refuse(self: &Arc<Self>, refusal: Refusal, way: Way) {
-        let Some(place) = self.transfers.take_place(way.client) else {
+        let Some(place) = self.place(way.client) else {
             return;
         };
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let client = way.client.ip();
-            shared.refuses(format_args!("{client} is refused: {}", refusal.message));
+            let outcomes = &shared.outcomes;
+            outcomes.refused(format_args!("{client} is refused: {}", refusal.message));
             tell(way, refusal).await;
             drop(place);
         });
+    }
+
+    /// A place for a client's transfer, for which another may have to yield.
+    fn place(&self, client: SocketAddrV4) -> Option<Place> {
+        match self.transfers.take_place(client) {
+            Ok(Taken { place, displaced }) => {
+                if let Some(displaced) = displaced {
+                    self.outcomes.displaced(&displaced);
+                }
+                Some(place)
+            }
+            Err(NoPlace::Running) => None,
+            Err(NoPlace::Full) => {
+                self.outcomes.turned_away(client);
+                None
+            }
+        }
     }
 
     /// Serves one client.
@@ -231,7 +242,8 @@ impl Shared {
         let Opened { file, size, name } = match opened {
             Ok(opened) => opened,
             Err((asked, denied)) => {
-                self.refuses(format_args!("{client} asks for {asked:?}: {denied}"));
+                let outcomes = &self.outcomes;
+                outcomes.refused(format_args!("{client} asks for {asked:?}: {denied}"));
                 let refusal = denied.refusal();
                 tell(way, refusal).await;
                 return;
@@ -240,7 +252,7 @@ impl Shared {
         place.sends(&name, size);
         let agreed = options.agree(mtu, size);
         let ended = self.send(file, size, &agreed, way, mtu, &place).await;
-        self.record(&name, size, &place, ended);
+        self.outcomes.ended(&name, size, &place, ended);
     }
 
     async fn send(
@@ -261,50 +273,6 @@ impl Shared {
             && u32::from(agreed.block_size) + AROUND_BLOCK <= mtu;
         let blocks = Blocks::new(file, size, agreed.block_size, is_joined);
         Transfer::run(socket, blocks, agreed, &place.progress).await
-    }
-
-    /// Counts and logs the end of a transfer.
-    fn record(&self, file: &str, size: u64, place: &Place, end: End) {
-        let progress = &place.progress;
-        let (client, bytes) = (place.client().ip().to_owned(), progress.bytes());
-        let counts = &self.counts;
-        let add = |count: &AtomicU64, more| {
-            count.fetch_add(more, Ordering::Relaxed);
-        };
-        add(&counts.bytes, bytes);
-        let seconds = progress.since().elapsed().as_secs_f64();
-        let repeated = progress.repeated();
-        match end {
-            End::Complete => {
-                add(&counts.complete, 1);
-                info!(%client, bytes, seconds, repeated, "sent {file}");
-            }
-            End::Silent | End::Declined if !progress.has_begun() => {
-                // Clients that want to know only the length of a file end it so, and so do forged
-                // requests.
-                add(&counts.unbegun, 1);
-                debug!(%client, "{file} was not fetched: {end:?}");
-            }
-            End::Declined if bytes == 0 => add(&counts.declined, 1),
-            end => {
-                add(&counts.failed, 1);
-                let why = match end {
-                    End::Failed(error) => error.to_string(),
-                    End::Declined => "the client has given up".to_owned(),
-                    _ => "the client no longer answers".to_owned(),
-                };
-                self.few.warn(format_args!(
-                    "{file} was not sent to {client}: {why}, after {bytes} of {size} bytes, \
-                     {repeated} blocks repeated"
-                ));
-            }
-        }
-    }
-
-    /// Counts and logs a request that is refused.
-    fn refuses(&self, why: std::fmt::Arguments<'_>) {
-        self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        self.few.warn(format_args!("TFTP: {why}"));
     }
 }
 

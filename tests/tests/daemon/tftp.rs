@@ -256,6 +256,38 @@ fn a_flood_of_requests_for_files_that_do_not_exist_keeps_nobody_out() -> Result<
     Ok(())
 }
 
+#[test]
+fn what_a_client_has_left_behind_keeps_it_out_for_seconds_only() -> Result<()> {
+    let served = Served::new()?;
+    served.write("file", &bytes(100_000))?;
+    let request = Fetch::new("file", &[("blksize", 1456), ("timeout", 255)]).request();
+    let mut left_behind = Vec::new();
+    for _ in 0..16 {
+        let bind = || Ok(UdpSocket::bind((CLIENT_ADDRESS, 0))?);
+        let socket = served.site.lab.client.run(bind)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.send_to(&request, (SERVER_ADDRESS, 69))?;
+        let mut answer = [0; 100];
+        let (length, server) = socket.recv_from(&mut answer)?;
+        assert_eq!(answer[..length], *b"\0\x06blksize\x001456\0");
+        socket.send_to(&[0, 4, 0, 0], server)?;
+        left_behind.push(socket);
+    }
+    let fetched = served.fetch(&Fetch::new("file", &WINDOWS))?;
+    assert_eq!(fetched.bytes, bytes(100_000));
+    let status = served.status()?;
+    let count = |name: &str| status[name].as_u64().context("no count");
+    ensure!(count("turned_away")? > 0, "{status}");
+    assert_eq!(count("displaced")?, 1);
+    let log = served.site.daemon.log();
+    ensure!(log.contains("was turned away"), "{log}");
+    ensure!(
+        log.contains("the client has had to give its place to another"),
+        "{log}"
+    );
+    Ok(())
+}
+
 /// The resident memory of a process, in KiB.
 fn resident(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -22,6 +22,13 @@ pub struct TftpStatus {
     pub unbegun: u64,
     /// Requests that were refused, such as those for a file that does not exist.
     pub refused: u64,
+    /// Requests that got no answer, because all places were taken, or too many by that client.
+    #[serde(default)]
+    pub turned_away: u64,
+    /// Requests and transfers that had to yield to others: the client had never answered, or had been
+    /// silent.
+    #[serde(default)]
+    pub displaced: u64,
     /// The bytes that clients have acknowledged, in transfers that have ended.
     pub bytes: u64,
     /// The running transfers whose client has answered, the oldest first.
@@ -49,11 +56,13 @@ impl fmt::Display for TftpStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "TFTP: {} complete, {} running, {} failed, {} refused",
+            "TFTP: {} complete, {} running, {} failed, {} refused, {} turned away, {} displaced",
             self.complete,
             self.transfers.len(),
             self.failed,
-            self.refused
+            self.refused,
+            self.turned_away,
+            self.displaced
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Warnings that anybody on the network can provoke, a few of them each second.
+//! Warnings that anybody on the network can provoke, a few of them each time.
 
 use std::fmt::Arguments;
 use std::sync::{Mutex, PoisonError};
@@ -6,21 +6,31 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-const A_SECOND: Duration = Duration::from_secs(1);
-const FEW: u32 = 10;
-
-/// Lets a few warnings a second through, and counts the others.
-#[derive(Debug, Default)]
-pub(super) struct Few(Mutex<Option<Second>>);
+/// Lets a few warnings through each period, and counts the others.
+#[derive(Debug)]
+pub(super) struct Few {
+    most: u32,
+    each: Duration,
+    current: Mutex<Option<Period>>,
+}
 
 #[derive(Debug)]
-struct Second {
+struct Period {
     began: Instant,
     written: u32,
     left_out: u64,
 }
 
 impl Few {
+    /// Lets `most` of them through each period.
+    pub(super) const fn new(most: u32, each: Duration) -> Self {
+        Self {
+            most,
+            each,
+            current: Mutex::new(None),
+        }
+    }
+
     /// Logs the warning, or counts it.
     pub(super) fn warn(&self, warning: Arguments<'_>) {
         if let Some(left_out) = self.admit(Instant::now()) {
@@ -33,19 +43,19 @@ impl Few {
 
     /// Whether there is room for one more now; and how many were left out before it.
     fn admit(&self, now: Instant) -> Option<u64> {
-        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = second
+        let mut period = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = period
             .as_mut()
-            .filter(|it| now.duration_since(it.began) < A_SECOND);
+            .filter(|it| now.duration_since(it.began) < self.each);
         if let Some(current) = current {
-            if current.written < FEW {
+            if current.written < self.most {
                 current.written += 1;
                 return Some(0);
             }
             current.left_out += 1;
             return None;
         }
-        let before = second.replace(Second {
+        let before = period.replace(Period {
             began: now,
             written: 1,
             left_out: 0,
@@ -60,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_few_a_second_are_let_through() {
-        let (few, now) = (Few::default(), Instant::now());
+        const A_SECOND: Duration = Duration::from_secs(1);
+        let (few, now) = (Few::new(10, A_SECOND), Instant::now());
         let let_through = (0..1000).filter(|_| few.admit(now).is_some()).count();
         assert_eq!(let_through, 10);
         assert_eq!(few.admit(now + A_SECOND), Some(990));

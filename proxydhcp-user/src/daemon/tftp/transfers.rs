@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::AbortHandle;
+use tracing::warn;
 
 use super::transfer::Progress;
 
@@ -69,6 +70,23 @@ pub(super) struct Place {
     pub(super) progress: Arc<Progress>,
 }
 
+/// A place that was taken.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) place: Place,
+    /// The transfer that has yielded to it.
+    pub(super) displaced: Option<Shown>,
+}
+
+/// Why no place is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// The transfer is running already: its request has come again.
+    Running,
+    /// All places are taken, or too many by this client.
+    Full,
+}
+
 impl Transfers {
     /// Makes room for as many as this process may have files open.
     pub(super) fn new() -> Self {
@@ -79,8 +97,15 @@ impl Transfers {
         };
         let _ = setrlimit(Resource::Nofile, raised);
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = files.saturating_sub(RESERVE) / FILES;
-        Self::with_most(usize::try_from(most).unwrap_or(MOST).clamp(1, MOST))
+        let most = most_with(files);
+        if most < MOST {
+            warn!(
+                "the limit of {files} open files leaves room for {most} TFTP transfers at once instead \
+                 of {MOST}: raise it to {} (LimitNOFILE= of the systemd unit)",
+                RESERVE + FILES * MOST as u64
+            );
+        }
+        Self::with_most(most)
     }
 
     fn with_most(most: usize) -> Self {
@@ -92,24 +117,32 @@ impl Transfers {
 
     /// Takes a place for a client's transfer. If there is none left, or this client has too many, another
     /// (of this client's) yields: the oldest without a sign of life, as its request may have been forged,
-    /// or else the one whose client has been silent for longest, if that is long. `None` if this
-    /// transfer is running already, or if no place can be had.
-    pub(super) fn take_place(self: &Arc<Self>, client: SocketAddrV4) -> Option<Place> {
+    /// or else the one whose client has been silent for longest, if that is long.
+    ///
+    /// # Errors
+    ///
+    /// If this transfer is running already, or if no place can be had.
+    pub(super) fn take_place(self: &Arc<Self>, client: SocketAddrV4) -> Result<Taken, NoPlace> {
         self.take_place_at(client, Instant::now())
     }
 
-    fn take_place_at(self: &Arc<Self>, client: SocketAddrV4, now: Instant) -> Option<Place> {
+    fn take_place_at(
+        self: &Arc<Self>,
+        client: SocketAddrV4,
+        now: Instant,
+    ) -> Result<Taken, NoPlace> {
         let mut state = self.state();
         if state.running.contains_key(&client) {
-            return None;
+            return Err(NoPlace::Running);
         }
         let of_client = state.of_clients.get(client.ip()).map_or(0, Vec::len);
-        if of_client >= MOST_FOR_ONE {
-            state.end_one_of(*client.ip(), now)?;
-        }
-        if state.running.len() >= self.most {
-            state.end_one(now)?;
-        }
+        let displaced = if of_client >= MOST_FOR_ONE {
+            Some(state.end_one_of(*client.ip(), now).ok_or(NoPlace::Full)?)
+        } else if state.running.len() >= self.most {
+            Some(state.end_one(now).ok_or(NoPlace::Full)?)
+        } else {
+            None
+        };
         state.next += 1;
         let number = state.next;
         let progress = Arc::new(Progress::new());
@@ -125,12 +158,13 @@ impl Transfers {
         of_client.push(client.port());
         state.came.push_back((client, number));
         state.forget_old(self.most);
-        Some(Place {
+        let place = Place {
             transfers: Arc::clone(self),
             client,
             number,
             progress,
-        })
+        };
+        Ok(Taken { place, displaced })
     }
 
     /// Records how the transfer with this number can be ended.
@@ -149,12 +183,7 @@ impl Transfers {
             .running
             .iter()
             .filter(|(_, it)| it.progress.has_begun());
-        let shown = begun.map(|(client, running)| Shown {
-            client: *client,
-            file: Arc::clone(&running.file),
-            size: running.size,
-            progress: Arc::clone(&running.progress),
-        });
+        let shown = begun.map(|(client, running)| running.shown(*client));
         let mut shown: Vec<Shown> = shown.collect();
         shown.sort_by_key(|it| it.progress.since());
         shown
@@ -165,15 +194,31 @@ impl Transfers {
     }
 }
 
+/// How many there may be, if this many files may be open.
+fn most_with(files: u64) -> usize {
+    let most = files.saturating_sub(RESERVE) / FILES;
+    usize::try_from(most).unwrap_or(MOST).clamp(1, MOST)
+}
+
+impl Running {
+    fn shown(&self, client: SocketAddrV4) -> Shown {
+        Shown {
+            client,
+            file: Arc::clone(&self.file),
+            size: self.size,
+            progress: Arc::clone(&self.progress),
+        }
+    }
+}
+
 impl State {
     /// Ends the oldest transfer whose client has not shown a sign of life, or else the one whose client
     /// has been silent for longest, if it may be ended.
-    fn end_one(&mut self, now: Instant) -> Option<()> {
+    fn end_one(&mut self, now: Instant) -> Option<Shown> {
         while let Some((client, number)) = self.came.pop_front() {
             let is_it = |it: &Running| it.number == number && !it.progress.has_begun();
             if self.running.get(&client).is_some_and(is_it) {
-                self.end(client);
-                return Some(());
+                return self.end(client);
             }
         }
         if self.lively_until.is_some_and(|until| now < until) {
@@ -186,12 +231,11 @@ impl State {
             self.lively_until = Some(moved + SILENT);
             return None;
         }
-        self.end(client);
-        Some(())
+        self.end(client)
     }
 
     /// The same for those of one client's address.
-    fn end_one_of(&mut self, client: Ipv4Addr, now: Instant) -> Option<()> {
+    fn end_one_of(&mut self, client: Ipv4Addr, now: Instant) -> Option<Shown> {
         let ports = self.of_clients.get(&client).into_iter().flatten();
         let transfers = ports.filter_map(|port| {
             let client = SocketAddrV4::new(client, *port);
@@ -199,19 +243,18 @@ impl State {
         });
         let (client, progress) = transfers.min_by_key(|(_, it)| (it.has_begun(), it.moved()))?;
         let may_end = !progress.has_begun() || now >= progress.moved() + SILENT;
-        may_end.then(|| self.end(client))
+        may_end.then(|| self.end(client))?
     }
 
     /// Ends a transfer before its time.
-    fn end(&mut self, client: SocketAddrV4) {
-        let Some(running) = self.running.get(&client) else {
-            return;
-        };
+    fn end(&mut self, client: SocketAddrV4) -> Option<Shown> {
+        let running = self.running.get(&client)?;
         if let Some(task) = &running.task {
             task.abort();
         }
-        let number = running.number;
+        let (shown, number) = (running.shown(client), running.number);
         self.remove(client, number);
+        Some(shown)
     }
 
     fn remove(&mut self, client: SocketAddrV4, number: u64) {
@@ -272,122 +315,4 @@ impl Drop for Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client(host: u8, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port)
-    }
-
-    /// Has clients show a sign of life.
-    fn begin(transfers: &Transfers, is_it: impl Fn(&SocketAddrV4) -> bool) {
-        let mut state = transfers.state();
-        let running = state.running.iter_mut().filter(|(client, _)| is_it(client));
-        running.for_each(|(_, it)| it.progress.moves(1));
-    }
-
-    #[test]
-    fn a_request_that_comes_twice_is_one() {
-        let transfers = Arc::new(Transfers::with_most(8));
-        let first = transfers.take_place(client(1, 1000)).unwrap();
-        assert!(transfers.take_place(client(1, 1000)).is_none());
-        drop(first);
-        assert!(transfers.take_place(client(1, 1000)).is_some());
-    }
-
-    #[test]
-    fn one_client_does_not_take_all_places() {
-        let transfers = Arc::new(Transfers::with_most(100));
-        let places: Vec<_> = (0..50)
-            .filter_map(|n| transfers.take_place(client(1, 1000 + n)))
-            .collect();
-        assert_eq!(places.len(), 50, "strangers yield to those that came later");
-        assert_eq!(transfers.state().running.len(), MOST_FOR_ONE);
-        begin(&transfers, |_| true);
-        assert!(transfers.take_place(client(1, 2000)).is_none());
-        assert!(transfers.take_place(client(2, 1000)).is_some());
-    }
-
-    #[test]
-    fn forged_requests_keep_no_client_out() {
-        let transfers = Arc::new(Transfers::with_most(100));
-        let forged: Vec<_> = (0..16)
-            .filter_map(|n| transfers.take_place(client(1, 1000 + n)))
-            .collect();
-        begin(&transfers, |it| it.port() == 1000);
-        let own = transfers.take_place(client(1, 2000));
-        assert!(own.is_some());
-        let has = |port| transfers.state().running.contains_key(&client(1, port));
-        assert_eq!(
-            [1000, 1001, 1002, 2000].map(has),
-            [true, false, true, true],
-            "the oldest stranger yields"
-        );
-        drop(forged);
-        assert_eq!([1000, 1002, 2000].map(has), [false, false, true]);
-    }
-
-    #[test]
-    fn strangers_yield_the_oldest_first_and_others_do_not() {
-        let transfers = Arc::new(Transfers::with_most(3));
-        let mut places: Vec<_> = (1..=3)
-            .filter_map(|n| transfers.take_place(client(n, 1000)))
-            .collect();
-        begin(&transfers, |it| *it == client(1, 1000));
-        places.push(transfers.take_place(client(4, 1000)).unwrap());
-        let has = |n| transfers.state().running.contains_key(&client(n, 1000));
-        assert_eq!([1, 2, 3, 4].map(has), [true, false, true, true]);
-        // The place of number 2 is dropped when its task has ended, and nobody else's goes with it.
-        places.remove(1);
-        assert_eq!([1, 2, 3, 4].map(has), [true, false, true, true]);
-    }
-
-    #[test]
-    fn when_all_have_begun_a_newcomer_waits() {
-        let transfers = Arc::new(Transfers::with_most(2));
-        let places: Vec<_> = (1..=2)
-            .filter_map(|n| transfers.take_place(client(n, 1000)))
-            .collect();
-        begin(&transfers, |_| true);
-        assert!(transfers.take_place(client(3, 1000)).is_none());
-        drop(places);
-        assert!(transfers.take_place(client(3, 1000)).is_some());
-        // What has ended is forgotten in time.
-        for n in 0..1000 {
-            drop(transfers.take_place(client(3, n)));
-        }
-        assert!(transfers.state().came.len() <= 5);
-    }
-
-    #[test]
-    fn the_client_that_has_been_silent_for_longest_yields() {
-        let transfers = Arc::new(Transfers::with_most(3));
-        let places: Vec<_> = (1..=3)
-            .filter_map(|n| transfers.take_place(client(n, 1000)))
-            .collect();
-        for n in [3, 2, 1] {
-            // The clock that counts them has a millisecond's resolution.
-            std::thread::sleep(Duration::from_millis(5));
-            begin(&transfers, |it| *it == client(n, 1000));
-        }
-        let soon = places[2].progress.moved() + SILENT;
-        let has = |n| transfers.state().running.contains_key(&client(n, 1000));
-        let before = soon - Duration::from_millis(1);
-        assert!(transfers.take_place_at(client(4, 1000), before).is_none());
-        let _fourth = transfers.take_place_at(client(4, 1000), soon).unwrap();
-        assert_eq!([1, 2, 3, 4].map(has), [true, true, false, true]);
-    }
-
-    #[test]
-    fn what_a_client_has_left_behind_keeps_it_out_for_seconds_only() {
-        let transfers = Arc::new(Transfers::with_most(100));
-        let _places: Vec<_> = (0..16)
-            .filter_map(|n| transfers.take_place(client(1, 1000 + n)))
-            .collect();
-        begin(&transfers, |_| true);
-        let now = Instant::now();
-        assert!(transfers.take_place_at(client(1, 2000), now).is_none());
-        let late = now + SILENT;
-        assert!(transfers.take_place_at(client(1, 2000), late).is_some());
-    }
-}
+mod tests;
