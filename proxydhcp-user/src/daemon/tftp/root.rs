@@ -11,6 +11,9 @@ use rustix::io::Errno;
 use super::listings::Listings;
 use crate::tftp::packet::{Code, Refusal};
 
+/// How often a file is tried to be opened while others are renamed.
+const TRIES: usize = 100;
+
 /// The TFTP root.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -50,6 +53,9 @@ impl Denied {
     pub(super) fn refusal(&self) -> Refusal {
         match self {
             Self::Missing | Self::NoFile => Refusal::new(Code::NotFound, "file not found"),
+            Self::Io(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                Refusal::new(Code::Undefined, "the file cannot be opened")
+            }
             Self::Outside | Self::Io(_) => Refusal::new(Code::AccessViolation, "access denied"),
         }
     }
@@ -134,13 +140,19 @@ fn open_below(root: &impl AsFd, name: &Path) -> Result<File, Denied> {
     // Opening a FIFO must not wait for somebody to write to it.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    Ok(openat2(root, name, flags, Mode::empty(), resolve)?.into())
+    let open = || openat2(root, name, flags, Mode::empty(), resolve);
+    // Whether `..` in a link leads out cannot be said while anything in the system is renamed.
+    let opened = (1..TRIES)
+        .map(|_| open())
+        .find(|it| !matches!(it, Err(Errno::AGAIN)));
+    Ok(opened.unwrap_or_else(open)?.into())
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -228,5 +240,41 @@ mod tests {
             let denied = found(&folder, name).unwrap_err();
             assert_eq!(denied.refusal().code, Code::NotFound, "{name}: {denied}");
         }
+    }
+
+    #[test]
+    fn files_renamed_elsewhere_do_not_matter() {
+        let folder = root();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| elsewhere.path().join(name));
+        fs::write(&one, b"").unwrap();
+        symlink("../winboot/New", folder.path().join("root/winboot/in")).unwrap();
+        let root = Root::new(&folder.path().join("root"));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    fs::rename(&one, &two).unwrap();
+                    fs::rename(&two, &one).unwrap();
+                }
+            });
+            let denied = (0..20_000).find_map(|_| root.open("winboot/in/Boot/BCD").err());
+            is_over.store(true, Ordering::Relaxed);
+            assert!(denied.is_none(), "{denied:?}");
+        });
+    }
+
+    #[test]
+    fn only_what_may_not_be_read_is_an_access_violation() {
+        let code = |errno: Errno| Denied::from(errno).refusal().code;
+        assert_eq!(
+            [Errno::ACCESS, Errno::AGAIN, Errno::IO, Errno::MFILE].map(code),
+            [
+                Code::AccessViolation,
+                Code::Undefined,
+                Code::Undefined,
+                Code::Undefined
+            ]
+        );
     }
 }
