@@ -25,6 +25,7 @@ mod lookups;
 mod outcomes;
 mod port;
 mod root;
+mod sent;
 mod transfer;
 mod transfers;
 

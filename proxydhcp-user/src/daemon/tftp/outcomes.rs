@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::{debug, info};
 
 use super::few::Few;
+use super::sent::SentFiles;
 use super::transfer::End;
 use super::transfers::{Place, Shown};
 
@@ -15,6 +16,7 @@ use super::transfers::{Place, Shown};
 #[derive(Debug)]
 pub(super) struct Outcomes {
     pub(super) counts: Counts,
+    sent: SentFiles,
     /// About single requests.
     few: Few,
     /// About too many of them.
@@ -38,6 +40,7 @@ impl Outcomes {
     pub(super) fn new() -> Self {
         Self {
             counts: Counts::default(),
+            sent: SentFiles::default(),
             few: Few::new(10, Duration::from_secs(1)),
             crowded: Few::new(1, Duration::from_secs(10)),
         }
@@ -54,7 +57,9 @@ impl Outcomes {
         match end {
             End::Complete => {
                 add(&counts.complete, 1);
-                info!(%client, bytes, seconds, repeated, "sent {file}");
+                if self.sent.is_logged(client, bytes) {
+                    info!(%client, bytes, seconds, repeated, "sent {file}");
+                }
             }
             End::Silent | End::Declined if !progress.has_begun() => {
                 // Clients that want to know only the length of a file end it so, and so do forged
