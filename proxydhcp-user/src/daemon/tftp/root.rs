@@ -1,9 +1,9 @@
 //! Files below the TFTP root, and nothing else.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
@@ -96,10 +96,11 @@ impl Root {
         let root = openat(CWD, &self.path, folder, Mode::empty())
             .map_err(|error| Denied::Io(error.into()))?;
         let name = plain(asked);
-        let found = match open_below(&root, Path::new(&name)) {
+        let found = match self.open_in(&root, Path::new(&name)) {
             Err(Denied::Missing) => {
                 let name = self.in_any_case(&root, &name)?;
-                open_below(&root, &name).map(|file| (file, name.to_string_lossy().into_owned()))
+                self.open_in(&root, &name)
+                    .map(|file| (file, name.to_string_lossy().into_owned()))
             }
             opened => opened.map(|file| (file, name)),
         };
@@ -115,6 +116,26 @@ impl Root {
         })
     }
 
+    /// Opens a file, to which absolute links may lead as well: the kernel takes each for one that leads out
+    /// of the root.
+    fn open_in(&self, root: &impl AsFd, name: &Path) -> Result<File, Denied> {
+        let opened = open_below(root, name);
+        let leads_up = name.components().any(|it| it == Component::ParentDir);
+        if leads_up || !matches!(opened, Err(Denied::Outside)) {
+            return opened;
+        }
+        let target = fs::canonicalize(&self.path)
+            .and_then(|path| Ok((fs::canonicalize(path.join(name))?, path)));
+        // What it was when it was looked at does not matter: this may not lead out of the root either.
+        match target {
+            Ok((target, path)) => {
+                let below = target.strip_prefix(path).map_err(|_| Denied::Outside)?;
+                open_below(root, below)
+            }
+            Err(_) => Err(Denied::Outside),
+        }
+    }
+
     /// The path of the only file that differs from `name` in letter case alone.
     fn in_any_case(&self, root: &impl AsFd, name: &str) -> Result<PathBuf, Denied> {
         let mut found = PathBuf::new();
@@ -124,7 +145,7 @@ impl Root {
             } else {
                 &found
             };
-            let names = self.listings.of(open_below(root, at)?)?;
+            let names = self.listings.of(self.open_in(root, at)?)?;
             found.push(names.find(part).ok_or(Denied::Missing)?);
         }
         Ok(found)
@@ -153,7 +174,6 @@ fn open_below(root: &impl AsFd, name: &Path) -> Result<File, Denied> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -213,6 +233,8 @@ mod tests {
         symlink("../secret", root.join("out")).unwrap();
         symlink(folder.path(), root.join("up")).unwrap();
         symlink("winboot/New", root.join("in")).unwrap();
+        symlink(folder.path().join("secret"), root.join("absolute")).unwrap();
+        symlink("/nowhere", root.join("nowhere")).unwrap();
         for name in [
             "../secret",
             "winboot/../../secret",
@@ -220,6 +242,9 @@ mod tests {
             "out",
             "up/secret",
             "OUT",
+            "absolute",
+            "nowhere",
+            "../root/bootmgr.exe",
         ] {
             let denied = found(&folder, name).unwrap_err();
             assert!(matches!(denied, Denied::Outside), "{name}: {denied}");
@@ -230,6 +255,20 @@ mod tests {
             found(&folder, "/etc/passwd").unwrap_err().refusal().code,
             Code::NotFound
         );
+    }
+
+    #[test]
+    fn absolute_links_may_lead_elsewhere_in_the_root() {
+        let folder = root();
+        let root = folder.path().join("root");
+        symlink(root.join("winboot/New"), root.join("winboot/current")).unwrap();
+        symlink(&root, folder.path().join("link")).unwrap();
+        for name in ["winboot/current/Boot/BCD", "WINBOOT\\CURRENT\\BOOT\\BCD"] {
+            let found = found(&folder, name).unwrap();
+            assert_eq!(found, "winboot/current/Boot/BCD");
+        }
+        let linked = Root::new(&folder.path().join("link"));
+        assert_eq!(linked.open("winboot/current/Boot/BCD").unwrap().size, 4);
     }
 
     #[test]
