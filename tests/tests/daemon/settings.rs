@@ -98,7 +98,7 @@ fn a_bad_file_keeps_the_daemon_from_starting() -> Result<()> {
         ),
         (
             "[loaders]\n7 = \"../a.efi\"\n",
-            ":2:5: the loader \"../a.efi\" has a '..'; write its plain path ",
+            ":2:5: \"../a.efi\" has a '..'; write its plain path ",
         ),
     ];
     for (text, told) in cases {
