@@ -23,7 +23,7 @@ pub(super) struct Login {
     accepted: Mutex<HashSet<u64>>,
     key: RandomState,
     /// One password is checked at a time, so that guessing takes no more than one processor.
-    one_at_a_time: Semaphore,
+    one_at_a_time: Arc<Semaphore>,
 }
 
 impl Login {
@@ -45,7 +45,7 @@ impl Login {
             users,
             accepted: Mutex::default(),
             key: RandomState::new(),
-            one_at_a_time: Semaphore::new(1),
+            one_at_a_time: Arc::new(Semaphore::new(1)),
         }))
     }
 
@@ -58,11 +58,14 @@ impl Login {
         if self.accepted().contains(&key) {
             return true;
         }
-        let Ok(_permit) = self.one_at_a_time.acquire().await else {
+        let turn = Arc::clone(&self.one_at_a_time).acquire_owned().await;
+        let Ok(turn) = turn else {
             return false;
         };
         let hash = self.users.get(&user).cloned();
         let checked = spawn_blocking(move || {
+            // Even if the client has hung up meanwhile, the next one's turn comes after this.
+            let _turn = turn;
             let is_known = hash.is_some();
             let hash = hash.unwrap_or_else(|| NOBODY.to_owned());
             bcrypt::verify(password, &hash).unwrap_or(false) && is_known
@@ -94,6 +97,10 @@ fn credentials(header: &[u8]) -> Option<(String, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[tokio::test]
@@ -121,6 +128,19 @@ mod tests {
                 assert!(!login.accepts(bad.as_bytes()).await, "{bad}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_leaves_its_turn_to_nobody_before_it_is_over() {
+        let hash = bcrypt::hash("secret", 12).unwrap();
+        let users = BTreeMap::from([("prom".to_owned(), hash)]);
+        let login = Arc::new(Login::new(users).unwrap().unwrap());
+        let guess = format!("Basic {}", STANDARD.encode("prom:guess"));
+        let hung_up = timeout(Duration::from_millis(5), login.accepts(guess.as_bytes()));
+        assert!(hung_up.await.is_err());
+        assert_eq!(login.one_at_a_time.available_permits(), 0);
+        assert!(!login.accepts(guess.as_bytes()).await);
+        assert_eq!(login.one_at_a_time.available_permits(), 1);
     }
 
     #[test]
