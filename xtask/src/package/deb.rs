@@ -15,8 +15,7 @@ use super::{Format, root, tree};
 use crate::command::{output, run};
 
 /// Who makes the packages.
-pub(super) const MAINTAINER: &str =
-    "proxydhcp maintainers <maintainers@users.noreply.r-seed-5b58ab73.example>";
+pub(super) const MAINTAINER: &str = "proxydhcp maintainers <maintainers@proxydhcp.example>";
 /// What dpkg calls the machine.
 const ARCHITECTURE: &str = "amd64";
 
