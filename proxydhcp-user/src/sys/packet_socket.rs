@@ -1,5 +1,6 @@
 //! A packet socket on an interface: what it receives and sends are whole Ethernet frames.
 
+use std::ffi::c_int;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
@@ -16,18 +17,25 @@ pub(crate) fn open(interface: u32, filter: &[SockFilter]) -> io::Result<Socket> 
     // Without a protocol, nothing is received until the socket is bound, with its filter in place.
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     socket.attach_filter(filter)?;
-    bind(&socket, interface)?;
+    bind(&socket, interface, libc::ETH_P_IP)?;
     Ok(socket)
 }
 
+/// Lets a packet socket receive the frames of the interface with this number that have this protocol
+/// (`ETH_P_...`, in host order).
+///
+/// # Errors
+///
+/// If the interface is gone or down.
 #[expect(
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "constants in the kernel's narrower types"
 )]
-fn bind(socket: &Socket, interface: u32) -> io::Result<()> {
+pub(crate) fn bind(socket: &impl AsRawFd, interface: u32, protocol: c_int) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+        sll_protocol: (protocol as u16).to_be(),
         sll_ifindex: interface.try_into().map_err(io::Error::other)?,
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -29,6 +29,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use crate::sys::packet_socket;
+
 /// How much a ring holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -121,7 +123,7 @@ impl Ring {
         let memory = MmapOptions::new()
             .len(room.block() * room.blocks())
             .map_raw(socket.as_raw_fd())?;
-        bind(&socket, interface)?;
+        packet_socket::bind(&socket, interface, libc::ETH_P_ALL)?;
         Ok(Self {
             socket: Arc::new(socket),
             memory,
@@ -212,30 +214,6 @@ fn set<T>(socket: &OwnedFd, level: c_int, name: c_int, value: &T) -> io::Result<
             name,
             ptr::from_ref(value).cast(),
             size_of::<T>() as libc::socklen_t,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-fn bind(socket: &OwnedFd, interface: u32) -> io::Result<()> {
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-        sll_ifindex: interface.try_into().map_err(io::Error::other)?,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    // SAFETY: the kernel reads the address' bytes, as many as it has.
-    let result = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            ptr::from_ref(&address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
         )
     };
     if result < 0 {

@@ -95,19 +95,47 @@ impl Table {
             let Some(line) = self.lines.get_mut(1 + bucket as usize) else {
                 return false;
             };
-            for (at, to) in line.keys.iter_mut().zip(&mut line.targets) {
-                if *to == 0 {
-                    (*at, *to) = (key, target.stored());
+            match enter(&mut line.keys, &mut line.targets, key, target) {
+                Entered::Now => {
                     self.displaced += probe as usize;
                     return true;
                 }
-                if *at == key {
-                    return true;
-                }
+                Entered::Before => return true,
+                Entered::Nowhere => {}
             }
         }
         false
     }
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It is in the bucket.
+    Now,
+    /// One with the same key was there before, and stays.
+    Before,
+    /// The bucket is full.
+    Nowhere,
+}
+
+/// Enters a key and its target at the first free place of a bucket.
+pub(super) fn enter<K: Copy + PartialEq>(
+    keys: &mut [K],
+    targets: &mut [u32],
+    key: K,
+    target: Target,
+) -> Entered {
+    for (at, to) in keys.iter_mut().zip(targets) {
+        if *to == 0 {
+            (*at, *to) = (key, target.stored());
+            return Entered::Now;
+        }
+        if *at == key {
+            return Entered::Before;
+        }
+    }
+    Entered::Nowhere
 }
 
 #[cfg(test)]

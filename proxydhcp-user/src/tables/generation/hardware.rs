@@ -9,7 +9,7 @@ use proxydhcp_common::nodes::{
     HARDWARE_SLOTS, Hardware, HardwareLine, Header, Line, PROBES, Target,
 };
 
-use super::fill::{DOUBLINGS, SEEDS};
+use super::fill::{DOUBLINGS, Entered, SEEDS, enter};
 use crate::nodes::hardware::Id;
 use crate::tables::table::Table;
 
@@ -181,15 +181,13 @@ impl Buckets {
             let Some(line) = self.lines.get_mut(bucket) else {
                 return false;
             };
-            for (at, to) in line.keys.iter_mut().zip(&mut line.targets) {
-                if *to == 0 {
-                    (*at, *to) = (key, target.stored());
+            match enter(&mut line.keys, &mut line.targets, key, target) {
+                Entered::Now => {
                     self.displaced += probe as usize;
                     return true;
                 }
-                if *at == key {
-                    return true;
-                }
+                Entered::Before => return true,
+                Entered::Nowhere => {}
             }
         }
         false
