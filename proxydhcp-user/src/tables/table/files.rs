@@ -11,6 +11,7 @@ use super::join::{self, Claim, Joined};
 use crate::names::hosts::{self, Hosts, Malformed};
 use crate::nodes::cfg::disabled::{self, Disabled, Problem};
 use crate::nodes::cfg::{self, CfgError, Denied, Refused, Warning};
+use crate::nodes::hardware::Id;
 use crate::sys::file::FileError;
 use crate::sys::text_file;
 use crate::text::count;
@@ -221,7 +222,15 @@ impl Files {
         let conflicts = files.settle(&mut claims);
         files.warnings.extend(conflicts);
         files.claims = claims;
-        files.read_hardware(sources)?;
+        let hardware = hardware::join(
+            &sources.config,
+            sources.ethers.as_deref(),
+            |name| files.by_any_name(name),
+            |record| files.name(record),
+        );
+        let hardware = hardware.map_err(LoadError::Hardware)?;
+        files.hardware = hardware.claims;
+        files.warnings.extend(hardware.warnings);
         Ok(files)
     }
 
@@ -323,6 +332,12 @@ impl Files {
         let position = |name: &[u8]| self.position(name);
         let name = name.as_bytes();
         join::by_name(name, position).or_else(|| join::by_suffix(name, &self.suffixes, position))
+    }
+
+    /// The record that has this hardware address.
+    pub(super) fn by_hardware(&self, id: Id) -> Option<u32> {
+        let claim = self.hardware.iter().find(|claim| claim.id == id)?;
+        Some(claim.record)
     }
 
     /// The record of exactly this name, ignoring ASCII case.

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::files::{Files, LoadError, Sources};
 use crate::nodes::cfg::Warning;
 use crate::nodes::cfg::hardware::{self, HardwareFile};
 use crate::nodes::hardware::{Id, MacList};
+use crate::sys::file::FileError;
 use crate::sys::text_file;
 
 /// A hardware address or UUID that leads to a record.
@@ -17,59 +17,80 @@ pub(super) struct Claim {
     pub(super) record: u32,
 }
 
-impl Files {
-    /// Reads the files with hardware addresses, and finds their records. Of two nodes with the same
-    /// address, the first has it: that of the file beside `proxydhcp.cfg`, in its order.
-    pub(super) fn read_hardware(&mut self, sources: &Sources) -> Result<(), LoadError> {
-        let beside = hardware::path(&sources.config);
-        let file = HardwareFile::read(&sources.config).map_err(LoadError::Hardware)?;
-        for (line, fault) in file.faults() {
-            self.warn(&beside, line, fault);
-        }
-        let mut owners = HashMap::new();
-        for (line, name, id) in file.ids() {
-            match self.by_any_name(name) {
-                Some(record) => self.claim(id, record, (&beside, line), &mut owners),
-                None => self.warn(
-                    &beside,
-                    line,
-                    &format!(
-                        "there is no record of {name}; correct the name, or the line has no effect"
-                    ),
-                ),
-            }
-        }
-        let Some(path) = &sources.ethers else {
-            return Ok(());
-        };
-        let text = text_file::read(path).map_err(LoadError::Hardware)?;
-        let list = MacList::parse(&String::from_utf8_lossy(&text));
-        for (line, why) in list.left_out() {
-            self.warn(path, *line, &format!("left out: {why}"));
-        }
-        // There may be many machines that are no nodes.
-        for (line, mac, name) in list.owners() {
-            if let Some(record) = self.by_any_name(name) {
-                self.claim(Id::Mac(mac), record, (path, line), &mut owners);
-            }
-        }
-        Ok(())
-    }
+/// The result of joining files of hardware addresses with the records.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    /// The claims, each hardware address once.
+    pub(super) claims: Vec<Claim>,
+    pub(super) warnings: Vec<Warning>,
+    /// The record of each hardware address.
+    owners: HashMap<Id, u32>,
+}
 
-    /// Gives the record a hardware address, unless another has it.
-    fn claim(
+/// Reads the files with hardware addresses, and finds their records: `record` finds that of a name, and
+/// `name` has the names of records. Of two nodes with the same address, the first has it: that of the
+/// file beside `config`, in its order.
+///
+/// # Errors
+///
+/// If a file cannot be read.
+pub(super) fn join<'n>(
+    config: &Path,
+    ethers: Option<&Path>,
+    record: impl Fn(&str) -> Option<u32>,
+    name: impl Fn(u32) -> &'n str,
+) -> Result<Joined, FileError> {
+    let mut joined = Joined::default();
+    let beside = hardware::path(config);
+    let file = HardwareFile::read(config)?;
+    for (line, fault) in file.faults() {
+        joined.warn(&beside, line, fault);
+    }
+    for (line, owner, id) in file.ids() {
+        match record(owner) {
+            Some(record) => joined.claim(Claim { id, record }, (&beside, line), &name),
+            None => joined.warn(
+                &beside,
+                line,
+                &format!(
+                    "there is no record of {owner}; correct the name, or the line has no effect"
+                ),
+            ),
+        }
+    }
+    let Some(path) = ethers else {
+        return Ok(joined);
+    };
+    let text = text_file::read(path)?;
+    let list = MacList::parse(&String::from_utf8_lossy(&text));
+    for (line, why) in list.left_out() {
+        joined.warn(path, *line, &format!("left out: {why}"));
+    }
+    // There may be many machines that are no nodes.
+    for (line, mac, owner) in list.owners() {
+        if let Some(record) = record(owner) {
+            let id = Id::Mac(mac);
+            joined.claim(Claim { id, record }, (path, line), &name);
+        }
+    }
+    Ok(joined)
+}
+
+impl Joined {
+    /// Enters a claim, unless another record has the hardware address.
+    fn claim<'n>(
         &mut self,
-        id: Id,
-        record: u32,
+        claim: Claim,
         (path, line): (&Path, usize),
-        owners: &mut HashMap<Id, u32>,
+        name: impl Fn(u32) -> &'n str,
     ) {
-        let owner = *owners.entry(id).or_insert_with(|| {
-            self.hardware.push(Claim { id, record });
-            record
+        let id = claim.id;
+        let owner = *self.owners.entry(id).or_insert_with(|| {
+            self.claims.push(claim);
+            claim.record
         });
-        if owner != record {
-            let (first, other) = (self.name(owner), self.name(record));
+        if owner != claim.record {
+            let (first, other) = (name(owner), name(claim.record));
             let text = format!(
                 "{id} is of both {first} and {other}; {first}, which has it first, is served by it: \
                  correct the files"
@@ -81,11 +102,5 @@ impl Files {
     fn warn(&mut self, path: &Path, line: usize, text: &str) {
         let text = format!("{}, line {line}: {text}", path.display());
         self.warnings.push(Warning::from(text));
-    }
-
-    /// The record that has this hardware address.
-    pub(super) fn by_hardware(&self, id: Id) -> Option<u32> {
-        let claim = self.hardware.iter().find(|claim| claim.id == id)?;
-        Some(claim.record)
     }
 }
