@@ -8,6 +8,7 @@ pub(crate) mod heap;
 pub mod interface;
 pub mod journal;
 pub(crate) mod output;
+pub(crate) mod packet_filter;
 pub(crate) mod packet_socket;
 pub mod port_holder;
 pub mod privileges;

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use proxydhcp_common::PORT;
 use proxydhcp_common::counters::{ANSWERED, Counts};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -24,9 +25,8 @@ use crate::datapath::answer::{AnswerContext, Tally, answer};
 use crate::datapath::buckets;
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::sys::interface::Interface;
-use crate::sys::privileges;
+use crate::sys::{packet_filter, privileges};
 
-mod filter;
 pub mod offers;
 mod ring;
 
@@ -63,7 +63,7 @@ impl RawDatapath {
     /// If the ring or the thread cannot be created, mostly for lack of CAP_NET_RAW.
     pub fn start(interface: &Interface, room: Room, shared: Arc<Shared>) -> Result<Self> {
         let name = &interface.name;
-        let ring = Ring::open(interface.index, room, &filter::REQUESTS)
+        let ring = Ring::open(interface.index, room, &packet_filter::to_port(PORT))
             .with_context(|| format!("cannot open a packet ring on {name}"))?;
         let tally = Arc::new(Tally::default());
         let server = Arc::new(AtomicU32::new(offers::first(&interface.addresses)));

@@ -14,10 +14,19 @@ use socket2::{Domain, SockFilter, Socket, Type};
 ///
 /// Without CAP_NET_RAW, or if the interface is gone or down.
 pub(crate) fn open(interface: u32, filter: &[SockFilter]) -> io::Result<Socket> {
-    // Without a protocol, nothing is received until the socket is bound, with its filter in place.
+    let socket = unbound(filter)?;
+    bind(&socket, interface, libc::ETH_P_IP)?;
+    Ok(socket)
+}
+
+/// Opens a socket that receives nothing until it is bound: then, the frames that `filter` keeps.
+///
+/// # Errors
+///
+/// Without CAP_NET_RAW.
+pub(crate) fn unbound(filter: &[SockFilter]) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
     socket.attach_filter(filter)?;
-    bind(&socket, interface, libc::ETH_P_IP)?;
     Ok(socket)
 }
 

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use proxydhcp_common::checksum::Sum;
-use socket2::SockFilter;
 
 use super::offer::Offer;
 use crate::nodes::hardware::Mac;
-use crate::sys::packet_socket;
+use crate::sys::{packet_filter, packet_socket};
 use crate::tables::client_message;
 use crate::winpe::architecture::Architecture;
 
@@ -25,20 +24,6 @@ const ETHERNET: usize = 14;
 /// The offers that are kept: more than any network has servers, however many one sends.
 const MOST: usize = 64;
 
-/// Keeps IPv4/UDP packets to the clients' port that are not later fragments.
-const FILTER: [SockFilter; 8] = [
-    SockFilter::new(0x30, 0, 0, 14 + 9),
-    SockFilter::new(0x15, 0, 5, 17),
-    SockFilter::new(0x28, 0, 0, 14 + 6),
-    SockFilter::new(0x45, 3, 0, 0x1fff),
-    SockFilter::new(0xb1, 0, 0, 14),
-    SockFilter::new(0x48, 0, 0, 14 + 2),
-    SockFilter::new(0x15, 1, 0, CLIENTS as u32),
-    SockFilter::new(0x06, 0, 0, 0),
-];
-/// Follows the filter, where it leads to.
-const KEEP: SockFilter = SockFilter::new(0x06, 0, 0, u32::MAX);
-
 /// Sends a DISCOVER for each architecture, once more after a third of the time, and returns what is
 /// offered in the order in which it comes.
 pub(super) fn ask(
@@ -47,8 +32,7 @@ pub(super) fn ask(
     architectures: &[Architecture],
     time: Duration,
 ) -> Result<Vec<Offer>> {
-    let filter: Vec<_> = FILTER.into_iter().chain([KEEP]).collect();
-    let socket = packet_socket::open(interface, &filter)?;
+    let socket = packet_socket::open(interface, &packet_filter::to_port(CLIENTS))?;
     let mut asked = Vec::new();
     for arch in architectures {
         let (xid, message) = client_message::discover(mac.0, arch.0)?;

@@ -15,14 +15,14 @@ use proxydhcp_common::verdict::Stop;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
 
-use super::{FRAME, Outbox, Ring, Room, TURN, filter, restore, ring};
+use super::{FRAME, Outbox, Ring, Room, TURN, restore, ring};
 use crate::api::status::{Counters, OfferStatus};
 use crate::datapath::Shared;
 use crate::datapath::answer::{AnswerContext, Tally};
 use crate::datapath::buckets;
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::sys::interface::Interface;
-use crate::sys::privileges;
+use crate::sys::{packet_filter, privileges};
 
 /// The most offers that wait for their time.
 const WAITING: usize = 50_000;
@@ -66,8 +66,12 @@ impl OfferDatapath {
         shared: Arc<Shared>,
     ) -> Result<Self> {
         let name = &interface.name;
-        let ring = Ring::open(interface.index, Room::All, &filter::to_port(SERVER_PORT))
-            .with_context(|| format!("cannot open a packet ring for offers on {name}"))?;
+        let ring = Ring::open(
+            interface.index,
+            Room::All,
+            &packet_filter::to_port(SERVER_PORT),
+        )
+        .with_context(|| format!("cannot open a packet ring for offers on {name}"))?;
         let socket = ring.socket();
         let counts = Arc::new(Counts::default());
         let server = Arc::new(AtomicU32::new(first(&interface.addresses)));

@@ -22,12 +22,13 @@
 use std::ffi::{c_int, c_uint};
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
+use socket2::SockFilter;
 
 use crate::sys::packet_socket;
 
@@ -87,24 +88,8 @@ pub(super) struct Ring {
 
 impl Ring {
     /// Opens a ring on the interface with this index, for the frames that `filter` keeps.
-    pub(super) fn open(
-        interface: u32,
-        room: Room,
-        filter: &[libc::sock_filter],
-    ) -> io::Result<Self> {
-        // Protocol 0: nothing is received until the socket is bound, with its filter in place.
-        // SAFETY: a plain system call.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and nobody else's.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let program = libc::sock_fprog {
-            len: filter.len().try_into().map_err(io::Error::other)?,
-            filter: filter.as_ptr().cast_mut(),
-        };
-        set(&socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)?;
+    pub(super) fn open(interface: u32, room: Room, filter: &[SockFilter]) -> io::Result<Self> {
+        let socket = OwnedFd::from(packet_socket::unbound(filter)?);
         let version = libc::tpacket_versions::TPACKET_V3 as c_int;
         set(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, &version)?;
         // Our own replies are ignored. Linux 4.20.

@@ -1,6 +1,7 @@
-//! The filter that keeps everything except requests out of the ring: a classic BPF program.
+//! The filter that keeps everything except packets to one port out of a packet socket: a classic BPF
+//! program.
 
-use proxydhcp_common::PORT;
+use socket2::SockFilter;
 
 // The opcodes of linux/filter.h that this program needs.
 const LOAD_HALF: u16 = 0x28;
@@ -11,36 +12,23 @@ const JUMP_EQUAL: u16 = 0x15;
 const JUMP_SET: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
-const fn load(code: u16, offset: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code,
-        jt: 0,
-        jf: 0,
-        k: offset,
-    }
+const fn load(code: u16, offset: u32) -> SockFilter {
+    SockFilter::new(code, 0, 0, offset)
 }
 
 /// Skips `jt` instructions if the comparison with `k` holds, otherwise `jf`.
-const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
-    libc::sock_filter { code, jt, jf, k }
+const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> SockFilter {
+    SockFilter::new(code, jt, jf, k)
 }
 
-const fn keep(bytes: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code: RETURN,
-        jt: 0,
-        jf: 0,
-        k: bytes,
-    }
+const fn keep(bytes: u32) -> SockFilter {
+    SockFilter::new(RETURN, 0, 0, bytes)
 }
-
-/// Keeps requests.
-pub(super) const REQUESTS: [libc::sock_filter; 22] = to_port(PORT);
 
 /// Keeps IPv4/UDP packets to `port` that are not later fragments, with at most one VLAN tag
 /// besides the outer one, which the kernel has removed before.
 #[must_use]
-pub(super) const fn to_port(port: u16) -> [libc::sock_filter; 22] {
+pub(crate) const fn to_port(port: u16) -> [SockFilter; 22] {
     let port = port as u32;
     [
         load(LOAD_HALF, 12),
