@@ -6,16 +6,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak, mpsc};
 
 use anyhow::{Context, Result};
-use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts};
+use proxydhcp_common::counters::{ANSWERED, COUNTERS, Counts, QUEUES};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::warn;
 use xdp::Packet;
-use xdp::nic::NicIndex;
 
 use crate::datapath::Shared;
 use crate::datapath::answer::{AnswerContext, Tally, answer};
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::datapath::xdp::Program;
+use crate::sys::ethtool::Driver;
 use crate::sys::interface::Interface;
 use crate::sys::privileges;
 
@@ -39,6 +39,7 @@ const RETRY: Timespec = Timespec {
 
 /// The datapath on one interface. Dropping it stops the threads.
 pub struct AfXdpDatapath {
+    /// By the number of the queue.
     workers: Vec<Worker>,
 }
 
@@ -63,15 +64,35 @@ impl AfXdpDatapath {
         program: &mut Program,
         shared: &Arc<Shared>,
     ) -> Result<Self> {
-        let queues = NicIndex::new(interface.index)
-            .queue_counts()
-            .map_or(1, |queues| queues.rx_count().max(1));
+        let mut datapath = Self {
+            workers: Vec::new(),
+        };
+        datapath.cover_queues(interface, program, shared)?;
+        Ok(datapath)
+    }
+
+    /// Serves the queues that the interface has now and has not had before. A driver may receive by
+    /// more of them once a program is attached (`virtio_net` does). The program lets what comes by
+    /// other queues pass.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::start`].
+    pub fn cover_queues(
+        &mut self,
+        interface: &Interface,
+        program: &mut Program,
+        shared: &Arc<Shared>,
+    ) -> Result<()> {
+        let queues = Driver::of(interface.index).and_then(|driver| driver.receive_queues());
+        // Drivers that report no queues have one.
+        let queues = queues.map_or(1, |queues| queues.clamp(1, QUEUES));
         let frames = (FRAMES / queues)
             .checked_next_power_of_two()
             .unwrap_or(FRAMES)
             .clamp(1 << 11, 1 << 14);
-        let mut workers = Vec::new();
-        for queue in 0..queues {
+        let covered = u32::try_from(self.workers.len())?;
+        for queue in covered..queues {
             let (worker, socket) = Worker::start(interface, queue, frames, Arc::clone(shared))
                 .with_context(|| {
                     format!(
@@ -81,9 +102,9 @@ impl AfXdpDatapath {
                     )
                 })?;
             program.set_socket(interface.index, queue, socket.as_raw_fd())?;
-            workers.push(worker);
+            self.workers.push(worker);
         }
-        Ok(Self { workers })
+        Ok(())
     }
 
     /// The threads that answer, one for each queue.

@@ -122,11 +122,14 @@ impl Served {
         let goes_on = xdp.before.as_ref().is_some_and(Leftover::shares_counters);
         program.count_for(interface.index, goes_on && pins.is_some())?;
         // The program's sockets are ready before the first request comes.
-        let af_xdp = match duty {
+        let mut af_xdp = match duty {
             Duty::Answer => None,
             Duty::Redirect => Some(AfXdpDatapath::start(interface, program, shared)?),
         };
         let attached = program.attach(interface, &self.carriers, tried, xdp.before, pins)?;
+        if let Some(af_xdp) = &mut af_xdp {
+            af_xdp.cover_queues(interface, program, shared)?;
+        }
         let refused = attached.refused().cloned();
         let is_native = attached.mode() == AttachMode::Native && duty == Duty::Answer;
         let folder = pins.map(|pins| pins.of(interface.index));

@@ -140,6 +140,19 @@ impl Driver {
         Ok(Setting { now, most })
     }
 
+    /// The number of queues that it receives by: those that only receive, and those that do both.
+    ///
+    /// # Errors
+    ///
+    /// If the driver does not report it.
+    pub fn receive_queues(&self) -> io::Result<u32> {
+        // `struct ethtool_channels`
+        let mut channels = [0; 9];
+        self.call(GET_CHANNELS, &mut channels)?;
+        let [_, _, _, _, _, receiving, _, _, combined] = channels;
+        Ok(receiving.saturating_add(combined))
+    }
+
     /// `struct ethtool_drvinfo`: a word, five texts of 32 bytes, twelve bytes in reserve, five words.
     fn info(&self) -> io::Result<[u32; 49]> {
         let mut info = [0; 49];

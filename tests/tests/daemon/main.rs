@@ -23,6 +23,7 @@ mod names;
 mod offers;
 mod one_program;
 mod port;
+mod queues;
 mod reader;
 mod ready;
 mod records;
