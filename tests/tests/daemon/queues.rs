@@ -29,7 +29,7 @@ fn each_queue_has_its_af_xdp_socket() -> Result<()> {
         let name = format!("xdp-px0-{queue}\n");
         assert!(names.contains(&name), "no {name}in {names:?}");
     }
-    let site = Site::of(lab, daemon, files)?;
+    let mut site = Site::of(lab, daemon, files)?;
     site.ask_uefi(NODE_A, "winboot/a/")?;
     Ok(())
 }
