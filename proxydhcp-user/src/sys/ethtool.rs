@@ -146,11 +146,9 @@ impl Driver {
     ///
     /// If the driver does not report it.
     pub fn receive_queues(&self) -> io::Result<u32> {
-        // `struct ethtool_channels`
         let mut channels = [0; 9];
         self.call(GET_CHANNELS, &mut channels)?;
-        let [_, _, _, _, _, receiving, _, _, combined] = channels;
-        Ok(receiving.saturating_add(combined))
+        Ok(receiving(channels))
     }
 
     /// `struct ethtool_drvinfo`: a word, five texts of 32 bytes, twelve bytes in reserve, five words.
@@ -187,9 +185,24 @@ fn text(name: &[u8]) -> String {
     String::from_utf8_lossy(text).trim().to_owned()
 }
 
+/// The number of channels of a `struct ethtool_channels` that receive.
+fn receiving(channels: [u32; 9]) -> u32 {
+    let [_, _, _, _, _, only_receiving, _, _, combined] = channels;
+    only_receiving.saturating_add(combined)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channels_that_do_both_receive_too() {
+        // As veth and `virtio_net` report them.
+        assert_eq!(receiving([GET_CHANNELS, 8, 8, 0, 0, 3, 2, 0, 0]), 3);
+        assert_eq!(receiving([GET_CHANNELS, 0, 0, 0, 4, 0, 0, 0, 4]), 4);
+        // As a driver with both kinds does.
+        assert_eq!(receiving([GET_CHANNELS, 9, 9, 1, 9, 1, 0, 1, 8]), 9);
+    }
 
     #[test]
     fn an_interface_that_is_not_there_is_an_error() {
