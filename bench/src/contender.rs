@@ -36,7 +36,8 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Settings {
     path: &'static str,
-    xdp_mode: &'static str,
+    /// `None` for the raw datapath, which has no program.
+    xdp_mode: Option<&'static str>,
     /// Answers to one source per second, and at once; `None` stands for the default of an installed
     /// daemon.
     limit: Option<&'static str>,
@@ -58,7 +59,7 @@ impl Contender {
         let proxydhcp = |path| {
             Kind::Proxydhcp(Settings {
                 path,
-                xdp_mode: "native",
+                xdp_mode: (path != "raw").then_some("native"),
                 limit: HIGH_LIMIT,
             })
         };
@@ -82,10 +83,10 @@ impl Contender {
     /// proxydhcp with its default rate limit, with each datapath.
     pub(crate) fn as_installed() -> [Self; 4] {
         [
-            ("kernel (native)", "kernel", "native"),
-            ("kernel (generic)", "kernel", "generic"),
-            ("af-xdp", "af-xdp", "native"),
-            ("raw", "raw", "native"),
+            ("kernel (native)", "kernel", Some("native")),
+            ("kernel (generic)", "kernel", Some("generic")),
+            ("af-xdp", "af-xdp", Some("native")),
+            ("raw", "raw", None),
         ]
         .map(|(name, path, xdp_mode)| Self {
             name: name.to_owned(),
@@ -154,7 +155,10 @@ impl Contender {
 fn start_proxydhcp(settings: &Settings, lab: &Lab, at: &Start) -> Result<Daemon> {
     let mut command = Command::new(at.binary);
     command.args(["serve", "-i", SERVER_INTERFACE]);
-    command.args(["--path", settings.path, "--xdp-mode", settings.xdp_mode]);
+    command.args(["--path", settings.path]);
+    if let Some(mode) = settings.xdp_mode {
+        command.args(["--xdp-mode", mode]);
+    }
     if let Some(limit) = settings.limit {
         command.args(["--rate-limit", limit, "--burst", limit]);
     }
