@@ -15,7 +15,7 @@ use crate::datapath::Shared;
 use crate::datapath::answer::{AnswerContext, Tally, answer};
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::datapath::xdp::Program;
-use crate::sys::ethtool::Driver;
+use crate::sys::ethtool::{Driver, Queues};
 use crate::sys::interface::Interface;
 use crate::sys::privileges;
 
@@ -52,8 +52,8 @@ struct Worker {
 }
 
 impl AfXdpDatapath {
-    /// Opens a socket on every queue of the interface, gives them to the program, which is not
-    /// attached there yet, and starts their threads.
+    /// Opens a socket on every queue of the interface by which it both receives and transmits, gives
+    /// them to the program, which is not attached there yet, and starts their threads.
     ///
     /// # Errors
     ///
@@ -64,35 +64,14 @@ impl AfXdpDatapath {
         program: &mut Program,
         shared: &Arc<Shared>,
     ) -> Result<Self> {
-        let mut datapath = Self {
-            workers: Vec::new(),
-        };
-        datapath.cover_queues(interface, program, shared)?;
-        Ok(datapath)
-    }
-
-    /// Serves the queues that the interface has now and has not had before. A driver may receive by
-    /// more of them once a program is attached (`virtio_net` does). The program lets what comes by
-    /// other queues pass.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::start`].
-    pub fn cover_queues(
-        &mut self,
-        interface: &Interface,
-        program: &mut Program,
-        shared: &Arc<Shared>,
-    ) -> Result<()> {
-        let queues = Driver::of(interface.index).and_then(|driver| driver.receive_queues());
-        // Drivers that report no queues have one.
-        let queues = queues.map_or(1, |queues| queues.clamp(1, QUEUES));
+        let Queues { receive, transmit } = queues(interface);
+        let queues = receive.min(transmit).min(QUEUES);
         let frames = (FRAMES / queues)
             .checked_next_power_of_two()
             .unwrap_or(FRAMES)
             .clamp(1 << 11, 1 << 14);
-        let covered = u32::try_from(self.workers.len())?;
-        for queue in covered..queues {
+        let mut workers = Vec::new();
+        for queue in 0..queues {
             let (worker, socket) = Worker::start(interface, queue, frames, Arc::clone(shared))
                 .with_context(|| {
                     format!(
@@ -102,9 +81,17 @@ impl AfXdpDatapath {
                     )
                 })?;
             program.set_socket(interface.index, queue, socket.as_raw_fd())?;
-            self.workers.push(worker);
+            workers.push(worker);
         }
-        Ok(())
+        Ok(Self { workers })
+    }
+
+    /// The number of queues whose requests the program lets pass, because they have no socket. Some
+    /// drivers receive by more queues while a program is attached, and transmit by these only what
+    /// the program itself sends (`virtio_net`).
+    pub fn uncovered(&self, interface: &Interface) -> usize {
+        let receive = usize::try_from(queues(interface).receive).unwrap_or(usize::MAX);
+        receive.saturating_sub(self.workers.len())
     }
 
     /// The threads that answer, one for each queue.
@@ -151,6 +138,20 @@ impl Drop for AfXdpDatapath {
         // All threads are stopped before any is waited for, because the kernel closes a socket
         // slowly.
         self.threads().for_each(PacketThread::stop);
+    }
+}
+
+/// The queues of an interface, of which there is at least one each.
+fn queues(interface: &Interface) -> Queues {
+    let reported = Driver::of(interface.index).and_then(|driver| driver.queues());
+    // Drivers that report no queues have one.
+    let Queues { receive, transmit } = reported.unwrap_or(Queues {
+        receive: 1,
+        transmit: 1,
+    });
+    Queues {
+        receive: receive.max(1),
+        transmit: interface.transmit_queues().unwrap_or(transmit).max(1),
     }
 }
 

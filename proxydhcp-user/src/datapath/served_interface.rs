@@ -122,14 +122,14 @@ impl Served {
         let goes_on = xdp.before.as_ref().is_some_and(Leftover::shares_counters);
         program.count_for(interface.index, goes_on && pins.is_some())?;
         // The program's sockets are ready before the first request comes.
-        let mut af_xdp = match duty {
+        let af_xdp = match duty {
             Duty::Answer => None,
             Duty::Redirect => Some(AfXdpDatapath::start(interface, program, shared)?),
         };
         let attached = program.attach(interface, &self.carriers, tried, xdp.before, pins)?;
-        if let Some(af_xdp) = &mut af_xdp {
-            af_xdp.cover_queues(interface, program, shared)?;
-        }
+        let uncovered = af_xdp
+            .as_ref()
+            .map_or(0, |sockets| sockets.uncovered(interface));
         let refused = attached.refused().cloned();
         let is_native = attached.mode() == AttachMode::Native && duty == Duty::Answer;
         let folder = pins.map(|pins| pins.of(interface.index));
@@ -149,6 +149,14 @@ impl Served {
                 veth.name
             );
         }
+        if uncovered > 0 {
+            info!(
+                "{} receives by {uncovered} queues by which no socket can transmit; the raw datapath \
+                 answers what comes by these",
+                self.interface.name
+            );
+            self.goes_on_raw(shared)?;
+        }
         Ok(())
     }
 
@@ -157,7 +165,7 @@ impl Served {
         self.left = Some(left);
     }
 
-    /// Has the raw datapath serve alone from now on, with room for all requests.
+    /// Has the raw datapath serve from now on, with room for all requests.
     ///
     /// # Errors
     ///

@@ -40,6 +40,26 @@ pub struct Setting {
     pub most: u32,
 }
 
+/// The queues of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queues {
+    /// The number of those that receive.
+    pub receive: u32,
+    /// The number of those that transmit.
+    pub transmit: u32,
+}
+
+impl Queues {
+    /// From a `struct ethtool_channels`: the last word counts the channels that do both.
+    fn of(channels: [u32; 9]) -> Self {
+        let [_, _, _, _, _, receive, transmit, _, both] = channels;
+        Self {
+            receive: receive.saturating_add(both),
+            transmit: transmit.saturating_add(both),
+        }
+    }
+}
+
 /// The driver of an interface.
 pub struct Driver {
     socket: OwnedFd,
@@ -140,15 +160,15 @@ impl Driver {
         Ok(Setting { now, most })
     }
 
-    /// The number of queues that it receives by: those that only receive, and those that do both.
+    /// The numbers of its queues.
     ///
     /// # Errors
     ///
-    /// If the driver does not report it.
-    pub fn receive_queues(&self) -> io::Result<u32> {
+    /// If the driver does not report them.
+    pub fn queues(&self) -> io::Result<Queues> {
         let mut channels = [0; 9];
         self.call(GET_CHANNELS, &mut channels)?;
-        Ok(receiving(channels))
+        Ok(Queues::of(channels))
     }
 
     /// `struct ethtool_drvinfo`: a word, five texts of 32 bytes, twelve bytes in reserve, five words.
@@ -185,23 +205,27 @@ fn text(name: &[u8]) -> String {
     String::from_utf8_lossy(text).trim().to_owned()
 }
 
-/// The number of channels of a `struct ethtool_channels` that receive.
-fn receiving(channels: [u32; 9]) -> u32 {
-    let [_, _, _, _, _, only_receiving, _, _, combined] = channels;
-    only_receiving.saturating_add(combined)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn channels_that_do_both_receive_too() {
+    fn channels_that_do_both_are_counted() {
+        let queues = |receive, transmit| Queues { receive, transmit };
         // As veth and `virtio_net` report them.
-        assert_eq!(receiving([GET_CHANNELS, 8, 8, 0, 0, 3, 2, 0, 0]), 3);
-        assert_eq!(receiving([GET_CHANNELS, 0, 0, 0, 4, 0, 0, 0, 4]), 4);
+        assert_eq!(
+            Queues::of([GET_CHANNELS, 8, 8, 0, 0, 3, 2, 0, 0]),
+            queues(3, 2)
+        );
+        assert_eq!(
+            Queues::of([GET_CHANNELS, 0, 0, 0, 4, 0, 0, 0, 4]),
+            queues(4, 4)
+        );
         // As a driver with both kinds does.
-        assert_eq!(receiving([GET_CHANNELS, 9, 9, 1, 9, 1, 0, 1, 8]), 9);
+        assert_eq!(
+            Queues::of([GET_CHANNELS, 9, 9, 1, 9, 1, 0, 1, 8]),
+            queues(9, 8)
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The network interfaces of this host, as netlink reports them.
 
 use std::fmt;
+use std::fs::{self, DirEntry};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::TryStreamExt;
@@ -68,6 +70,25 @@ impl Interface {
     /// Whether this is its name, or one of its other names.
     pub fn is_named(&self, name: &str) -> bool {
         self.name == name || self.altnames.iter().any(|altname| altname == name)
+    }
+
+    /// The number of queues that it transmits by, if sysfs has it: drivers do not report queues that
+    /// only receive apart from the others.
+    pub fn transmit_queues(&self) -> Option<u32> {
+        let folder = Path::new("/sys/class/net").join(&self.name);
+        let read = |name: &str| fs::read_to_string(folder.join(name)).ok();
+        // Another network namespace, whose sysfs it may be, can have an interface of the same name.
+        let mac = read("address")?;
+        let mac = mac
+            .trim()
+            .split(':')
+            .map(|byte| u8::from_str_radix(byte, 16));
+        if read("ifindex")?.trim().parse() != Ok(self.index) || !mac.eq(self.mac.map(Ok)) {
+            return None;
+        }
+        let queues = fs::read_dir(folder.join("queues")).ok()?.flatten();
+        let transmit = |queue: &DirEntry| queue.file_name().as_encoded_bytes().starts_with(b"tx-");
+        u32::try_from(queues.filter(transmit).count()).ok()
     }
 
     /// Whether it still exists, by this name or another.
