@@ -2,6 +2,7 @@
 
 pub(crate) mod activation;
 pub(crate) mod clock;
+pub(crate) mod descriptors;
 pub mod ethtool;
 pub mod file;
 pub(crate) mod heap;

@@ -3,13 +3,16 @@
 use anyhow::{Context, Result};
 use tokio::runtime::Builder;
 
+use crate::sys::descriptors;
+
 /// Runs the future of a command. Questions that the resolver has not answered by its end are
 /// abandoned.
 ///
 /// # Errors
 ///
-/// If the runtime cannot be started.
+/// If the runtime cannot be started, mostly because too few files may be open.
 pub(super) fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+    descriptors::provide()?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()

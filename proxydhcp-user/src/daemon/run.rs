@@ -25,6 +25,7 @@ use crate::daemon::tftp;
 use crate::daemon::watch::{self, Watching};
 use crate::datapath::unknown_clients::UnknownClients;
 use crate::datapath::xdp::pins::{self, PinsError};
+use crate::sys::descriptors;
 use crate::sys::interface::{self, Interface};
 use crate::sys::privileges::Privileges;
 use crate::text::with_causes;
@@ -74,6 +75,7 @@ impl Default for Manner<'_> {
 /// If the port or the control socket is taken, an interface cannot be served, or the system lacks a
 /// resource the service needs.
 pub fn serve(settings: Settings, privileges: &Privileges, manner: Manner) -> Result<()> {
+    descriptors::provide()?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")

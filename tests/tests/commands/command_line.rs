@@ -110,6 +110,28 @@ fn a_command_line_that_makes_no_sense_is_explained() -> Result<()> {
     Ok(())
 }
 
+/// From a number that is too small to load the program, to one that suffices.
+#[test]
+fn where_too_few_files_may_be_open_the_limit_is_named() -> Result<()> {
+    let files = Files::usual()?;
+    let binary = binary()?;
+    let mut named = 0;
+    for limit in 4..=40 {
+        let script = format!(
+            "ulimit -n {limit}; exec '{}' serve --check -i lo --config '{}' --control '{}'",
+            binary.display(),
+            files.path("proxydhcp.cfg").display(),
+            files.path("control.sock").display()
+        );
+        let ended = Ended::from(Command::new("sh").args(["-c", &script]).output()?);
+        assert_ne!(ended.code, Some(0), "{limit}: {ended:?}");
+        assert!(!ended.stderr.contains("panicked"), "{limit}: {ended:?}");
+        named += u32::from(ended.stderr.contains("raise `ulimit -n`"));
+    }
+    assert!(named > 30, "{named}");
+    Ok(())
+}
+
 /// Whether there is a line under "Examples:" that runs the command.
 fn has_example(help: &Ended, command: &str) -> bool {
     let start = format!("  proxydhcp {command}");

@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::AbortHandle;
 use tracing::warn;
 
 use super::transfer::Progress;
+use crate::sys::descriptors;
 
 /// The most transfers at once.
 const MOST: usize = 6144;
@@ -90,13 +90,7 @@ pub(super) enum NoPlace {
 impl Transfers {
     /// Makes room for as many as this process may have files open.
     pub(super) fn new() -> Self {
-        let limit = getrlimit(Resource::Nofile);
-        let raised = Rlimit {
-            current: limit.maximum,
-            ..limit
-        };
-        let _ = setrlimit(Resource::Nofile, raised);
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let files = descriptors::provide().unwrap_or_default();
         let most = most_with(files);
         if most < MOST {
             warn!(
