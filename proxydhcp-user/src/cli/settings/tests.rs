@@ -299,6 +299,9 @@ fn the_example_has_each_key_with_its_default() {
     // examples.
     let as_is = SettingsFile::parse(EXAMPLE.as_bytes(), &serve_flags()).unwrap();
     assert_eq!(as_is, SettingsFile::default());
+    // What `echo >>` adds is a setting of the daemon, and not of the last table.
+    let added = format!("{EXAMPLE}interface = [\"eth5\"]\n");
+    assert_eq!(serve(&added, &[], &[]).interfaces, ["eth5"]);
     let without = |args: ServeArgs| {
         let mut args = args;
         assert!(args.control.settings.file.take().is_some());
