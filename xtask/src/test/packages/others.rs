@@ -1,18 +1,19 @@
 //! What needs no machine: mistakes in packages, what the program needs, and rpm's database.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::slice;
 
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
 use proxydhcp_lab::debian::ensure_installed;
 use tempfile::TempDir;
 
 use super::Packages;
 use super::machine::of_release;
-use crate::package::{Format, Libc, Needs, make, root};
+use crate::command::{output, run};
+use crate::package::{Needs, root};
 
 /// The glibc of RHEL 8 and Debian 10.
 const GLIBC: (u32, u32) = (2, 28);
@@ -29,13 +30,30 @@ pub(super) fn needs_an_old_glibc() -> Result<()> {
     Ok(())
 }
 
-/// The same program gives the same packages, in whichever folder they are made.
+/// The same sources give the same packages, in whichever folder they are built.
 pub(super) fn same_bytes(packages: &Packages) -> Result<()> {
+    let mut changes = Command::new("git");
+    changes.args(["status", "--porcelain"]).current_dir(root());
+    let changes = output(&mut changes)?;
+    ensure!(
+        changes.is_empty(),
+        "a clone has only what is committed; commit first:\n{changes}"
+    );
     let folder = TempDir::new()?;
-    let again = make(Format::value_variants(), Libc::Old, folder.path())?;
-    ensure!(again.len() == packages.files.len(), "{again:?}");
-    for (one, other) in packages.files.iter().zip(&again) {
-        let same = fs::read(one)? == fs::read(other)?;
+    let sources = folder.path().join("sources");
+    run(Command::new("git")
+        .args(["clone", "--quiet"])
+        .args([&root(), &sources]))?;
+    fs::create_dir(sources.join("target"))?;
+    // The tools are large.
+    symlink(root().join("target/tools"), sources.join("target/tools"))?;
+    run(Command::new("cargo")
+        .args(["xtask", "package"])
+        .current_dir(&sources))?;
+    for one in &packages.files {
+        let name = one.file_name().context("a package has no name")?;
+        let other = sources.join("target/package").join(name);
+        let same = fs::read(one)? == fs::read(&other)?;
         ensure!(same, "{} differs from {}", one.display(), other.display());
     }
     Ok(())
