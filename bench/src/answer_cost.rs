@@ -17,6 +17,7 @@ use proxydhcp_lab::xdp::{self, action};
 use proxydhcp_lab::{Expected, SERVER_ADDRESS, check_reply};
 
 use crate::cluster::{Files, Node};
+use crate::responder::Responder;
 use crate::results::AnswerCost;
 use crate::small_xdp;
 use proxydhcp_clients::percentile;
@@ -40,22 +41,27 @@ pub(crate) fn answer_cost(
 ) -> Result<AnswerCost> {
     go_on("1,000 nodes in turn")?;
     let few = Files::write(&folder.join("few"), FEW_NODES)?;
-    let program = load(&few)?;
+    let generation = generation(&few)?;
+    let program = load(&generation)?;
+    let responder = Responder::load(folder, generation.templates(), FEW_NODES)?;
     let empty = small_xdp::pass()?;
     let reflector = small_xdp::reflector()?;
     let programs = [
         (empty.as_fd(), action::PASS),
         (reflector.as_fd(), action::TX),
+        (responder.fd()?.as_fd(), action::TX),
         (program.loaded()?.fd()?.as_fd(), action::TX),
     ];
-    let [empty_ns, reflector_ns, hot_ns] =
+    let [empty_ns, reflector_ns, responder_ns, hot_ns] =
         interleave(&programs, rounds, |run| Node(run % FEW_NODES))?;
+    check(Some(responder.fd()?.as_fd()), Node(0)).context("the responder in C")?;
     let info = program.loaded()?.info()?;
     let mut cost = AnswerCost {
         hot_ns: hot_ns - empty_ns,
         many_nodes,
         random_ns: 0.0,
         reflector_ns: reflector_ns - empty_ns,
+        responder_ns: Some(responder_ns - empty_ns),
         empty_ns,
         verified_instructions: info.verified_instruction_count(),
         instructions: info.size_translated().map(|bytes| bytes / INSTRUCTION),
@@ -64,7 +70,7 @@ pub(crate) fn answer_cost(
     drop(program);
 
     go_on("a large table is loaded")?;
-    let program = load(files)?;
+    let program = load(&self::generation(files)?)?;
     go_on("nodes in random order")?;
     let programs = [
         (empty.as_fd(), action::PASS),
@@ -77,8 +83,8 @@ pub(crate) fn answer_cost(
     Ok(cost)
 }
 
-/// Loads the program with the tables that the daemon would make from `files`.
-fn load(files: &Files) -> Result<Program> {
+/// The tables that the daemon would make from `files`.
+fn generation(files: &Files) -> Result<Generation> {
     let sources = Sources {
         config: files.config.clone(),
         hosts: files.hosts.clone(),
@@ -88,7 +94,7 @@ fn load(files: &Files) -> Result<Program> {
         ethers: None,
     };
     let table = Table::of_files(Arc::new(table::Files::read(&sources)?));
-    let generation = Generation::next(
+    Ok(Generation::next(
         &Generation::default(),
         &table,
         &[SERVER_ADDRESS],
@@ -97,8 +103,11 @@ fn load(files: &Files) -> Result<Program> {
             limit: Limit::new(Limit::MOST, Limit::MOST),
             ..Policy::default()
         },
-    )?;
-    let mut program = Program::load(Duty::Answer, &KernelTables::new(&generation)?, None)?;
+    )?)
+}
+
+fn load(generation: &Generation) -> Result<Program> {
+    let mut program = Program::load(Duty::Answer, &KernelTables::new(generation)?, None)?;
     program.count_for(xdp::INTERFACE, false)?;
     Ok(program)
 }
@@ -141,7 +150,7 @@ fn interleave<const N: usize>(
     Ok(result)
 }
 
-/// Checks every field of the last program's answer.
+/// Checks every field of a program's answer.
 fn check(program: Option<BorrowedFd>, node: Node) -> Result<()> {
     let program = program.context("no program")?;
     let mut out = [0; LONGEST_FRAME];

@@ -16,6 +16,7 @@ mod plan;
 mod plot;
 mod received;
 mod reload;
+mod responder;
 pub mod results;
 mod run;
 mod session;

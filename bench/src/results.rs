@@ -119,6 +119,8 @@ pub struct AnswerCost {
     pub random_ns: f64,
     /// The reflector, which only exchanges addresses.
     pub reflector_ns: f64,
+    /// The bare responder in C, with 1,000 nodes in turn; old results lack it.
+    pub responder_ns: Option<f64>,
     /// The subtracted time: the run of a program that does nothing.
     pub empty_ns: f64,
     /// The number of instructions that the verifier examined, out of 1,000,000 allowed.

@@ -152,6 +152,11 @@ fn answer_cost(cost: &AnswerCost) -> Table {
             format!("{:.0} ns", cost.reflector_ns),
         ),
         (
+            "bare responder in C, without a limit, 1,000 nodes in turn".to_owned(),
+            cost.responder_ns
+                .map_or_else(|| "-".to_owned(), |ns| format!("{ns:.0} ns")),
+        ),
+        (
             "program that does nothing (subtracted)".to_owned(),
             format!("{:.0} ns", cost.empty_ns),
         ),
