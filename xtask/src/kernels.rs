@@ -50,7 +50,8 @@ const AT_ONCE: usize = 2;
 #[command(after_help = "Examples:
   sudo cargo xtask test kernels
   sudo cargo xtask test kernels 6.1 newest
-  sudo cargo xtask test kernels --few          each kernel, in some minutes")]
+  sudo cargo xtask test kernels --few          each kernel, in some minutes
+  sudo cargo xtask test kernels --whole 5.10   half an hour")]
 pub(crate) struct Arguments {
     /// The kernels; all if none is named.
     #[arg(value_name = "VERSION", value_parser = PossibleValuesParser::new(VERSIONS.each_ref().map(|version| version.name)))]
@@ -58,9 +59,12 @@ pub(crate) struct Arguments {
     /// Run only the tests that `cargo xtask test` takes on two kernels
     #[arg(long)]
     few: bool,
+    /// Run the test suites as a whole: half an hour for an emulated kernel
+    #[arg(long, conflicts_with = "few")]
+    whole: bool,
 }
 
-/// Runs all tests, on the kernels named, or on all.
+/// Runs the tests on the kernels named, or on all.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let is_chosen = |version: &&Version| {
         arguments.versions.is_empty() || arguments.versions.iter().any(|name| name == version.name)
@@ -68,10 +72,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen: Vec<_> = VERSIONS.iter().filter(is_chosen).collect();
     // A kernel that the archive has dropped is an error only if it was requested by name.
     let may_lack = arguments.versions.is_empty();
-    let extent = if arguments.few {
-        Extent::Few
-    } else {
-        Extent::All
+    let extent = match (arguments.few, arguments.whole) {
+        (true, _) => Extent::Few,
+        (false, true) => Extent::Whole,
+        (false, false) => Extent::Each,
     };
     on_kernels(&chosen, extent, may_lack)
 }
