@@ -50,14 +50,14 @@ QQY8mt9oeHR7OXj0irIDuf8DOb68/jshhCGDIRXo3hyGfIZEhhQguwjIy2dIA5LlDJkMeQwFQDFdoJwC
 RsFgAQASs6KZAAQAAA==
 LOADER
 
-# 3. Which node boots which WinPE, and which address is whose.
-printf '10.9.0.11 bios\n10.9.0.12 uefi\n' > hosts
-printf 'bios 52:54:00:00:00:01\nuefi 52:54:00:00:00:02\n' > macs
+# 3. Which node boots which WinPE, and which network card is whose.
+touch hosts
 for key in config=proxydhcp.cfg hosts=hosts tftp-root=tftp control=control.sock; do
   echo "${key%=*} = \"$PWD/${key#*=}\""
 done > settings
-printf 'interface = ["px0"]\ntftp = true\n' >> settings
-proxydhcp node set bios,uefi winpepath=winboot/winpe-a --settings settings
+printf 'interface = ["px0"]\noffers = "known"\ntftp = true\n' >> settings
+proxydhcp node set bios winpepath=winboot/winpe-a mac=52:54:00:00:00:01 --settings settings
+proxydhcp node set uefi winpepath=winboot/winpe-a mac=52:54:00:00:00:02 --settings settings
 
 # 4. The network: a server, and a switch that the machines are plugged into.
 ip netns add $server
@@ -68,14 +68,12 @@ ip -n $server link set px0 up
 ip -n $switch link add switch up type bridge
 ip -n $switch link set uplink master switch up
 
-# 5. The server: proxydhcp with its TFTP server, and dnsmasq for DHCP, with what `dhcp-conf` prints in
-#    hand-off: that is all that dnsmasq knows of PXE.
+# 5. The server: proxydhcp with its offers and its TFTP server, and dnsmasq as an ordinary DHCP server,
+#    which knows nothing of PXE.
 ip netns exec $server proxydhcp serve --check --settings settings
 ip netns exec $server proxydhcp serve --settings settings &
-proxydhcp dhcp-conf dnsmasq bios,uefi --mac macs --settings settings > hand-off
-ip netns exec $server dnsmasq --no-daemon --conf-file=hand-off --port=0 --user=root --interface=px0 \
-  --dhcp-range=10.9.0.0,static --dhcp-host=52:54:00:00:00:01,10.9.0.11 --dhcp-host=52:54:00:00:00:02,10.9.0.12 \
-  --dhcp-leasefile=leases 2> dnsmasq.log &
+ip netns exec $server dnsmasq --no-daemon --conf-file=/dev/null --port=0 --user=root --interface=px0 \
+  --dhcp-range=10.9.0.100,10.9.0.199 --dhcp-leasefile=leases 2> dnsmasq.log &
 sleep 3
 
 # 6. The machines, emulated, one after the other. BIOS is SeaBIOS with iPXE, UEFI is EDK2.

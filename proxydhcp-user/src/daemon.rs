@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::datapath::raw::offers::Offers;
 use crate::datapath::served_interface::DatapathPlan;
-use crate::tables::policy::Policy;
+use crate::tables::policy::{Offers, Policy};
 use crate::tables::table::Sources;
 
 pub mod control;

@@ -4,6 +4,7 @@
 use arc_swap::ArcSwap;
 
 use crate::tables::generation::Generation;
+use crate::tables::policy::Offers;
 
 pub mod af_xdp;
 mod answer;
@@ -19,7 +20,6 @@ pub mod xdp;
 
 use buckets::Limits;
 use confused::ConfusedClients;
-use raw::offers::Offers;
 use unknown_clients::UnknownClients;
 
 /// What all packet threads of the daemon share.

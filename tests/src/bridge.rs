@@ -1,13 +1,14 @@
 //! Bridges: a switch between a wire and the interfaces of virtual machines.
 
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec};
 
-use crate::Namespace;
-use crate::link::{index, index_of, netlink, set_up};
+use crate::link::{End, LinkOptions, connect, index, index_of, netlink, set_up};
+use crate::{NETWORK_PREFIX, Namespace};
 
 /// How long a virtual machine may take to make its interface.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +45,39 @@ pub fn add_port(namespace: &Namespace, bridge: &str, port: &str) -> Result<()> {
         set.with_context(|| format!("cannot make {port} a port of {bridge}"))
     })?;
     set_up(namespace, port)
+}
+
+/// Plugs a host into a bridge: gives it an interface `eth0` with this address of the lab's network.
+///
+/// # Errors
+/// When the kernel refuses a step.
+pub fn add_host(
+    namespace: &Namespace,
+    bridge: &str,
+    host: &Namespace,
+    address: Ipv4Addr,
+) -> Result<()> {
+    let [_, _, high, low] = address.octets();
+    let port = format!("to-{high}-{low}");
+    let near = End {
+        namespace,
+        interface: &port,
+        mac: [0x02, 0, 1, 0, high, low],
+        // A port needs none: one that is in nobody's way.
+        address: (Ipv4Addr::new(10, 99, high, low), 32),
+    };
+    let far = End {
+        namespace: host,
+        interface: "eth0",
+        mac: [0x02, 0, 2, 0, high, low],
+        address: (address, NETWORK_PREFIX),
+    };
+    let options = LinkOptions {
+        takes_xdp: false,
+        ..LinkOptions::default()
+    };
+    connect(&near, &far, &options)?;
+    add_port(namespace, bridge, &port)
 }
 
 /// Takes an interface out of its bridge.

@@ -19,6 +19,7 @@ mod daemon;
 pub mod datagram;
 pub mod debian;
 mod describe;
+pub mod dhcp_server;
 mod ended;
 mod filter;
 pub mod flood;

@@ -84,6 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .env("PROXYDHCP_BIN", binary)
         .env("PROXYDHCP_CASES", arguments.cases.to_string())
         .env("PROXYDHCP_SEED", arguments.seed.to_string())
+        .env("PROXYDHCP_COMBINATIONS", combinations(arguments))
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo")?;
@@ -104,6 +105,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let codes = [code, on_kernels, with_packages];
     let failed = codes.into_iter().find(|code| *code != ExitCode::SUCCESS);
     Ok(failed.unwrap_or(ExitCode::SUCCESS))
+}
+
+/// Which combinations of DHCP servers, their hosts and datapaths firmware boots by: all take a quarter of
+/// an hour, and are for those who ask for firmware's tests.
+fn combinations(arguments: &Arguments) -> &'static str {
+    let mut filters = arguments.filters.iter();
+    if filters.any(|filter| filter == "firmware") {
+        "all"
+    } else {
+        "pairs"
+    }
 }
 
 /// Passes the runners' output on in a thread of its own: it ends only once every process that has

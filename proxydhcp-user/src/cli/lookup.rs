@@ -15,6 +15,7 @@ use crate::api::client::look_up;
 use crate::cli::args::{ControlArgs, HOSTS, TFTP_ROOT, suffix};
 use crate::cli::output::print;
 use crate::cli::runtime::block_on;
+use crate::cli::serve::{OffersChoice, offer_delay};
 use crate::cli::{Context, complete};
 use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
@@ -74,6 +75,12 @@ pub struct LookupArgs {
     /// With --config: what to do about clients whose address belongs to no node
     #[arg(long, value_enum, default_value_t = Unknown::Ignore, requires = "offline")]
     pub unknown: Unknown,
+    /// With --config: which PXE clients get an offer when they ask for an address
+    #[arg(long, value_enum, default_value_t = OffersChoice::Off, requires = "offline")]
+    pub offers: OffersChoice,
+    /// With --config: how long an offer waits, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = offer_delay(), requires = "offline")]
+    pub offer_delay: u16,
     /// With --config: the TFTP server that clients are sent to
     #[arg(long, value_name = "IP", requires = "offline")]
     pub next_server: Option<Ipv4Addr>,
@@ -161,6 +168,7 @@ async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Resul
     table.leave_out(generation.left_out());
     table.leave_out_hardware(generation.left_out_hardware());
     let (client, arch) = (args.client.clone(), args.arch);
+    let offers = args.offers.with_delay(args.offer_delay);
     let looked = spawn_blocking(move || {
         let hosts = hosts::read(&sources.hosts);
         explain(&Question {
@@ -176,6 +184,7 @@ async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Resul
             local: &local,
             rejected: None,
             waited_for: 0,
+            offers,
         })
     });
     Ok(looked.await?)

@@ -23,13 +23,12 @@ use crate::daemon::http::{self, Listener};
 use crate::daemon::logging::{self, LineFormat};
 use crate::daemon::run::{Manner, serve};
 use crate::daemon::{Settings, tftp};
-use crate::datapath::raw::offers::Offers;
 use crate::datapath::served_interface::{AttachOptions, DatapathPlan};
 use crate::datapath::xdp::Duty;
 use crate::names::saved;
 use crate::sys::interface::{self, AttachMode, Interface};
 use crate::sys::privileges::{self, Needs, Privileges};
-use crate::tables::policy::{Policy, ReplyFormat, Unknown};
+use crate::tables::policy::{Offers, Policy, ReplyFormat, Unknown};
 use crate::text::first_of;
 
 mod check;
@@ -92,7 +91,7 @@ pub struct ServeArgs {
     #[arg(long, value_enum, default_value_t = OffersChoice::Off)]
     pub offers: OffersChoice,
     /// How long an offer waits before it is sent, in milliseconds, for firmware that misses early ones
-    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = value_parser!(u16).range(0..=5000))]
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = offer_delay())]
     pub offer_delay: u16,
     /// Serve the files below the TFTP root by TFTP, too, on the interfaces in service
     #[arg(long)]
@@ -162,6 +161,11 @@ fn vendor_class(text: &str) -> Result<String, String> {
     }
 }
 
+/// Parses the milliseconds that an offer waits: clients wait for seconds.
+pub(super) fn offer_delay() -> RangedI64ValueParser<u16> {
+    value_parser!(u16).range(0..=5000)
+}
+
 /// Parses a number for the rate limit, at least this one.
 fn at_least(least: i64) -> RangedI64ValueParser<u16> {
     value_parser!(u16).range(least..=Limit::MOST.into())
@@ -212,6 +216,16 @@ pub enum OffersChoice {
     Known,
     /// These, and clients without a record, which get the default WinPE: needs --unknown default
     All,
+}
+
+impl OffersChoice {
+    /// The offers that are made, this many milliseconds late.
+    pub(super) fn with_delay(self, delay: u16) -> Option<Offers> {
+        (self != Self::Off).then(|| Offers {
+            to_all: self == Self::All,
+            delay: Duration::from_millis(delay.into()),
+        })
+    }
 }
 
 /// The values of `--path`.
@@ -365,10 +379,7 @@ impl ServeArgs {
                     .filter_map(|name| VendorClass::new(name.as_bytes()))
                     .collect(),
             },
-            offers: (self.offers != OffersChoice::Off).then(|| Offers {
-                to_all: self.offers == OffersChoice::All,
-                delay: Duration::from_millis(self.offer_delay.into()),
-            }),
+            offers: self.offers.with_delay(self.offer_delay),
             interfaces: self.interfaces.clone(),
             plan: self.plan(),
             pins: !self.no_pin,

@@ -286,6 +286,7 @@ impl Service {
             local: &local,
             rejected: rejected.as_deref(),
             waited_for,
+            offers: self.settings.offers,
         })
     }
 

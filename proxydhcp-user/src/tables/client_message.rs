@@ -64,10 +64,14 @@ pub(crate) fn request_of(
 }
 
 /// The first message of a client that has no address yet, whose answers are to be broadcast.
-pub(crate) fn discover(mac: [u8; 6], architecture: u16) -> Result<(u32, Vec<u8>), EncodeError> {
+pub(crate) fn discover(
+    mac: [u8; 6],
+    uuid: Option<[u8; 16]>,
+    architecture: u16,
+) -> Result<(u32, Vec<u8>), EncodeError> {
     let mut message = message(Ipv4Addr::UNSPECIFIED, mac, MessageType::Discover);
     message.set_flags(Flags::default().set_broadcast());
-    add_firmware(&mut message, mac, None, architecture);
+    add_firmware(&mut message, mac, uuid, architecture);
     Ok((message.xid(), message.to_vec()?))
 }
 

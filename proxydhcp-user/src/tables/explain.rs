@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::wire::is_client;
 use serde::{Deserialize, Serialize};
 
@@ -15,14 +14,15 @@ use crate::nodes::hardware::Id;
 use crate::sys::file::FileError;
 use crate::sys::xcat::node_set;
 use crate::tables::generation::Generation;
-use crate::tables::policy::{Policy, Unknown};
+use crate::tables::policy::{Offers, Policy, Unknown};
 use crate::tables::table::{NotServed, Source, Sources, Table, Traced};
 use crate::text::{count, printable};
 use crate::winpe::architecture::Architecture;
 
+mod outcome;
 mod simulate;
 
-use simulate::{Machine, simulate};
+use simulate::Machine;
 
 /// The findings about an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Looked {
     pub address: Option<Ipv4Addr>,
     /// Whether a request from the address would be answered.
     pub answered: bool,
+    /// Whether the client gets an offer when it asks for an address.
+    #[serde(default)]
+    pub offered: bool,
     /// The node's name in its record.
     pub node: Option<String>,
     /// The record's position in proxydhcp.cfg, from 1.
@@ -79,6 +82,8 @@ pub(crate) struct Question<'a> {
     pub(crate) rejected: Option<&'a str>,
     /// The number of names that clients without a record wait for.
     pub(crate) waited_for: usize,
+    /// Which offers are made, if any are.
+    pub(crate) offers: Option<Offers>,
 }
 
 /// Explains an address, or each address of a name.
@@ -157,9 +162,10 @@ impl Question<'_> {
             None => self.unknown(address, looked),
         }
         let node = looked.node.as_deref().unwrap_or_default();
-        let mut ids = self.table.hardware_of(node).into_iter();
-        let machine = match ids.find(|id| matches!(id, Id::Mac(_))) {
-            Some(mac) => Machine::known_by(mac, self.table),
+        let ids = self.table.hardware_of(node);
+        let mac = ids.iter().find(|id| matches!(id, Id::Mac(_)));
+        let machine = match mac.or(ids.first()) {
+            Some(&id) => Machine::known_by(id, self.table),
             None => Machine::unknown(self.table),
         };
         self.verdict(machine.at(address), looked);
@@ -172,6 +178,9 @@ impl Question<'_> {
                 "No node is known by {id}; run `proxydhcp node set NAME mac=...` or uuid=... for it, \
                  and reload. Until then, it is known by its IPv4 address alone."
             ));
+            if let Some(&server) = self.local.first() {
+                self.offered(&Machine::known_by(id, self.table), server, looked);
+            }
             return;
         };
         let name = record.name;
@@ -341,54 +350,6 @@ impl Question<'_> {
         let mut refused = self.table.refused().iter();
         let refused = refused.find(|refused| refused.name.eq_ignore_ascii_case(name))?;
         Some(&refused.reason)
-    }
-
-    /// Explains what the tables in service make of a request from the machine.
-    fn verdict(&self, machine: Machine, looked: &mut Looked) {
-        let Some(&server) = self.local.first() else {
-            looked
-                .steps
-                .push("This host has no IPv4 address that a client could ask.".into());
-            return;
-        };
-        let arch = self.arch;
-        match simulate(machine, server, arch.0, self.generation) {
-            Ok(answer) => {
-                let root = self.sources.tftp_root.display();
-                let path = |path: &Option<String>| match path {
-                    Some(path) => format!("{path} ({root}/{path})"),
-                    None => "none".to_owned(),
-                };
-                looked.answered = true;
-                looked.next_server = self.policy.next_server;
-                let next = match self.policy.next_server {
-                    Some(next) => next.to_string(),
-                    None => "the address that the client asks".to_owned(),
-                };
-                looked.steps.push(format!(
-                    "Loader for {arch}: {}, by TFTP from {next}.",
-                    path(&answer.loader)
-                ));
-                looked.steps.push(format!("BCD: {}.", path(&answer.bcd)));
-                looked.loader = answer.loader;
-                looked.bcd = answer.bcd;
-            }
-            Err(Stop::Refuse(Reason::Architecture)) => looked.steps.push(format!(
-                "There is no loader for {arch}; boot the node by BIOS or x64 UEFI PXE, or name a \
-                 loader under [loaders] in the settings file."
-            )),
-            // The case of clients without a record has been explained already.
-            Err(Stop::Refuse(Reason::Unknown))
-                if looked.record.is_none() && !matches!(self.policy.unknown, Unknown::Default) => {}
-            Err(Stop::Refuse(reason)) => looked.steps.push(format!(
-                "A request from it is refused as {}, which `proxydhcp status` counts.",
-                reason.name()
-            )),
-            // The simulation applies no rate limit.
-            Err(Stop::NotOurs | Stop::SlowPath | Stop::Limited) => {
-                looked.steps.push("A request from it is left alone.".into());
-            }
-        }
     }
 }
 

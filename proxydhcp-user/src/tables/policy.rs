@@ -1,6 +1,7 @@
 //! The policy: what replies contain besides the WinPE, and which clients get one.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use proxydhcp_common::limit::Limit;
 use proxydhcp_common::vendor_class::VendorClass;
@@ -22,6 +23,16 @@ pub struct Policy {
     pub limit: Limit,
     /// The vendor classes besides `PXEClient` that are served.
     pub vendor_classes: Vec<VendorClass>,
+}
+
+/// Which DISCOVERs get an offer, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offers {
+    /// Whether clients without a record are offered the default WinPE, besides the nodes that are known
+    /// by their hardware addresses.
+    pub to_all: bool,
+    /// How long an offer waits before it is sent.
+    pub delay: Duration,
 }
 
 /// How clients without a record are treated.

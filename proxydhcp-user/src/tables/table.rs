@@ -15,6 +15,7 @@ use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::{Refused, Warning};
 use crate::nodes::hardware::Id;
+use crate::tables::policy::Offers;
 use crate::winpe::path::WinPe;
 
 mod changes;
@@ -291,9 +292,9 @@ impl Table {
         &self.warnings
     }
 
-    /// Adds a warning if no node is known by its hardware, though offers are to be made to nodes.
-    pub fn warn_of_no_hardware(&mut self) {
-        if self.hardware().len() == 0 {
+    /// Adds a warning if `offers` are to be made to nodes alone, and none is known by its hardware.
+    pub fn warn_of_offers(&mut self, offers: Option<Offers>) {
+        if offers.is_some_and(|offers| !offers.to_all) && self.hardware().len() == 0 {
             let text = "offers: no node gets one, because none is known by its hardware address; run \
                         `proxydhcp node set NAME mac=...`, or name a file by --ethers";
             self.warnings.push(text.to_owned().into());

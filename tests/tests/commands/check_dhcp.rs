@@ -2,120 +2,19 @@
 //! booting.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp_lab::debian::ensure_installed;
-use proxydhcp_lab::{Daemon, Ended, Lab, Namespace, SERVER_INTERFACE, binary};
+use proxydhcp_lab::dhcp_server::{DhcpServer, ToPxe, start_proxy};
+use proxydhcp_lab::site::{Datapath, Files, serve_args};
+use proxydhcp_lab::{
+    CLIENT_INTERFACE, Daemon, Ended, Lab, Namespace, SERVER_INTERFACE, binary, bridge,
+};
 use serde_json::Value;
 use tempfile::TempDir;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A DHCP server that knows nothing of proxydhcp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Server {
-    Dnsmasq,
-    Isc,
-    Kea,
-}
-
-/// What its configuration says of PXE clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
-    Plain,
-    BootFile,
-    Option60,
-}
-
-impl Server {
-    const ALL: [Self; 3] = [Self::Dnsmasq, Self::Isc, Self::Kea];
-
-    fn start(self, namespace: &Namespace, folder: &Path, manner: Manner) -> Result<Daemon> {
-        let (conf, leases) = (folder.join("conf"), folder.join("leases"));
-        fs::write(&leases, "")?;
-        let (text, program, package, ready) = match self {
-            Self::Dnsmasq => (
-                format!(
-                    "port=0\nuser=root\ngroup=root\npid-file=\nno-ping\ninterface={SERVER_INTERFACE}\n\
-                     dhcp-leasefile={}\ndhcp-range=10.77.2.1,10.77.2.99\n{}\n",
-                    leases.display(),
-                    match manner {
-                        Manner::Plain => "",
-                        Manner::BootFile => "dhcp-boot=pxelinux.0",
-                        Manner::Option60 => "dhcp-option-force=60,PXEClient",
-                    }
-                ),
-                "dnsmasq",
-                "dnsmasq-base",
-                "DHCP, IP range",
-            ),
-            Self::Isc => (
-                format!(
-                    "ping-check false;\nauthoritative;\n{}\n\
-                     subnet 10.77.0.0 netmask 255.255.0.0 {{ range 10.77.2.1 10.77.2.99; }}\n",
-                    match manner {
-                        Manner::Plain => "",
-                        Manner::BootFile => "filename \"pxelinux.0\";",
-                        Manner::Option60 => "option vendor-class-identifier \"PXEClient\";",
-                    }
-                ),
-                "dhcpd",
-                "isc-dhcp-server",
-                "Server starting service",
-            ),
-            Self::Kea => (
-                format!(
-                    r#"{{ "Dhcp4": {{ "interfaces-config": {{ "interfaces": [ "{SERVER_INTERFACE}" ] }},
-                    "lease-database": {{ "type": "memfile", "persist": false }}, {}
-                    "subnet4": [ {{ "id": 1, "subnet": "10.77.0.0/16",
-                      "pools": [ {{ "pool": "10.77.2.1 - 10.77.2.99" }} ] }} ],
-                    "loggers": [ {{ "name": "kea-dhcp4", "severity": "INFO",
-                      "output_options": [ {{ "output": "stdout" }} ] }} ] }} }}"#,
-                    match manner {
-                        Manner::Plain => "",
-                        Manner::BootFile => r#""boot-file-name": "pxelinux.0","#,
-                        Manner::Option60 =>
-                            r#""option-data": [ { "name": "vendor-class-identifier",
-                            "data": "PXEClient", "always-send": true } ],"#,
-                    }
-                ),
-                "kea-dhcp4",
-                "kea-dhcp4-server",
-                "DHCP4_STARTED",
-            ),
-        };
-        ensure_installed(program, package)?;
-        fs::write(&conf, text)?;
-        // Where there is AppArmor, its profiles let the original read its own files in /etc alone.
-        let copy = folder.join(program);
-        proxydhcp_lab::copy_program(&Path::new("/usr/sbin").join(program), &copy)?;
-        let mut command = Command::new(copy);
-        match self {
-            Self::Dnsmasq => command
-                .args(["--keep-in-foreground", "--log-facility=-"])
-                .arg("-C")
-                .arg(&conf),
-            Self::Isc => command
-                .args(["-4", "-f", "-d", "--no-pid", "-cf"])
-                .arg(&conf)
-                .arg("-lf")
-                .arg(&leases)
-                .arg(SERVER_INTERFACE),
-            Self::Kea => command
-                .env("KEA_PIDFILE_DIR", folder)
-                .env("KEA_LOCKFILE_DIR", folder)
-                .arg("-c")
-                .arg(&conf),
-        };
-        let mut server = Daemon::spawn(namespace, command)?;
-        server.wait_for(ready, PATIENCE)?;
-        Ok(server)
-    }
-}
 
 fn check(lab: &Lab, more: &[&str]) -> Result<Ended> {
     let mut command = Command::new(binary()?);
@@ -136,22 +35,20 @@ fn says(ended: &Ended, code: i32, texts: &[&str]) -> Result<()> {
 
 #[test]
 fn each_server_is_shown_with_what_keeps_clients_from_booting() -> Result<()> {
-    for server in Server::ALL {
-        for manner in [Manner::Plain, Manner::BootFile, Manner::Option60] {
+    for server in DhcpServer::ALL {
+        for to_pxe in [ToPxe::Nothing, ToPxe::BootFile, ToPxe::Option60] {
             let (lab, folder) = (Lab::new()?, TempDir::new()?);
-            let running = server.start(&lab.server, folder.path(), manner)?;
-            let context = || format!("{server:?} {manner:?}: {}", running.log());
+            let running =
+                server.start_ordinary(&lab.server, SERVER_INTERFACE, folder.path(), to_pxe)?;
+            let context = || format!("{server:?} {to_pxe:?}: {}", running.log());
             let ended = check(&lab, &["--timeout", "2"])?;
-            let texts: &[&str] = match manner {
-                Manner::Plain => &["no server sends PXE clients to proxydhcp", "dhcp-conf isc"],
-                Manner::BootFile => &["sends the boot file pxelinux.0", "and ask no further"],
-                Manner::Option60 => &["a stale option 60", "10.77.0.1 on port 4011, where nobody"],
+            let texts: &[&str] = match to_pxe {
+                ToPxe::Nothing => &["no server sends PXE clients to proxydhcp", "dhcp-conf isc"],
+                ToPxe::BootFile => &["sends the boot file pxelinux.0", "and ask no further"],
+                ToPxe::Option60 => &["a stale option 60", "10.77.0.1 on port 4011, where nobody"],
             };
             says(&ended, 1, texts).with_context(context)?;
-            for line in [
-                "BIOS      10.77.0.1  10.77.2.",
-                "UEFI x64  10.77.0.1  10.77.2.",
-            ] {
+            for line in ["BIOS      10.77.0.1  10.77.", "UEFI x64  10.77.0.1  10.77."] {
                 ensure!(ended.stdout.contains(line), "{line:?}: {ended:?}");
             }
             // It has taken no lease, and asked for nothing: nobody has an address.
@@ -183,24 +80,97 @@ fn where_no_server_is_it_says_so_and_exits_with_1() -> Result<()> {
 
 #[test]
 fn a_proxy_beside_a_dhcp_server_is_what_is_wanted_and_option_60_beside_it_is_not() -> Result<()> {
-    for (manner, code, text) in [
-        (Manner::Plain, 0, "nothing here keeps clients from booting"),
+    for (to_pxe, code, text) in [
+        (ToPxe::Nothing, 0, "nothing here keeps clients from booting"),
         (
-            Manner::BootFile,
+            ToPxe::BootFile,
             2,
             "or ask the proxy, as their firmware likes",
         ),
-        (Manner::Option60, 1, "and not the proxy 10.77.255.254"),
+        (ToPxe::Option60, 1, "and not the proxy 10.77.255.254"),
     ] {
         let (lab, folder) = (Lab::new()?, TempDir::new()?);
-        let server = Server::Isc.start(&lab.server, folder.path(), manner)?;
+        let server =
+            DhcpServer::Isc.start_ordinary(&lab.server, SERVER_INTERFACE, folder.path(), to_pxe)?;
         let proxy = Proxy::start(&lab)?;
         let ended = check(&lab, &["--arch", "uefi", "--timeout", "2"])?;
         says(&ended, code, &["as a proxy", text])
-            .with_context(|| format!("{manner:?}: {}", server.log()))?;
+            .with_context(|| format!("{to_pxe:?}: {}", server.log()))?;
         drop(proxy);
     }
     Ok(())
+}
+
+/// A network with two proxies: proxydhcp, and another one on a host of its own.
+struct TwoProxies {
+    _first: Daemon,
+    _dhcp: Daemon,
+    asks: Namespace,
+    second: Namespace,
+    _lab: Lab,
+}
+
+impl TwoProxies {
+    fn new(files: &Files, folder: &Path) -> Result<Self> {
+        let (lab, asks, second) = (Lab::new()?, Namespace::new()?, Namespace::new()?);
+        bridge::make(&lab.client, "switch")?;
+        bridge::add_port(&lab.client, "switch", CLIENT_INTERFACE)?;
+        let [second_at, asks_from] = [SECOND, Ipv4Addr::new(10, 77, 0, 4)];
+        bridge::add_host(&lab.client, "switch", &second, second_at)?;
+        bridge::add_host(&lab.client, "switch", &asks, asks_from)?;
+        let args = serve_args(Datapath::Generic, files, &OFFERS);
+        Ok(Self {
+            _first: Daemon::start(&lab.server, &binary()?, &args)?,
+            _dhcp: DhcpServer::Isc.start_ordinary(
+                &lab.server,
+                SERVER_INTERFACE,
+                folder,
+                ToPxe::Nothing,
+            )?,
+            asks,
+            second,
+            _lab: lab,
+        })
+    }
+
+    fn check(&self) -> Result<Ended> {
+        let mut command = Command::new(binary()?);
+        command.args(["check-dhcp", "-i", "eth0", "--timeout", "2"]);
+        Ok(self.asks.output(command)?.into())
+    }
+}
+
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
+/// So that the client that `check-dhcp` makes up is offered something.
+const OFFERS: [&str; 4] = ["--offers", "all", "--unknown", "default"];
+
+#[test]
+fn two_proxies_that_disagree_are_both_named() -> Result<()> {
+    let (files, folder, other) = (Files::usual()?, TempDir::new()?, TempDir::new()?);
+    let network = TwoProxies::new(&files, folder.path())?;
+    let ended = network.check()?;
+    says(&ended, 0, &["nothing here keeps clients from booting"])?;
+    let dnsmasq = start_proxy(&network.second, "eth0", other.path())?;
+    let ended = network.check()?;
+    let told = ["proxies disagree: 10.77.0.1 and 10.77.0.3 offer different things"];
+    says(&ended, 1, &told).with_context(|| dnsmasq.log())
+}
+
+#[test]
+fn two_that_may_agree_are_named_in_a_warning() -> Result<()> {
+    let (files, second) = (Files::usual()?, Files::usual()?);
+    let folder = TempDir::new()?;
+    let network = TwoProxies::new(&files, folder.path())?;
+    let mut args: Vec<String> = ["serve", "-i", "eth0"].map(str::to_owned).into();
+    args.extend(OFFERS.map(str::to_owned));
+    args.extend(second.args());
+    let daemon = Daemon::start(&network.second, &binary()?, &args)?;
+    let ended = network.check()?;
+    let told = [
+        "several proxies offer, 10.77.0.1 and 10.77.0.3",
+        "if each is proxydhcp with the same files",
+    ];
+    says(&ended, 2, &told).with_context(|| daemon.log())
 }
 
 /// Answers each DISCOVER on the wire as a proxy of 10.77.255.254 would.

@@ -114,6 +114,51 @@ fn a_node_without_support_is_told_as_such() -> Result<()> {
 }
 
 #[test]
+fn what_a_discover_gets_is_told_by_the_daemon_and_by_the_settings() -> Result<()> {
+    let files = files()?;
+    files.write_settings("rate-limit = 0\noffers = \"known\"\noffer-delay = 300\n")?;
+    std::fs::write(
+        files.path("proxydhcp.cfg.hardware"),
+        "a mac=52:54:00:00:00:0a\n",
+    )?;
+    let site = Site::start(Datapath::Raw, files, &[])?;
+    let settings = site.files.path("proxydhcp.toml").display().to_string();
+    let asks = "When it asks for an address, it gets";
+    for offline in [false, true] {
+        for (client, offered, step) in [
+            ("a", true, "an offer after 300ms (--offers known)."),
+            (
+                "52:54:00:00:00:0a",
+                true,
+                "an offer after 300ms (--offers known).",
+            ),
+            (
+                "b",
+                false,
+                "no offer (--offers known), because b is known by no hardware",
+            ),
+            ("10.77.9.9", false, "no offer either (--offers known)."),
+        ] {
+            let by_settings = ["--settings", &settings];
+            let ended = look_up(&site, offline, &[&[client][..], &by_settings].concat())?;
+            let told = format!("{asks} {step}");
+            assert!(ended.stdout.contains(&told), "{told}: {ended:?}");
+            let json = [&[client, "--json"][..], &by_settings].concat();
+            let looked: Value = serde_json::from_str(&look_up(&site, offline, &json)?.stdout)?;
+            assert_eq!(looked[0]["offered"], offered, "{client}");
+        }
+    }
+    let ended = look_up(
+        &site,
+        true,
+        &["a", "--settings", &settings, "--offers", "off"],
+    )?;
+    let told = format!("{asks} no offer (--offers off)");
+    assert!(ended.stdout.contains(&told), "{ended:?}");
+    Ok(())
+}
+
+#[test]
 fn without_a_daemon_the_settings_tell_what_it_would_say() -> Result<()> {
     let site = Site::start(Datapath::Raw, files()?, &[])?;
     let settings = site.files.path("proxydhcp.toml").display().to_string();

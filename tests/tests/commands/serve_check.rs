@@ -77,6 +77,28 @@ fn files_and_interfaces_that_are_not_there_are_warnings() -> Result<()> {
 }
 
 #[test]
+fn offers_that_no_node_can_get_are_a_warning() -> Result<()> {
+    let (lab, files) = (Lab::new()?, Files::usual()?);
+    let told = "warning: offers: no node gets one, because none is known by its hardware address";
+    for (offers, warns) in [
+        (&["--offers", "known"][..], true),
+        (&["--offers", "all", "--unknown", "default"], false),
+        (&[], false),
+    ] {
+        let ended = check(&lab, &files, &[&["-i", "px0"], offers].concat())?;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(ended.stderr.contains(told), warns, "{offers:?}: {ended:?}");
+    }
+    fs::write(
+        files.path("proxydhcp.cfg.hardware"),
+        "a mac=52:54:00:00:00:0a\n",
+    )?;
+    let ended = check(&lab, &files, &["-i", "px0", "--offers", "known"])?;
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    Ok(())
+}
+
+#[test]
 fn what_keeps_the_daemon_from_serving_fails_with_the_daemons_own_exit_code() -> Result<()> {
     let (lab, files) = (Lab::new()?, Files::usual()?);
     set_up(&lab.server, "lo")?;

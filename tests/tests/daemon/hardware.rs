@@ -130,6 +130,25 @@ fn a_disabled_node_stays_so_by_whatever_it_is_known() -> Result<()> {
 }
 
 #[test]
+fn a_refused_node_stays_so_by_whatever_it_is_known() -> Result<()> {
+    for datapath in Datapath::ALL {
+        let files = files()?;
+        files.write_config(&[("a", "winboot/../x"), ("b", "winboot/b"), ("default", "")])?;
+        let mut site = Site::start(datapath, files, &["--unknown", "default"])?;
+        for client in [NODE_A, STRANGER] {
+            site.stays_silent(&request(client, MAC_A).bytes())?;
+        }
+        site.ask(&request(STRANGER, MAC_B), "winboot/b/", UEFI_X64)?;
+        ensure!(
+            site.counters()?["refused"] == json!({"unknown-client": 2}),
+            "{}",
+            site.describe()
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn hardware_addresses_are_reloaded_watched_and_explained() -> Result<()> {
     let files = Files::usual()?;
     fs::write(

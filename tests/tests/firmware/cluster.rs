@@ -3,66 +3,65 @@
 //! ```text
 //! service node (namespace)              switch (namespace)
 //!   DHCP server, proxydhcp, dnsmasq       bridge ─┬─ tap ─ virtual machine a
-//!   px0 ────────────── veth pair ────────── pc0 ──┴─ tap ─ virtual machine b
+//!   px0 ────────────── veth pair ────────── pc0 ──┼─ tap ─ virtual machine b
+//!                                                 └─ veth pair ─ another host (namespace)
 //! ```
 //!
 //! A service node has one network card, and a switch is between it and its nodes: so XDP is on the
-//! node's end of a wire, and knows nothing of bridges and taps.
+//! node's end of a wire, and knows nothing of bridges and taps. With offers, the DHCP server may be on
+//! another host, and there may be a second service node.
 
-use std::collections::HashSet;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use proxydhcp_lab::dhcp_server::{DhcpServer, ToPxe, start_proxy};
 use proxydhcp_lab::site::{Datapath, Files, serve_args};
-use proxydhcp_lab::{CLIENT_INTERFACE, Daemon, Lab, binary, bridge, capture, client_mac};
+use proxydhcp_lab::{
+    CLIENT_INTERFACE, Daemon, Lab, Namespace, SERVER_INTERFACE, binary, bridge, capture, client_mac,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::dhcp_server::{DhcpServer, PxeClass, mac_file};
-use crate::qemu::{self, Firmware, Machine};
-use crate::{loader, tftp};
+use crate::dhcp_server::{PxeClass, configure, mac_file, mac_text};
+use crate::discovers::discovers;
+use crate::node::Node;
+use crate::qemu::{self, Machine};
+use crate::tftp;
 
 const BRIDGE: &str = "switch";
-
-/// How long a machine may take until its loader runs: emulated, on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(5);
-
-/// A node, and the WinPE that its record names.
-#[derive(Clone, Copy)]
-pub(crate) struct Node {
-    pub(crate) name: &'static str,
-    pub(crate) address: Ipv4Addr,
-    pub(crate) firmware: Firmware,
-    pub(crate) winpe: &'static str,
-}
-
-impl Node {
-    fn loader(&self) -> String {
-        let loader = match self.firmware {
-            Firmware::Bios => "pxeboot.0",
-            Firmware::Uefi => "bootmgfw.efi",
-        };
-        format!("{}Boot/{loader}", self.winpe)
-    }
-
-    /// The firmware's line on the console when it fetches the loader.
-    fn report(&self) -> String {
-        match self.firmware {
-            Firmware::Bios => format!("Filename: {}", self.loader()),
-            Firmware::Uefi => format!("NBP filename is {}", self.loader()),
-        }
-    }
-}
+/// Other hosts than the service node: that of the DHCP server, and a second service node.
+const DHCP_HOST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 
 /// How a cluster is served.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner<'a> {
     pub(crate) dhcp_server: DhcpServer,
-    /// Further arguments of `proxydhcp dhcp-conf`.
-    pub(crate) hand_off: &'a [&'a str],
+    pub(crate) way: Way<'a>,
     pub(crate) datapath: Datapath,
+}
+
+/// How machines are led to proxydhcp.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way<'a> {
+    /// The DHCP server sends them, by what `proxydhcp dhcp-conf` prints with these arguments. Files come
+    /// from another program.
+    HandOff(&'a [&'a str]),
+    /// By offers, beside an ordinary DHCP server. Files come from proxydhcp.
+    Offers(DhcpHost),
+    /// The same, and a second service node has the same files.
+    OffersOfTwo,
+    /// The same, and dnsmasq as another proxy has other loaders.
+    OffersBesideAnother,
+}
+
+/// Where the DHCP server is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DhcpHost {
+    Same,
+    Other,
 }
 
 /// Switches `nodes` on together, and holds each to have run the loader that its record names. All
@@ -72,7 +71,7 @@ pub(crate) fn boot(manner: &Manner<'_>, nodes: &[Node]) -> Result<()> {
     qemu::install()?;
     let folder = TempDir::with_prefix("proxydhcp-firmware-")?;
     let mut cluster = Cluster::new(manner, nodes, folder.path())?;
-    let booted = cluster.boot(manner.datapath, nodes, folder.path());
+    let booted = cluster.boot(manner, nodes, folder.path());
     booted.or_else(|error| {
         let logs = cluster.keep_logs(folder.path());
         let kept = folder.keep();
@@ -87,6 +86,7 @@ struct Cluster {
     machines: Vec<Machine>,
     servers: Vec<(&'static str, Daemon)>,
     files: Files,
+    other_hosts: Vec<Namespace>,
     lab: Lab,
 }
 
@@ -100,43 +100,140 @@ impl Cluster {
         let files = Files::new()?;
         let records: Vec<_> = nodes.iter().map(|node| (node.name, node.winpe)).collect();
         files.write_config(&records)?;
-        let addresses: Vec<_> = nodes.iter().map(|node| node.address.to_string()).collect();
-        let names = nodes.iter().map(|node| node.name);
-        let hosts: Vec<_> = addresses.iter().map(String::as_str).zip(names).collect();
-        files.write_hosts(&hosts)?;
-
+        files.write_hosts(&[])?;
         let root = folder.join("tftpboot");
         for node in nodes {
             let path = root.join(node.loader());
             fs::create_dir_all(path.parent().context("a loader without a folder")?)?;
             fs::write(path, node.program()?)?;
         }
+        let mut cluster = Self {
+            machines: Vec::new(),
+            servers: Vec::new(),
+            files,
+            other_hosts: Vec::new(),
+            lab,
+        };
+        match manner.way {
+            Way::HandOff(arguments) => {
+                cluster.hand_off(manner, arguments, nodes, folder, &root)?;
+            }
+            Way::Offers(host) => cluster.offer(manner, host, nodes, folder, &root)?,
+            Way::OffersOfTwo => {
+                cluster.offer(manner, DhcpHost::Same, nodes, folder, &root)?;
+                cluster.offer_from_another_host(&root)?;
+            }
+            Way::OffersBesideAnother => {
+                cluster.offer(manner, DhcpHost::Same, nodes, folder, &root)?;
+                cluster.offer_other_loaders(nodes, folder)?;
+            }
+        }
+        Ok(cluster)
+    }
+
+    /// The DHCP server gives nodes the addresses that are theirs, and sends them to proxydhcp.
+    fn hand_off(
+        &mut self,
+        manner: &Manner<'_>,
+        arguments: &[&str],
+        nodes: &[Node],
+        folder: &Path,
+        root: &Path,
+    ) -> Result<()> {
+        let addresses: Vec<_> = nodes.iter().map(|node| node.address.to_string()).collect();
+        let names = nodes.iter().map(|node| node.name);
+        let hosts: Vec<_> = addresses.iter().map(String::as_str).zip(names).collect();
+        self.files.write_hosts(&hosts)?;
         let clients: Vec<_> = nodes.iter().map(|node| (node.name, node.address)).collect();
         let macs = folder.join("macs");
         fs::write(&macs, mac_file(&clients))?;
         let macs = macs.display().to_string();
-        let mut hand_off = manner.hand_off.to_vec();
-        if !hand_off.is_empty() {
-            hand_off.extend(["--mac", &macs]);
+        let mut arguments = arguments.to_vec();
+        if !arguments.is_empty() {
+            arguments.extend(["--mac", &macs]);
         }
         let dhcp = manner.dhcp_server;
-        dhcp.configure(&lab.server, folder, &clients, &hand_off, PxeClass::None)?;
+        let server = &self.lab.server;
+        configure(dhcp, server, folder, &clients, &arguments, PxeClass::None)?;
 
-        let args = serve_args(manner.datapath, &files, &[]);
-        let servers = vec![
-            ("proxydhcp", Daemon::start(&lab.server, &binary()?, &args)?),
-            ("dhcp", dhcp.start(&lab.server, folder)?),
-            ("tftp", tftp::start(&lab.server, &root)?),
+        let args = serve_args(manner.datapath, &self.files, &[]);
+        self.servers = vec![
+            ("proxydhcp", Daemon::start(server, &binary()?, &args)?),
+            ("dhcp", dhcp.start(server, SERVER_INTERFACE, folder)?),
+            ("tftp", tftp::start(server, root)?),
         ];
-        Ok(Self {
-            lab,
-            files,
-            servers,
-            machines: Vec::new(),
-        })
+        Ok(())
     }
 
-    fn boot(&mut self, datapath: Datapath, nodes: &[Node], folder: &Path) -> Result<()> {
+    /// The DHCP server gives nodes whatever addresses it has, and knows nothing of proxydhcp.
+    fn offer(
+        &mut self,
+        manner: &Manner<'_>,
+        host: DhcpHost,
+        nodes: &[Node],
+        folder: &Path,
+        root: &Path,
+    ) -> Result<()> {
+        let known: String = nodes
+            .iter()
+            .map(|node| format!("{} mac={}\n", node.name, mac_text(node.address)))
+            .collect();
+        fs::write(self.files.path("proxydhcp.cfg.hardware"), known)?;
+        let root = root.display().to_string();
+        let more = ["--offers", "known", "--tftp", "--tftp-root", &root];
+        let args = serve_args(manner.datapath, &self.files, &more);
+        let daemon = Daemon::start(&self.lab.server, &binary()?, &args)?;
+        self.servers.push(("proxydhcp", daemon));
+        let start = |namespace: &Namespace, interface| {
+            let server = manner.dhcp_server;
+            server.start_ordinary(namespace, interface, folder, ToPxe::Nothing)
+        };
+        let dhcp = match host {
+            DhcpHost::Same => start(&self.lab.server, SERVER_INTERFACE)?,
+            DhcpHost::Other => start(self.other_host(DHCP_HOST)?, "eth0")?,
+        };
+        self.servers.push(("dhcp", dhcp));
+        Ok(())
+    }
+
+    /// A second proxydhcp that serves the same files.
+    fn offer_from_another_host(&mut self, root: &Path) -> Result<()> {
+        let [config, hosts, settings] = ["proxydhcp.cfg", "hosts", "proxydhcp.toml"]
+            .map(|file| self.files.path(file).display().to_string());
+        let control = self.files.path("second.sock").display().to_string();
+        let root = root.display().to_string();
+        let args = [
+            &["serve", "-i", "eth0", "--offers", "known", "--tftp"][..],
+            &["--tftp-root", &root, "--config", &config, "--hosts", &hosts],
+            &["--settings", &settings, "--control", &control],
+        ]
+        .concat();
+        let daemon = Daemon::start(self.other_host(SECOND)?, &binary()?, &args)?;
+        self.servers.push(("second-proxydhcp", daemon));
+        Ok(())
+    }
+
+    /// dnsmasq as another proxy, with loaders of its own.
+    fn offer_other_loaders(&mut self, nodes: &[Node], folder: &Path) -> Result<()> {
+        let folder = folder.join("other");
+        fs::create_dir(&folder)?;
+        for node in nodes {
+            let program = node.firmware.other_program()?;
+            fs::write(folder.join(node.firmware.other_loader()), program)?;
+        }
+        let proxy = start_proxy(self.other_host(SECOND)?, "eth0", &folder)?;
+        self.servers.push(("another-proxy", proxy));
+        Ok(())
+    }
+
+    fn other_host(&mut self, address: Ipv4Addr) -> Result<&Namespace> {
+        let host = Namespace::new()?;
+        bridge::add_host(&self.lab.client, BRIDGE, &host, address)?;
+        self.other_hosts.push(host);
+        self.other_hosts.last().context("there is none")
+    }
+
+    fn boot(&mut self, manner: &Manner<'_>, nodes: &[Node], folder: &Path) -> Result<()> {
         for node in nodes {
             let mac = client_mac(node.address);
             let (switch, name) = (&self.lab.client, node.name);
@@ -144,21 +241,56 @@ impl Cluster {
             self.machines.push(machine);
         }
         for (node, machine) in nodes.iter().zip(&mut self.machines) {
-            node.has_booted(machine)
-                .with_context(|| format!("{} ({:?})", node.name, node.firmware))?;
+            let booted = match manner.way {
+                Way::OffersBesideAnother => node.has_booted_something(machine).map(|is_its_own| {
+                    println!("{}: its own loader: {is_its_own}", node.name);
+                }),
+                _ => node.has_booted(machine),
+            };
+            booted.with_context(|| format!("{} ({:?})", node.name, node.firmware))?;
         }
-        self.answered_by(datapath, nodes.len())
+        match manner.way {
+            // Either may have answered.
+            Way::OffersOfTwo | Way::OffersBesideAnother => Ok(()),
+            Way::HandOff(_) => self.answered_by(manner.datapath, nodes.len()),
+            Way::Offers(_) => {
+                self.answered_by(manner.datapath, nodes.len())?;
+                self.all_received_every_discover(manner.dhcp_server)
+            }
+        }
+    }
+
+    /// The DHCP server has received every DISCOVER that was sent, and proxydhcp a copy of each.
+    fn all_received_every_discover(&self, dhcp_server: DhcpServer) -> Result<()> {
+        let mut sent = 0;
+        for machine in &self.machines {
+            sent += discovers(&capture::frames_of(&machine.capture)?);
+        }
+        let dhcp = self.servers.iter().find(|(name, _)| *name == "dhcp");
+        let (_, dhcp) = dhcp.context("there is no DHCP server")?;
+        let received = dhcp_server.discovers(dhcp);
+        let offered = self
+            .status()?
+            .pointer("/interfaces/0/offers/answered")
+            .cloned();
+        ensure!(
+            received == sent && offered == Some(sent.into()) && sent > 0,
+            "of {sent} DISCOVERs, the DHCP server received {received}, and {offered:?} got an offer"
+        );
+        Ok(())
+    }
+
+    fn status(&self) -> Result<Value> {
+        let (_, daemon) = self.servers.first().context("nothing runs")?;
+        let socket = self.files.path("control.sock").display().to_string();
+        let args = ["status", "--json", "--control", &socket];
+        let output = daemon.proxydhcp(&self.lab.server, &args)?;
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// The datapath under test has answered, and no other.
     fn answered_by(&self, datapath: Datapath, nodes: usize) -> Result<()> {
-        let Some((_, daemon)) = self.servers.first() else {
-            bail!("nothing runs");
-        };
-        let socket = self.files.path("control.sock").display().to_string();
-        let args = ["status", "--json", "--control", &socket];
-        let output = daemon.proxydhcp(&self.lab.server, &args)?;
-        let status: Value = serde_json::from_slice(&output.stdout)?;
+        let status = self.status()?;
         let by = |who: &str| {
             let answered = status.pointer(&format!("/interfaces/0/{who}/answered"));
             answered.and_then(Value::as_u64).unwrap_or(0)
@@ -183,46 +315,6 @@ impl Cluster {
             let console = folder.join(format!("console-{number}.log"));
             fs::write(console, machine.console.log())?;
         }
-        Ok(())
-    }
-}
-
-impl Node {
-    /// The line that the loader prints, and no other loader.
-    fn line(&self) -> String {
-        format!("The loader {} runs.", self.loader())
-    }
-
-    fn program(&self) -> Result<Vec<u8>> {
-        match self.firmware {
-            Firmware::Bios => loader::bios(&self.line()),
-            Firmware::Uefi => loader::uefi(&self.line()),
-        }
-    }
-
-    /// Waits until the loader runs, and looks at how it came there.
-    fn has_booted(&self, machine: &mut Machine) -> Result<()> {
-        machine.console.wait_for(&self.line(), PATIENCE)?;
-        machine.console.wait_for(&self.report(), Duration::ZERO)?;
-        // The capture ends with the machine.
-        machine.console.stop()?;
-
-        let transfers = tftp::transfers(&capture::frames_of(&machine.capture)?)?;
-        ensure!(
-            transfers.asked == HashSet::from([self.loader()]),
-            "the firmware asked for {:?}, and not for {} alone",
-            transfers.asked,
-            self.loader()
-        );
-        let program = self.program()?;
-        ensure!(
-            transfers
-                .whole
-                .iter()
-                .any(|(_, content)| *content == program),
-            "no transfer of {} was complete",
-            self.loader()
-        );
         Ok(())
     }
 }

@@ -9,9 +9,10 @@ use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
 use proxydhcp_lab::architecture::{BIOS, HTTP_X64, UEFI_ARM64, UEFI_BC, UEFI_X64};
 use proxydhcp_lab::datagram::Datagram;
-use proxydhcp_lab::{Lab, RequestFrame, SERVER_ADDRESS, Tap};
+use proxydhcp_lab::dhcp_server::DhcpServer;
+use proxydhcp_lab::{Lab, RequestFrame, SERVER_ADDRESS, SERVER_INTERFACE, Tap};
 
-use crate::dhcp_server::{DhcpServer, OTHER_LOADER, PXE_LOADER, PxeClass, mac_file};
+use crate::dhcp_server::{OTHER_LOADER, PXE_LOADER, PxeClass, configure, mac_file};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 2);
@@ -82,8 +83,15 @@ fn hand_off_before(server: DhcpServer, place: PxeClass, nodes: &[&str]) -> Resul
     if by_name {
         arguments.extend(["--mac", &macs]);
     }
-    server.configure(&lab.server, folder.path(), &CLIENTS, &arguments, place)?;
-    let running = server.start(&lab.server, folder.path())?;
+    configure(
+        server,
+        &lab.server,
+        folder.path(),
+        &CLIENTS,
+        &arguments,
+        place,
+    )?;
+    let running = server.start(&lab.server, SERVER_INTERFACE, folder.path())?;
     let mut tap = lab.tap()?;
     for architecture in [BIOS, UEFI_X64] {
         for requested in [Requested::Usual, Requested::Others, Requested::Nothing] {
@@ -130,14 +138,15 @@ fn hand_off(server: DhcpServer, arguments: &[&str]) -> Result<()> {
     if by_name {
         arguments.extend(["--mac", &macs]);
     }
-    server.configure(
+    configure(
+        server,
         &lab.server,
         folder.path(),
         &CLIENTS,
         &arguments,
         PxeClass::None,
     )?;
-    let running = server.start(&lab.server, folder.path())?;
+    let running = server.start(&lab.server, SERVER_INTERFACE, folder.path())?;
     let mut tap = lab.tap()?;
     let mut offer = |client, architecture, class: &[u8], requested| {
         offer(&mut tap, client, architecture, class, requested)

@@ -1,27 +1,33 @@
 //! Real firmware boots from a service node: SeaBIOS with iPXE, and OVMF with EDK2's PXE client, in
-//! virtual machines. ISC dhcpd, Kea or dnsmasq, configured by `proxydhcp dhcp-conf`, gives them
-//! their addresses, proxydhcp their boot loaders, and a TFTP server the files.
+//! virtual machines. ISC dhcpd, Kea or dnsmasq gives them their addresses. Either it is configured by
+//! `proxydhcp dhcp-conf`, and a TFTP server has the files; or it is an ordinary one, and proxydhcp makes
+//! offers and has the files. For the latter, `cargo xtask test firmware` takes all combinations of DHCP
+//! server, its host and datapath, and other runs take some, with each pair among them.
 //!
 //! These tests need root, the binary that `cargo xtask test` builds, and Debian packages, which
 //! they install where they are missing: qemu-system-x86, ipxe-qemu, ovmf, isc-dhcp-server,
 //! kea-dhcp4-server and dnsmasq-base. No service of theirs is started. All else is in private
 //! networks, and ends with the tests.
 
+use std::env;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use proxydhcp_lab::alone;
+use proxydhcp_lab::dhcp_server::DhcpServer;
 use proxydhcp_lab::site::Datapath;
 
-use cluster::{Manner, Node, boot};
-use dhcp_server::DhcpServer;
+use cluster::{DhcpHost, Manner, Way, boot};
+use node::Node;
 use qemu::Firmware;
 
 mod cluster;
 mod dhcp_server;
+mod discovers;
 mod handoff;
 mod loader;
+mod node;
 mod qemu;
 mod tftp;
 
@@ -44,10 +50,8 @@ fn boots(manner: &Manner<'_>, nodes: &[Node]) -> Result<()> {
     let started = Instant::now();
     boot(manner, nodes)?;
     println!(
-        "{} machines have booted by {:?} and {:?} in {:.1?}",
+        "{} machines have booted in {:.1?}: {manner:?}",
         nodes.len(),
-        manner.dhcp_server,
-        manner.datapath,
         started.elapsed()
     );
     Ok(())
@@ -57,7 +61,7 @@ fn boots(manner: &Manner<'_>, nodes: &[Node]) -> Result<()> {
 fn firmware_boots_with_isc_dhcpd() -> Result<()> {
     let manner = Manner {
         dhcp_server: DhcpServer::Isc,
-        hand_off: &["bios,uefi"],
+        way: Way::HandOff(&["bios,uefi"]),
         datapath: Datapath::Native,
     };
     boots(&manner, &[BIOS, UEFI])
@@ -67,7 +71,7 @@ fn firmware_boots_with_isc_dhcpd() -> Result<()> {
 fn firmware_boots_with_kea() -> Result<()> {
     let manner = Manner {
         dhcp_server: DhcpServer::Kea,
-        hand_off: &["bios,uefi", "--server", "10.77.0.1"],
+        way: Way::HandOff(&["bios,uefi", "--server", "10.77.0.1"]),
         datapath: Datapath::Generic,
     };
     boots(&manner, &[BIOS, UEFI])
@@ -77,7 +81,7 @@ fn firmware_boots_with_kea() -> Result<()> {
 fn firmware_boots_with_dnsmasq() -> Result<()> {
     let manner = Manner {
         dhcp_server: DhcpServer::Dnsmasq,
-        hand_off: &[],
+        way: Way::HandOff(&[]),
         datapath: Datapath::Native,
     };
     boots(&manner, &[BIOS, UEFI])
@@ -87,7 +91,7 @@ fn firmware_boots_with_dnsmasq() -> Result<()> {
 fn firmware_boots_by_af_xdp() -> Result<()> {
     let manner = Manner {
         dhcp_server: DhcpServer::Dnsmasq,
-        hand_off: &[],
+        way: Way::HandOff(&[]),
         datapath: Datapath::AfXdp,
     };
     boots(&manner, &[BIOS, UEFI])
@@ -97,7 +101,7 @@ fn firmware_boots_by_af_xdp() -> Result<()> {
 fn firmware_boots_by_raw() -> Result<()> {
     let manner = Manner {
         dhcp_server: DhcpServer::Isc,
-        hand_off: &[],
+        way: Way::HandOff(&[]),
         datapath: Datapath::Raw,
     };
     boots(&manner, &[BIOS, UEFI])
@@ -107,7 +111,7 @@ fn firmware_boots_by_raw() -> Result<()> {
 fn firmware_of_two_nodes_boots_two_winpes_at_once() -> Result<()> {
     let manner = Manner {
         dhcp_server: DhcpServer::Kea,
-        hand_off: &[],
+        way: Way::HandOff(&[]),
         datapath: Datapath::Native,
     };
     let other = Node {
@@ -117,4 +121,65 @@ fn firmware_of_two_nodes_boots_two_winpes_at_once() -> Result<()> {
         ..BIOS
     };
     boots(&manner, &[BIOS, other])
+}
+
+/// Boots by offers beside an ordinary DHCP server, on this host and on another, by each datapath.
+fn boots_by_offers(dhcp_server: DhcpServer) -> Result<()> {
+    let takes_all = env::var_os("PROXYDHCP_COMBINATIONS").is_some_and(|which| which == "all");
+    let others = DhcpServer::ALL.iter().take_while(|it| **it != dhcp_server);
+    // Each datapath has the server on this host with one of the others at least, and with one not.
+    let first = others.count();
+    for (number, datapath) in (first..).zip(Datapath::ALL) {
+        for (host, is_chosen) in [
+            (DhcpHost::Same, number % 2 == 0),
+            (DhcpHost::Other, number % 2 == 1),
+        ] {
+            if !takes_all && !is_chosen {
+                continue;
+            }
+            let manner = Manner {
+                dhcp_server,
+                way: Way::Offers(host),
+                datapath,
+            };
+            boots(&manner, &[BIOS, UEFI]).with_context(|| format!("{manner:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn firmware_boots_by_offers_beside_isc_dhcpd() -> Result<()> {
+    boots_by_offers(DhcpServer::Isc)
+}
+
+#[test]
+fn firmware_boots_by_offers_beside_kea() -> Result<()> {
+    boots_by_offers(DhcpServer::Kea)
+}
+
+#[test]
+fn firmware_boots_by_offers_beside_dnsmasq() -> Result<()> {
+    boots_by_offers(DhcpServer::Dnsmasq)
+}
+
+#[test]
+fn firmware_boots_by_the_offers_of_two_that_agree() -> Result<()> {
+    let manner = Manner {
+        dhcp_server: DhcpServer::Isc,
+        way: Way::OffersOfTwo,
+        datapath: Datapath::Generic,
+    };
+    boots(&manner, &[BIOS, UEFI])
+}
+
+/// Which of them a machine takes is a matter of time.
+#[test]
+fn firmware_takes_either_of_two_proxies_that_disagree() -> Result<()> {
+    let manner = Manner {
+        dhcp_server: DhcpServer::Isc,
+        way: Way::OffersBesideAnother,
+        datapath: Datapath::Generic,
+    };
+    boots(&manner, &[BIOS, UEFI])
 }

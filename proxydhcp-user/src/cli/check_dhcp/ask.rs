@@ -35,7 +35,7 @@ pub(super) fn ask(
     let socket = packet_socket::open(interface, &packet_filter::to_port(CLIENTS))?;
     let mut asked = Vec::new();
     for arch in architectures {
-        let (xid, message) = client_message::discover(mac.0, arch.0)?;
+        let (xid, message) = client_message::discover(mac.0, None, arch.0)?;
         asked.push((*arch, xid, frame(mac, &message)?));
     }
     let started = Instant::now();

@@ -72,7 +72,9 @@ pub(super) fn judge(
             "no server sends PXE clients to proxydhcp: there is neither an offer of a proxy nor option \
              60 in a DHCP server's"
                 .to_owned(),
-            "`proxydhcp dhcp-conf isc`, `kea` or `dnsmasq` prints what the DHCP server needs".to_owned(),
+            "set offers = \"known\" for `proxydhcp serve`, or have the DHCP server send them: `proxydhcp \
+             dhcp-conf isc`, `kea` or `dnsmasq` prints what it needs"
+                .to_owned(),
         );
     }
     findings.list
@@ -170,7 +172,8 @@ impl Findings {
         }
     }
 
-    /// Two proxies are harmless when they agree.
+    /// Two proxies are harmless when they agree. What those say that send no file, they say on port 4011,
+    /// and only to nodes.
     fn proxies(&mut self, proxies: &[&Offer]) {
         let contents: BTreeSet<_> = proxies
             .iter()
@@ -181,6 +184,15 @@ impl Findings {
         }
         let names: BTreeSet<_> = proxies.iter().map(|proxy| proxy.name()).collect();
         let names = names.into_iter().collect::<Vec<_>>().join(" and ");
+        if proxies.iter().all(|proxy| proxy.boot_file.is_none()) {
+            self.warning(
+                format!("several proxies offer, {names}: a client asks any of them on port 4011"),
+                "all is well if each is proxydhcp with the same files; else stop all but one: Windows \
+                 Deployment Services and FOG are proxies, too"
+                    .to_owned(),
+            );
+            return;
+        }
         self.error(
             format!(
                 "proxies disagree: {names} offer different things, and a client takes whichever comes \

@@ -85,6 +85,7 @@ fn of_files(settings: &Settings, all: &[Interface], warnings: &mut Vec<String>) 
     };
     let mut table = Table::of_files(Arc::new(files));
     table.warn_of_own(&interface::local_addresses(all));
+    table.warn_of_offers(settings.offers);
     warnings.extend(table.warnings().iter().map(ToString::to_string));
     if let [first, ..] = table.refused() {
         warnings.push(format!(

@@ -90,7 +90,7 @@ impl Catalogue {
         }
         let local = interface::local_addresses(all);
         table.warn_of_own(&local);
-        warn_of_offers(&mut table, settings);
+        table.warn_of_offers(settings.offers);
         report(&table, &names);
         let awaits_tables = rejected.is_some();
         let policy = effective_policy::of(&settings.policy, awaits_tables, &names);
@@ -148,13 +148,6 @@ pub(super) fn leave_out(table: &mut Arc<Table>, generation: &Generation) {
     changed.leave_out_hardware(generation.left_out_hardware());
     for warning in table.warnings().iter().skip(known) {
         error!("{warning}");
-    }
-}
-
-/// Warns where no node can be offered anything.
-pub(super) fn warn_of_offers(table: &mut Table, settings: &Settings) {
-    if settings.offers.is_some_and(|offers| !offers.to_all) {
-        table.warn_of_no_hardware();
     }
 }
 

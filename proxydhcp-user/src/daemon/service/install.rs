@@ -10,7 +10,7 @@ use anyhow::Result;
 use tokio::task;
 use tracing::{error, info};
 
-use super::catalogue::{Catalogue, is_empty, leave_out, warn_of_offers};
+use super::catalogue::{Catalogue, is_empty, leave_out};
 use super::failure::Uninstalled;
 use super::{Service, effective_policy};
 use crate::api::control::Allowed;
@@ -150,7 +150,7 @@ impl Service {
             table = table.with_nodes_of(&old);
         }
         table.warn_of_own(&local);
-        warn_of_offers(&mut table, &self.settings);
+        table.warn_of_offers(self.settings.offers);
         let nodes = table.served();
         // At the start no name had an address; now one has.
         let is_final = nodes > 0 || !awaits_tables;

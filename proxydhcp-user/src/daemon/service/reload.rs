@@ -9,9 +9,7 @@ use futures_util::future::{self, BoxFuture};
 use tokio::task;
 use tracing::{error, info};
 
-use super::catalogue::{
-    ask_before_loss, is_empty, read, report, restore, warn_of_offers, why_empty,
-};
+use super::catalogue::{ask_before_loss, is_empty, read, report, restore, why_empty};
 use super::install::{Filling, Next};
 use super::{Service, effective_policy};
 use crate::api::control::Allowed;
@@ -122,7 +120,7 @@ impl Service {
         let resolve = started.elapsed().saturating_sub(read);
         let local = interface::local_addresses(&interface::list().await?);
         table.warn_of_own(&local);
-        warn_of_offers(&mut table, &self.settings);
+        table.warn_of_offers(self.settings.offers);
         report(&table, &names);
         let (mut table, names) = (Arc::new(table), Arc::new(names));
         let Filling { fill, swap } = self.install(Next {

@@ -23,18 +23,10 @@ use crate::datapath::buckets;
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::sys::interface::Interface;
 use crate::sys::{packet_filter, privileges};
+use crate::tables::policy::Offers;
 
 /// The most offers that wait for their time.
 const WAITING: usize = 50_000;
-
-/// Which offers are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offers {
-    /// Whether clients without a record are offered the default WinPE.
-    pub to_all: bool,
-    /// How long an offer waits before it is sent.
-    pub delay: Duration,
-}
 
 /// The offers on one interface. Dropping them stops the thread.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 use std::fs;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -18,6 +18,7 @@ struct Site {
     names: Vec<(&'static str, Ipv4Addr)>,
     clients: Vec<(Ipv4Addr, &'static str)>,
     unknown: Unknown,
+    offers: Option<Offers>,
 }
 
 impl Site {
@@ -38,6 +39,7 @@ impl Site {
             names: Vec::new(),
             clients: Vec::new(),
             unknown: Unknown::Ignore,
+            offers: None,
         }
     }
 
@@ -92,6 +94,7 @@ impl Site {
             local: &[HOST],
             rejected: None,
             waited_for: 0,
+            offers: self.offers,
         })
     }
 
@@ -131,6 +134,8 @@ fn a_node_is_explained_step_by_step() {
              (/tftpboot/winboot/a/Boot/bootmgfw.efi), by TFTP from the address that the client \
              asks.\n\
              5. BCD: winboot/a/Boot/BCD (/tftpboot/winboot/a/Boot/BCD).\n\
+             6. When it asks for an address, it gets no offer (--offers off): the DHCP server has to \
+             send it here, by option 60.\n\
              => answered"
         )
     );
@@ -229,4 +234,99 @@ fn the_policy_for_clients_without_a_record_is_told() {
     site.refuses("10.0.0.9", 7, &["looked up when the client asks"]);
     site.clients = vec![(Ipv4Addr::new(10, 0, 0, 9), "visitor")];
     site.refuses("10.0.0.9", 7, &["its name is visitor", "has no record"]);
+}
+
+#[test]
+fn what_a_discover_gets_is_told() {
+    let mut site = Site::new(
+        &[("n1", ""), ("n2", ""), ("n3", ""), ("n4", "..")],
+        "10.0.0.1 n1\n10.0.0.2 n2\n10.0.0.3 n3\n10.0.0.4 n4\n",
+    );
+    let beside = |file: &str, text: &str| fs::write(site.folder.path().join(file), text).unwrap();
+    beside(
+        "cfg.hardware",
+        "n1 mac=52:54:00:00:00:01\nn3 uuid=03030303-0303-0303-0303-030303030303\nn4 mac=52:54:00:00:00:04\n",
+    );
+    let mut told = |unknown, to_all, delay, asked: &str, arch| {
+        site.unknown = unknown;
+        site.offers = Some(Offers {
+            to_all,
+            delay: Duration::from_millis(delay),
+        });
+        let looked = site.one(asked, arch);
+        (looked.offered, looked.steps.last().unwrap().clone())
+    };
+    let asks = "When it asks for an address, it gets";
+    for (asked, arch, offered, step) in [
+        ("10.0.0.1", 7, true, "an offer (--offers known)."),
+        ("52:54:00:00:00:01", 7, true, "an offer (--offers known)."),
+        ("10.0.0.3", 0, true, "an offer (--offers known)."),
+        (
+            "10.0.0.2",
+            7,
+            false,
+            "no offer (--offers known), because n2 is known by no hardware address; run \
+             `proxydhcp node set n2 mac=...`, and reload.",
+        ),
+        ("10.0.0.1", 11, false, "no offer either (--offers known)."),
+        ("10.0.0.4", 7, false, "no offer either (--offers known)."),
+        ("10.0.0.9", 7, false, "no offer either (--offers known)."),
+        (
+            "52:54:00:00:00:09",
+            7,
+            false,
+            "no offer either (--offers known).",
+        ),
+    ] {
+        let looked = told(Unknown::Ignore, false, 0, asked, arch);
+        assert_eq!(looked, (offered, format!("{asks} {step}")), "{asked}");
+    }
+    for (asked, offered, step) in [
+        ("10.0.0.1", true, "an offer after 300ms (--offers all)."),
+        (
+            "10.0.0.2",
+            true,
+            "an offer after 300ms (--offers all), as any client without a record: n2 is known by no \
+             hardware address.",
+        ),
+        ("10.0.0.4", false, "no offer either (--offers all)."),
+        ("10.0.0.9", true, "an offer after 300ms (--offers all)."),
+        (
+            "52:54:00:00:00:09",
+            true,
+            "an offer after 300ms (--offers all).",
+        ),
+    ] {
+        let looked = told(Unknown::Default, true, 300, asked, 7);
+        assert_eq!(looked, (offered, format!("{asks} {step}")), "{asked}");
+    }
+    // One that is answered by its address alone.
+    let (offered, step) = told(Unknown::Default, false, 0, "10.0.0.9", 7);
+    assert!(
+        !offered && step.ends_with("no offer (--offers known): it has no record."),
+        "{step}"
+    );
+}
+
+#[test]
+fn a_disabled_node_gets_no_offer_and_is_told_so() {
+    let mut site = Site::new(&[("n1", "")], "10.0.0.1 n1\n");
+    let beside = |file: &str, text: &str| fs::write(site.folder.path().join(file), text).unwrap();
+    beside("cfg.hardware", "n1 mac=52:54:00:00:00:01\n");
+    beside("cfg.disabled", "n1\n");
+    for (unknown, to_all) in [(Unknown::Ignore, false), (Unknown::Default, true)] {
+        site.unknown = unknown;
+        site.offers = Some(Offers {
+            to_all,
+            delay: Duration::ZERO,
+        });
+        for asked in ["n1", "10.0.0.1", "52:54:00:00:00:01"] {
+            let looked = site.one(asked, 7);
+            assert!(!looked.answered && !looked.offered, "{looked}");
+            assert!(
+                looked.to_string().contains("it gets no offer either"),
+                "{looked}"
+            );
+        }
+    }
 }

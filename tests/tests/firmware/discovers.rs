@@ -1,0 +1,18 @@
+//! The DISCOVERs of a machine.
+
+use dhcproto::v4::{Message, MessageType};
+use dhcproto::{Decodable, Decoder};
+use proxydhcp_lab::datagram::Datagram;
+
+/// The number of DISCOVERs among the frames that a network card has sent and received.
+pub(crate) fn discovers(frames: &[Vec<u8>]) -> usize {
+    let is_one = |frame: &&Vec<u8>| {
+        let datagram = Datagram::parse(frame).ok();
+        let datagram = datagram.filter(|datagram| datagram.destination_port == 67);
+        let message = datagram.map(|it| Message::decode(&mut Decoder::new(it.payload)));
+        message.is_some_and(|message| {
+            message.is_ok_and(|it| it.opts().msg_type() == Some(MessageType::Discover))
+        })
+    };
+    frames.iter().filter(is_one).count()
+}
