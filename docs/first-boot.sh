@@ -86,6 +86,7 @@ boot() {
   fi
   ip -n $switch tuntap add "$1" mode tap
   ip -n $switch link set "$1" master switch up
+  : > "$1.console"
   echo "==> switching on the machine with $1; emulated firmware takes up to a minute"
   ip netns exec $switch qemu-system-x86_64 -machine q35,graphics=off -accel tcg -m 256 -nodefaults \
     -display none -serial stdio -device virtio-rng-pci -device "$card" "${flash[@]}" \

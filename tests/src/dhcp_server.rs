@@ -89,7 +89,7 @@ impl DhcpServer {
             }
             Self::Dnsmasq => {
                 command.args(["--keep-in-foreground", "--log-facility=-", "--log-dhcp"]);
-                "dnsmasq-dhcp: DHCP, "
+                "DHCP, "
             }
         };
         let mut server = Daemon::spawn(namespace, command)?;

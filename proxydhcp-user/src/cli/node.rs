@@ -45,7 +45,10 @@ pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
             let attributes = Attributes::parse(&set.attributes, rules)?;
             let nodes = Nodes::read_if_there(&files.config.config)?;
             let names = nodes.some_of_range(&set.range.range, files.groups.file())?;
-            unknown::tell(&nodes.without(&names), &set.names, rules)?;
+            // One that is known by its hardware needs no name that others know.
+            if !attributes.identify() {
+                unknown::tell(&nodes.without(&names), &set.names, rules)?;
+            }
             change(&set.change, &names, |nodes| {
                 attributes.set(nodes, &names, rules)
             })

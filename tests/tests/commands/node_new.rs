@@ -10,10 +10,18 @@ use proxydhcp_lab::{Ended, Lab, binary};
 use crate::node::command;
 
 fn set(lab: &Lab, resolver: &Resolver, files: &Files, range: &str) -> Result<Ended> {
-    let mut command = command(
-        files,
-        &["set", range, "winpepath=winboot/x", "--suffix=-ib0"],
-    )?;
+    set_with(lab, resolver, files, range, &[])
+}
+
+fn set_with(
+    lab: &Lab,
+    resolver: &Resolver,
+    files: &Files,
+    range: &str,
+    more: &[&str],
+) -> Result<Ended> {
+    let usual = ["set", range, "winpepath=winboot/x", "--suffix=-ib0"];
+    let mut command = command(files, &[&usual, more].concat())?;
     resolver.give_to(&mut command)?;
     Ok(Ended::from(lab.server.output(command)?))
 }
@@ -58,6 +66,14 @@ fn names_that_neither_the_files_nor_the_dns_know_are_told() -> Result<()> {
         }
         assert_eq!(set.stderr, format!("{told}{no_daemon}"));
     }
+    // One that is known by its hardware needs no name that others know.
+    let known = set_with(&lab, &resolver, &files, "z1", &["mac=52:54:00:00:00:01"])?;
+    assert_eq!(known.stderr, no_daemon);
+    let unknown = set_with(&lab, &resolver, &files, "z2", &["mac="])?;
+    assert!(
+        unknown.stderr.contains("1 new node that neither"),
+        "{unknown:?}"
+    );
     // A name server that is down knows nothing about them.
     drop(server);
     let _dead = DeadNameServer::start(&lab.server)?;

@@ -255,16 +255,17 @@ impl Cluster {
             Way::HandOff(_) => self.answered_by(manner.datapath, nodes.len()),
             Way::Offers(_) => {
                 self.answered_by(manner.datapath, nodes.len())?;
-                self.all_received_every_discover(manner.dhcp_server)
+                self.all_received_every_discover(manner.dhcp_server, nodes)
             }
         }
     }
 
     /// The DHCP server has received every DISCOVER that was sent, and proxydhcp a copy of each.
-    fn all_received_every_discover(&self, dhcp_server: DhcpServer) -> Result<()> {
+    fn all_received_every_discover(&self, dhcp_server: DhcpServer, nodes: &[Node]) -> Result<()> {
         let mut sent = 0;
-        for machine in &self.machines {
-            sent += discovers(&capture::frames_of(&machine.capture)?);
+        for (node, machine) in nodes.iter().zip(&self.machines) {
+            let frames = capture::frames_of(&machine.capture)?;
+            sent += discovers(&frames, client_mac(node.address));
         }
         let dhcp = self.servers.iter().find(|(name, _)| *name == "dhcp");
         let (_, dhcp) = dhcp.context("there is no DHCP server")?;

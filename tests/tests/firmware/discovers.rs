@@ -4,8 +4,10 @@ use dhcproto::v4::{Message, MessageType};
 use dhcproto::{Decodable, Decoder};
 use proxydhcp_lab::datagram::Datagram;
 
-/// The number of DISCOVERs among the frames that a network card has sent and received.
-pub(crate) fn discovers(frames: &[Vec<u8>]) -> usize {
+/// The number of DISCOVERs that the network card with this address has sent, among the frames that it has
+/// sent and received: those of others are broadcast.
+pub(crate) fn discovers(frames: &[Vec<u8>], mac: [u8; 6]) -> usize {
+    let own = frames.iter().filter(|it| it.get(6..12) == Some(&mac[..]));
     let is_one = |frame: &&Vec<u8>| {
         let datagram = Datagram::parse(frame).ok();
         let datagram = datagram.filter(|datagram| datagram.destination_port == 67);
@@ -14,5 +16,5 @@ pub(crate) fn discovers(frames: &[Vec<u8>]) -> usize {
             message.is_ok_and(|it| it.opts().msg_type() == Some(MessageType::Discover))
         })
     };
-    frames.iter().filter(is_one).count()
+    own.filter(is_one).count()
 }

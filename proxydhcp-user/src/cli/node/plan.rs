@@ -60,6 +60,12 @@ impl Attributes {
         Ok(attributes)
     }
 
+    /// Whether they say by which hardware a node is known.
+    pub(super) fn identify(&self) -> bool {
+        let ids = [&self.macs, &self.uuids].into_iter().flatten();
+        ids.flatten().next().is_some()
+    }
+
     /// Sets the attributes of these nodes.
     pub(super) fn set(
         &self,
