@@ -1,6 +1,7 @@
 //! `proxydhcp check-dhcp`: asks as a PXE client would, and shows which servers offer what.
 
 use std::fmt::Write;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::cli::complete;
 use crate::cli::exit::Exit;
 use crate::cli::output::print;
-use crate::cli::probe::{is_answered, seconds};
+use crate::cli::probe::{ask_once, seconds};
 use crate::cli::runtime::block_on;
 use crate::nodes::hardware::{self, Mac};
 use crate::sys::interface::{self, Interface, local_addresses};
@@ -83,7 +84,7 @@ pub(super) fn run(args: &CheckDhcpArgs) -> Result<ExitCode> {
     };
     let offers = ask::ask(interface.index, mac, &architectures, args.timeout)
         .with_context(|| format!("cannot ask on {}", interface.name))?;
-    let hand_off = |offer: &Offer| hand_off(offer, interface, &interfaces);
+    let hand_off = |offer: &Offer| hand_off(offer, args.mac, interface, &interfaces);
     let findings = architectures
         .iter()
         .flat_map(|arch| finding::judge(*arch, &offers, &hand_off))
@@ -117,19 +118,29 @@ fn own_mac(interface: &Interface) -> Mac {
     Mac([0x02, b'P', b'X', a, b, c])
 }
 
-/// What becomes of a client that an offer sends to port 4011.
-fn hand_off(offer: &Offer, interface: &Interface, all: &[Interface]) -> HandOff {
+/// What becomes of a client that an offer sends to port 4011: that which was asked for, or else this host.
+fn hand_off(offer: &Offer, mac: Option<Mac>, interface: &Interface, all: &[Interface]) -> HandOff {
     let Some(server) = offer.port_4011() else {
         return HandOff::Unknown;
     };
     let own = interface.addresses.first();
-    match own.filter(|_| !local_addresses(all).contains(&server)) {
-        None => HandOff::Unknown,
-        Some(own) => match is_answered(server, *own, interface.mac) {
-            Some(true) => HandOff::Answered,
-            Some(false) => HandOff::Nobody,
-            None => HandOff::Unknown,
+    let Some(&own) = own.filter(|_| !local_addresses(all).contains(&server)) else {
+        return HandOff::Unknown;
+    };
+    let mac = mac.map_or(interface.mac, |mac| mac.0);
+    match ask_once(server, own, mac, offer.arch) {
+        Ok(answer) => HandOff::Answered {
+            loader: answer.loader,
+            bcd: answer.bcd,
         },
+        Err(error) => {
+            let error = error.downcast_ref::<io::Error>();
+            if error.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+                HandOff::Nobody
+            } else {
+                HandOff::Unknown
+            }
+        }
     }
 }
 

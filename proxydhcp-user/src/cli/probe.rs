@@ -175,28 +175,37 @@ fn route(server: Ipv4Addr) -> Result<Ipv4Addr> {
     }
 }
 
-/// Whether anything answers on port 4011 of `server`, when asked once from this host's address `from`;
-/// `None` if that cannot be told, as where this host belongs to no node.
-pub(super) fn is_answered(server: Ipv4Addr, from: Ipv4Addr, mac: [u8; 6]) -> Option<bool> {
+/// Asks port 4011 of `server` once from this host's address `from`, as the client with this hardware address
+/// would. Fails with [`ErrorKind::ConnectionRefused`] if nobody listens there; one that answers nodes
+/// alone may say nothing.
+pub(super) fn ask_once(
+    server: Ipv4Addr,
+    from: Ipv4Addr,
+    mac: [u8; 6],
+    arch: Architecture,
+) -> Result<Answer> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let args = ProbeArgs {
         server,
-        arch: Architecture::UEFI,
+        arch,
         from: Some(from),
         timeout: PATIENCE,
         follow: false,
         json: false,
     };
-    let socket = Socket::open(from, &args).ok()?;
-    let (_, request) = client_message::request(from, mac, args.arch.0).ok()?;
-    let received = socket
-        .send(&request)
-        .and_then(|()| socket.receive(&mut [0; 2048], PATIENCE));
-    match received {
-        Ok(_) => Some(true),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Some(false),
-        Err(_) => None,
-    }
+    let socket = Socket::open(from, &args)?;
+    let (xid, request) = client_message::request(from, mac, arch.0)?;
+    socket.send(&request)?;
+    let mut buffer = [0; 2048];
+    let length = socket.receive(&mut buffer, PATIENCE)?;
+    let asked = Asked {
+        xid,
+        client: from,
+        server,
+        mac,
+    };
+    let bytes = buffer.get(..length).unwrap_or_default();
+    Ok(client_message::read(bytes, &asked))
 }
 
 fn exchange(socket: &Socket, request: &[u8], asked: &Asked, args: &ProbeArgs) -> Result<Probed> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::dhcp_server::{DhcpServer, ToPxe, start_proxy};
-use proxydhcp_lab::site::{Datapath, Files, serve_args};
+use proxydhcp_lab::site::Files;
 use proxydhcp_lab::{
     CLIENT_INTERFACE, Daemon, Ended, Lab, Namespace, SERVER_INTERFACE, binary, bridge,
 };
@@ -101,7 +101,7 @@ fn a_proxy_beside_a_dhcp_server_is_what_is_wanted_and_option_60_beside_it_is_not
     Ok(())
 }
 
-/// A network with two proxies: proxydhcp, and another one on a host of its own.
+/// A network with two proxies: proxydhcp, and another one on a host of its own. The check is run on a third.
 struct TwoProxies {
     _first: Daemon,
     _dhcp: Daemon,
@@ -110,67 +110,92 @@ struct TwoProxies {
     _lab: Lab,
 }
 
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
+const ASKS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 4);
+const MAC_A: &str = "52:54:00:00:00:0a";
+
 impl TwoProxies {
     fn new(files: &Files, folder: &Path) -> Result<Self> {
         let (lab, asks, second) = (Lab::new()?, Namespace::new()?, Namespace::new()?);
         bridge::make(&lab.client, "switch")?;
         bridge::add_port(&lab.client, "switch", CLIENT_INTERFACE)?;
-        let [second_at, asks_from] = [SECOND, Ipv4Addr::new(10, 77, 0, 4)];
-        bridge::add_host(&lab.client, "switch", &second, second_at)?;
-        bridge::add_host(&lab.client, "switch", &asks, asks_from)?;
-        let args = serve_args(Datapath::Generic, files, &OFFERS);
+        bridge::add_host(&lab.client, "switch", &second, SECOND)?;
+        bridge::add_host(&lab.client, "switch", &asks, ASKS)?;
+        let dhcp = DhcpServer::Isc;
         Ok(Self {
-            _first: Daemon::start(&lab.server, &binary()?, &args)?,
-            _dhcp: DhcpServer::Isc.start_ordinary(
-                &lab.server,
-                SERVER_INTERFACE,
-                folder,
-                ToPxe::Nothing,
-            )?,
+            _first: Self::serve(&lab.server, SERVER_INTERFACE, files)?,
+            _dhcp: dhcp.start_ordinary(&lab.server, SERVER_INTERFACE, folder, ToPxe::Nothing)?,
             asks,
             second,
             _lab: lab,
         })
     }
 
+    fn serve(host: &Namespace, interface: &str, files: &Files) -> Result<Daemon> {
+        let mut args: Vec<String> = ["serve", "-i", interface, "--offers", "known"]
+            .map(str::to_owned)
+            .into();
+        args.extend(files.args());
+        Daemon::start(host, &binary()?, &args)
+    }
+
+    /// Asks as a's machine.
     fn check(&self) -> Result<Ended> {
         let mut command = Command::new(binary()?);
-        command.args(["check-dhcp", "-i", "eth0", "--timeout", "2"]);
+        command.args(["check-dhcp", "-i", "eth0", "--timeout", "2", "--mac", MAC_A]);
         Ok(self.asks.output(command)?.into())
     }
 }
 
-const SECOND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
-/// So that the client that `check-dhcp` makes up is offered something.
-const OFFERS: [&str; 4] = ["--offers", "all", "--unknown", "default"];
-
-#[test]
-fn two_proxies_that_disagree_are_both_named() -> Result<()> {
-    let (files, folder, other) = (Files::usual()?, TempDir::new()?, TempDir::new()?);
-    let network = TwoProxies::new(&files, folder.path())?;
-    let ended = network.check()?;
-    says(&ended, 0, &["nothing here keeps clients from booting"])?;
-    let dnsmasq = start_proxy(&network.second, "eth0", other.path())?;
-    let ended = network.check()?;
-    let told = ["proxies disagree: 10.77.0.1 and 10.77.0.3 offer different things"];
-    says(&ended, 1, &told).with_context(|| dnsmasq.log())
+/// The files of a site whose node a is known by its hardware, and boots this WinPE.
+fn files_with(winpe: &str) -> Result<Files> {
+    let files = Files::usual()?;
+    files.write_config(&[("a", winpe), ("b", "winboot/b")])?;
+    fs::write(
+        files.path("proxydhcp.cfg.hardware"),
+        format!("a mac={MAC_A}\n"),
+    )?;
+    Ok(files)
 }
 
 #[test]
-fn two_that_may_agree_are_named_in_a_warning() -> Result<()> {
-    let (files, second) = (Files::usual()?, Files::usual()?);
-    let folder = TempDir::new()?;
+fn two_proxies_that_disagree_are_both_named() -> Result<()> {
+    const BIOS: &str = "error: BIOS, architecture 0: proxies disagree: 10.77.0.1 and 10.77.0.3";
+    const UEFI: &str =
+        "error: UEFI on x64, architecture 7: proxies disagree: 10.77.0.1 and 10.77.0.3";
+    let (files, folder, other) = (files_with("winboot/a")?, TempDir::new()?, TempDir::new()?);
     let network = TwoProxies::new(&files, folder.path())?;
-    let mut args: Vec<String> = ["serve", "-i", "eth0"].map(str::to_owned).into();
-    args.extend(OFFERS.map(str::to_owned));
-    args.extend(second.args());
-    let daemon = Daemon::start(&network.second, &binary()?, &args)?;
-    let ended = network.check()?;
+    says(
+        &network.check()?,
+        0,
+        &["nothing here keeps clients from booting"],
+    )?;
+    let dnsmasq = start_proxy(&network.second, "eth0", other.path())?;
+    says(&network.check()?, 1, &[BIOS, UEFI]).with_context(|| dnsmasq.log())?;
+    drop(dnsmasq);
+    // Another proxydhcp, with other files.
+    let files = files_with("winboot/new")?;
+    let second = TwoProxies::serve(&network.second, "eth0", &files)?;
+    says(&network.check()?, 1, &[BIOS, UEFI]).with_context(|| second.log())
+}
+
+#[test]
+fn two_proxies_that_agree_are_no_fault_and_those_that_may_are_a_warning() -> Result<()> {
+    let (files, folder) = (files_with("winboot/a")?, TempDir::new()?);
+    let network = TwoProxies::new(&files, folder.path())?;
+    let same = files_with("winboot/a")?;
+    let second = TwoProxies::serve(&network.second, "eth0", &same)?;
+    let sound = "nothing here keeps clients from booting";
+    says(&network.check()?, 0, &["10.77.0.3  as a proxy", sound]).with_context(|| second.log())?;
+    drop(second);
+    // Where the host that asks is another node, a's machine is not answered there.
+    same.write_hosts(&[("10.77.0.4", "b")])?;
+    let second = TwoProxies::serve(&network.second, "eth0", &same)?;
     let told = [
-        "several proxies offer, 10.77.0.1 and 10.77.0.3",
-        "if each is proxydhcp with the same files",
+        "warning: BIOS, architecture 0: several proxies offer, 10.77.0.1 and 10.77.0.3",
+        "if they are proxydhcp with the same files",
     ];
-    says(&ended, 2, &told).with_context(|| daemon.log())
+    says(&network.check()?, 2, &told).with_context(|| second.log())
 }
 
 /// Answers each DISCOVER on the wire as a proxy of 10.77.255.254 would.

@@ -9,9 +9,13 @@ use super::offer::Offer;
 use crate::winpe::architecture::Architecture;
 
 /// What becomes of clients that are sent to port 4011.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum HandOff {
-    Answered,
+    /// It is sent to these files.
+    Answered {
+        loader: Option<String>,
+        bcd: Option<String>,
+    },
     /// No program listens there.
     Nobody,
     /// It is a server that answers nodes alone, and this host may be none.
@@ -66,7 +70,7 @@ pub(super) fn judge(
     for lease in &leases {
         findings.lease(lease, &proxies, hand_off);
     }
-    findings.proxies(&proxies);
+    findings.proxies(&proxies, hand_off);
     if proxies.is_empty() && !leases.iter().any(|lease| lease.is_for_pxe()) && !leases.is_empty() {
         findings.error(
             "no server sends PXE clients to proxydhcp: there is neither an offer of a proxy nor option \
@@ -151,7 +155,7 @@ impl Findings {
             return;
         }
         match hand_off(lease) {
-            HandOff::Answered => {}
+            HandOff::Answered { .. } => {}
             HandOff::Nobody => self.error(
                 format!(
                     "{server} sends a stale option 60 (PXEClient): clients ask {asked} on port 4011, \
@@ -172,9 +176,8 @@ impl Findings {
         }
     }
 
-    /// Two proxies are harmless when they agree. What those say that send no file, they say on port 4011,
-    /// and only to nodes.
-    fn proxies(&mut self, proxies: &[&Offer]) {
+    /// Two proxies are harmless when they agree.
+    fn proxies(&mut self, proxies: &[&Offer], hand_off: &dyn Fn(&Offer) -> HandOff) {
         let contents: BTreeSet<_> = proxies
             .iter()
             .map(|proxy| (proxy.server, proxy.next_server, proxy.boot_file.clone()))
@@ -184,14 +187,23 @@ impl Findings {
         }
         let names: BTreeSet<_> = proxies.iter().map(|proxy| proxy.name()).collect();
         let names = names.into_iter().collect::<Vec<_>>().join(" and ");
-        if proxies.iter().all(|proxy| proxy.boot_file.is_none()) {
-            self.warning(
-                format!("several proxies offer, {names}: a client asks any of them on port 4011"),
-                "all is well if each is proxydhcp with the same files; else stop all but one: Windows \
-                 Deployment Services and FOG are proxies, too"
-                    .to_owned(),
-            );
-            return;
+        // Those whose offers only lead to port 4011 may say the same there.
+        let lead_there = |proxy: &&Offer| proxy.boot_file.is_none() && !proxy.has_vendor_options;
+        if proxies.iter().all(|proxy| lead_there(proxy)) {
+            let said: Vec<_> = proxies.iter().map(|proxy| hand_off(proxy)).collect();
+            if said.contains(&HandOff::Unknown) {
+                self.warning(
+                    format!("several proxies offer, {names}: a client asks any of them on port 4011"),
+                    "all is well if they are proxydhcp with the same files, which --mac with a node's \
+                     hardware address finds out; else stop all but one: dnsmasq's \
+                     `dhcp-range=...,proxy`, Windows Deployment Services and FOG are proxies, too"
+                        .to_owned(),
+                );
+                return;
+            }
+            if said.iter().all(|it| said.first() == Some(it)) {
+                return;
+            }
         }
         self.error(
             format!(
