@@ -1,4 +1,4 @@
-//! The operating system: files, interfaces, ports, privileges, memory, xCAT.
+//! The operating system: files, programs, interfaces, ports, privileges, memory, xCAT.
 
 pub(crate) mod activation;
 pub(crate) mod clock;
@@ -8,6 +8,7 @@ pub mod file;
 pub(crate) mod heap;
 pub mod interface;
 pub mod journal;
+pub(crate) mod new_folder;
 pub(crate) mod output;
 pub(crate) mod packet_filter;
 pub(crate) mod packet_socket;
@@ -16,5 +17,7 @@ pub mod privileges;
 pub(crate) mod random;
 pub(crate) mod replace;
 pub mod text_file;
+pub(crate) mod tool;
 pub mod trusted;
+pub(crate) mod work;
 pub(crate) mod xcat;

@@ -27,6 +27,7 @@ mod frame;
 pub mod hostile;
 mod lab;
 pub mod link;
+pub mod medium;
 mod namespace;
 pub mod offload;
 pub mod packet;

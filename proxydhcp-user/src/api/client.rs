@@ -14,6 +14,7 @@ use nix::unistd::{Gid, Group};
 use crate::api::control::{Allowed, PATIENCE, Reply, Request};
 use crate::api::status::{Problems, Reloaded, Status};
 use crate::tables::explain::Looked;
+use crate::text::Few;
 
 /// How long a command waits for its reply, because a reload may wait for slow files and names. A
 /// daemon that is suspended never replies.
@@ -65,6 +66,19 @@ pub fn status(socket: &Path) -> Result<Status> {
 pub fn brief_status(socket: &Path) -> Result<Status<Problems>> {
     match ask(socket, &Request::Status { whole: false })? {
         Reply::Brief(status) => Ok(*status),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The nodes in service that have this WinPE.
+///
+/// # Errors
+///
+/// If no daemon listens there ([`NoDaemon`]), or it does not reply.
+pub(crate) fn users(socket: &Path, winpe: &str) -> Result<Few<String>> {
+    let winpe = winpe.to_owned();
+    match ask(socket, &Request::Users { winpe })? {
+        Reply::Users(users) => Ok(users),
         other => Err(unexpected(other)),
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::status::{Problems, Reloaded, Status};
 use crate::tables::explain::Looked;
+use crate::text::Few;
 
 /// The socket that the daemon listens on by default.
 pub const DEFAULT_SOCKET: &str = "/run/proxydhcp/control.sock";
@@ -56,6 +57,11 @@ pub enum Request {
         /// The client's architecture.
         arch: u16,
     },
+    /// Name the nodes that are served a WinPE.
+    Users {
+        /// Its path, which ends with a slash.
+        winpe: String,
+    },
 }
 
 /// The daemon's reply.
@@ -72,4 +78,6 @@ pub enum Reply {
     Brief(Box<Status<Problems>>),
     /// What a client gets, for each of its addresses.
     Looked(Vec<Looked>),
+    /// The nodes in service that have the WinPE.
+    Users(Few<String>),
 }

@@ -12,6 +12,7 @@ use crate::api::control::Allowed;
 use crate::cli::Context;
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
+use crate::cli::winpe::warn;
 use crate::nodes::cfg;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, edit};
@@ -49,9 +50,11 @@ pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
             if !attributes.identify() {
                 unknown::tell(&nodes.without(&names), &set.names, rules)?;
             }
-            change(&set.change, &names, |nodes| {
+            let code = change(&set.change, &names, |nodes| {
                 attributes.set(nodes, &names, rules)
-            })
+            })?;
+            warn(attributes.winpe(), rules);
+            Ok(code)
         }
         NodeCommand::Rm(rm) => {
             let files = &rm.change.files;

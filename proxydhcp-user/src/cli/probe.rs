@@ -47,6 +47,9 @@ pub struct ProbeArgs {
     /// Fetch the files by TFTP as well, as firmware and Windows' boot manager do
     #[arg(long)]
     pub follow: bool,
+    /// With --follow: fetch every byte of the image, too, not only its beginning
+    #[arg(long, requires = "follow")]
+    pub all: bool,
     /// Print the reply as JSON
     #[arg(long)]
     pub json: bool,
@@ -91,7 +94,7 @@ pub(super) struct Probed {
 pub(super) fn run(args: &ProbeArgs) -> Result<ExitCode> {
     let mut probed = probe(args)?;
     if args.follow && probed.answer.faults.is_empty() {
-        probed.files = Some(follow::follow(&probed));
+        probed.files = Some(follow::follow(&probed, args.all));
     }
     print(&if args.json {
         serde_json::to_string_pretty(&probed)?
@@ -191,6 +194,7 @@ pub(super) fn ask_once(
         from: Some(from),
         timeout: PATIENCE,
         follow: false,
+        all: false,
         json: false,
     };
     let socket = Socket::open(from, &args)?;

@@ -8,6 +8,8 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 use self::bcd::BcdCommand;
+use self::create::CreateArgs;
+use self::rm::RmArgs;
 use crate::cli::args::{ConfigArgs, GroupsArgs, RootArgs, SettingsArgs, range};
 use crate::cli::output::{note, print};
 use crate::cli::{Context, complete};
@@ -16,11 +18,13 @@ use crate::nodes::selection::Nodes;
 use crate::sys::xcat::node_set;
 use crate::text::{SHOWN, first_of};
 use crate::winpe::activate;
-use crate::winpe::check::{Checked, check, folder, folders};
+use crate::winpe::check::{Checked, check, fault, folder, folders};
 use crate::winpe::path::{Rules, WinPe};
 use crate::winpe::signature;
 
 mod bcd;
+mod create;
+mod rm;
 
 /// The commands of `winpe`.
 #[derive(Clone, Debug, Subcommand)]
@@ -40,6 +44,24 @@ Examples:
   proxydhcp winpe check winpe-a
   proxydhcp winpe check Boot           the default WinPE")]
     Check(CheckArgs),
+    /// Make a WinPE from a medium of Windows or of the ADK: its loaders, BCDs, fonts and image.
+    ///
+    /// Two files of the medium are taken, sources/boot.wim and boot/boot.sdi; all else is in the image.
+    /// The folder winboot/NAME/ is there whole or not at all: Ctrl-C and a power cut leave nothing of it,
+    /// and with --replace the old one.
+    #[command(after_help = "\
+Examples:
+  proxydhcp winpe create winpe-a --from windows.iso
+  proxydhcp winpe create winpe-a --from windows.iso --index 1 --drivers net --startnet startnet.cmd --replace
+  proxydhcp winpe create winpe-a-2023 --from /tftpboot/winboot/winpe-a/Boot/WinPE_64.wim --ca 2023")]
+    Create(Box<CreateArgs>),
+    /// Remove a WinPE that no node boots.
+    ///
+    /// Refused while a record of proxydhcp.cfg or the daemon's tables have it.
+    #[command(after_help = "\
+Examples:
+  proxydhcp winpe rm winpe-old")]
+    Rm(RmArgs),
     /// Activate a WinPE for nodes whose firmware has no proxyDHCP support.
     ///
     /// Such firmware looks for its BCD only in Boot/ of the TFTP root. The BCD of the WinPE is copied
@@ -122,6 +144,8 @@ impl WinPeCommand {
             Self::List(args) => Some(&args.settings),
             Self::Check(args) => Some(&args.settings),
             Self::Activate(args) => Some(&args.settings),
+            Self::Create(args) => Some(&args.settings),
+            Self::Rm(args) => Some(&args.control.settings),
             Self::Bcd(_) => None,
         }
     }
@@ -137,6 +161,8 @@ pub(super) fn run(command: &WinPeCommand, context: &Context) -> Result<ExitCode>
         WinPeCommand::List(args) => list(args, context),
         WinPeCommand::Check(args) => check_all(args, context),
         WinPeCommand::Activate(args) => activate(args, context),
+        WinPeCommand::Create(args) => create::run(args, context),
+        WinPeCommand::Rm(args) => rm::run(args, context),
         WinPeCommand::Bcd(command) => bcd::run(command),
     }
 }
@@ -195,6 +221,14 @@ fn activate(args: &ActivateArgs, context: &Context) -> Result<ExitCode> {
     }
     print(&told);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Notes what keeps nodes from booting these WinPEs, as far as the TFTP root is on this host.
+pub(super) fn warn<'a>(winpes: impl IntoIterator<Item = &'a WinPe>, rules: Rules<'_>) {
+    let faults = winpes.into_iter().filter_map(|winpe| fault(winpe, rules));
+    let mut faults: Vec<_> = faults.map(|fault| format!("warning: {fault}")).collect();
+    faults.sort_unstable();
+    note(&first_of(&faults, SHOWN, "\n"));
 }
 
 fn checked(name: Option<&str>, rules: Rules<'_>) -> Result<Vec<Checked>> {
@@ -297,6 +331,9 @@ fn describe(checked: &Checked) -> String {
     for loader in &checked.loaders {
         let meaning = signature::meaning(&loader.signatures);
         let _ = writeln!(told, "  {}: {meaning}", loader.file);
+    }
+    for note in &checked.notes {
+        let _ = writeln!(told, "  note: {note}");
     }
     told
 }

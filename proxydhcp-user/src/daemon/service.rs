@@ -30,7 +30,7 @@ use crate::sys::heap;
 use crate::sys::interface::{self, Interface};
 use crate::tables::explain::{Looked, Question, explain};
 use crate::tables::table::Table;
-use crate::text::count;
+use crate::text::{Few, count};
 use crate::winpe::architecture::Architecture;
 
 mod announce;
@@ -288,6 +288,12 @@ impl Service {
             waited_for,
             offers: self.settings.offers,
         })
+    }
+
+    /// The nodes in service that have this WinPE.
+    pub(crate) fn users(&self, winpe: &str) -> Few<String> {
+        let table = Arc::clone(&self.catalogue().table);
+        table.users(winpe)
     }
 
     /// The names with problems.

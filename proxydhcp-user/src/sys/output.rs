@@ -45,8 +45,16 @@ pub(crate) enum OutputError {
 ///
 /// If it cannot be run, fails, or takes longer.
 pub(crate) fn output(command: &mut Command, limit: Duration) -> Result<Vec<u8>, OutputError> {
+    output_of(command.stdin(Stdio::null()), limit)
+}
+
+/// The same of a program that has something to read.
+///
+/// # Errors
+///
+/// If it cannot be run, fails, or takes longer.
+pub(crate) fn output_of(command: &mut Command, limit: Duration) -> Result<Vec<u8>, OutputError> {
     let end = Instant::now() + limit;
-    command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Ending(command.spawn()?);
     let stdout = child.0.stdout.take().map(OwnedFd::from);
@@ -109,7 +117,7 @@ fn read_some(pipes: &mut [(Option<File>, Vec<u8>)], wait: Duration) -> Result<()
 }
 
 /// A program that does not outlive the wait for it.
-struct Ending(Child);
+pub(crate) struct Ending(pub(crate) Child);
 
 impl Drop for Ending {
     fn drop(&mut self) {

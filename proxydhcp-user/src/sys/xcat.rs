@@ -42,6 +42,6 @@ pub(crate) fn winpe_maker() -> &'static str {
     if *IS_HERE {
         "genimage.cmd"
     } else {
-        "the Windows ADK (copype)"
+        "`proxydhcp winpe create`"
     }
 }

@@ -18,6 +18,8 @@ use crate::tables::policy::{Offers, Policy, Unknown};
 use crate::tables::table::{NotServed, Source, Sources, Table, Traced};
 use crate::text::{count, printable};
 use crate::winpe::architecture::Architecture;
+use crate::winpe::check::fault;
+use crate::winpe::path::Rules;
 
 mod outcome;
 mod simulate;
@@ -46,6 +48,9 @@ pub struct Looked {
     pub bcd: Option<String>,
     /// The TFTP server, if it is not the address that the client asks.
     pub next_server: Option<Ipv4Addr>,
+    /// What keeps the client from booting the WinPE, as far as the TFTP root is on this host.
+    #[serde(default)]
+    pub fault: Option<String>,
     /// The steps that led to this result, in words.
     pub steps: Vec<String>,
 }
@@ -55,10 +60,10 @@ impl fmt::Display for Looked {
         for (number, step) in (1..).zip(&self.steps) {
             writeln!(f, "{number}. {step}")?;
         }
-        f.write_str(if self.answered {
-            "=> answered"
-        } else {
-            "=> NOT answered"
+        f.write_str(match (self.answered, &self.fault) {
+            (true, None) => "=> answered",
+            (true, Some(_)) => "=> answered, but it will not boot",
+            (false, _) => "=> NOT answered",
         })
     }
 }
@@ -243,6 +248,15 @@ impl Question<'_> {
             }
             Ok(winpe) => format!("Its WinPE is {}, below {root}.", winpe.path()),
         });
+        let rules = Rules {
+            tftp_root: &self.sources.tftp_root,
+            loaders: &self.sources.loaders,
+        };
+        looked.fault = record.winpe.ok().and_then(|winpe| fault(winpe, rules));
+        let fault = looked.fault.iter();
+        looked
+            .steps
+            .extend(fault.map(|fault| format!("That WinPE is not sound: {fault}.")));
     }
 
     /// Explains why no record has the address, and what becomes of such clients.

@@ -5,7 +5,7 @@
 //! file, else from the system resolver, else from the name of a client that has asked, in this
 //! order.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::{Refused, Warning};
 use crate::nodes::hardware::Id;
 use crate::tables::policy::Offers;
+use crate::text::Few;
 use crate::winpe::path::WinPe;
 
 mod changes;
@@ -266,6 +267,16 @@ impl Table {
     /// Each WinPE once; the first is the default one.
     pub fn winpes(&self) -> &[WinPe] {
         &self.files.winpes
+    }
+
+    /// The nodes that have the WinPE at this path.
+    pub(crate) fn users(&self, path: &str) -> Few<String> {
+        let mut users = self.nodes().filter(|node| {
+            let winpe = self.files.winpes.get(node.winpe);
+            winpe.is_some_and(|winpe| winpe.path() == path)
+        });
+        let names: BTreeSet<_> = users.by_ref().map(|node| node.name).collect();
+        Few::of(names.into_iter().map(str::to_owned))
     }
 
     /// The records that cannot be served, in the file's order.

@@ -154,6 +154,15 @@ impl Bcd {
         }
     }
 
+    /// The folder with the boot manager's fonts, if it names one.
+    pub fn fonts(&self) -> Option<&str> {
+        let manager = self.object(Guid::BOOT_MANAGER)?;
+        match manager.element(network::FONT_PATH)? {
+            Data::Text(path) => Some(path),
+            _ => None,
+        }
+    }
+
     fn ramdisk(&self) -> Option<(Guid, &str)> {
         match self.loader()?.element(network::DEVICE)? {
             Data::Device(Device::Ramdisk { options, path }) => Some((*options, path)),

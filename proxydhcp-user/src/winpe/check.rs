@@ -12,20 +12,23 @@ use serde::Serialize;
 use super::content::{self, Kind};
 use super::find::{self, Root};
 use super::finding::Finding;
-use crate::winpe::bcd::network::Firmware;
+use crate::text::and_more;
 use crate::winpe::path::{Rules, WinPe};
-use crate::winpe::signature::{Signature, signatures};
+use crate::winpe::signature::Signature;
 
-use self::bcd::{Named, Readers};
+use self::bcd::Named;
 
 mod bcd;
+mod loaders;
 
 /// The folder that contains the WinPEs with a name.
-const FOLDER: &str = "winboot";
+pub(super) const FOLDER: &str = "winboot";
 /// The name of the default WinPE, after its folder.
 const DEFAULT: &str = "Boot";
 /// The boot manager of BIOS clients, which all WinPEs share. It is in the TFTP root itself.
 pub(crate) const BOOTMGR: &str = "bootmgr.exe";
+/// The font that the boot manager asks for first.
+pub(crate) const FONT: &str = "wgl4_boot.ttf";
 
 /// A WinPE's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Checked {
     pub images: Vec<Image>,
     /// The loaders for UEFI that are there, and who has signed them.
     pub loaders: Vec<SignedLoader>,
+    /// What is not there and is missed by some clients only.
+    pub notes: Vec<String>,
     /// The problems with it; empty if there are none.
     pub findings: Vec<Finding>,
 }
@@ -161,6 +166,47 @@ fn named(name: String, rules: Rules<'_>) -> Folder {
     }
 }
 
+/// What keeps clients from booting a WinPE, on one line; `None` if nothing does, or if the TFTP root is
+/// not on this host.
+pub fn fault(winpe: &WinPe, rules: Rules<'_>) -> Option<String> {
+    let root = rules.tftp_root;
+    if !root.is_dir() {
+        return None;
+    }
+    let folder = root.join(winpe.path());
+    if !folder.is_dir() {
+        return Some(format!(
+            "there is no folder {}; `proxydhcp winpe list` shows which WinPEs there are",
+            folder.display()
+        ));
+    }
+    let name = match winpe.path() {
+        "" => DEFAULT.to_owned(),
+        path => path.trim_end_matches('/').to_owned(),
+    };
+    let winpe = Ok(winpe.clone());
+    let Checked { findings, .. } = check(&Folder { name, winpe }, rules);
+    let Finding {
+        file,
+        problem,
+        remedy,
+    } = findings.first()?;
+    Some(format!(
+        "{file}: {problem}{}; {remedy}",
+        and_more(findings.len() - 1)
+    ))
+}
+
+/// Whether a BCD of the WinPE names files in this folder below the TFTP root.
+pub(crate) fn names_files_below(folder: &Folder, path: &str, rules: Rules<'_>) -> bool {
+    let Ok(winpe) = &folder.winpe else {
+        return false;
+    };
+    let winpe = winpe.clone().looked_up(rules.tftp_root);
+    let mut named = bcd::named(Root(rules.tftp_root), &winpe, rules).into_iter();
+    named.any(|file| file.starts_with(path))
+}
+
 /// Checks the files of a WinPE, including its loaders.
 pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
     let mut checked = Checked {
@@ -168,6 +214,7 @@ pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
         path: format!("{FOLDER}/{}/", folder.name),
         images: Vec::new(),
         loaders: Vec::new(),
+        notes: Vec::new(),
         findings: Vec::new(),
     };
     let winpe = match &folder.winpe {
@@ -183,33 +230,21 @@ pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
     };
     winpe.path().clone_into(&mut checked.path);
     let root = Root(rules.tftp_root);
-    let findings = &mut checked.findings;
     let looked_up = winpe.clone().looked_up(rules.tftp_root);
-    let mut readers = Readers::default();
-    for (architecture, path, bcd) in rules.loaders.each() {
-        let kind = Kind::loader_of(architecture);
-        let file = winpe.loader(path);
-        let readers = readers.entry(looked_up.bcd(bcd)).or_default();
-        let Some(bytes) = check_file(root, &file, kind, findings) else {
-            continue;
-        };
-        readers.push(Firmware::of_architecture(architecture));
-        if kind == Kind::EfiApplication {
-            match signatures(&bytes) {
-                Ok(signatures) => checked.loaders.push(SignedLoader { file, signatures }),
-                Err(problem) => findings.push(Finding {
-                    file,
-                    problem,
-                    remedy: kind.remedy(),
-                }),
-            }
-        }
+    let machine = bcd::machine(root, &looked_up, rules);
+    let readers = loaders::check(root, &looked_up, machine, rules, &mut checked);
+    let findings = &mut checked.findings;
+    if machine.is_none_or(|machine| machine.is_booted_by(0)) {
+        check_bootmgr(root, winpe, findings);
     }
-    check_bootmgr(root, winpe, findings);
     let Named {
         mut ramdisks,
         mut images,
+        fonts,
     } = bcd::follow(root, winpe, &readers, findings);
+    for folder in &fonts {
+        check_file(root, &format!("{folder}/{FONT}"), Kind::Font, findings);
+    }
     // Without a BCD it is unknown which files it names; most likely those that genimage makes.
     if ramdisks.is_empty() {
         ramdisks.push(format!("{}Boot/boot.sdi", winpe.path()));
@@ -236,7 +271,24 @@ pub fn check(folder: &Folder, rules: Rules<'_>) -> Checked {
             });
         }
     }
+    checked.notes = missed(root, winpe);
     checked
+}
+
+/// What WinPEs have that are made now, and older ones do without.
+fn missed(root: Root<'_>, winpe: &WinPe) -> Vec<String> {
+    let files = [
+        ("Boot/Fonts/wgl4_boot.ttf", "the boot manager's fonts"),
+        (
+            "Boot/boot.stl",
+            "which boot managers since Windows 11 24H2 want",
+        ),
+    ];
+    let missed = files.iter().filter_map(|(file, what)| {
+        let file = winpe.loader(file);
+        (!root.has_any_case(&file)).then(|| format!("there is no {file}, {what}"))
+    });
+    missed.collect()
 }
 
 /// Checks a file, and returns its first bytes if it can be read.

@@ -5,13 +5,14 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use object::pe::{
-    IMAGE_FILE_MACHINE_AMD64, IMAGE_NT_OPTIONAL_HDR64_MAGIC, IMAGE_SUBSYSTEM_EFI_APPLICATION,
-    ImageDosHeader, ImageNtHeaders64,
+    IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, IMAGE_NT_OPTIONAL_HDR64_MAGIC,
+    IMAGE_SUBSYSTEM_EFI_APPLICATION, ImageDosHeader, ImageNtHeaders64,
 };
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, optional_header_magic};
 
 use crate::sys::xcat::winpe_maker;
 use crate::winpe::bcd::Bcd;
+use crate::winpe::wim;
 
 /// The number of bytes of a file that are examined. A BCD is far shorter.
 const HEAD: u64 = 4 << 20;
@@ -23,6 +24,8 @@ pub(crate) enum Kind {
     BootProgram,
     /// An EFI application for x64.
     EfiApplication,
+    /// An EFI application for ARM64.
+    Arm64Application,
     /// A loader for an architecture about which nothing more is known here.
     OtherLoader,
     /// `bootmgr.exe`.
@@ -33,6 +36,8 @@ pub(crate) enum Kind {
     Ramdisk,
     /// A `.wim`.
     Image,
+    /// A font of the boot manager.
+    Font,
 }
 
 impl Kind {
@@ -41,6 +46,7 @@ impl Kind {
         match architecture {
             0 => Self::BootProgram,
             7 | 9 => Self::EfiApplication,
+            11 => Self::Arm64Application,
             _ => Self::OtherLoader,
         }
     }
@@ -63,15 +69,21 @@ impl Kind {
             Self::BootProgram if bytes.starts_with(b"MZ") => Err(
                 "a Windows or EFI program, not a boot program for BIOS (pxeboot.n12)".to_owned(),
             ),
-            Self::BootProgram | Self::OtherLoader => Ok(()),
-            Self::EfiApplication => efi_application(bytes),
+            Self::BootProgram | Self::OtherLoader | Self::Font => Ok(()),
+            Self::EfiApplication => efi_application(bytes, "x64", IMAGE_FILE_MACHINE_AMD64),
+            Self::Arm64Application => efi_application(bytes, "ARM64", IMAGE_FILE_MACHINE_ARM64),
             Self::BootManager => begins(b"MZ", "a Windows program"),
             Self::Registry => Bcd::parse(bytes)
                 .map(|_| ())
                 .map_err(|error| error.to_string()),
             Self::Ramdisk => begins(b"$SDI", "a ramdisk image"),
-            Self::Image => begins(b"MSWIM\0\0\0", "a WIM image"),
+            Self::Image => begins(wim::MAGIC, "a WIM image"),
         }
+    }
+
+    /// Whether it is signed for Secure Boot.
+    pub(crate) fn is_signed(self) -> bool {
+        matches!(self, Self::EfiApplication | Self::Arm64Application)
     }
 
     /// How to obtain a valid file.
@@ -87,6 +99,9 @@ impl Kind {
                  the WinPE again with {}",
                 winpe_maker()
             ),
+            Self::Arm64Application => "copy it from Windows/Boot/EFI/bootmgfw.efi in an image for \
+                 ARM64, or name another under [loaders] in the settings file"
+                .to_owned(),
             Self::OtherLoader => {
                 "put it there, or name another under [loaders] in the settings file".to_owned()
             }
@@ -94,9 +109,10 @@ impl Kind {
                 "copy it from Windows/Boot/PXE/bootmgr.exe in a WinPE's image to the TFTP root"
                     .to_owned()
             }
+            Self::Font => "copy the fonts from Windows/Boot/Fonts in the WinPE's image".to_owned(),
             Self::Registry => "make it again with `proxydhcp winpe bcd write`".to_owned(),
             Self::Ramdisk | Self::Image => format!(
-                "copy it from where {} made it, or, if it is there by another name, make the BCD \
+                "make the WinPE again with {}, or, if it is there by another name, make the BCD \
                  again, which names it",
                 winpe_maker()
             ),
@@ -111,18 +127,20 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn efi_application(bytes: &[u8]) -> Result<(), String> {
+fn efi_application(bytes: &[u8], name: &str, machine: u16) -> Result<(), String> {
     let no_program = |error: object::read::Error| format!("not an EFI program: {error}");
     if optional_header_magic(bytes).map_err(no_program)? != IMAGE_NT_OPTIONAL_HDR64_MAGIC {
-        return Err("a program for 32 bits (PE32), and clients need x64 (PE32+)".to_owned());
+        return Err(format!(
+            "a program for 32 bits (PE32), and clients need {name} (PE32+)"
+        ));
     }
     let header = ImageDosHeader::parse(bytes).map_err(no_program)?;
     let mut offset = header.nt_headers_offset().into();
     let (headers, _) = ImageNtHeaders64::parse(bytes, &mut offset).map_err(no_program)?;
-    let machine = headers.file_header().machine.get(object::LittleEndian);
-    if machine != IMAGE_FILE_MACHINE_AMD64 {
+    let its = headers.file_header().machine.get(object::LittleEndian);
+    if its != machine {
         return Err(format!(
-            "a program for machine {machine:#06x}, and clients need x64 ({IMAGE_FILE_MACHINE_AMD64:#06x})"
+            "a program for machine {its:#06x}, and clients need {name} ({machine:#06x})"
         ));
     }
     let subsystem = headers.optional_header().subsystem();

@@ -181,12 +181,14 @@ impl Loaders {
         longest.map_or("", String::as_str)
     }
 
-    /// The different paths, each with the lowest architecture that uses it, and its BCD.
-    pub fn each(&self) -> impl Iterator<Item = (usize, &str, &BcdChoice)> {
+    /// The different paths, each with the architectures whose clients are sent to it, the lowest first,
+    /// and its BCD.
+    pub fn each(&self) -> impl Iterator<Item = (Vec<usize>, &str, &BcdChoice)> {
         let pairs = self.paths.iter().zip(&self.bcds);
-        (0_u8..).zip(pairs).filter_map(|(index, (path, bcd))| {
-            let architecture = self.indexes.iter().position(|at| *at == Some(index))?;
-            Some((architecture, path.as_str(), bcd))
+        (0_u8..).zip(pairs).map(|(index, (path, bcd))| {
+            let all = self.indexes.iter().enumerate();
+            let sent = all.filter(|(_, at)| **at == Some(index));
+            (sent.map(|(of, _)| of).collect(), path.as_str(), bcd)
         })
     }
 

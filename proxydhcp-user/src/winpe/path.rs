@@ -1,8 +1,6 @@
 //! A WinPE's place below the TFTP root, and the files there that a client is sent to.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use proxydhcp_common::wire::Bootp;
@@ -57,6 +55,17 @@ pub enum WinPeError {
     /// Contains a `..`.
     #[error("the WinPE path {0} has a '..'; set winpepath to the folder's plain path")]
     Parent(String),
+    /// Begins with a drive letter, as on Windows.
+    #[error(
+        "the WinPE path {path} has a drive letter; \
+         set winpepath relative to the TFTP root, such as {example}"
+    )]
+    Drive {
+        /// The path as configured.
+        path: String,
+        /// What is most likely meant.
+        example: String,
+    },
     /// The file name of the longest loader would not fit into the BOOTP file field.
     #[error(
         "the WinPE path {path} makes {loader} a file name of {length} characters, \
@@ -75,6 +84,8 @@ pub enum WinPeError {
 
 impl WinPe {
     /// Parses a path of `winpepath`, which is relative to the TFTP root, or absolute and within it.
+    /// Backslashes are slashes, as TFTP servers for Windows clients have it; double slashes, `./`, blanks
+    /// around it and the `Boot` in the WinPE's folder are left out.
     ///
     /// # Errors
     /// If the path cannot be served: see [`WinPeError`]. A path that is too long for any of the
@@ -84,24 +95,52 @@ impl WinPe {
         if path.chars().any(char::is_control) {
             return Err(WinPeError::Control);
         }
-        // TFTP servers for Windows clients map backslashes to slashes, so both are separators.
-        if path.split(['/', '\\']).any(|component| component == "..") {
+        let path = path.trim_matches(' ');
+        let separators = ['/', '\\'];
+        let parts = || {
+            let parts = path.split(separators);
+            parts.filter(|part| !part.is_empty() && *part != ".")
+        };
+        if let Some(below) = below_drive(path) {
+            let parts = below.split(separators).filter(|part| !part.is_empty());
+            let example = parts.collect::<Vec<_>>().join("/");
+            return Err(WinPeError::Drive {
+                path: path.to_owned(),
+                example: if example.is_empty() {
+                    "winboot/x".to_owned()
+                } else {
+                    example
+                },
+            });
+        }
+        if parts().any(|part| part == "..") {
             return Err(WinPeError::Parent(path.to_owned()));
         }
-        let relative = if path.starts_with('/') {
-            below(path, rules.tftp_root).ok_or_else(|| WinPeError::Outside {
-                path: path.to_owned(),
-                root: rules.tftp_root.display().to_string(),
-            })?
-        } else {
-            path
+        let mut parts: Vec<_> = parts().collect();
+        if path.starts_with(separators) {
+            let root: Vec<_> = names(rules.tftp_root).collect();
+            if parts.starts_with(&root) {
+                parts.drain(..root.len());
+            } else if path.starts_with('/') {
+                // To Windows, a leading backslash is where the TFTP root begins.
+                return Err(WinPeError::Outside {
+                    path: path.to_owned(),
+                    root: rules.tftp_root.display().to_string(),
+                });
+            }
+        }
+        // Who names the folder with the loader means the WinPE that it is in, unless there is one of
+        // this name.
+        let is_winpe = || {
+            let parts = parts.iter().chain(&["Boot"]);
+            parts
+                .fold(rules.tftp_root.to_owned(), |at, part| at.join(part))
+                .is_dir()
         };
-        let slash = if relative.is_empty() || relative.ends_with('/') {
-            ""
-        } else {
-            "/"
-        };
-        let path = format!("{relative}{slash}");
+        if parts.last() == Some(&"Boot") && !is_winpe() {
+            parts.pop();
+        }
+        let path: String = parts.iter().flat_map(|part| [part, "/"]).collect();
         // The BCD's path has a field of its own, of 255 bytes.
         let loader = rules.loaders.longest();
         let length = path.len() + loader.len();
@@ -197,24 +236,19 @@ impl<'a> WinPes<'a> {
     }
 }
 
-/// The part of the absolute `path` below `root`, compared component by component.
-fn below<'a>(path: &'a str, root: &Path) -> Option<&'a str> {
-    let mut rest = path;
-    for component in root.components() {
-        if let Component::Normal(component) = component {
-            rest = without_slashes(rest);
-            let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
-            if OsStr::from_bytes(head.as_bytes()) != component {
-                return None;
-            }
-            rest = tail;
-        }
-    }
-    Some(without_slashes(rest))
+/// The names that lead to a folder.
+fn names(folder: &Path) -> impl Iterator<Item = &str> {
+    folder.components().filter_map(|component| match component {
+        // A path that is text has no other names.
+        Component::Normal(name) => Some(name.to_str().unwrap_or("/")),
+        _ => None,
+    })
 }
 
-fn without_slashes(path: &str) -> &str {
-    path.trim_start_matches('/')
+/// What follows the drive of Windows that a path begins with.
+fn below_drive(path: &str) -> Option<&str> {
+    let (drive, below) = path.split_once(':')?;
+    matches!(drive.as_bytes(), [letter] if letter.is_ascii_alphabetic()).then_some(below)
 }
 
 #[cfg(test)]
@@ -231,169 +265,4 @@ impl<'a> Rules<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn parse(path: &str) -> Result<WinPe, WinPeError> {
-        WinPe::parse(path.as_bytes(), Rules::within(Path::new("/tftpboot")))
-    }
-
-    #[test]
-    fn the_default_winpe_is_the_root() {
-        for path in ["", "/tftpboot", "/tftpboot/", "//tftpboot//"] {
-            let winpe = parse(path).unwrap();
-            assert_eq!(winpe, WinPe::default());
-            assert_eq!(winpe.loader("Boot/pxeboot.0"), "Boot/pxeboot.0");
-            assert_eq!(winpe.loader("Boot/bootmgfw.efi"), "Boot/bootmgfw.efi");
-            assert_eq!(winpe.bcds(&Loaders::default()), ["Boot/BCD"]);
-        }
-    }
-
-    #[test]
-    fn uefi_reads_its_own_bcd_where_there_is_one() {
-        let root = tempfile::tempdir().unwrap();
-        let rules = Rules::within(root.path());
-        let bcds = |path: &'static str| {
-            let mut winpes = WinPes::new(rules);
-            let index = winpes.index(path.as_bytes()).unwrap();
-            winpes.list[index].bcds(rules.loaders)
-        };
-        for (path, folder) in [("winboot/x", "winboot/x/"), ("", "")] {
-            let boot = root.path().join(folder).join("Boot");
-            std::fs::create_dir_all(&boot).unwrap();
-            assert_eq!(bcds(path), [format!("{folder}Boot/BCD")]);
-            std::fs::write(boot.join("BCD-uefi"), "").unwrap();
-            let both = ["BCD", "BCD-uefi"].map(|file| format!("{folder}Boot/{file}"));
-            assert_eq!(bcds(path), both);
-        }
-    }
-
-    #[test]
-    fn relative_and_absolute_paths_mean_the_same() {
-        let paths = [
-            "winboot/x",
-            "winboot/x/",
-            "/tftpboot/winboot/x",
-            "/tftpboot/winboot/x/",
-            "//tftpboot//winboot/x",
-        ];
-        for path in paths {
-            let winpe = parse(path).unwrap();
-            assert_eq!(winpe.path(), "winboot/x/");
-            assert_eq!(winpe.loader("Boot/pxeboot.0"), "winboot/x/Boot/pxeboot.0");
-            assert_eq!(
-                winpe.loader("Boot/bootmgfw.efi"),
-                "winboot/x/Boot/bootmgfw.efi"
-            );
-            assert_eq!(winpe.bcds(&Loaders::default()), ["winboot/x/Boot/BCD"]);
-        }
-    }
-
-    #[test]
-    fn the_root_may_be_deep_or_the_file_system_itself() {
-        let deep = Path::new("/srv/tftp/");
-        assert_eq!(
-            WinPe::parse(b"/srv/tftp/w", Rules::within(deep))
-                .unwrap()
-                .path(),
-            "w/"
-        );
-        assert!(WinPe::parse(b"/srv", Rules::within(deep)).is_err());
-        assert!(WinPe::parse(b"/srv/w", Rules::within(deep)).is_err());
-        assert_eq!(
-            WinPe::parse(b"/w", Rules::within(Path::new("/")))
-                .unwrap()
-                .path(),
-            "w/"
-        );
-    }
-
-    #[test]
-    fn absolute_paths_outside_the_root_are_refused() {
-        for path in [
-            "/",
-            "/tftpbootx/winboot",
-            "/tftp",
-            "/etc/tftpboot",
-            "/winboot/x",
-        ] {
-            let error = parse(path).unwrap_err();
-            assert!(
-                matches!(error, WinPeError::Outside { .. }),
-                "{path}: {error}"
-            );
-            assert!(error.to_string().contains("/tftpboot"), "{error}");
-        }
-    }
-
-    #[test]
-    fn parent_components_are_refused_and_dots_in_names_are_not() {
-        for path in [
-            "..",
-            "../x",
-            "winboot/../x",
-            "winboot/..",
-            "/tftpboot/../etc",
-            r"winboot\..\x",
-        ] {
-            assert_eq!(parse(path), Err(WinPeError::Parent(path.to_owned())));
-        }
-        assert_eq!(parse("winboot/..x/y..").unwrap().path(), "winboot/..x/y../");
-    }
-
-    #[test]
-    fn what_is_not_printable_text_is_refused() {
-        assert_eq!(parse("winboot/\nx"), Err(WinPeError::Control));
-        assert_eq!(parse("winboot/\u{85}x"), Err(WinPeError::Control));
-        assert_eq!(
-            WinPe::parse(b"winboot/\xff", Rules::within(Path::new("/tftpboot"))),
-            Err(WinPeError::NotText)
-        );
-        assert_eq!(parse("winboot/ä b").unwrap().path(), "winboot/ä b/");
-    }
-
-    #[test]
-    fn the_longest_loader_decides_how_long_a_path_may_be() {
-        let longest = parse(&"x".repeat(109)).unwrap();
-        assert_eq!(longest.loader("Boot/bootmgfw.efi").len(), 127);
-        let error = parse(&format!("{}/", "x".repeat(110))).unwrap_err();
-        assert!(
-            matches!(error, WinPeError::TooLong { length: 128, .. }),
-            "{error}"
-        );
-        assert!(error.to_string().ends_with("1 shorter"), "{error}");
-        assert!(matches!(
-            parse(&"x".repeat(110)),
-            Err(WinPeError::TooLong { length: 128, .. })
-        ));
-        assert!(matches!(
-            parse(&"x".repeat(150)),
-            Err(WinPeError::TooLong { length: 168, .. })
-        ));
-        // Only the part that is sent counts.
-        let root = format!("/{}", "r".repeat(120));
-        assert_eq!(
-            WinPe::parse(
-                format!("{root}/x").as_bytes(),
-                Rules::within(Path::new(&root))
-            )
-            .unwrap()
-            .path(),
-            "x/"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_accepted_path_fits_its_replies(path in "(/tftpboot)?[ -~]{0,150}") {
-            if let Ok(winpe) = parse(&path) {
-                prop_assert!(winpe.path().is_empty() || winpe.path().ends_with('/'));
-                prop_assert!(!winpe.path().starts_with('/'));
-                prop_assert!(winpe.loader("Boot/bootmgfw.efi").len() <= FILE_TEXT);
-                prop_assert!(winpe.loader("Boot/pxeboot.0").len() <= FILE_TEXT);
-            }
-        }
-    }
-}
+mod tests;

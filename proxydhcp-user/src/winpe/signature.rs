@@ -33,6 +33,10 @@ const MICROSOFT: [(&str, u16); 5] = [
     ("Microsoft Option ROM UEFI CA 2023", 2023),
 ];
 
+/// The CA that Microsoft's revocations of 2023 revoke (KB5025885, for CVE-2023-24932), on machines to
+/// which they were applied.
+const REVOKED: &str = "Microsoft Windows Production PCA 2011";
+
 /// A signature of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Signature {
@@ -43,6 +47,8 @@ pub struct Signature {
     /// The day on which the CA's certificate expires, or the signer's if the CA's is not there, as
     /// year-month-day. Firmware does not look at it.
     pub until: String,
+    /// Whether firmware with Microsoft's revocations of 2023 refuses the program because of it.
+    pub revoked_2023: bool,
 }
 
 impl Signature {
@@ -93,7 +99,13 @@ pub fn meaning(signatures: &[Signature]) -> String {
         (false, true) => "starts only on firmware that trusts the CA of 2023",
         (false, false) => "starts only on firmware to which this CA was added",
     };
-    format!("signed by {}: {starts}", by.join(" and "))
+    // Firmware refuses a program if any of its signatures is revoked (UEFI, "Secure Boot").
+    let revoked = if signatures.iter().any(|of| of.revoked_2023) {
+        "; Microsoft's revocations of 2023 (KB5025885) hit it on machines that have them"
+    } else {
+        ""
+    };
+    format!("signed by {}: {starts}{revoked}", by.join(" and "))
 }
 
 /// The certificate table.
@@ -134,11 +146,13 @@ fn signature(entry: &[u8]) -> Result<Option<Signature>, cms::cert::x509::der::Er
         certificate.issuer == id.issuer && certificate.serial_number == id.serial_number
     });
     let Some(own) = own else { return Ok(None) };
-    let ca = all().find(|certificate| certificate.subject == id.issuer);
-    let until = ca.unwrap_or(own).validity.not_after.to_date_time();
+    let issuer = all().find(|certificate| certificate.subject == id.issuer);
+    let until = issuer.unwrap_or(own).validity.not_after.to_date_time();
+    let ca = common_name(&own.issuer);
     Ok(Some(Signature {
         signer: common_name(&own.subject),
-        ca: common_name(&own.issuer),
+        revoked_2023: ca == REVOKED,
+        ca,
         until: format!("{}-{:02}-{:02}", until.year(), until.month(), until.day()),
     }))
 }
@@ -161,6 +175,7 @@ mod tests {
             signer: "Microsoft Windows".to_owned(),
             ca: ca.to_owned(),
             until: "2026-10-19".to_owned(),
+            revoked_2023: ca == REVOKED,
         }
     }
 
@@ -183,6 +198,8 @@ mod tests {
             let signatures: Vec<_> = signatures.iter().copied().cloned().collect();
             let told = meaning(&signatures);
             assert!(told.contains(part), "{told}");
+            let is_hit = signatures.iter().any(|of| of.ca == old.ca);
+            assert_eq!(told.contains("revocations of 2023"), is_hit, "{told}");
         }
     }
 }

@@ -23,4 +23,8 @@ mod signed;
 mod status;
 mod take_up;
 mod traced;
+mod winpe_create;
+mod winpe_cut;
+mod winpe_rm;
+mod winpe_warnings;
 mod writers;

@@ -20,6 +20,13 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// The call's number.
+    pub(crate) fn number(&self) -> Result<libc::c_long> {
+        let call = fs::read_to_string(format!("/proc/{}/syscall", self.pid))?;
+        let number = call.split_whitespace().next();
+        Ok(number.context("no call")?.parse()?)
+    }
+
     /// What the call would bring to the disk, if it is fsync(2).
     pub(crate) fn syncs(&self) -> Result<Option<PathBuf>> {
         let call = fs::read_to_string(format!("/proc/{}/syscall", self.pid))?;

@@ -1,5 +1,6 @@
 //! `proxydhcp cfg check`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +19,11 @@ use crate::names::ask::ask_for_all;
 use crate::names::forward::{Failed, Names};
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::salvage::salvage;
-use crate::nodes::cfg::{RECORD, read_damaged};
+use crate::nodes::cfg::{self, RECORD, Records, read_damaged};
 use crate::sys::privileges;
 use crate::tables::table::{Files, LoadError, Table};
 use crate::text::count;
+use crate::winpe::check::fault;
 use crate::winpe::path::Rules;
 
 /// How long the resolver may take for all names together.
@@ -171,7 +173,35 @@ fn records(bytes: &[u8], args: &CheckArgs, context: &Context) -> Result<Vec<Find
                 ..finding(Severity::Warning, Some(number), message)
             }
         });
-    Ok(refused.chain(warnings).chain(unresolved).collect())
+    let rules = context.rules(&args.config.root);
+    let parsed = cfg::parse(bytes, rules);
+    let winpes = winpes(&parsed, rules);
+    let winpes = winpes.map(|(record, message)| finding(Severity::Warning, Some(record), message));
+    Ok(refused
+        .chain(warnings)
+        .chain(unresolved)
+        .chain(winpes)
+        .collect())
+}
+
+/// What is wrong with WinPEs that records name, each with the first of these records.
+fn winpes<'a>(
+    records: &'a Records<'_>,
+    rules: Rules<'a>,
+) -> impl Iterator<Item = (u32, String)> + 'a {
+    let mut named: BTreeMap<usize, (u32, usize)> = BTreeMap::new();
+    for record in &records.records {
+        let (first, nodes) = named.entry(record.winpe).or_insert((record.number, 0));
+        *first = record.number.min(*first);
+        *nodes += 1;
+    }
+    named
+        .into_iter()
+        .filter_map(move |(winpe, (first, nodes))| {
+            let fault = fault(records.winpes.get(winpe)?, rules)?;
+            let message = format!("the WinPE of {}: {fault}", count(nodes, "node"));
+            Some((first, message))
+        })
 }
 
 /// Why a name has no address, where the resolver has failed for some names and is late for others.

@@ -1,6 +1,6 @@
 //! `proxydhcp cfg import`
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,11 +15,13 @@ use crate::cli::args::{ConfigArgs, ControlArgs};
 use crate::cli::cfg::changes::Changes;
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
+use crate::cli::winpe::warn;
 use crate::nodes::cfg::edit::{RawRecord, edit, put, raw_records};
 use crate::nodes::cfg::read_if_there;
 use crate::sys::file::LIMIT;
 use crate::sys::text_file::{self, plain};
 use crate::text::{SHOWN, count, printable};
+use crate::winpe::path::WinPe;
 
 pub mod parse;
 
@@ -102,6 +104,13 @@ pub(super) fn import(args: &ImportArgs, context: &Context) -> Result<ExitCode> {
     } else {
         take_up(&args.control.socket, config, Allowed::default(), Of::All)?;
     }
+    let paths: BTreeSet<_> = records.iter().map(RawRecord::path).collect();
+    // All of them are sound.
+    let winpes = paths
+        .into_iter()
+        .filter_map(|path| WinPe::parse(path, rules).ok());
+    let winpes: HashSet<_> = winpes.collect();
+    warn(&winpes, rules);
     Ok(ExitCode::SUCCESS)
 }
 

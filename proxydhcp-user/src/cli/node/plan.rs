@@ -66,6 +66,11 @@ impl Attributes {
         ids.flatten().next().is_some()
     }
 
+    /// The WinPE that they are to boot, if that is to be set.
+    pub(super) fn winpe(&self) -> Option<&WinPe> {
+        self.winpe.as_ref()
+    }
+
     /// Sets the attributes of these nodes.
     pub(super) fn set(
         &self,

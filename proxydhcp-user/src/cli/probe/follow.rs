@@ -11,7 +11,7 @@ use super::remedy::remedy;
 use crate::tftp::client::{Fetched, Wanted};
 use crate::winpe::architecture::Architecture;
 use crate::winpe::bcd::Bcd;
-use crate::winpe::check::BOOTMGR;
+use crate::winpe::check::{BOOTMGR, FONT};
 use crate::winpe::content::Kind;
 
 /// The bytes of a file that are looked at, and those fetched of an image, which may have gigabytes.
@@ -77,7 +77,9 @@ impl Line {
 }
 
 /// Fetches the files one after another, up to the first that a client cannot use.
-pub(super) fn follow(probed: &Probed) -> Vec<Line> {
+///
+/// Of images the beginning is fetched, or `all` of them.
+pub(super) fn follow(probed: &Probed, all: bool) -> Vec<Line> {
     let answer = &probed.answer;
     let mut client = Client {
         from: probed.client,
@@ -86,6 +88,7 @@ pub(super) fn follow(probed: &Probed) -> Vec<Line> {
             .next_server
             .or(answer.server_id)
             .unwrap_or(probed.server),
+        all,
         lines: Vec::new(),
     };
     let loader = answer.loader.as_deref().unwrap_or_default();
@@ -98,6 +101,7 @@ pub(super) fn follow(probed: &Probed) -> Vec<Line> {
 struct Client {
     from: Ipv4Addr,
     server: Ipv4Addr,
+    all: bool,
     lines: Vec<Line>,
 }
 
@@ -122,6 +126,10 @@ impl Client {
             );
             return None;
         };
+        if let Some(fonts) = bcd.fonts() {
+            let font = format!("{}\\{FONT}", fonts.trim_end_matches('\\'));
+            self.fetch(&with_backslashes(&font), Kind::Font)?;
+        }
         self.fetch(&with_backslashes(sdi), Kind::Ramdisk)?;
         self.fetch(&with_backslashes(image), Kind::Image)?;
         Some(())
@@ -134,10 +142,10 @@ impl Client {
             server: self.server,
             file,
             kept: HEAD,
-            enough: if kind == Kind::Image {
-                HEAD as u64
-            } else {
-                ENOUGH
+            enough: match kind {
+                Kind::Image if self.all => u64::MAX,
+                Kind::Image => HEAD as u64,
+                _ => ENOUGH,
             },
         };
         let mut line = Line::new(file);

@@ -69,6 +69,9 @@ pub struct WriteArgs {
     /// The loader in the image [default: \windows\system32\boot\winload.exe or .efi]
     #[arg(long, value_name = "PATH")]
     pub winload: Option<String>,
+    /// The folder with the boot manager's fonts [default: where it looks itself, Boot/Fonts]
+    #[arg(long, value_name = "PATH", value_parser = below_root)]
+    pub fonts: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub options: BootOptions,
@@ -142,6 +145,7 @@ fn write(args: &WriteArgs) -> Result<ExitCode> {
         image: with_backslashes(&args.image),
         sdi: with_backslashes(&sdi),
         winload: winload.to_owned(),
+        fonts: args.fonts.as_deref().map(with_backslashes),
         locale: args.options.locale.clone(),
         block_size: args.options.tftp_block_size,
         window_size: args.options.tftp_window_size,

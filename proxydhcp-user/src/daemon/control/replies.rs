@@ -141,6 +141,13 @@ impl Replies {
         Ok(Arc::new(made.await?))
     }
 
+    /// The reply to the question which nodes have a WinPE.
+    pub(super) async fn users(&self, winpe: String) -> Result<Arc<MadeReply>> {
+        let service = Arc::clone(&self.service);
+        let made = MadeReply::new(&self.long, move || Reply::Users(service.users(&winpe)));
+        Ok(Arc::new(made.await?))
+    }
+
     /// The reply to a reload request. All who have asked for the same reload get the same reply.
     pub(super) async fn reload(&self, allowed: Allowed) -> Result<Arc<MadeReply>> {
         let outcome = self.service.reload(allowed).await;

@@ -118,6 +118,7 @@ impl Sessions {
             }
             Request::Status { whole } => self.replies.status(whole).await,
             Request::Lookup { client, arch } => self.replies.lookup(client, arch).await,
+            Request::Users { winpe } => self.replies.users(winpe).await,
         }
     }
 }

@@ -17,6 +17,8 @@ pub const PATH: u32 = 0x1200_0002;
 pub const SDI_PATH: u32 = 0x3200_0004;
 /// The number of the device with the ramdisk's format file.
 const SDI_DEVICE: u32 = 0x3100_0003;
+/// The number of the folder with the boot manager's fonts.
+pub const FONT_PATH: u32 = 0x1200_004a;
 const DESCRIPTION: u32 = 0x1200_0004;
 const LOCALE: u32 = 0x1200_0005;
 
@@ -78,6 +80,8 @@ pub struct NetworkBoot {
     pub sdi: String,
     /// The loader within the image.
     pub winload: String,
+    /// The folder with the boot manager's fonts, if it is not to look in `\Boot\Fonts`.
+    pub fonts: Option<String>,
     /// The language of messages, such as `en-US`.
     pub locale: String,
     /// The size of TFTP's blocks in bytes (RFC 2348).
@@ -96,14 +100,21 @@ impl NetworkBoot {
     }
 
     fn manager(&self) -> Object {
-        let elements = vec![
+        let mut elements = vec![
             element(DESCRIPTION, text("Windows Boot Manager")),
             element(LOCALE, text(&self.locale)),
+        ];
+        elements.extend(
+            self.fonts
+                .iter()
+                .map(|fonts| element(FONT_PATH, text(fonts))),
+        );
+        elements.extend([
             element(DEFAULT, Data::Object(Guid::LOADER)),
             element(DISPLAY_ORDER, Data::Objects(vec![Guid::LOADER])),
             // Seconds. With one loader there is nothing to choose, and it does not wait.
             element(0x2500_0004, Data::Integer(30)),
-        ];
+        ]);
         object(Guid::BOOT_MANAGER, BOOT_MANAGER, elements)
     }
 

@@ -7,6 +7,7 @@ fn boot(firmware: Firmware, image: &str) -> NetworkBoot {
         image: image.to_owned(),
         sdi: r"\winboot\a\Boot\boot.sdi".to_owned(),
         winload: firmware.winload().to_owned(),
+        fonts: None,
         locale: "en-US".to_owned(),
         block_size: 1456,
         window_size: 16,

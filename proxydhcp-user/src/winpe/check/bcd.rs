@@ -7,13 +7,17 @@ use super::{Finding, Kind, check_file};
 use crate::winpe::bcd::device::Device;
 use crate::winpe::bcd::network::{DEVICE, Firmware, PATH};
 use crate::winpe::bcd::{Bcd, Data, Object, below_root};
-use crate::winpe::path::{BCD, UEFI_BCD, WinPe};
+use crate::winpe::content;
+use crate::winpe::path::{BCD, Rules, UEFI_BCD, WinPe};
+use crate::winpe::wim::{Machine, Wim};
 
 /// The files that BCDs name, below the TFTP root, each once.
 #[derive(Debug, Default)]
 pub(super) struct Named {
     pub(super) ramdisks: Vec<String>,
     pub(super) images: Vec<String>,
+    /// Folders.
+    pub(super) fonts: Vec<String>,
 }
 
 /// The BCDs that clients are sent to, each with the firmware whose loader is there to read it.
@@ -44,8 +48,31 @@ pub(super) fn follow(
     named
 }
 
+/// The images and formats of ramdisks that the WinPE's BCDs name, as far as they can be read.
+pub(super) fn named(root: Root<'_>, winpe: &WinPe, rules: Rules<'_>) -> Vec<String> {
+    let mut files = Vec::new();
+    for file in winpe.bcds(rules.loaders) {
+        let bytes = content::read(&root.0.join(file)).unwrap_or_default();
+        let bcd = Bcd::parse(&bytes).unwrap_or_default();
+        for path in [bcd.image(), bcd.sdi()].into_iter().flatten() {
+            add(&mut files, path);
+        }
+    }
+    files
+}
+
+/// The machine of the image that the WinPE boots, if that is known.
+pub(super) fn machine(root: Root<'_>, winpe: &WinPe, rules: Rules<'_>) -> Option<Machine> {
+    let files = named(root, winpe, rules).into_iter();
+    let mut images = files.chain(root.images(winpe));
+    images.find_map(|image| Wim::read(&root.0.join(image)).ok()?.booted())
+}
+
 /// Adds the files that the BCD names, and what is wrong with it for these clients.
 fn follow_one(bcd: &Bcd, readers: &[Firmware], named: &mut Named, faults: &mut Vec<String>) {
+    if let Some(fonts) = bcd.fonts() {
+        add(&mut named.fonts, fonts);
+    }
     let Some(loader) = bcd.loader() else {
         faults.push("it names no loader, so clients boot nothing".to_owned());
         return;
