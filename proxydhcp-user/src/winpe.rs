@@ -8,6 +8,7 @@ pub(crate) mod content;
 pub(crate) mod create;
 mod find;
 pub mod finding;
+pub(crate) mod image;
 pub mod loaders;
 pub mod path;
 pub mod signature;

@@ -18,9 +18,9 @@ use crate::debian::{ensure_installed, unpacked};
 const SHIM: &str = "usr/lib/shim/shimx64.efi.signed";
 /// A network boot program for BIOS.
 const NBP: &str = "usr/lib/ipxe/undionly.kpxe";
-/// PROCESSOR_ARCHITECTURE_AMD64.
+/// Windows' number for x64 (`PROCESSOR_ARCHITECTURE_AMD64`).
 pub const AMD64: u32 = 9;
-/// PROCESSOR_ARCHITECTURE_ARM64.
+/// Windows' number for ARM64 (`PROCESSOR_ARCHITECTURE_ARM64`).
 pub const ARM64: u32 = 12;
 
 /// A medium in the folder `medium` of another, and what it was made from.

@@ -18,7 +18,7 @@ use crate::nodes::selection::Nodes;
 use crate::sys::xcat::node_set;
 use crate::text::{SHOWN, first_of};
 use crate::winpe::activate;
-use crate::winpe::check::{Checked, check, fault, folder, folders};
+use crate::winpe::check::{Checked, Folder, check, fault, folder, folders, look_inside};
 use crate::winpe::path::{Rules, WinPe};
 use crate::winpe::signature;
 
@@ -168,7 +168,9 @@ pub(super) fn run(command: &WinPeCommand, context: &Context) -> Result<ExitCode>
 }
 
 fn list(args: &ListArgs, context: &Context) -> Result<ExitCode> {
-    let checked = checked(None, context.rules(&args.root))?;
+    let rules = context.rules(&args.root);
+    let folders = named(None, rules)?;
+    let checked: Vec<_> = folders.iter().map(|folder| check(folder, rules)).collect();
     let root = &args.root.tftp_root;
     if args.json {
         print(&serde_json::to_string_pretty(&checked)?);
@@ -181,7 +183,15 @@ fn list(args: &ListArgs, context: &Context) -> Result<ExitCode> {
 }
 
 fn check_all(args: &CheckArgs, context: &Context) -> Result<ExitCode> {
-    let checked = checked(args.name.as_deref(), context.rules(&args.root))?;
+    let rules = context.rules(&args.root);
+    let checked = named(args.name.as_deref(), rules)?
+        .into_iter()
+        .map(|folder| {
+            let mut checked = check(&folder, rules);
+            look_inside(&mut checked, &folder, rules);
+            checked
+        });
+    let checked: Vec<_> = checked.collect();
     if checked.is_empty() {
         bail!("{}", none(&args.root.tftp_root));
     }
@@ -231,12 +241,12 @@ pub(super) fn warn<'a>(winpes: impl IntoIterator<Item = &'a WinPe>, rules: Rules
     note(&first_of(&faults, SHOWN, "\n"));
 }
 
-fn checked(name: Option<&str>, rules: Rules<'_>) -> Result<Vec<Checked>> {
-    let folders = match name {
-        Some(name) => vec![folder(name, rules)?],
-        None => folders(rules)?,
-    };
-    Ok(folders.iter().map(|folder| check(folder, rules)).collect())
+/// The folder of this name, or all.
+fn named(name: Option<&str>, rules: Rules<'_>) -> Result<Vec<Folder>> {
+    match name {
+        Some(name) => Ok(vec![folder(name, rules)?]),
+        None => folders(rules),
+    }
 }
 
 /// Checks that each node's record names this WinPE.

@@ -53,16 +53,13 @@ impl Work {
     /// # Errors
     /// [`Interrupted`].
     pub(crate) fn step(&self, what: &str, bytes: Option<u64>) -> Result<(), Interrupted> {
-        let template = match bytes {
-            Some(bytes) => {
-                self.bar.disable_steady_tick();
-                self.bar.set_length(bytes);
-                "{msg:28} {wide_bar} {bytes:>11} of {total_bytes:11}"
-            }
-            None => {
-                self.bar.enable_steady_tick(Duration::from_millis(100));
-                "{msg:28} {spinner}"
-            }
+        let template = if let Some(bytes) = bytes {
+            self.bar.disable_steady_tick();
+            self.bar.set_length(bytes);
+            "{msg:28} {wide_bar} {bytes:>11} of {total_bytes:11}"
+        } else {
+            self.bar.enable_steady_tick(Duration::from_millis(100));
+            "{msg:28} {spinner}"
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);

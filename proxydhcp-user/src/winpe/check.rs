@@ -19,7 +19,10 @@ use crate::winpe::signature::Signature;
 use self::bcd::Named;
 
 mod bcd;
+mod inside;
 mod loaders;
+
+pub(crate) use inside::look_inside;
 
 /// The folder that contains the WinPEs with a name.
 pub(super) const FOLDER: &str = "winboot";

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::check::{BOOTMGR, FOLDER};
 use crate::sys::new_folder::{self, NewFolder};
 use crate::sys::replace::{self, Lasting};
-use crate::sys::work::{Interrupted, Work};
+use crate::sys::work::Work;
 use crate::winpe::path::{Rules, WinPe};
 use crate::winpe::wim::Machine;
 
@@ -19,7 +19,6 @@ use self::maker::Maker;
 use self::medium::Medium;
 
 pub(crate) mod additions;
-mod image;
 mod maker;
 mod medium;
 mod share;
@@ -63,9 +62,9 @@ pub(crate) struct Made {
 /// changed then.
 pub(crate) fn create(recipe: &Recipe<'_>, rules: Rules<'_>, work: &Work) -> Result<Made> {
     make(recipe, rules, work).map_err(|error| match work.go_on() {
-        // A program that was interrupted, too, is not to blame.
-        Err(interrupted) if !error.is::<Interrupted>() => interrupted.into(),
-        _ => error,
+        // Whatever else failed: a program that was interrupted, too, is not to blame.
+        Err(interrupted) => interrupted.into(),
+        Ok(()) => error,
     })
 }
 

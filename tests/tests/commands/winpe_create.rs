@@ -307,6 +307,29 @@ fn the_loader_is_that_of_the_ca_asked_for() -> Result<()> {
         let efi = fs::read(place.winboot(name).join("Boot/bootmgfw.efi"))?;
         assert!(efi == fs::read(place.media().join(format!("{ca}.efi")))?);
     }
+    // What is in the image is seen by the check, too.
+    let check =
+        |name: &str| -> Result<Ended> { Ok(place.command(&["check", name])?.output()?.into()) };
+    let note = "has a loader that the CA of 2023 has signed (EFI_EX)";
+    assert!(check("old")?.stdout.contains(note));
+    assert!(!check("new")?.stdout.contains("EFI_EX"));
+    let mut write = Command::new(binary()?);
+    write.args([
+        "winpe",
+        "bcd",
+        "write",
+        "--firmware",
+        "uefi",
+        "--image",
+        "winboot/new/Boot/WinPE_64.wim",
+    ]);
+    write.args(["--winload", r"\windows\system32\winload.efi"]);
+    let written = write.arg(place.winboot("new/Boot/BCD-uefi")).status()?;
+    assert!(written.success());
+    let ended = check("new")?;
+    assert_eq!(ended.code, Some(1));
+    let missing = r"BCD-uefi: winboot/new/Boot/WinPE_64.wim has no \windows\system32\winload.efi, which it boots";
+    assert!(ended.stdout.contains(missing), "{ended:?}");
     // An image without updates has none.
     let image = wim.display().to_string();
     let update = [

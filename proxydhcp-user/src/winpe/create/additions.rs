@@ -19,7 +19,7 @@ const WPEINIT: &str = "wpeinit";
 const LOAD: &str = r#"for /r %SystemDrive%\Drivers %%i in (*.inf) do drvload "%%i""#;
 /// Has the network use what was loaded.
 const NETWORK: &str = "wpeutil InitializeNetwork";
-/// The longest path that drvload opens (MAX_PATH), in characters.
+/// The longest path that drvload opens (`MAX_PATH`), in characters.
 const LONGEST: usize = 259;
 /// The depth of folders that are looked into.
 const DEEPEST: usize = 32;
@@ -150,7 +150,7 @@ fn real(path: &Path) -> Result<PathBuf> {
     let real = fs::canonicalize(path).with_context(|| path.display().to_string())?;
     let text = real
         .to_str()
-        .with_context(|| format!("{real:?}: not text (UTF-8)"))?;
+        .with_context(|| format!("{}: not text (UTF-8)", real.display()))?;
     if text.chars().any(|char| char == '"' || char.is_control()) {
         bail!("{text:?}: has a quotation mark or a control character; rename it");
     }

@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::additions::STARTNET;
-use super::image::Image;
 use super::medium::{Medium, Part};
 use super::{Recipe, make_folder, share};
 use crate::sys::work::Work;
@@ -15,6 +14,7 @@ use crate::winpe::bcd::network::{Firmware, NetworkBoot};
 use crate::winpe::bcd::with_backslashes;
 use crate::winpe::check::{BOOTMGR, FOLDER, FONT};
 use crate::winpe::content::Kind;
+use crate::winpe::image::{EX_LOADER, Image};
 use crate::winpe::loaders::BcdChoice;
 use crate::winpe::path::{BCD, Rules, UEFI_BCD, WinPe};
 use crate::winpe::signature::{meaning, signatures};
@@ -29,8 +29,6 @@ const LARGEST: u64 = 16 << 30;
 const LARGEST_SDI: u64 = 64 << 20;
 /// The loader of ARM64 clients where the settings name none.
 const ARM64_LOADER: &str = "Boot/bootmgfw.efi";
-/// The loader of an updated image that the CA of 2023 has signed.
-const EX_LOADER: &str = "/Windows/Boot/EFI_EX/bootmgfw_EX.efi";
 /// Fills a new folder.
 pub(super) struct Maker<'a> {
     recipe: &'a Recipe<'a>,

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{OFlags, ioctl_ficlone};
@@ -106,10 +107,9 @@ impl Medium {
     }
 
     fn of_disc(disc: &Path, format: &'static str) -> Result<Self> {
-        let mut command = seven_zip("l", disc, format);
-        command.args(["-slt", "-ba"]);
+        let mut command = seven_zip("l", &["-slt", "-ba"], disc, format);
         command.args(LAYOUTS.iter().flat_map(|(image, sdi)| [image, sdi]));
-        let listed = SEVEN_ZIP.output(&mut command, std::process::Stdio::null());
+        let listed = SEVEN_ZIP.output(&mut command, Stdio::null());
         let listed = listed.with_context(|| disc.display().to_string())?;
         let members = members(&String::from_utf8_lossy(&listed));
         let member = |wanted: &str| {
@@ -165,8 +165,8 @@ impl Part {
                 size,
             } => {
                 work.step("reading the disc", Some(*size))?;
-                let mut command = seven_zip("x", disc, format);
-                command.args(["-so", name]);
+                let mut command = seven_zip("x", &["-so"], disc, format);
+                command.arg(name);
                 let mut from = SEVEN_ZIP.stream(&mut command)?;
                 let copied = work.copy(&mut from, to, most.min(*size))?;
                 from.end()?;
@@ -187,10 +187,12 @@ fn nothing() -> String {
     )
 }
 
-fn seven_zip(task: &str, disc: &Path, format: &str) -> std::process::Command {
+/// The command for a task on a disc; names of files on it may follow.
+fn seven_zip(task: &str, switches: &[&str], disc: &Path, format: &str) -> Command {
     let mut command = SEVEN_ZIP.command();
     // Letter case does not matter; it asks nothing.
-    command.args([task, "-y", "-ssc-", &format!("-t{format}"), "--"]);
+    command.args([task, "-y", "-ssc-", &format!("-t{format}")]);
+    command.args(switches).arg("--");
     // Even if its name begins with a hyphen or an at sign.
     let disc = fs::canonicalize(disc).unwrap_or_else(|_| disc.to_owned());
     command.arg(disc);
@@ -306,7 +308,7 @@ mod tests {
     fn what_is_neither_disc_nor_wim_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.iso");
-        for bytes in [&b""[..], b"MSWIM", &[0; 100_000]] {
+        for bytes in [&b""[..], b"MSWIM", &vec![0; 100_000]] {
             fs::write(&file, bytes).unwrap();
             let error = Medium::open(&file).unwrap_err().to_string();
             assert!(

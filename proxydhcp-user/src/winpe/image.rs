@@ -14,9 +14,12 @@ const WIMLIB: Tool = Tool {
     package: "wimtools",
 };
 
-/// An image in a WIM that is ours to change.
+/// The loader of an updated image that the CA of 2023 has signed.
+pub(crate) const EX_LOADER: &str = "/Windows/Boot/EFI_EX/bootmgfw_EX.efi";
+
+/// An image in a WIM.
 #[derive(Debug)]
-pub(super) struct Image {
+pub(crate) struct Image {
     file: PathBuf,
     index: String,
     /// The paths in it, by their lower case.
@@ -28,7 +31,7 @@ impl Image {
     ///
     /// # Errors
     /// wimlib is not installed, or the WIM is damaged.
-    pub(super) fn open(file: &Path, index: u32) -> Result<Self> {
+    pub(crate) fn open(file: &Path, index: u32) -> Result<Self> {
         let mut image = Self {
             file: file.to_owned(),
             index: index.to_string(),
@@ -44,12 +47,12 @@ impl Image {
     }
 
     /// The path in the image that differs from this one in letter case at most.
-    pub(super) fn find(&self, path: &str) -> Option<&str> {
+    pub(crate) fn find(&self, path: &str) -> Option<&str> {
         self.paths.get(&path.to_lowercase()).map(String::as_str)
     }
 
     /// The names of what is in a folder.
-    pub(super) fn names(&self, folder: &str) -> Vec<&str> {
+    pub(crate) fn names(&self, folder: &str) -> Vec<&str> {
         let folder = format!("{}/", folder.to_lowercase());
         let inside = self.paths.iter().filter_map(|(lower, path)| {
             let name = lower.strip_prefix(&folder)?;
@@ -64,7 +67,7 @@ impl Image {
     ///
     /// # Errors
     /// There is no such file, or the WIM is damaged.
-    pub(super) fn read(&self, path: &str) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, path: &str) -> Result<Vec<u8>> {
         let found = self.find(path);
         let found = found.with_context(|| format!("the image has no {path}"))?;
         let bytes = self.run("extract", &[found, "--to-stdout"], Stdio::null())?;
@@ -78,7 +81,7 @@ impl Image {
     ///
     /// # Errors
     /// The disk is full.
-    pub(super) fn update(&self, commands: &str) -> Result<()> {
+    pub(crate) fn update(&self, commands: &str) -> Result<()> {
         let mut input = tempfile::tempfile().context("no temporary file can be made")?;
         input.write_all(commands.as_bytes())?;
         input.rewind()?;
@@ -90,7 +93,7 @@ impl Image {
     ///
     /// # Errors
     /// The WIM is damaged.
-    pub(super) fn boot(&self) -> Result<()> {
+    pub(crate) fn boot(&self) -> Result<()> {
         self.run("info", &["--boot"], Stdio::null())?;
         Ok(())
     }
