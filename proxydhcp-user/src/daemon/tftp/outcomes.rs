@@ -9,7 +9,7 @@ use tracing::{debug, info};
 
 use super::few::Few;
 use super::sent::SentFiles;
-use super::transfer::End;
+use super::transfer::{End, SLOWEST};
 use super::transfers::{Place, Shown};
 
 /// Counts and logs.
@@ -109,10 +109,11 @@ impl Outcomes {
         let bytes = progress.bytes();
         add(&self.counts.bytes, bytes);
         if progress.has_begun() {
-            let silent = progress.moved().elapsed().as_secs();
+            let seconds = progress.since().elapsed().as_secs();
             self.few.warn(format_args!(
-                "{file} was not sent to {client}: silent for {silent} seconds, the client has had to \
-                 give its place to another, after {bytes} of {size} bytes"
+                "{file} was not sent to {client}: it was slower than {} KiB a second, and the client has \
+                 had to give its place to another, after {bytes} of {size} bytes in {seconds} seconds",
+                SLOWEST / 1024
             ));
         } else {
             self.crowded.warn(format_args!(

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::task::AbortHandle;
 use tracing::warn;
@@ -15,9 +15,6 @@ use crate::sys::descriptors;
 const MOST: usize = 6144;
 /// The most for one client: firmware that gives up and asks anew leaves old ones behind.
 const MOST_FOR_ONE: usize = 16;
-/// A client that has acknowledged nothing new for this long gives way to others: one whose packets get
-/// lost answers sooner, even if it has asked for the longest `timeout`.
-const SILENT: Duration = Duration::from_secs(10);
 /// The open files of a transfer: its socket, and the file.
 const FILES: u64 = 2;
 /// Open files that are for the rest of the daemon.
@@ -38,8 +35,8 @@ struct State {
     /// In the order in which they came; some have ended.
     came: VecDeque<(SocketAddrV4, u64)>,
     next: u64,
-    /// Until then, no client will have been silent for long.
-    lively_until: Option<Instant>,
+    /// Until then, no client is too slow.
+    secure_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -111,7 +108,7 @@ impl Transfers {
 
     /// Takes a place for a client's transfer. If there is none left, or this client has too many, another
     /// (of this client's) yields: the oldest without a sign of life, as its request may have been forged,
-    /// or else the one whose client has been silent for longest, if that is long.
+    /// or else the one whose client has been too slow for longest (see [`Progress::secure_until`]).
     ///
     /// # Errors
     ///
@@ -207,7 +204,7 @@ impl Running {
 
 impl State {
     /// Ends the oldest transfer whose client has not shown a sign of life, or else the one whose client
-    /// has been silent for longest, if it may be ended.
+    /// has been too slow for longest.
     fn end_one(&mut self, now: Instant) -> Option<Shown> {
         while let Some((client, number)) = self.came.pop_front() {
             let is_it = |it: &Running| it.number == number && !it.progress.has_begun();
@@ -215,14 +212,17 @@ impl State {
                 return self.end(client);
             }
         }
-        if self.lively_until.is_some_and(|until| now < until) {
+        if self.secure_until.is_some_and(|until| now < until) {
             return None;
         }
-        let moved = |it: &Running| it.progress.moved();
-        let all = self.running.iter().map(|(client, it)| (moved(it), *client));
-        let (moved, client) = all.min_by_key(|(moved, _)| *moved)?;
-        if now < moved + SILENT {
-            self.lively_until = Some(moved + SILENT);
+        let secure = |it: &Running| it.progress.secure_until();
+        let all = self
+            .running
+            .iter()
+            .map(|(client, it)| (secure(it), *client));
+        let (secure, client) = all.min_by_key(|(secure, _)| *secure)?;
+        if now < secure {
+            self.secure_until = Some(secure);
             return None;
         }
         self.end(client)
@@ -235,8 +235,9 @@ impl State {
             let client = SocketAddrV4::new(client, *port);
             Some((client, &self.running.get(&client)?.progress))
         });
-        let (client, progress) = transfers.min_by_key(|(_, it)| (it.has_begun(), it.moved()))?;
-        let may_end = !progress.has_begun() || now >= progress.moved() + SILENT;
+        let (client, progress) =
+            transfers.min_by_key(|(_, it)| (it.has_begun(), it.secure_until()))?;
+        let may_end = now >= progress.secure_until();
         may_end.then(|| self.end(client))?
     }
 

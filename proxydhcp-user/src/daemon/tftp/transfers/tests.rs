@@ -1,3 +1,6 @@
+use std::time::Duration;
+
+use super::super::transfer::GRACE;
 use super::*;
 
 fn client(host: u8, port: u16) -> SocketAddrV4 {
@@ -100,16 +103,43 @@ fn the_client_that_has_been_silent_for_longest_yields() {
         .filter_map(|n| take(&transfers, client(n, 1000)))
         .collect();
     for n in [3, 2, 1] {
-        // The clock that counts them has a millisecond's resolution.
-        std::thread::sleep(Duration::from_millis(5));
+        // The clock that counts them has a microsecond's resolution.
+        std::thread::sleep(Duration::from_millis(1));
         begin(&transfers, |it| *it == client(n, 1000));
     }
-    let soon = places[2].progress.moved() + SILENT;
+    let soon = places[2].progress.secure_until();
     let has = |n| transfers.state().running.contains_key(&client(n, 1000));
     let before = soon.checked_sub(Duration::from_millis(1)).unwrap();
     assert!(take_at(&transfers, client(4, 1000), before).is_none());
     let _fourth = take_at(&transfers, client(4, 1000), soon).unwrap();
     assert_eq!([1, 2, 3, 4].map(has), [true, true, false, true]);
+}
+
+#[test]
+fn a_client_that_acknowledges_a_block_now_and_then_yields_and_a_slow_one_does_not() {
+    // In bytes, and the seconds from one acknowledgement to the next.
+    for (block, pause, yields) in [(1456, 3, true), (512, 1, true), (8192, 2, false)] {
+        let transfers = Arc::new(Transfers::with_most(2));
+        let now = Instant::now();
+        let places: Vec<_> = (1..=2)
+            .filter_map(|n| take_at(&transfers, client(n, 1000), now))
+            .collect();
+        let mut came = None;
+        for n in 0..30 {
+            let now = now + n * Duration::from_secs(pause);
+            let bytes = u64::from(n) * block;
+            places
+                .iter()
+                .for_each(|it| it.progress.moves_at(bytes, now));
+            // Just before the next acknowledgement.
+            let late = now + Duration::from_millis(pause * 1000 - 10);
+            if let Some(place) = take_at(&transfers, client(9, 1000), late) {
+                came = Some(place);
+                break;
+            }
+        }
+        assert_eq!(came.is_some(), yields, "{block} bytes each {pause} s");
+    }
 }
 
 #[test]
@@ -121,7 +151,7 @@ fn what_a_client_has_left_behind_keeps_it_out_for_seconds_only() {
     begin(&transfers, |_| true);
     let now = Instant::now();
     assert!(take_at(&transfers, client(1, 2000), now).is_none());
-    let late = now + SILENT;
+    let late = now + GRACE;
     assert!(take_at(&transfers, client(1, 2000), late).is_some());
 }
 
