@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use proxydhcp_clients::{Client, Firmware};
 use proxydhcp_lab::config::{NAME_LENGTH, PATH_LENGTH};
-use proxydhcp_lab::{CLIENT_MAC, RequestFrame};
+use proxydhcp_lab::{CLIENT_MAC, RequestFrame, client_mac};
 
 /// The number of WinPEs, about as many as a real cluster has, however large it is.
 const WINPES: u32 = 12;
@@ -82,6 +82,19 @@ impl Files {
             .fill(count)
             .with_context(|| format!("cannot write files for {count} nodes"))?;
         Ok(files)
+    }
+
+    /// Writes the hardware addresses of these nodes.
+    pub(crate) fn know_hardware(&self, count: u32) -> Result<()> {
+        let mut hardware = self.config.clone().into_os_string();
+        hardware.push(".hardware");
+        let lines = Node::all(count).map(|node| {
+            let [a, b, c, d, e, f] = client_mac(node.address());
+            let name = node.name();
+            format!("{name} mac={a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}\n")
+        });
+        fs::write(&hardware, lines.collect::<String>())
+            .with_context(|| format!("cannot write {}", hardware.display()))
     }
 
     fn fill(&self, count: u32) -> Result<()> {

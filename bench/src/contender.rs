@@ -41,6 +41,8 @@ struct Settings {
     /// Answers to one source per second, and at once; `None` stands for the default of an installed
     /// daemon.
     limit: Option<&'static str>,
+    /// Whether nodes that are known by their hardware addresses get offers.
+    offers: bool,
 }
 
 /// The rate limit in floods and loads, which come from fewer clients than requests: each request is
@@ -61,6 +63,7 @@ impl Contender {
                 path,
                 xdp_mode: (path != "raw").then_some("native"),
                 limit: HIGH_LIMIT,
+                offers: false,
             })
         };
         let kind = match name {
@@ -94,7 +97,24 @@ impl Contender {
                 path,
                 xdp_mode,
                 limit: None,
+                offers: false,
             }),
+        })
+    }
+
+    /// The same, with offers; `None` for one that makes none.
+    pub(crate) fn offering(&self) -> Option<Self> {
+        let kind = match &self.kind {
+            Kind::Proxydhcp(settings) => Kind::Proxydhcp(Settings {
+                offers: true,
+                ..*settings
+            }),
+            Kind::Dnsmasq => Kind::Dnsmasq,
+            Kind::Reflector | Kind::Peer(_) => return None,
+        };
+        Some(Self {
+            name: self.name.clone(),
+            kind,
         })
     }
 
@@ -161,6 +181,9 @@ fn start_proxydhcp(settings: &Settings, lab: &Lab, at: &Start) -> Result<Daemon>
     }
     if let Some(limit) = settings.limit {
         command.args(["--rate-limit", limit, "--burst", limit]);
+    }
+    if settings.offers {
+        command.args(["--offers", "known"]);
     }
     command.args(at.files.arguments());
     at.cores.pin_responder(&mut command);

@@ -1,11 +1,12 @@
 //! The benchmark: it runs boot storms and floods of [simulated clients](proxydhcp_clients) against
-//! several responders, storms amid hostile packets, and measures the cost of an answer, reloads and
-//! memory. It yields [`results`] and [`plot`]s.
+//! several responders, storms amid hostile packets, offers and downloads, and measures the cost of an
+//! answer, reloads and memory. It yields [`results`] and [`plot`]s.
 
 mod answer_cost;
 mod cluster;
 mod contender;
 mod contest;
+mod conversations;
 mod dnsmasq;
 mod flood;
 mod generator;
@@ -23,6 +24,7 @@ mod session;
 mod siege;
 mod small_xdp;
 mod storm_figures;
+mod tftp;
 
 pub use contender::Contender;
 pub use machine::Machine;

@@ -20,8 +20,8 @@ mod tables;
 /// The exit code that a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Measures boot storms, full load, boot storms amid hostile packets, the cost of an answer,
-/// reloads and memory, against other responders on the same wire.
+/// Measures boot storms, full load, boot storms amid hostile packets, offers, downloads, the cost of
+/// an answer, reloads and memory, against other servers on the same wire.
 ///
 /// Everything happens in private network namespaces. The results go to the terminal, and as JSON
 /// and plots to bench/results/, or to bench/results/partial/ if the run is not complete. Needs
@@ -29,7 +29,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask bench")]
 #[command(after_help = "Examples:
-  sudo cargo xtask bench                      all of it: some 4 minutes
+  sudo cargo xtask bench                      all of it: some 6 minutes
   sudo cargo xtask bench --quick              about a minute
   sudo cargo xtask bench --only flood --contenders kernel,raw
   sudo cargo xtask bench --peer perl='exec /opt/xcat/sbin/proxydhcp-xcat'")]
@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long, value_name = "NAME=COMMAND")]
     peer: Vec<String>,
 
-    /// The responders in storm and flood, besides the peers.
+    /// The responders in storm, flood and offers, besides the peers.
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_values = Contender::USUAL)]
     contenders: Vec<String>,
 }
@@ -60,6 +60,10 @@ enum OnlyFigure {
     Flood,
     /// Boot storms of 1,000 clients while hostile packets come in
     Siege,
+    /// 10,000 offers at once, and the conversations that follow them
+    Offers,
+    /// Downloads by TFTP, of 100 and of 1,000 clients
+    Tftp,
     /// Nanoseconds that the XDP program takes for an answer
     Ns,
     /// The time of a reload, and the requests it loses
@@ -74,6 +78,8 @@ impl From<OnlyFigure> for Figure {
             OnlyFigure::Storm => Self::Storm,
             OnlyFigure::Flood => Self::Flood,
             OnlyFigure::Siege => Self::Siege,
+            OnlyFigure::Offers => Self::Offers,
+            OnlyFigure::Tftp => Self::Tftp,
             OnlyFigure::Ns => Self::Ns,
             OnlyFigure::Reload => Self::Reload,
             OnlyFigure::Memory => Self::Memory,
@@ -116,7 +122,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     require_rights().context("the benchmark cannot run")?;
     let figures = arguments.figures();
     let contenders = arguments.contenders()?;
-    if figures.contains(&Figure::Storm) || figures.contains(&Figure::Flood) {
+    let contests = [Figure::Storm, Figure::Flood, Figure::Offers];
+    if contests.iter().any(|figure| figures.contains(figure)) {
         for contender in &contenders {
             contender.prepare()?;
         }

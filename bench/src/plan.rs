@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::contender::Contender;
 use crate::siege::attack::Attack;
-use crate::{flood, reload};
+use crate::{flood, reload, tftp};
 
 /// The figures that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub enum Figure {
     Flood,
     /// Boot storms while hostile packets come in.
     Siege,
+    /// Offers, and the conversations that follow them.
+    Offers,
+    /// Downloads by TFTP.
+    Tftp,
     /// Nanoseconds that the XDP program takes for an answer.
     Ns,
     /// The time of a reload, and the requests it loses.
@@ -77,6 +81,14 @@ impl Plan {
         }
     }
 
+    pub(crate) fn offer_rounds(&self) -> usize {
+        if self.quick { 1 } else { 3 }
+    }
+
+    pub(crate) fn download_rounds(&self) -> usize {
+        if self.quick { 1 } else { 3 }
+    }
+
     pub(crate) fn reload_effort(&self) -> reload::Effort {
         reload::Effort {
             quiet: 5,
@@ -113,6 +125,17 @@ impl Plan {
             + times(self.wants(Figure::Flood), 1);
         let steps = times(contest, self.contenders.len() * each)
             + times(self.wants(Figure::Siege), self.siege_effort().steps())
+            + times(
+                self.wants(Figure::Offers),
+                self.contenders
+                    .iter()
+                    .filter_map(Contender::offering)
+                    .count(),
+            )
+            + times(
+                self.wants(Figure::Tftp),
+                1 + self.download_rounds() * tftp::crowds(),
+            )
             + times(self.wants(Figure::Ns), 1)
             + times(
                 self.wants_any([Figure::Reload, Figure::Memory]),

@@ -23,6 +23,15 @@ pub struct Results {
     /// Boot storms while hostile packets come in.
     #[serde(default)]
     pub siege: Vec<Siege>,
+    /// Offers, and the conversations that follow them.
+    #[serde(default)]
+    pub offers: Vec<Offers>,
+    /// Downloads by TFTP.
+    #[serde(default)]
+    pub download: Vec<Download>,
+    /// TFTP requests that nobody acknowledges.
+    #[serde(default)]
+    pub unacknowledged: Option<Unacknowledged>,
     /// The cost of the XDP program alone.
     pub answer_cost: Option<AnswerCost>,
     /// The cost of tables, by size.
@@ -105,6 +114,73 @@ pub struct Siege {
     pub max_ms: Option<f64>,
     /// The daemon's counters since its start, summed over all datapaths.
     pub counters: Counters,
+}
+
+/// Clients that send their DISCOVERs at the same instant, and ask on port 4011 once they have an offer.
+/// Nothing is sent twice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offers {
+    /// The responder.
+    pub contender: String,
+    /// The number of conversations, over all rounds.
+    pub conversations: usize,
+    /// The number of clients with an offer within a second of their DISCOVER.
+    pub offered_in_a_second: usize,
+    /// The number of clients without an offer, or without an answer on port 4011.
+    pub lost: usize,
+    /// The median time from a client's DISCOVER to its offer.
+    pub offer_p50_ms: Option<f64>,
+    /// The 99th percentile of this time.
+    pub offer_p99_ms: Option<f64>,
+    /// The maximum of this time.
+    pub offer_max_ms: Option<f64>,
+    /// The 99th percentile of the time from a client's request on port 4011 to the answer.
+    pub answer_p99_ms: Option<f64>,
+    /// The maximum of this time.
+    pub answer_max_ms: Option<f64>,
+    /// From the first DISCOVER to the last answer, in the round in which that took longest.
+    pub longest_ms: f64,
+}
+
+/// A crowd of clients that begin to fetch the same file by TFTP at the same instant. Times and rates are
+/// those of the round whose rate is the median.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Download {
+    /// The server.
+    pub server: String,
+    /// The number of clients.
+    pub clients: usize,
+    /// The length of the file, in bytes.
+    pub size: u64,
+    /// The window that the server has agreed to, in blocks of 1456 bytes.
+    pub window: u16,
+    /// The share of packets that each client loses, of those that come and those that go.
+    pub loss: f64,
+    /// The number of rounds.
+    pub rounds: usize,
+    /// The number of clients that did not get the whole file, over all rounds.
+    pub failed: usize,
+    /// Why the first of them did not.
+    pub failure: Option<String>,
+    /// The bytes that all clients together got each second, from the first request to the last block.
+    pub bytes_per_second: f64,
+    /// The median time from the first request until a client had its file.
+    pub p50_ms: Option<f64>,
+    /// The 99th percentile of this time.
+    pub p99_ms: Option<f64>,
+    /// The maximum of this time.
+    pub max_ms: Option<f64>,
+}
+
+/// TFTP requests that nobody acknowledges, each from another address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unacknowledged {
+    /// Their number.
+    pub requests: usize,
+    /// What the daemon's resident set grew by, in bytes.
+    pub bytes: u64,
+    /// The time in which a client that comes after them gets 1 MiB.
+    pub fresh_ms: f64,
 }
 
 /// The cost of the XDP program, which runs alone on a frame in memory. Nanoseconds are medians,

@@ -8,6 +8,7 @@ use crate::answer_cost::answer_cost;
 use crate::cluster::Files;
 use crate::contender::{Contender, Start};
 use crate::contest::contest;
+use crate::conversations::offers;
 use crate::machine::{Machine, date};
 use crate::memory::memory;
 use crate::pin::Cores;
@@ -16,6 +17,7 @@ use crate::reload;
 use crate::results::{Results, TableCost};
 use crate::session::Session;
 use crate::siege::sieges;
+use crate::tftp::downloads;
 
 /// The number of nodes in random order for which the cost of an answer is measured.
 const MANY_NODES: u32 = 1_000_000;
@@ -36,6 +38,9 @@ pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
         storm: Vec::new(),
         flood: Vec::new(),
         siege: Vec::new(),
+        offers: Vec::new(),
+        download: Vec::new(),
+        unacknowledged: None,
         answer_cost: None,
         tables: Vec::new(),
         failures: Vec::new(),
@@ -45,6 +50,12 @@ pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
     }
     if plan.wants(Figure::Siege) {
         sieges(plan, cores, &mut results, observer)?;
+    }
+    if plan.wants(Figure::Offers) {
+        offers(plan, cores, &mut results, observer)?;
+    }
+    if plan.wants(Figure::Tftp) {
+        downloads(plan, cores, &mut results, observer)?;
     }
     if plan.wants(Figure::Ns) {
         tell(observer, Progress::Step("the XDP program by itself"))?;
@@ -117,6 +128,12 @@ fn notes(cores: Cores, machine: &Machine) -> Vec<String> {
         "siege: the generator of the flood sends hostile packets, while storms of 1,000 clients are \
          sent from the other core, which the daemon is on too; both come in by the same queue of \
          256 places. What has come in is what the server's interface has counted"
+            .to_owned(),
+        "offers: a client sends its request on port 4011 once its offer is read, and nothing twice; \
+         nodes are known by their hardware addresses, and dnsmasq is in proxy mode"
+            .to_owned(),
+        "tftp: all clients of a crowd fetch the same file, from one thread; a client takes up to a \
+         window in one call. tftpd-hpa and dnsmasq know no window"
             .to_owned(),
         "clients are behind one router, so that the kernel's neighbour table limits no contender"
             .to_owned(),

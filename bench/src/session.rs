@@ -24,7 +24,7 @@ const HALVES: [(Ipv4Addr, u8); 2] = [
 ];
 
 /// A lab whose clients are behind a router.
-fn routed_lab() -> Result<Lab> {
+pub(crate) fn routed_lab() -> Result<Lab> {
     let lab = Lab::with(&LinkOptions {
         takes_xdp: false,
         ..LinkOptions::default()

@@ -3,7 +3,9 @@
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use proxydhcp_bench::grouped;
-use proxydhcp_bench::results::{AnswerCost, Flood, Results, Siege, Storm, TableCost};
+use proxydhcp_bench::results::{
+    AnswerCost, Download, Flood, Offers, Results, Siege, Storm, TableCost, Unacknowledged,
+};
 
 /// Renders all tables and notes.
 pub(crate) fn render(results: &Results) -> String {
@@ -34,6 +36,16 @@ pub(crate) fn render(results: &Results) -> String {
             sieges(&results.siege)
         ));
     }
+    if !results.offers.is_empty() {
+        parts.push(format!("Offers\n{}", offers(&results.offers)));
+    }
+    if !results.download.is_empty() {
+        parts.push(format!(
+            "Downloads by TFTP\n{}",
+            downloads(&results.download)
+        ));
+    }
+    parts.extend(results.unacknowledged.as_ref().map(unacknowledged));
     if let Some(cost) = &results.answer_cost {
         parts.push(format!("The XDP program by itself\n{}", answer_cost(cost)));
     }
@@ -129,6 +141,65 @@ fn sieges(sieges: &[Siege]) -> Table {
         ]);
     }
     aligned(table)
+}
+
+fn offers(offers: &[Offers]) -> Table {
+    let mut table = new_table(&[
+        "contender",
+        "conversations",
+        "offered in 1 s",
+        "lost",
+        "offer p50",
+        "p99",
+        "max",
+        "answer p99",
+        "max",
+        "longest round",
+    ]);
+    for of in offers {
+        let times = [of.offer_p50_ms, of.offer_p99_ms, of.offer_max_ms];
+        let times = times
+            .into_iter()
+            .chain([of.answer_p99_ms, of.answer_max_ms]);
+        let mut row = vec![
+            of.contender.clone(),
+            thousands(of.conversations),
+            share(of.offered_in_a_second, of.conversations),
+            thousands(of.lost),
+        ];
+        row.extend(times.chain([Some(of.longest_ms)]).map(milliseconds));
+        table.add_row(row);
+    }
+    aligned(table)
+}
+
+fn downloads(downloads: &[Download]) -> Table {
+    let mut table = new_table(&[
+        "server", "clients", "MiB", "window", "loss", "failed", "MB/s", "p50", "p99", "max",
+    ]);
+    for download in downloads {
+        let mut row = vec![
+            download.server.clone(),
+            thousands(download.clients),
+            (download.size >> 20).to_string(),
+            download.window.to_string(),
+            format!("{} %", download.loss * 100.0),
+            thousands(download.failed),
+            format!("{:.0}", download.bytes_per_second / 1e6),
+        ];
+        row.extend([download.p50_ms, download.p99_ms, download.max_ms].map(milliseconds));
+        table.add_row(row);
+    }
+    aligned(table)
+}
+
+fn unacknowledged(strangers: &Unacknowledged) -> String {
+    format!(
+        "{} TFTP requests that nobody acknowledges: {} of memory; a client after them gets 1 MiB in {}",
+        thousands(strangers.requests),
+        mebibytes(strangers.bytes),
+        milliseconds(Some(strangers.fresh_ms))
+    )
 }
 
 fn answer_cost(cost: &AnswerCost) -> Table {

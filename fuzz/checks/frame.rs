@@ -14,6 +14,7 @@ use proxydhcp_common::headers::{self as packet, Packet};
 use proxydhcp_common::judge::judge;
 use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::{answer, reply, slow_path};
+use proxydhcp_lab::discover::HARDWARE;
 
 #[path = "frame/headers.rs"]
 mod headers;
@@ -46,13 +47,20 @@ impl Tables {
     fn new(policy: Policy) -> Self {
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
         let has_hardware = policy.unknown == Unknown::Lookup;
+        let folder = tempfile::tempdir().expect("there is room");
+        let config = folder.path().join("golden.cfg");
+        std::fs::copy(data.join("golden.cfg"), &config).expect("there is room");
+        if has_hardware {
+            let hardware = folder.path().join("golden.cfg.hardware");
+            std::fs::write(hardware, HARDWARE).expect("there is room");
+        }
         let sources = Sources {
-            config: data.join("golden.cfg"),
+            config,
             hosts: data.join("golden.hosts"),
             tftp_root: PathBuf::from("/tftpboot"),
             loaders: Loaders::default(),
             suffixes: Vec::new(),
-            ethers: has_hardware.then(|| data.join("golden.ethers")),
+            ethers: None,
         };
         let files = Files::read(&sources).expect("the golden files are sound");
         let table = Table::of_files(Arc::new(files));
@@ -66,24 +74,25 @@ impl Tables {
         }
     }
 
-    /// The WinPE's folder that a client with this MAC address, if it is one, is to be sent to, if it is to
-    /// be answered at all.
-    fn winpe(&self, client: Ipv4Addr, mac: Option<[u8; 6]>) -> Option<&str> {
+    /// The WinPE's folder that a client with this MAC address and this UUID, if it has them, is to be sent
+    /// to, if it is to be answered at all.
+    fn winpe(&self, client: Ipv4Addr, mac: Option<[u8; 6]>, uuid: Option<u128>) -> Option<&str> {
         let node = self.table.nodes().find(|node| node.address == client);
-        if self.has_hardware
-            && let Some([2, 0, 0, 0, 0, last @ 1..=3]) = mac
-        {
-            // cn003 is refused, and the addresses of cn001 and cn002 are their own alone.
-            let name = format!("cn{last:03}");
+        let known = match (mac, uuid) {
+            // cn003 is refused.
+            (Some([2, 0, 0, 0, 0, last @ 1..=3]), _) => Some(last),
+            (_, Some(2)) => Some(2),
+            (_, Some(6)) => Some(6),
+            _ => None,
+        };
+        if let Some(known) = known.filter(|_| self.has_hardware) {
+            // The addresses of nodes are their own alone.
+            let name = format!("cn{known:03}");
             let owner = self.table.nodes().find(|node| node.name == name)?;
             let is_its =
                 node.is_none_or(|node| node.name == name) && client != Ipv4Addr::new(10, 77, 16, 3);
-            return self
-                .table
-                .winpes()
-                .get(owner.winpe)
-                .map(WinPe::path)
-                .filter(|_| is_its);
+            let winpe = self.table.winpes().get(owner.winpe);
+            return winpe.map(WinPe::path).filter(|_| is_its);
         }
         match (node, &self.policy.unknown) {
             (Some(node), _) => self.table.winpes().get(node.winpe).map(WinPe::path),

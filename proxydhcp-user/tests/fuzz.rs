@@ -31,6 +31,8 @@ mod import;
 mod macs;
 #[path = "../../fuzz/checks/noderange.rs"]
 mod noderange;
+#[path = "../../fuzz/checks/offer.rs"]
+mod offer;
 #[path = "../../fuzz/checks/settings.rs"]
 mod settings;
 #[path = "../../fuzz/checks/tftp.rs"]
@@ -77,6 +79,11 @@ fn hosts_inputs() {
 #[test]
 fn noderange_inputs() {
     each_input("noderange", noderange::noderange);
+}
+
+#[test]
+fn offer_inputs() {
+    each_input("offer", offer::offer);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{
     InfoData, InfoVeth, LinkAttribute, LinkMessage, LinkXdp, MacVlanMode, State,
 };
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
 use rtnetlink::{
     Handle, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
@@ -175,6 +176,23 @@ pub fn route_by(
         let (network, prefix) = network;
         let added = handle.route().add(route).execute().await;
         added.with_context(|| format!("cannot route {network}/{prefix} by {address}"))
+    })
+}
+
+/// Makes all addresses of a network the namespace's own, as a server of many sites has it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn own_network(namespace: &Namespace, (network, prefix): (Ipv4Addr, u8)) -> Result<()> {
+    netlink(namespace, async |handle| {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(network, prefix)
+            .output_interface(index_of(&handle, "lo").await?)
+            .kind(RouteType::Local)
+            .scope(RouteScope::Host)
+            .build();
+        let added = handle.route().add(route).execute().await;
+        added.with_context(|| format!("cannot take all of {network}/{prefix}"))
     })
 }
 

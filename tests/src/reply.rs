@@ -215,7 +215,7 @@ pub(crate) fn read_strictly(message: &[u8]) -> Result<Vec<(u8, &[u8])>> {
 
 /// The value of a request's option, its parts joined as RFC 3396 has it, overloaded fields
 /// (option 52) included; empty when absent.
-fn read_leniently(message: &[u8], code: u8) -> Vec<u8> {
+pub fn read_leniently(message: &[u8], code: u8) -> Vec<u8> {
     let mut fields = vec![message.get(OPTIONS_OFFSET..).unwrap_or_default()];
     let overload = joined(&fields, 52).first().copied().unwrap_or(0);
     if overload & 1 != 0 {
@@ -227,7 +227,7 @@ fn read_leniently(message: &[u8], code: u8) -> Vec<u8> {
     joined(&fields, code)
 }
 
-fn joined(fields: &[&[u8]], wanted: u8) -> Vec<u8> {
+pub(crate) fn joined(fields: &[&[u8]], wanted: u8) -> Vec<u8> {
     let mut whole = Vec::new();
     for field in fields {
         let mut rest = *field;
@@ -257,12 +257,12 @@ fn boot_item(vendor: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "callers compare temporaries")]
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Result<()> {
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, got: T, wanted: T) -> Result<()> {
     ensure!(got == wanted, "{what} is {got:?}, should be {wanted:?}");
     Ok(())
 }
 
-fn at(bytes: &[u8], offset: usize, length: usize) -> Result<&[u8]> {
+pub(crate) fn at(bytes: &[u8], offset: usize, length: usize) -> Result<&[u8]> {
     bytes
         .get(offset..offset + length)
         .context("the message is too short")

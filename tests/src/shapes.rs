@@ -21,6 +21,7 @@ mod code {
     pub(super) const WDS: u8 = 250;
 }
 
+const DISCOVER: u8 = 1;
 const REQUEST: u8 = 3;
 
 impl RequestFrame {
@@ -44,6 +45,25 @@ impl RequestFrame {
             ],
             ..Self::bare(client)
         }
+    }
+
+    /// The DISCOVER that the same machine sends before the request, by broadcast: it has no address yet.
+    #[must_use]
+    pub fn discover(&self) -> Self {
+        const NONE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+        let mut discover = Self {
+            destination_mac: [0xff; 6],
+            source: NONE,
+            destination: Ipv4Addr::BROADCAST,
+            source_port: 68,
+            destination_port: 67,
+            flags: 0x8000,
+            ciaddr: NONE,
+            ..self.clone()
+        };
+        discover.set_option(code::MESSAGE_TYPE, [DISCOVER]);
+        discover.remove_option(code::SERVER);
+        discover
     }
 
     /// EDK2 that discovers boot servers: option 43 with a boot item, 356 bytes of BOOTP.

@@ -5,11 +5,16 @@
 //! load asks at a fixed rate and checks that the daemon gives one right answer to each request,
 //! which shows what a reload or a restart loses.
 //!
-//! Both send and receive whole frames, so that thousands of clients need neither addresses nor
-//! sockets of their own, and both detect whether their own socket has lost frames, for which the
+//! [`converse`] simulates clients that ask for an offer first, and [`download`] those that fetch a file by
+//! TFTP.
+//!
+//! All but the last send and receive whole frames, so that thousands of clients need neither addresses nor
+//! sockets of their own, and they detect whether their own socket has lost frames, for which the
 //! daemon is never blamed.
 
 mod client;
+mod conversations;
+mod downloads;
 mod numbered;
 mod report;
 mod steady;
@@ -19,6 +24,8 @@ mod toy;
 mod wire;
 
 pub use client::{Client, Firmware};
+pub use conversations::{Conversation, ConversationReport, Conversed, converse};
+pub use downloads::{Downloads, Wanted, content, download};
 pub use report::{Outcome, StormReport, Summary, percentile};
 pub use steady::{Load, LoadReport, Reply, steady};
 pub use storm::{Progress, storm};

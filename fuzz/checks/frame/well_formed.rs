@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use proxydhcp::tables::policy::ReplyFormat;
+use proxydhcp_lab::read_leniently;
 
 use super::mend::add;
 use super::{LOCAL, MAC, Tables};
@@ -29,6 +30,14 @@ fn address(bytes: &[u8], at: usize) -> Ipv4Addr {
 /// The MAC address in `chaddr`, if that is one.
 fn mac(bootp: &[u8]) -> Option<[u8; 6]> {
     (bootp[2] == 6).then(|| *bootp[28..].first_chunk().expect("it is long enough"))
+}
+
+/// The UUID of option 97, if it has one.
+fn uuid(bootp: &[u8]) -> Option<u128> {
+    match read_leniently(bootp, 97).split_first() {
+        Some((0, uuid)) => Some(u128::from_be_bytes(uuid.try_into().ok()?)),
+        _ => None,
+    }
 }
 
 /// Checks a reply.
@@ -98,7 +107,7 @@ fn check_fields(asked: &[u8], bootp: &[u8], header: &[u8], tables: &Tables) {
     assert_eq!(bootp[44..108], [0; 64]);
 
     let winpe = tables
-        .winpe(client, mac(asked))
+        .winpe(client, mac(asked), uuid(asked))
         .expect("nobody else is answered");
     let file = bootp[108..236].strip_prefix(winpe.as_bytes());
     let file = file.expect("the loader is in the node's WinPE");
@@ -113,7 +122,7 @@ fn check_fields(asked: &[u8], bootp: &[u8], header: &[u8], tables: &Tables) {
 fn check_options(asked: &[u8], bootp: &[u8], header: &[u8], tables: &Tables) {
     let (client, server) = (address(header, 12), address(header, 16));
     let winpe = tables
-        .winpe(client, mac(asked))
+        .winpe(client, mac(asked), uuid(asked))
         .expect("nobody else is answered");
     let is_pxe = tables.policy.reply_format == ReplyFormat::Pxe;
     let mut seen = [0; 256];

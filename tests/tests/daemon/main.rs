@@ -8,6 +8,7 @@ mod cluster;
 mod come_and_go;
 mod conflicts;
 mod control;
+mod conversations;
 mod crowd;
 mod discover;
 mod files;

@@ -23,24 +23,25 @@ use proxydhcp_common::vendor_class::VendorClass;
 use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::{headers, reply};
 use proxydhcp_lab::corpus::{Corpus, requests};
+use proxydhcp_lab::discover::HARDWARE;
 use proxydhcp_lab::xdp::INTERFACE;
 use proxydhcp_lab::{RequestFrame, SERVER_ADDRESS, capture, require_rights};
 
 const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
+pub(crate) const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;
 
 /// The verdict of one reader on a frame, and its reply.
 #[derive(Debug, PartialEq, Eq)]
-struct Outcome {
-    action: u32,
-    bytes: Vec<u8>,
+pub(crate) struct Outcome {
+    pub(crate) action: u32,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Both readers, with the same tables.
-struct Pair {
+pub(crate) struct Pair {
     program: Program,
-    tables: Generation,
+    pub(crate) tables: Generation,
     counts: Counts,
 }
 
@@ -51,7 +52,7 @@ impl Pair {
     }
 
     /// With these hardware addresses of the golden nodes.
-    fn knowing(unknown: Unknown, hardware: &str) -> Result<Self> {
+    pub(crate) fn knowing(unknown: Unknown, hardware: &str) -> Result<Self> {
         require_rights()?;
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("golden.cfg");
@@ -83,7 +84,7 @@ impl Pair {
         })
     }
 
-    fn in_kernel(&mut self, frame: &[u8]) -> Result<Outcome> {
+    pub(crate) fn in_kernel(&mut self, frame: &[u8]) -> Result<Outcome> {
         let (action, bytes, _) = self.program.try_on(frame)?;
         Ok(Outcome { action, bytes })
     }
@@ -118,7 +119,7 @@ impl Pair {
         }
     }
 
-    fn check(&mut self, frame: &[u8]) -> Result<()> {
+    pub(crate) fn check(&mut self, frame: &[u8]) -> Result<()> {
         // The kernel takes nothing shorter than Ethernet's header for a frame.
         if frame.len() < 14 {
             return Ok(());
@@ -133,7 +134,7 @@ impl Pair {
     }
 
     /// Checks, at the end, that the program's counters agree with the core's verdicts.
-    fn check_counts(&self) -> Result<()> {
+    pub(crate) fn check_counts(&self) -> Result<()> {
         ensure!(
             self.program.counts(INTERFACE)? == self.counts,
             "kernel {:?}, userspace {:?}",
@@ -150,7 +151,7 @@ impl Pair {
     }
 }
 
-fn setting(name: &str, default: u64) -> Result<u64> {
+pub(crate) fn setting(name: &str, default: u64) -> Result<u64> {
     std::env::var(name).map_or(Ok(default), |value| {
         value
             .parse()
@@ -215,12 +216,6 @@ fn on_random_frames() -> Result<()> {
     assert!(cases < 20_000 || met == COUNTERS - 3, "{:?}", pair.counts);
     Ok(())
 }
-
-/// What some golden nodes are known by; cn003 is refused.
-const HARDWARE: &str = "cn001 mac=02:00:00:00:00:01\n\
-    cn002 mac=02:00:00:00:00:02 uuid=00000000-0000-0000-0000-000000000002\n\
-    cn003 mac=02:00:00:00:00:03\n\
-    cn006 uuid=00000000-0000-0000-0000-000000000006\n";
 
 #[test]
 fn on_random_frames_of_machines_known_by_their_hardware() -> Result<()> {

@@ -12,6 +12,7 @@ mod accepted;
 mod addresses;
 mod agreement;
 mod captures;
+mod discovers;
 mod exchange;
 mod golden;
 mod limits;
