@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp::datapath::activity;
 use proxydhcp::datapath::xdp::{Duty, KernelTables, Program};
+use proxydhcp::tables::followed::Followed;
 use proxydhcp::tables::generation::Generation;
 use proxydhcp::tables::policy::Policy;
 use proxydhcp::tables::table::{self, Sources, Table};
@@ -43,7 +45,7 @@ pub(crate) fn answer_cost(
     let few = Files::write(&folder.join("few"), FEW_NODES)?;
     let generation = generation(&few)?;
     let program = load(&generation)?;
-    let responder = Responder::load(folder, generation.templates(), FEW_NODES)?;
+    let responder = Responder::load(folder, generation.0.templates(), FEW_NODES)?;
     let empty = small_xdp::pass()?;
     let reflector = small_xdp::reflector()?;
     let programs = [
@@ -83,8 +85,8 @@ pub(crate) fn answer_cost(
     Ok(cost)
 }
 
-/// The tables that the daemon would make from `files`.
-fn generation(files: &Files) -> Result<Generation> {
+/// The tables that the daemon would make from `files`, and the number of nodes.
+fn generation(files: &Files) -> Result<(Generation, usize)> {
     let sources = Sources {
         config: files.config.clone(),
         hosts: files.hosts.clone(),
@@ -94,7 +96,7 @@ fn generation(files: &Files) -> Result<Generation> {
         ethers: None,
     };
     let table = Table::of_files(Arc::new(table::Files::read(&sources)?));
-    Ok(Generation::next(
+    let generation = Generation::following(
         &Generation::default(),
         &table,
         &[SERVER_ADDRESS],
@@ -103,11 +105,20 @@ fn generation(files: &Files) -> Result<Generation> {
             limit: Limit::new(Limit::MOST, Limit::MOST),
             ..Policy::default()
         },
-    )?)
+        // As the daemon does.
+        &Arc::new(Followed::in_order(&table)),
+    )?;
+    Ok((generation, table.len()))
 }
 
-fn load(generation: &Generation) -> Result<Program> {
-    let mut program = Program::load(Duty::Answer, &KernelTables::new(generation)?, None)?;
+/// Loads the program with the tables of this number of nodes.
+fn load((generation, nodes): &(Generation, usize)) -> Result<Program> {
+    let mut program = Program::load(
+        Duty::Answer,
+        &KernelTables::new(generation)?,
+        activity::capacity(*nodes),
+        None,
+    )?;
     program.count_for(xdp::INTERFACE, false)?;
     Ok(program)
 }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use proxydhcp::tables::followed::Followed;
 use proxydhcp::tables::generation::Generation;
 use proxydhcp::tables::policy::{Policy, ReplyFormat, Unknown};
 use proxydhcp::tables::table::{Files, Sources, Table};
@@ -65,7 +66,8 @@ impl Tables {
         let files = Files::read(&sources).expect("the golden files are sound");
         let table = Table::of_files(Arc::new(files));
         let before = Generation::default();
-        let generation = Generation::next(&before, &table, &LOCAL, &policy);
+        let followed = Arc::new(Followed::in_order(&table));
+        let generation = Generation::following(&before, &table, &LOCAL, &policy, &followed);
         Self {
             generation: generation.expect("the golden files can be served"),
             policy,

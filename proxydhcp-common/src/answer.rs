@@ -1,8 +1,9 @@
 //! Fast path and slow path in one call, for callers that support both.
 
+use crate::activity::Outcome;
 use crate::frame::Slice;
 use crate::headers::Packet;
-use crate::judge::{Tables, judge};
+use crate::judge::{Answer, Asker, Tables, judge};
 use crate::verdict::{Reason, Stop};
 use crate::{reply, slow_path};
 
@@ -22,13 +23,28 @@ pub fn reply(
     mac: [u8; 6],
     vouched: bool,
 ) -> Result<(), Stop> {
-    let written = match judge(frame, packet, tables) {
-        Ok(answer) => reply::write(frame, &answer),
+    match judge(frame, packet, tables) {
+        Ok(answer) => {
+            reply::write(frame, &answer).map_err(|_| NO_ROOM)?;
+            note(&answer, packet, tables);
+        }
         Err(Stop::SlowPath) => {
             let answer = slow_path::judge(frame, packet, tables, mac, vouched)?;
-            slow_path::write(frame, &answer)
+            slow_path::write(frame, &answer).map_err(|_| NO_ROOM)?;
+            note(answer.plain(), packet, tables);
         }
         Err(stop) => return Err(stop),
+    }
+    Ok(())
+}
+
+/// Notes that a node was answered.
+#[inline(always)]
+pub fn note(answer: &Answer<'_>, packet: &Packet, tables: &impl Tables) {
+    let asker = Asker {
+        address: packet.source,
+        mac: [0; 6],
+        node: answer.node,
     };
-    written.map_err(|_| NO_ROOM)
+    tables.note(asker, Outcome::Answered, Some(answer.architecture));
 }

@@ -21,6 +21,12 @@ pub struct Counted {
     pub interface: u64,
     /// The counts.
     pub counts: Counts,
+    /// The moment of the last stranger that was noted: see [`activity`](crate::activity).
+    pub moment: u64,
+    /// The number of strangers that were noted then.
+    pub noted: u64,
+    /// The requests of strangers that were not noted, because there were too many.
+    pub unnoted: u64,
 }
 
 /// Places for interfaces that one XDP program counts for, a power of two.

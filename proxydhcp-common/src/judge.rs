@@ -1,5 +1,6 @@
 //! The judgement on a frame: the order of all rules for plain requests.
 
+use crate::activity::Outcome;
 use crate::frame::{Frame, MAX_OFFSET};
 use crate::headers::{self, Datagram, Packet};
 use crate::limit::{Bucket, Ticks};
@@ -9,7 +10,7 @@ use crate::source::Source;
 use crate::template::{Template, UUID_LEN};
 use crate::vendor_class::VendorClass;
 use crate::verdict::{Reason, Stop};
-use crate::wire::BROADCAST;
+use crate::wire::{Address, BROADCAST};
 
 /// The tables that a judgement reads.
 pub trait Tables {
@@ -44,6 +45,23 @@ pub trait Tables {
     fn now(&self) -> Ticks {
         0
     }
+
+    /// Notes what became of a request: see [`activity`](crate::activity).
+    #[inline(always)]
+    fn note(&self, asker: Asker, outcome: Outcome, architecture: Option<u8>) {
+        let _ = (asker, outcome, architecture);
+    }
+}
+
+/// Who has sent a request, as far as it is noted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// The packet's source address.
+    pub address: Address,
+    /// The frame's source address.
+    pub mac: [u8; 6],
+    /// Its number among the nodes: see [`Nodes::number`].
+    pub node: u32,
 }
 
 /// Everything that turns a request into its reply.
@@ -56,6 +74,10 @@ pub struct Answer<'t> {
     /// The value of option 97 to send back; the template has room for it if and only if this is
     /// `Some`.
     pub uuid: Option<[u8; UUID_LEN]>,
+    /// Its number among the nodes, for noting what was answered: see [`Nodes::number`].
+    pub node: u32,
+    /// The client's architecture.
+    pub architecture: u8,
 }
 
 /// The length of the longest BOOTP message that counts as plain, in bytes. Real requests have up to
@@ -80,13 +102,38 @@ pub fn judge<'t, F: Frame, T: Tables>(
         return Err(Stop::SlowPath);
     }
     // These come first, because both may have to be fetched from memory.
-    let bucket = tables.bucket(&Source::of(frame, packet))?;
+    let source = Source::of(frame, packet);
+    let bucket = tables.bucket(&source)?;
     let entry = nodes.entry(packet.source);
+    let judged = judge_client(frame, packet, tables, &nodes, bucket, entry);
+    if let Err(stop) = judged
+        && let Some(outcome) = Outcome::of(stop)
+    {
+        let asker = Asker {
+            address: source.address,
+            mac: source.mac,
+            node: nodes.number(entry),
+        };
+        tables.note(asker, outcome, None);
+    }
+    judged
+}
+
+/// Judges the frame, for whose sender's address `entry` is stored.
+#[inline(always)]
+fn judge_client<'t, F: Frame, T: Tables>(
+    frame: &F,
+    packet: &Packet,
+    tables: &'t T,
+    nodes: &Nodes<'_, T::Lines>,
+    bucket: Option<Bucket<'_>>,
+    entry: u32,
+) -> Result<Answer<'t>, Stop> {
     let datagram = headers::admit(frame, packet)?;
     if datagram.bootp_len > MAX_PLAIN {
         return Err(Stop::SlowPath);
     }
-    let (facts, uuid_at) = options::walk(frame, &datagram, &nodes)?;
+    let (facts, uuid_at) = options::walk(frame, &datagram, nodes)?;
     // It is read again, so that the copy that goes into the reply stays one of memory. From single
     // bytes, the compiler would make it up before it is known to be there, which Linux 5.10 refuses.
     let uuid = if nodes.has_hardware() {
@@ -95,14 +142,14 @@ pub fn judge<'t, F: Frame, T: Tables>(
         None
     };
     // Only the slow path can name the nodes that are confused with each other.
-    let client = identify(frame, &datagram, uuid, entry, &nodes).map_err(|_| Stop::SlowPath)?;
-    let answer = decide(datagram, facts, client, &nodes, tables)?;
+    let client = identify(frame, &datagram, uuid, entry, nodes).map_err(|_| Stop::SlowPath)?;
+    let answer = decide(datagram, facts, client, nodes, tables)?;
     // The checksum comes last, because it is costly. A wrong one may still belong to a valid
     // request: a sender on this machine leaves it to hardware that does not exist.
     if !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::SlowPath);
     }
-    charge(bucket, &nodes, tables)?;
+    charge(bucket, nodes, tables)?;
     Ok(answer)
 }
 
@@ -178,6 +225,8 @@ pub(crate) fn decide<'t, T: Tables>(
         datagram,
         template: template.ok_or(Stop::Refuse(Reason::Unknown))?,
         uuid,
+        node: nodes.number(target.stored()),
+        architecture: facts.architecture,
     })
 }
 

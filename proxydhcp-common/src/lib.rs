@@ -20,6 +20,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod activity;
 pub mod answer;
 pub mod checksum;
 pub mod counters;
@@ -37,6 +38,7 @@ pub mod template;
 pub mod vendor_class;
 pub mod verdict;
 pub mod wire;
+mod words;
 
 /// The UDP port of the proxyDHCP service (PXE 2.1, section 2.2.3).
 pub const PORT: u16 = 4011;

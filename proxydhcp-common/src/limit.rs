@@ -16,8 +16,8 @@
 //! limited too.
 
 use core::sync::atomic::AtomicU64;
-#[cfg(not(target_arch = "bpf"))]
-use core::sync::atomic::Ordering;
+
+use crate::words::{high, load, low, store};
 
 /// The number of sources in a line.
 pub const SLOTS: usize = 8;
@@ -196,44 +196,6 @@ fn take(slot: &AtomicU64, key: u32, ahead: Ticks, limit: Limit, now: Ticks) -> b
     let until = now.wrapping_add(ahead);
     store(slot, u64::from(until) << 32 | u64::from(key));
     true
-}
-
-/// Loads a whole entry at once.
-#[cfg(not(target_arch = "bpf"))]
-fn load(slot: &AtomicU64) -> u64 {
-    slot.load(Ordering::Relaxed)
-}
-
-#[cfg(not(target_arch = "bpf"))]
-fn store(slot: &AtomicU64, entry: u64) {
-    slot.store(entry, Ordering::Relaxed);
-}
-
-/// Loads a whole entry at once, in the kernel, where LLVM has no relaxed loads and stores for BPF.
-#[cfg(target_arch = "bpf")]
-#[inline(always)]
-fn load(slot: &AtomicU64) -> u64 {
-    // SAFETY: the slot exists and is aligned. BPF loads 64 bits by one instruction, so another
-    // CPU's store cannot come in between.
-    unsafe { slot.as_ptr().read_volatile() }
-}
-
-#[cfg(target_arch = "bpf")]
-#[inline(always)]
-fn store(slot: &AtomicU64, entry: u64) {
-    // SAFETY: the slot exists and is aligned, and BPF stores 64 bits by one instruction.
-    unsafe { slot.as_ptr().write_volatile(entry) };
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
-#[inline(always)]
-const fn low(entry: u64) -> u32 {
-    entry as u32
-}
-
-#[inline(always)]
-const fn high(entry: u64) -> u32 {
-    (entry >> 32) as u32
 }
 
 #[cfg(test)]

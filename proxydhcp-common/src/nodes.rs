@@ -175,8 +175,10 @@ pub struct Header {
     /// The number of buckets of hardware addresses as a power of two, at least 1; 0 if there are no
     /// hardware addresses.
     pub hardware_bits: u8,
+    /// 1 if the numbers of nodes are the places of their records: see [`Nodes::number`]; else 0.
+    pub follows: u8,
     /// Unused, zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 3],
     /// The seed of the hardware addresses: see [`Hardware::key`].
     pub hardware_seed: u64,
 }
@@ -228,12 +230,12 @@ impl Target {
         self.0
     }
 
-    /// The same target, of the node that has the number `node` among those of its WinPE, where WinPEs'
-    /// numbers have `winpe_bits`. So two targets are the same if and only if their nodes are. `None` if
-    /// there are not enough bits.
+    /// The same target, of the node that has the number `node`, where WinPEs' numbers have `winpe_bits`.
+    /// Two targets with numbers above [`Target::ANONYMOUS`] are the same if and only if their nodes are.
+    /// `None` if there are not enough bits.
     ///
     /// The number 0 stands for a client without a record, and [`Target::ANONYMOUS`] for any node that has
-    /// no hardware address.
+    /// neither a hardware address nor a record of its [`activity`](crate::activity).
     #[must_use]
     pub fn numbered(self, node: u32, winpe_bits: u8) -> Option<Self> {
         let number = node.checked_shl(winpe_bits.into())?;
@@ -241,7 +243,7 @@ impl Target {
         is_whole.then_some(Self(self.0 | number))
     }
 
-    /// The number of nodes without a hardware address.
+    /// The number of nodes that need none of their own.
     pub const ANONYMOUS: u32 = 1;
 
     /// The WinPE's number, which has `bits` bits.
@@ -403,6 +405,24 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
             }
         }
         0
+    }
+
+    /// The place of the record of this node's [`activity`](crate::activity), for which `stored` is stored:
+    /// 0 if it is no node, and [`Target::ANONYMOUS`] if it is one that has none.
+    #[inline(always)]
+    pub fn number(&self, stored: u32) -> u32 {
+        if stored & (Target::PRESENT | Target::NO_NODE) != Target::PRESENT {
+            0
+        } else if self.header.follows == 0 {
+            Target::ANONYMOUS
+        } else {
+            (stored & Target::MAX_WINPE) >> (self.header.winpe_bits & 31)
+        }
+    }
+
+    /// The same, of the node whose address it is.
+    pub fn number_of(&self, address: [u8; 4]) -> u32 {
+        self.number(self.entry(address))
     }
 
     /// The loader for clients of this architecture; `None` if there is none.

@@ -48,7 +48,10 @@ pub const MAX_STEPS: usize = 24;
 /// The facts in a valid request.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
-    /// The boot loader that the client's architecture asks for.
+    /// The client's architecture; one with a loader is below
+    /// [`ARCHITECTURES`](crate::nodes::ARCHITECTURES).
+    pub architecture: u8,
+    /// The boot loader that it asks for.
     pub loader: Loader,
     /// The value of option 97, if it is there and well formed.
     pub uuid: Option<[u8; UUID_LEN]>,
@@ -96,8 +99,10 @@ pub fn walk<F: Frame, L: Lines + ?Sized>(
         _ if nodes.has_other_classes() => return Err(Stop::SlowPath),
         _ => return Err(Stop::Refuse(Reason::VendorClass)),
     }
+    let (architecture, loader) = loader(frame, &found, nodes)?;
     let facts = Facts {
-        loader: loader(frame, &found, nodes)?,
+        architecture,
+        loader,
         uuid: match frame.at::<{ 2 + UUID_LEN }>(found.uuid) {
             Some([code::UUID, 17, uuid @ ..]) => Some(*uuid),
             _ => None,
@@ -167,12 +172,12 @@ fn loader<F: Frame, L: Lines + ?Sized>(
     frame: &F,
     found: &Found,
     nodes: &Nodes<'_, L>,
-) -> Result<Loader, Stop> {
+) -> Result<(u8, Loader), Stop> {
     const NONE: Stop = Stop::Refuse(Reason::Architecture);
     match frame.at::<4>(found.architecture) {
         Some(&[code::ARCHITECTURE, len @ (2..), high, low]) if len % 2 == 0 => {
             match nodes.loader(u16::from_be_bytes([high, low])) {
-                Some(loader) => Ok(loader),
+                Some(loader) => Ok((low, loader)),
                 // The first of the list that has a loader counts, so the slow path reads on.
                 None if len > 2 => Err(Stop::SlowPath),
                 // Its bytes may be swapped, and option 60 tells.
@@ -181,9 +186,11 @@ fn loader<F: Frame, L: Lines + ?Sized>(
             }
         }
         _ => match frame.at::<{ 2 + CLASS_LEN }>(found.vendor_class) {
-            Some([code::VENDOR_CLASS, (20..), class @ ..]) => class_architecture(class)
-                .and_then(|number| nodes.loader(number))
-                .ok_or(NONE),
+            Some([code::VENDOR_CLASS, (20..), class @ ..]) => {
+                let number = class_architecture(class).ok_or(NONE)?;
+                let [_, low] = number.to_be_bytes();
+                Ok((low, nodes.loader(number).ok_or(NONE)?))
+            }
             _ => Err(NONE),
         },
     }

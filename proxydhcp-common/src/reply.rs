@@ -45,6 +45,7 @@ fn rewrite<F: Frame>(frame: &mut F, answer: &Answer<'_>) -> Option<()> {
         datagram,
         template,
         uuid,
+        ..
     } = answer;
     let bootp = datagram.bootp();
     swap_macs(frame)?;

@@ -5,10 +5,11 @@
 //!
 //! It runs only in user space, so it may search as far as necessary.
 
+use crate::activity::Outcome;
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, IpUdp, Packet};
-use crate::judge::{Answer, Tables, charge, decide, identify, own};
+use crate::judge::{Answer, Asker, Tables, charge, decide, identify, own};
 use crate::nodes::{Conflict, Lines, Nodes};
 use crate::options::{Facts, INFORM, PXE_CLIENT, REQUEST, arch_digits, code};
 use crate::reply::{self, Fault};
@@ -51,19 +52,44 @@ pub fn judge<'t, T: Tables>(
     vouched: bool,
 ) -> Result<SlowPathAnswer<'t>, Stop> {
     let nodes = own(packet, tables)?;
+    let from = frame.header::<Ethernet>(0).map(|it| it.source);
+    let entry = nodes.entry(packet.source);
+    let judged = judge_client(frame, packet, tables, &nodes, mac, vouched, entry);
+    if let Err(stop) = judged
+        && let Some(outcome) = Outcome::of(stop)
+    {
+        let asker = Asker {
+            address: packet.source,
+            mac: from.unwrap_or_default(),
+            node: nodes.number(entry),
+        };
+        tables.note(asker, outcome, None);
+    }
+    judged
+}
+
+/// Judges the frame, for whose sender's address `entry` is stored.
+fn judge_client<'t, T: Tables>(
+    frame: &mut Slice<'_>,
+    packet: &Packet,
+    tables: &'t T,
+    nodes: &Nodes<'_, T::Lines>,
+    mac: [u8; 6],
+    vouched: bool,
+    entry: u32,
+) -> Result<SlowPathAnswer<'t>, Stop> {
     let packet = make_plain(frame, *packet, mac)?;
     let datagram = headers::admit(frame, &packet)?;
     let gathered = Gathered::from(frame, &datagram)?;
     let boot_item = gathered.vendor.boot_item().filter(|_| nodes.echoes());
-    let (facts, class) = gathered.facts(&nodes, tables.vendor_classes())?;
-    let entry = nodes.entry(packet.source);
+    let (facts, class) = gathered.facts(nodes, tables.vendor_classes())?;
     let uuid = match &facts.uuid {
         Some([0, uuid @ ..]) => Some(uuid),
         _ => None,
     };
-    let client = identify(frame, &datagram, uuid, entry, &nodes)
+    let client = identify(frame, &datagram, uuid, entry, nodes)
         .map_err(|Conflict| Stop::Refuse(Reason::Identity))?;
-    let answer = decide(datagram, facts, client, &nodes, tables).map_err(|stop| match stop {
+    let answer = decide(datagram, facts, client, nodes, tables).map_err(|stop| match stop {
         // The look-up happens away from the packets' path, so for now the client is unknown.
         Stop::SlowPath => Stop::Refuse(Reason::Unknown),
         stop => stop,
@@ -71,7 +97,7 @@ pub fn judge<'t, T: Tables>(
     if !vouched && !headers::is_udp_checksum_right(frame, &answer.datagram) {
         return Err(Stop::Refuse(Reason::Checksum));
     }
-    charge(tables.bucket(&Source::of(frame, &packet))?, &nodes, tables)?;
+    charge(tables.bucket(&Source::of(frame, &packet))?, nodes, tables)?;
     Ok(SlowPathAnswer {
         answer,
         boot_item,
@@ -146,6 +172,14 @@ pub struct Identity {
     pub mac: Option<[u8; 6]>,
     /// The UUID of option 97.
     pub uuid: Option<[u8; 16]>,
+}
+
+impl SlowPathAnswer<'_> {
+    /// The answer, without what is added to it.
+    #[must_use]
+    pub const fn plain(&self) -> &Answer<'_> {
+        &self.answer
+    }
 }
 
 /// Turns the frame into the reply.
@@ -335,17 +369,19 @@ impl Gathered {
                 .ok_or(Stop::Refuse(Reason::VendorClass))?,
         };
         let digits = details.first_chunk().and_then(arch_digits);
+        let (architecture, loader) = self
+            .loader(nodes, digits)
+            .ok_or(Stop::Refuse(Reason::Architecture))?;
         let facts = Facts {
-            loader: self
-                .loader(nodes, digits)
-                .ok_or(Stop::Refuse(Reason::Architecture))?,
+            architecture,
+            loader,
             uuid: (self.uuid.len == UUID_LEN).then_some(self.uuid.bytes),
         };
         Ok((facts, other))
     }
 
     /// The loader of a PXE client that names its architecture in option 93.
-    fn pxe_loader<L: Lines + ?Sized>(&self, nodes: &Nodes<'_, L>) -> Option<Loader> {
+    fn pxe_loader<L: Lines + ?Sized>(&self, nodes: &Nodes<'_, L>) -> Option<(u8, Loader)> {
         let details = self.vendor_class.get().strip_prefix(&PXE_CLIENT)?;
         let digits = details.first_chunk().and_then(arch_digits);
         (self.architectures.len > 0).then(|| self.loader(nodes, digits))?
@@ -358,22 +394,26 @@ impl Gathered {
         &self,
         nodes: &Nodes<'_, L>,
         digits: Option<u16>,
-    ) -> Option<Loader> {
+    ) -> Option<(u8, Loader)> {
+        let loader = |number: u16| {
+            let [_, low] = number.to_be_bytes();
+            Some((low, nodes.loader(number)?))
+        };
         let list = &self.architectures;
         if list.len == 0 || !list.len.is_multiple_of(2) {
-            return nodes.loader(digits?);
+            return loader(digits?);
         }
         let (numbers, _) = list.get().as_chunks::<2>();
         numbers
             .iter()
-            .find_map(|number| nodes.loader(u16::from_be_bytes(*number)))
+            .find_map(|number| loader(u16::from_be_bytes(*number)))
             .or_else(|| {
                 let swapped = numbers.iter().map(|number| u16::from_le_bytes(*number));
                 let digits = digits?;
                 swapped
                     .into_iter()
                     .find(|&number| number == digits)
-                    .and_then(|number| nodes.loader(number))
+                    .and_then(loader)
             })
     }
 }

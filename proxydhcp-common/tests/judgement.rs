@@ -75,7 +75,8 @@ fn header() -> Line {
         uuids: 0,
         winpe_bits: Target::BITS,
         hardware_bits: 0,
-        reserved: [0; 4],
+        follows: 0,
+        reserved: [0; 3],
         hardware_seed: 0,
     };
     header.line()

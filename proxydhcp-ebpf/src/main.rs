@@ -17,6 +17,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
+use proxydhcp_common::answer::note;
 use proxydhcp_common::counters::{
     ANSWERED, EXPIRED, HANDED_UP, LIMITED, PASSED, RECEIVED, refused,
 };
@@ -37,7 +38,10 @@ pub fn answer(ctx: XdpContext) -> u32 {
     };
     match judge(&packet, &found, &maps) {
         Ok(answer) => match reply::write(&mut packet, &answer) {
-            Ok(()) => tally.act(ANSWERED, XDP_TX),
+            Ok(()) => {
+                note(&answer, &found, &maps);
+                tally.act(ANSWERED, XDP_TX)
+            }
             // It is still the request that came.
             Err(Fault::NoRoom) => tally.act(HANDED_UP, XDP_PASS),
             // Unreachable; a spoilt frame must not reach anybody.
@@ -72,7 +76,7 @@ fn receive(ctx: &XdpContext, packet: &Packet) -> Option<(headers::Packet, Maps, 
     // It has its place before the program is attached to it.
     let tally = Tally::of(ctx.ingress_ifindex() as u32)?;
     tally.add(RECEIVED);
-    let Some(maps) = Maps::in_time() else {
+    let Some(maps) = Maps::in_time(&tally) else {
         tally.add(EXPIRED);
         return None;
     };

@@ -4,10 +4,11 @@ use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, XskMap};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
+use proxydhcp_common::activity::{self, Moment, Outcome, Record, STRANGERS, moment, pair_of};
 use proxydhcp_common::counters::{Counted, PLACES, QUEUES, places};
-use proxydhcp_common::judge::Tables;
+use proxydhcp_common::judge::{Asker, Tables};
 use proxydhcp_common::limit::{self, Bucket, Ticks};
-use proxydhcp_common::nodes::{Line, Lines};
+use proxydhcp_common::nodes::{Line, Lines, Target};
 use proxydhcp_common::source::{Place, Seed, Source};
 use proxydhcp_common::template::Template;
 use proxydhcp_common::verdict::Stop;
@@ -37,6 +38,15 @@ static LIMITS: Array<limit::Line, { limit::TABLE as usize }, MAPPABLE> = Array::
 /// The sockets of the `af-xdp` datapath: by the interface's place in [`COUNTERS`], and queue.
 #[btf_map]
 static SOCKETS: XskMap<{ (PLACES * QUEUES) as usize }> = XskMap::new();
+
+/// What each node has done, by its number, and behind that, from [`OTHERS`] on, clients that are no node.
+/// The loader sets its size, and others read it as it is written.
+#[btf_map]
+static ACTIVITY: Array<Record, { STRANGERS as usize }, MAPPABLE> = Array::new();
+
+/// The number of records that are nodes'. The loader sets it before the program is loaded.
+#[unsafe(no_mangle)]
+static OTHERS: u32 = 0;
 
 /// What the places of buckets depend on. The loader sets it before the program is loaded.
 #[unsafe(no_mangle)]
@@ -81,17 +91,51 @@ impl Lines for NodeTable {
 pub(crate) struct Maps {
     /// The time, in nanoseconds since the machine started.
     now: u64,
+    /// This CPU's counters.
+    counted: *mut Counted,
 }
 
 impl Maps {
     /// The tables, unless nobody has updated them for so long that the program should not answer.
     #[inline(always)]
-    pub(crate) fn in_time() -> Option<Self> {
+    pub(crate) fn in_time(tally: &Tally) -> Option<Self> {
         let now = nanoseconds();
         let deadline: *const u64 = DEADLINE.get(0)?;
         // SAFETY: the pointer is to the map's word, which others only replace as a whole.
         let deadline = unsafe { core::ptr::read_volatile(deadline) };
-        (now < deadline).then_some(Self { now })
+        let counted = tally.counted;
+        (now < deadline).then_some(Self { now, counted })
+    }
+
+    /// Whether one more stranger is to be noted. There are so many per CPU and moment at most: a flood
+    /// must not cost the answers any time.
+    #[inline(always)]
+    fn has_time_for_strangers(&self, now: Moment) -> bool {
+        // SAFETY: the pointer is to this CPU's own counters, which XDP does not interrupt.
+        let counted = unsafe { &mut *self.counted };
+        if counted.moment != u64::from(now) {
+            counted.moment = u64::from(now);
+            counted.noted = 0;
+        }
+        if counted.noted >= u64::from(activity::STRANGERS_A_MOMENT) {
+            counted.unnoted += 1;
+            return false;
+        }
+        counted.noted += 1;
+        true
+    }
+
+    /// Notes a request of a client that is no node: in its own record, or else in the older one of the
+    /// pair.
+    #[inline(always)]
+    fn note_stranger(&self, asker: &Asker, outcome: Outcome, now: Moment) -> Option<()> {
+        // SAFETY: it is there, and nobody writes to it.
+        let others = unsafe { core::ptr::read_volatile(&raw const OTHERS) };
+        let pair = others.wrapping_add(pair_of(asker.address));
+        let (one, other) = (ACTIVITY.get(pair)?, ACTIVITY.get(pair.wrapping_add(1))?);
+        let record = activity::one_of(one, other, asker.address);
+        record.note_stranger(now, asker.address, asker.mac, outcome);
+        Some(())
     }
 }
 
@@ -121,6 +165,21 @@ impl Tables for Maps {
     #[inline(always)]
     fn now(&self) -> Ticks {
         limit::ticks(self.now)
+    }
+
+    #[inline(always)]
+    fn note(&self, asker: Asker, outcome: Outcome, architecture: Option<u8>) {
+        let now = moment(self.now);
+        if asker.node > Target::ANONYMOUS {
+            if let Some(record) = ACTIVITY.get(asker.node) {
+                record.note(now, outcome, architecture);
+            }
+        } else if asker.node == 0
+            && !matches!(outcome, Outcome::Answered)
+            && self.has_time_for_strangers(now)
+        {
+            let _ = self.note_stranger(&asker, outcome, now);
+        }
     }
 }
 

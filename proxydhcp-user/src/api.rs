@@ -1,5 +1,6 @@
 //! The messages between the daemon and its clients.
 
+pub mod activity;
 pub mod client;
 pub mod control;
 pub mod metrics;

@@ -14,15 +14,18 @@ use crate::cli::cfg::CfgCommand;
 use crate::cli::check_dhcp::CheckDhcpArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::dhcp_conf::DhcpConfArgs;
+use crate::cli::events::EventsArgs;
 use crate::cli::lookup::LookupArgs;
 use crate::cli::man::ManArgs;
 use crate::cli::node::NodeArgs;
+use crate::cli::nodes::NodesArgs;
 use crate::cli::probe::ProbeArgs;
 use crate::cli::reload::ReloadArgs;
 use crate::cli::serve::ServeArgs;
 use crate::cli::settings::{DEFAULT_FILE, SettingsError, SettingsFile};
 use crate::cli::status::StatusArgs;
 use crate::cli::upgrade::UpgradeArgs;
+use crate::cli::wait::WaitArgs;
 use crate::cli::winpe::WinPeCommand;
 use crate::cli::xcat::XcatCommand;
 use crate::winpe::loaders::Loaders;
@@ -35,10 +38,13 @@ mod complete;
 pub mod completions;
 mod detach;
 mod dhcp_conf;
+mod events;
 pub mod exit;
+mod followed;
 mod lookup;
 mod man;
 mod node;
+mod nodes;
 mod output;
 mod probe;
 mod reload;
@@ -48,6 +54,7 @@ pub mod settings;
 mod status;
 mod take_up;
 mod upgrade;
+mod wait;
 mod winpe;
 mod xcat;
 
@@ -122,6 +129,36 @@ Examples:
   proxydhcp status --quiet || mail -s 'proxydhcp needs a look' root < /dev/null
   proxydhcp status --json | jq '.interfaces[].counters'")]
     Status(StatusArgs),
+    /// Show what each node has done: when it asked, what it got, and how far it is.
+    ///
+    /// The daemon follows every node, whatever answers it. Exits with 1 if it does not serve all nodes of
+    /// the RANGE.
+    #[command(after_help = "\
+Examples:
+  proxydhcp nodes
+  proxydhcp nodes @rack1 --silent 10m      who of them has not asked
+  proxydhcp nodes --since 1h --sort last
+  proxydhcp nodes --state refused --json | jq -r '.[] | [.node, .reason] | @tsv'
+  proxydhcp nodes --strangers              clients that are no node, and why they got nothing")]
+    Nodes(Box<NodesArgs>),
+    /// Wait until nodes have been answered, or have fetched their image.
+    ///
+    /// Shows a bar on a terminal. Exits with 2 if some are missing at the end of --timeout, and names them.
+    #[command(after_help = "\
+Examples:
+  proxydhcp wait n[01-36] --timeout 10m
+  proxydhcp wait @rack1 --fetched --timeout 1h && echo all have their image
+  proxydhcp wait n[01-36] --since 5m --timeout 1s    who has not been answered in five minutes")]
+    Wait(Box<WaitArgs>),
+    /// Show what happens: boots that begin, are repeated, end and fail, reloads and interfaces.
+    ///
+    /// The daemon remembers the last 131,072 events. There is never a line for each packet.
+    #[command(after_help = "\
+Examples:
+  proxydhcp events
+  proxydhcp events --follow
+  proxydhcp events --follow --json | jq -r 'select(.event == \"fails\") | .node'")]
+    Events(EventsArgs),
     /// Explain what a client gets, and why, step by step.
     ///
     /// Asks the daemon, which explains its tables in service; with --config, reads the files instead.
@@ -345,6 +382,9 @@ impl Command {
             Self::Serve(args) => serve::run(args, context),
             Self::Reload(args) => reload::run(args),
             Self::Status(args) => status::run(args),
+            Self::Nodes(args) => nodes::run(args),
+            Self::Wait(args) => wait::run(args),
+            Self::Events(args) => events::run(args),
             Self::Detach => detach::run(),
             Self::Upgrade(args) => upgrade::run(args),
             Self::Lookup(args) => lookup::run(args, context),
@@ -367,6 +407,9 @@ impl Command {
             Self::Reload(args) => &args.control.settings,
             Self::Status(args) => &args.control.settings,
             Self::Lookup(args) => &args.control.settings,
+            Self::Nodes(args) => &args.of.control.settings,
+            Self::Wait(args) => &args.of.control.settings,
+            Self::Events(args) => &args.control.settings,
             Self::Node(args) => &args.control().settings,
             Self::Cfg(command) => command.settings(),
             Self::DhcpConf(args) => &args.settings,

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use crate::tables::generation::Generation;
 use crate::tables::policy::Offers;
 
+pub mod activity;
 pub mod af_xdp;
 mod answer;
 pub mod buckets;
@@ -18,6 +19,7 @@ pub mod served_interface;
 pub mod unknown_clients;
 pub mod xdp;
 
+use activity::Activity;
 use buckets::Limits;
 use confused::ConfusedClients;
 use unknown_clients::UnknownClients;
@@ -33,6 +35,8 @@ pub struct Shared {
     pub unknown_clients: Option<UnknownClients>,
     /// Clients whose address and hardware address are those of different nodes.
     pub confused: ConfusedClients,
+    /// What the nodes have done.
+    pub activity: Activity,
     /// Which offers are made, if any are.
     pub offers: Option<Offers>,
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod client_message;
 pub(crate) mod explain;
+pub mod followed;
 pub mod generation;
 pub mod policy;
 pub mod table;

@@ -1,6 +1,7 @@
 //! Lists and numbers in messages.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +98,39 @@ pub fn printable(text: &[u8]) -> String {
     printable
 }
 
+/// A text for people, in which characters are escaped that nobody sees, or that change the order of
+/// others: names and paths come from files, and none may look like another. They are written as JSON
+/// writes them, so that JSON remains what it is. Line feeds and colours stay.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_deceptive) {
+        return Cow::Borrowed(text);
+    }
+    let mut visible = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_deceptive(char) {
+            let _ = write!(visible, "\\u{:04x}", u32::from(char));
+        } else {
+            visible.push(char);
+        }
+    }
+    Cow::Owned(visible)
+}
+
+/// Whether it is a control character beyond ASCII, of zero width, or for the direction of the text.
+const fn is_deceptive(char: char) -> bool {
+    matches!(
+        char,
+        '\u{80}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+    )
+}
+
 /// An error and its causes on one line, each once: many an error names its cause itself.
 pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let mut told = String::new();
@@ -147,6 +181,17 @@ mod tests {
         let told = "winboot\\x 'y' \"z\" \u{e9}\\u{1b}[2J\\n\\xff";
         assert_eq!(printable(text), told);
         assert_eq!(printable(printable(b"a\\b").as_bytes()), "a\\b");
+    }
+
+    #[test]
+    fn what_nobody_sees_is_escaped_as_in_json() {
+        let text = "a\u{202e}b\u{200b}\u{2066}\u{9b}\n\u{1b}[1mé日";
+        let told = visible(text);
+        assert_eq!(told, "a\\u202eb\\u200b\\u2066\\u009b\n\u{1b}[1mé日");
+        let json = serde_json::to_string("a\u{202e}").unwrap();
+        let read: String = serde_json::from_str(&visible(&json)).unwrap();
+        assert_eq!(read, "a\u{202e}");
+        assert!(matches!(visible("n01"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! A DISCOVER is never taken away from a DHCP server: what is turned into an offer is a copy.
 
 use super::{Gathered, Walk, identity_of, make_plain};
+use crate::activity::Outcome;
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
 use crate::headers::{self, BOOTP_LEN, Datagram, IP_LEN, IpUdp, Packet, UDP_LEN};
-use crate::judge::{Tables, charge};
+use crate::judge::{Asker, Tables, charge};
 use crate::nodes::{Nodes, Target};
 use crate::options::{PXE_CLIENT, code};
 use crate::source::Source;
@@ -92,7 +93,7 @@ pub fn offer<T: Tables>(
         .ok_or(Declined::Other)?;
     let packet = make_plain(frame, packet, offering.mac)?;
     let (datagram, gathered) = read(frame, &packet)?;
-    let loader = gathered.pxe_loader(&nodes).ok_or(Reason::Architecture)?;
+    let (architecture, loader) = gathered.pxe_loader(&nodes).ok_or(Reason::Architecture)?;
     let (mac, uuid) = identity_of(frame, &datagram, &gathered);
     let target = match nodes.known(mac, uuid.as_ref()) {
         Some(known) => known.node(),
@@ -114,7 +115,13 @@ pub fn offer<T: Tables>(
         chaddr: Source::of(frame, &packet).chaddr,
     };
     charge(tables.bucket(&source)?, &nodes, tables)?;
-    write(frame, &datagram, offering).ok_or(Reason::Length.into())
+    write(frame, &datagram, offering).ok_or(Reason::Length)?;
+    let asker = Asker {
+        node: nodes.number(target.stored()),
+        ..Asker::default()
+    };
+    tables.note(asker, Outcome::Offered, Some(architecture));
+    Ok(())
 }
 
 /// The relay's address; 0.0.0.0 without one.

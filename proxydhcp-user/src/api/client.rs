@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use nix::unistd::{Gid, Group};
 
+use crate::api::activity::{EventsPage, NodesPage, StrangersPage};
 use crate::api::control::{Allowed, PATIENCE, Reply, Request};
 use crate::api::status::{Problems, Reloaded, Status};
 use crate::tables::explain::Looked;
@@ -23,6 +24,9 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// The length in bytes of a reply that no daemon gives: the status with the names of a million nodes
 /// has a quarter of it. Whatever listens there may be no daemon.
 const LONGEST_REPLY: u64 = if cfg!(test) { 1 << 20 } else { 1 << 28 };
+
+/// The number of names in a request: it has 4,096 bytes at most, and a name 64, or more if it is escaped.
+const AT_ONCE: usize = 32;
 
 /// The error that no daemon listens on this socket.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +96,72 @@ pub fn look_up(socket: &Path, client: &str, arch: u16) -> Result<Vec<Looked>> {
     let client = client.to_owned();
     match ask(socket, &Request::Lookup { client, arch })? {
         Reply::Looked(looked) => Ok(looked),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// What the nodes with these names have done, or all nodes.
+///
+/// # Errors
+///
+/// If no daemon listens there ([`NoDaemon`]), or it does not reply.
+pub fn nodes(socket: &Path, names: Option<&[String]>) -> Result<NodesPage> {
+    let mut pages = Vec::new();
+    match names {
+        Some(names) => {
+            for names in names.chunks(AT_ONCE) {
+                pages.push(nodes_page(socket, Some(names.to_vec()), 0)?);
+            }
+            if names.is_empty() {
+                pages.push(nodes_page(socket, Some(Vec::new()), 0)?);
+            }
+        }
+        None => {
+            let mut from = Some(0);
+            while let Some(at) = from {
+                let page = nodes_page(socket, None, at)?;
+                from = page.next.filter(|next| *next > at);
+                pages.push(page);
+            }
+        }
+    }
+    let mut pages = pages.into_iter();
+    let mut all = pages.next().context("there is no page")?;
+    for page in pages {
+        all.nodes.extend(page.nodes);
+        all.now = page.now;
+    }
+    all.next = None;
+    Ok(all)
+}
+
+fn nodes_page(socket: &Path, names: Option<Vec<String>>, from: usize) -> Result<NodesPage> {
+    match ask(socket, &Request::Nodes { names, from })? {
+        Reply::Nodes(page) => Ok(page),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// The last clients that are no node, the newest first.
+///
+/// # Errors
+///
+/// If no daemon listens there ([`NoDaemon`]), or it does not reply.
+pub fn strangers(socket: &Path) -> Result<StrangersPage> {
+    match ask(socket, &Request::Strangers)? {
+        Reply::Strangers(strangers) => Ok(strangers),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// What has happened after the event with this number.
+///
+/// # Errors
+///
+/// If no daemon listens there ([`NoDaemon`]), or it does not reply.
+pub fn events(socket: &Path, after: u64) -> Result<EventsPage> {
+    match ask(socket, &Request::Events { after })? {
+        Reply::Events(events) => Ok(events),
         other => Err(unexpected(other)),
     }
 }

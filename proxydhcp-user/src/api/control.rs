@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::activity::{EventsPage, NodesPage, StrangersPage};
 use crate::api::status::{Problems, Reloaded, Status};
 use crate::tables::explain::Looked;
 use crate::text::Few;
@@ -62,7 +63,27 @@ pub enum Request {
         /// Its path, which ends with a slash.
         winpe: String,
     },
+    /// Say what nodes have done: those with these names, or a page of all.
+    Nodes {
+        /// The names; `None`: all.
+        #[serde(default)]
+        names: Option<Vec<String>>,
+        /// Where the page begins.
+        #[serde(default)]
+        from: usize,
+    },
+    /// Say which clients that are no node have asked last.
+    Strangers,
+    /// Say what has happened.
+    Events {
+        /// The number of the last event that is known; 0: none.
+        #[serde(default)]
+        after: u64,
+    },
 }
+
+/// The number of nodes on a page.
+pub(crate) const PAGE: usize = 10_000;
 
 /// The daemon's reply.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,4 +101,10 @@ pub enum Reply {
     Looked(Vec<Looked>),
     /// The nodes in service that have the WinPE.
     Users(Few<String>),
+    /// What nodes have done.
+    Nodes(NodesPage),
+    /// The last clients that are no node, the newest first.
+    Strangers(StrangersPage),
+    /// What has happened.
+    Events(EventsPage),
 }

@@ -8,7 +8,7 @@ use rustix::process::geteuid;
 use crate::cli::settings::SettingsError;
 use crate::daemon::http::WebConfigError;
 use crate::sys::journal::{self, Priority};
-use crate::text::with_causes;
+use crate::text::{visible, with_causes};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub(super) const TABLE: [(Exit, &str); 5] = [
         Exit::Partly,
         "Done with exceptions: `reload` has put the files into service except for records that are \
          refused; `cfg check` or `check-dhcp` found warnings only; `status` found the daemon running \
-         with the newest files not in service, or an interface not served.",
+         with the newest files not in service, or an interface not served; `wait` ended before all nodes \
+         were there.",
     ),
     (
         Exit::Usage,
@@ -85,7 +86,7 @@ impl From<Exit> for ExitCode {
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!(
         "{}",
-        journal::for_stderr(Priority::Error, &last_line(error))
+        journal::for_stderr(Priority::Error, &visible(&last_line(error)))
     );
     Exit::of(error).into()
 }

@@ -7,16 +7,25 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::text::visible;
+
 /// Prints text with one newline at its end. A closed pipe is no error, because the reader may have
 /// read enough. Colours go to a terminal only, and never with `NO_COLOR`.
 pub(super) fn print(text: &str) {
-    let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
+    let _ = writeln!(anstream::stdout(), "{}", visible(text.trim_end()));
+}
+
+/// Prints a line at once. Returns false if nobody reads it any more.
+pub(super) fn print_line(line: &str) -> bool {
+    let mut stdout = anstream::stdout();
+    let written = writeln!(stdout, "{}", visible(line));
+    written.and_then(|()| stdout.flush()).is_ok()
 }
 
 /// Prints a message to stderr, which may have no reader.
 pub(crate) fn note(text: &str) {
     if !text.is_empty() {
-        let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+        let _ = writeln!(anstream::stderr(), "{}", visible(text.trim_end()));
     }
 }
 
@@ -51,7 +60,7 @@ fn by_pager(text: &str) -> io::Result<bool> {
     let _ = SigSet::from(Signal::SIGINT).thread_block();
     if let Some(mut stdin) = pager.stdin.take() {
         // The user may quit the pager early.
-        let _ = writeln!(stdin, "{}", text.trim_end());
+        let _ = writeln!(stdin, "{}", visible(text.trim_end()));
     }
     // 126 and 127 mean that the shell could not execute the pager or did not find it.
     Ok(!matches!(pager.wait()?.code(), Some(126 | 127)))

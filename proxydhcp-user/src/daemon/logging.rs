@@ -17,6 +17,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::sys::journal::Priority;
 use crate::sys::privileges;
+use crate::text::visible;
 
 mod format;
 
@@ -204,7 +205,10 @@ impl Shared {
             state.is_writing = true;
             drop(state);
             // A line that cannot be written has nowhere else to go.
-            let _ = sink.write_all(&line);
+            let _ = match str::from_utf8(&line) {
+                Ok(text) => sink.write_all(visible(text).as_bytes()),
+                Err(_) => sink.write_all(&line),
+            };
             state = self.lock();
             state.is_writing = false;
             self.written.notify_all();

@@ -193,6 +193,8 @@ async fn start(
     let service = Service::start(settings, watching, clients, port_holders, all).await?;
     let service = Arc::new(service);
     tokio::spawn(forward_logs(Arc::clone(&service)));
+    let watcher = Arc::clone(&service);
+    tokio::spawn(async move { watcher.watch_for_events().await });
     tokio::spawn(refresh::names(Arc::clone(&service)));
     tokio::spawn(refresh::save(Arc::clone(&service)));
     if let Some(waiting) = waiting {

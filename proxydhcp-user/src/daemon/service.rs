@@ -20,6 +20,7 @@ use crate::daemon::port::PortHolders;
 use crate::daemon::tftp::{Port, Tftp};
 use crate::daemon::watch::Watching;
 use crate::datapath::Shared;
+use crate::datapath::activity::Activity;
 use crate::datapath::unknown_clients::UnknownClients;
 use crate::names::forward::Names;
 use crate::names::hosts;
@@ -33,10 +34,12 @@ use crate::tables::table::Table;
 use crate::text::{Few, count};
 use crate::winpe::architecture::Architecture;
 
+mod activity;
 mod announce;
 mod catalogue;
 mod confused;
 mod effective_policy;
+mod events;
 mod failure;
 mod install;
 mod interfaces;
@@ -46,8 +49,10 @@ mod reload;
 pub(crate) use install::Asked;
 pub(crate) use reload::Outcome;
 
+use activity::{FetchedFiles, KnownAddresses};
 use announce::announce;
 use catalogue::Catalogue;
+use events::Events;
 use interfaces::Interfaces;
 
 /// The service. Dropping it stops all datapaths.
@@ -79,6 +84,9 @@ pub(crate) struct Service {
     tftp: OnceLock<Result<Tftp, String>>,
     /// Notified when the times to retry interfaces or tables have changed.
     failures_changed: Notify,
+    known_addresses: KnownAddresses,
+    fetched: Arc<FetchedFiles>,
+    events: Events,
 }
 
 impl Service {
@@ -102,11 +110,19 @@ impl Service {
         // Before the files are read, which may take its time.
         let renewal = leftovers::renew(&settings, pins.as_ref())?;
         let answers_nodes = || leftovers::answer_nodes(&settings, pins.as_ref(), all);
-        let (catalogue, generation) = Catalogue::begin(&settings, answers_nodes, all).await?;
+        let mut activity = Activity::default();
+        let follow = |table: &Table| {
+            let pins = pins.as_ref().filter(|_| settings.pins);
+            activity = Activity::open(pins, &settings.socket, table.len());
+            activity.follow(table)
+        };
+        let (catalogue, generation) =
+            Catalogue::begin(&settings, answers_nodes, follow, all).await?;
         let shared = Arc::new(Shared {
             tables: ArcSwap::from_pointee(generation),
             unknown_clients,
             offers: settings.offers,
+            activity,
             ..Shared::default()
         });
         let service = Self {
@@ -130,6 +146,9 @@ impl Service {
             answered: Notify::new(),
             tftp: OnceLock::new(),
             failures_changed: Notify::new(),
+            known_addresses: KnownAddresses::default(),
+            fetched: Arc::default(),
+            events: Events::default(),
         };
         let awaits_tables = service.catalogue().awaits_tables;
         service.interfaces().start(all, awaits_tables)?;
@@ -145,7 +164,11 @@ impl Service {
         let reached = Arc::clone(&self.interfaces().reached);
         let mtu = move |interface: u32| reached.load().get(&interface).copied();
         let root = &self.settings.sources.tftp_root;
-        let tftp = port.and_then(|port| Tftp::start(port, root, Box::new(mtu)));
+        let (shared, fetched) = (Arc::clone(&self.shared), Arc::clone(&self.fetched));
+        let note = move |client, file: &Arc<str>, state, bytes| {
+            fetched.note(&shared, client, file, state, bytes);
+        };
+        let tftp = port.and_then(|port| Tftp::start(port, root, Box::new(mtu), Box::new(note)));
         let tftp = tftp.map_err(|error| format!("{error:#}"));
         if let Err(error) = &tftp {
             error!("no files are served by TFTP: {error}");
@@ -353,6 +376,7 @@ impl Service {
     /// Stops all datapaths, in the kernel too.
     pub(crate) fn stop(&self) {
         self.interfaces().stop();
+        self.shared.activity.save();
     }
 
     /// The line that says that requests are answered from now on.

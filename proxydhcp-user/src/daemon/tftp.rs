@@ -3,16 +3,17 @@
 //! Each transfer has a task and a socket of its own. All of them run on threads of their own, so that a
 //! disk that hangs keeps nothing waiting but transfers.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use proxydhcp_common::activity::TransferState;
 use tokio::net::UdpSocket;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::sleep;
+use tokio::time::{interval, sleep};
 use tracing::{debug, error};
 
 use crate::api::status::{TftpStatus, TftpTransfer};
@@ -38,6 +39,7 @@ use outcomes::{Counts, Outcomes};
 use port::{REQUEST_LEN, Requests, Way};
 use root::{Opened, Root};
 use transfer::{End, Transfer};
+pub(crate) use transfers::Shown;
 use transfers::{NoPlace, Place, Taken, Transfers};
 
 /// The threads that send.
@@ -47,9 +49,15 @@ const LOOKING: usize = 8;
 /// The pause after the port has failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often it is noted how far the transfers are.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The smallest blocks that the kernel is to cut out of larger datagrams, in bytes. No other packet of
 /// a transfer is as long, and would be cut as well.
 const SMALLEST_JOINED: u16 = 512;
+
+/// Is told of each transfer of a client's, when it runs and when it has ended: the file, and how far it is.
+pub type Notes = dyn Fn(Ipv4Addr, &Arc<str>, TransferState, u64) + Send + Sync;
 
 /// Which interfaces are served: the MTU of the one with this number, if it is.
 pub type Mtu = dyn Fn(u32) -> Option<u32> + Send + Sync;
@@ -65,6 +73,7 @@ struct Shared {
     mtu: Box<Mtu>,
     transfers: Arc<Transfers>,
     outcomes: Outcomes,
+    notes: Box<Notes>,
 }
 
 impl Tftp {
@@ -73,7 +82,7 @@ impl Tftp {
     /// # Errors
     ///
     /// If its threads cannot be started.
-    pub fn start(port: Port, root: &Path, mtu: Box<Mtu>) -> Result<Self> {
+    pub fn start(port: Port, root: &Path, mtu: Box<Mtu>, notes: Box<Notes>) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
             .max_blocking_threads(LOOKING)
@@ -86,12 +95,14 @@ impl Tftp {
             mtu,
             transfers: Arc::new(Transfers::new()),
             outcomes: Outcomes::new(),
+            notes,
         });
         let requests = {
             let _here = runtime.enter();
             port.listen().context("cannot listen for TFTP requests")?
         };
         runtime.spawn(Arc::clone(&shared).take_requests(requests));
+        runtime.spawn(Arc::clone(&shared).note_progress());
         Ok(Self {
             shared,
             runtime: Some(runtime),
@@ -135,6 +146,13 @@ impl Tftp {
     }
 }
 
+impl Tftp {
+    /// The transfers that are running, whose client has answered.
+    pub(crate) fn running(&self) -> Vec<Shown> {
+        self.shared.transfers.shown()
+    }
+}
+
 impl Drop for Tftp {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -145,6 +163,23 @@ impl Drop for Tftp {
 }
 
 impl Shared {
+    /// Notes how far the transfers are, so that it is known even if this process is killed.
+    async fn note_progress(self: Arc<Self>) {
+        let mut looks = interval(LOOK);
+        loop {
+            looks.tick().await;
+            for Shown {
+                client,
+                file,
+                progress,
+                ..
+            } in self.transfers.shown()
+            {
+                (self.notes)(*client.ip(), &file, TransferState::Running, progress.bytes());
+            }
+        }
+    }
+
     async fn take_requests(self: Arc<Self>, requests: Requests) {
         let mut buffer = [0; REQUEST_LEN];
         loop {
@@ -211,6 +246,11 @@ impl Shared {
             Ok(Taken { place, displaced }) => {
                 if let Some(displaced) = displaced {
                     self.outcomes.displaced(&displaced);
+                    if displaced.progress.has_begun() {
+                        let bytes = displaced.progress.bytes();
+                        let client = *displaced.client.ip();
+                        (self.notes)(client, &displaced.file, TransferState::Failed, bytes);
+                    }
                 }
                 Some(place)
             }
@@ -253,7 +293,9 @@ impl Shared {
         place.sends(&name, size);
         let agreed = options.agree(mtu, size);
         let ended = self.send(file, size, &agreed, way, mtu, &place).await;
-        self.outcomes.ended(&name, size, &place, ended);
+        if let Some(state) = self.outcomes.ended(&name, size, &place, ended) {
+            (self.notes)(*client, &Arc::from(name), state, place.progress.bytes());
+        }
     }
 
     async fn send(

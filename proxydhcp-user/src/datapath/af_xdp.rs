@@ -12,6 +12,7 @@ use tracing::warn;
 use xdp::Packet;
 
 use crate::datapath::Shared;
+use crate::datapath::activity;
 use crate::datapath::answer::{AnswerContext, Tally, answer};
 use crate::datapath::packet_thread::{Orders, PacketThread};
 use crate::datapath::xdp::Program;
@@ -222,6 +223,7 @@ fn run(
         }
         for _ in 0..TURNS {
             let generation = shared.tables.load();
+            let activity = shared.activity.memory();
             let context = AnswerContext {
                 tables: &generation,
                 mac,
@@ -229,6 +231,7 @@ fn run(
                 unknown_clients: shared.unknown_clients.as_ref(),
                 confused: Some(&shared.confused),
                 broadcasts: None,
+                activity: (&activity, activity::now()),
             };
             let turn = queue.turn(|packet| match answer_packet(packet, &context, tally) {
                 Some(()) => Outcome::Transmit,

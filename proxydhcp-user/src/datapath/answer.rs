@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use proxydhcp_common::activity::{Moment, Outcome};
 use proxydhcp_common::answer::{NO_ROOM, reply};
 use proxydhcp_common::counters::{COUNTERS, Counts, HANDED_UP, LIMITED, PASSED, RECEIVED, refused};
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers;
-use proxydhcp_common::judge::Tables;
+use proxydhcp_common::judge::{Asker, Tables};
 use proxydhcp_common::limit::{Bucket, Ticks};
 use proxydhcp_common::nodes::{Line, Nodes};
 use proxydhcp_common::slow_path;
@@ -16,6 +17,7 @@ use proxydhcp_common::vendor_class::VendorClass;
 use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::wire::{Address, BROADCAST};
 
+use crate::datapath::activity::{Activity, Memory};
 use crate::datapath::buckets::Limits;
 use crate::datapath::confused::ConfusedClients;
 use crate::datapath::unknown_clients::UnknownClients;
@@ -35,6 +37,8 @@ pub(crate) struct AnswerContext<'t> {
     pub(crate) confused: Option<&'t ConfusedClients>,
     /// The address that answers requests to 255.255.255.255, if they are to be answered.
     pub(crate) broadcasts: Option<Address>,
+    /// Where it is noted what the nodes have done, and the current time.
+    pub(crate) activity: (&'t Memory, Moment),
 }
 
 impl Tables for AnswerContext<'_> {
@@ -58,6 +62,11 @@ impl Tables for AnswerContext<'_> {
 
     fn now(&self) -> Ticks {
         self.limits.map_or(0, |(_, now)| now)
+    }
+
+    fn note(&self, asker: Asker, outcome: Outcome, architecture: Option<u8>) {
+        let (memory, now) = self.activity;
+        Activity::note(memory, now, &asker, outcome, architecture);
     }
 }
 
@@ -189,6 +198,7 @@ mod tests {
             unknown_clients: None,
             confused: None,
             broadcasts: None,
+            activity: (&Memory::nowhere(), 1),
         };
         for (destination, counter) in [(own, refused(Reason::Length)), (other, PASSED)] {
             let mut frame = [0; 100];

@@ -21,6 +21,7 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use tracing::warn;
 
 use crate::datapath::Shared;
+use crate::datapath::activity;
 use crate::datapath::answer::{AnswerContext, Tally, answer};
 use crate::datapath::buckets;
 use crate::datapath::packet_thread::{Orders, PacketThread};
@@ -179,6 +180,7 @@ impl Worker {
         } = self;
         let broadcasts = shared.offers.is_some();
         let tables = shared.tables.load();
+        let activity = shared.activity.memory();
         let context = AnswerContext {
             tables: &tables,
             mac: *mac,
@@ -188,6 +190,7 @@ impl Worker {
             broadcasts: broadcasts
                 .then(|| server.load(Ordering::Relaxed).to_be_bytes())
                 .filter(|it| *it != [0; 4]),
+            activity: (&activity, activity::now()),
         };
         let mut each = |received: Received<'_>| {
             let buffer = outbox.next();

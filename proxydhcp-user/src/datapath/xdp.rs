@@ -14,6 +14,7 @@ use log::Log;
 use proxydhcp_common::counters::{Counts, QUEUES};
 use proxydhcp_common::source::Seed;
 
+use crate::datapath::activity::{self, Memory};
 use crate::datapath::buckets;
 
 mod attach;
@@ -33,7 +34,7 @@ pub use attach::{Attachment, Refused};
 use counters::CounterMap;
 pub use deadline::Deadline;
 pub use left::Left;
-use pins::Pins;
+use pins::{ACTIVITY, Pins};
 pub use renewal::Renewal;
 pub use tables::KernelTables;
 use tables::{Nodes, Templates};
@@ -75,26 +76,36 @@ pub struct Program {
 }
 
 impl Program {
-    /// Loads the program with `tables`, without attaching it. With `pins`, it continues with the
-    /// maps of [`pins::ADOPTED`] that are pinned there.
+    /// Loads the program with `tables`, without attaching it, and with room for the records of
+    /// `capacity` nodes. With `pins`, it continues with the maps of [`pins::ADOPTED`] that are pinned
+    /// there; one that redirects, whose counters end with its sockets, with the nodes' records alone.
     ///
     /// # Errors
     ///
     /// If the kernel refuses the program or its maps.
-    pub fn load(duty: Duty, tables: &KernelTables, pins: Option<&Pins>) -> Result<Self> {
+    pub fn load(
+        duty: Duty,
+        tables: &KernelTables,
+        capacity: u32,
+        pins: Option<&Pins>,
+    ) -> Result<Self> {
         // If the kernel refuses the probe, it will refuse the program too, and say why.
         let coarse = u8::from(coarse_clock().unwrap_or(false));
         let mut loader = EbpfLoader::new();
         loader.override_global("COARSE_CLOCK", &coarse, true);
-        let seed = seed::adopted(pins).unwrap_or_else(buckets::seed);
+        let adopts_all = pins.filter(|_| duty == Duty::Answer);
+        let seed = seed::adopted(adopts_all).unwrap_or_else(buckets::seed);
         let Seed(numbers) = &seed;
         loader.override_global("SEED", numbers, true);
+        loader.override_global("OTHERS", &capacity, true);
+        loader.map_max_entries(ACTIVITY, activity::records(capacity));
         if duty == Duty::Answer {
             // There are no sockets.
             loader.map_max_entries("SOCKETS", 1);
         }
         if let Some(pins) = pins {
-            for map in pins::ADOPTED {
+            let adopts = |map: &&str| duty == Duty::Answer || *map == ACTIVITY;
+            for map in pins::ADOPTED.into_iter().filter(adopts) {
                 loader.map_pin_path(map, pins.folder().join(map));
             }
         }
@@ -170,6 +181,28 @@ impl Program {
             Map::Array(map) => Deadline::of(map),
             _ => anyhow::bail!("the deadline is no array"),
         }
+    }
+
+    /// The memory of the nodes' records.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be reached.
+    pub(crate) fn activity(&mut self) -> Result<Memory> {
+        match self.map(ACTIVITY)? {
+            Map::Array(map) => Memory::of_map(map),
+            _ => anyhow::bail!("the nodes' records are no array"),
+        }
+    }
+
+    /// The requests on this interface by clients that are no node that were not noted, because there
+    /// were too many.
+    ///
+    /// # Errors
+    ///
+    /// If it does not count for the interface, or the kernel does not return the counters.
+    pub(crate) fn unnoted(&self, interface: u32) -> Result<u64> {
+        CounterMap::of(&self.ebpf)?.unnoted(interface)
     }
 
     /// The kernel's number for the program.

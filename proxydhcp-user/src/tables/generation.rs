@@ -2,14 +2,16 @@
 //! built once, checked, and then installed as a whole.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::nodes::{Header, LOADERS, Line, LoaderNumbers, Target};
+use proxydhcp_common::nodes::{Header, LOADERS, Line, LoaderNumbers, Nodes, Target};
 use proxydhcp_common::template::{Loader, Template};
 use proxydhcp_common::vendor_class::VendorClass;
 
 use crate::nodes::hardware::Id;
 use crate::sys::random;
+use crate::tables::followed::Followed;
 use crate::tables::policy::{Policy, ReplyFormat, Unknown};
 use crate::tables::table::Table;
 use crate::tables::template::{self, TemplateError};
@@ -33,6 +35,7 @@ pub struct Generation {
     templates: Vec<Template>,
     vendor_classes: Vec<VendorClass>,
     has_nodes: bool,
+    followed: Arc<Followed>,
 }
 
 impl Generation {
@@ -48,6 +51,21 @@ impl Generation {
         local: &[Ipv4Addr],
         policy: &Policy,
     ) -> Result<Self, TemplateError> {
+        Self::following(previous, table, local, policy, &Arc::default())
+    }
+
+    /// The same, whose nodes are `followed`, if the numbers of nodes and WinPEs fit into the node table.
+    ///
+    /// # Errors
+    ///
+    /// If a reply cannot be encoded.
+    pub fn following(
+        previous: &Self,
+        table: &Table,
+        local: &[Ipv4Addr],
+        policy: &Policy,
+        followed: &Arc<Followed>,
+    ) -> Result<Self, TemplateError> {
         let mut templates = Vec::new();
         for winpe in table.winpes() {
             templates.extend(template::encode(winpe, policy)?);
@@ -57,7 +75,7 @@ impl Generation {
             // A table never has more records than this.
             Target::node(u32::try_from(winpe).unwrap_or(Target::MAX_WINPE), bank)
         };
-        let numbers = Numbers::of(table);
+        let numbers = Numbers::of(table, followed);
         let hardware = hardware::fill(table, &numbers, node, random::number);
         let denied = match policy.unknown {
             // They are refused like all other clients, unless those have a node's hardware address.
@@ -85,6 +103,7 @@ impl Generation {
             Unknown::Lookup | Unknown::LookupDefault => Some(Target::ASK),
         };
         let mut header = header(unknown, policy);
+        header.follows = numbers.follows().into();
         hardware.describe(&mut header);
         let Filled {
             mut lines,
@@ -100,6 +119,11 @@ impl Generation {
             templates,
             vendor_classes: policy.vendor_classes.clone(),
             has_nodes: table.served() > 0,
+            followed: if numbers.follows() {
+                Arc::clone(followed)
+            } else {
+                Arc::default()
+            },
         })
     }
 
@@ -127,6 +151,18 @@ impl Generation {
     /// Whether any node is served.
     pub(crate) fn has_nodes(&self) -> bool {
         self.has_nodes
+    }
+
+    /// The nodes of which it is noted what they do.
+    pub(crate) fn followed(&self) -> &Arc<Followed> {
+        &self.followed
+    }
+
+    /// The number of the node whose record belongs to this address: see
+    /// [`Nodes::number`](proxydhcp_common::nodes::Nodes::number).
+    pub(crate) fn number_of(&self, address: Ipv4Addr) -> u32 {
+        let nodes = Nodes::open(&self.lines[..]);
+        nodes.map_or(0, |nodes| nodes.number_of(address.octets()))
     }
 
     /// The bank that the templates belong to.
@@ -174,7 +210,8 @@ fn header(unknown: Option<Target>, policy: &Policy) -> Header {
         uuids: 0,
         winpe_bits: Target::BITS,
         hardware_bits: 0,
-        reserved: [0; 4],
+        follows: 0,
+        reserved: [0; 3],
         hardware_seed: 0,
     }
 }
@@ -182,7 +219,6 @@ fn header(unknown: Option<Target>, policy: &Policy) -> Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proxydhcp_common::nodes::Nodes;
 
     fn is_local(lines: &[Line], address: [u8; 4]) -> bool {
         Nodes::open(lines).unwrap().is_local(address)

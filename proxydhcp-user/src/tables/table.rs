@@ -172,6 +172,33 @@ impl Table {
         &self.files
     }
 
+    /// The number of different nodes in `proxydhcp.cfg`, and of disabled ones.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether there is none at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The names of all of them, by the position of their records.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let all = (0_u32..).take(self.files.len());
+        all.map(|record| self.files.name(record))
+    }
+
+    /// The name of the node with this record, and its WinPE; `None` if it is not to be served.
+    pub fn of_record(&self, record: u32) -> Option<(&str, &WinPe)> {
+        let winpe = self.files.winpes.get(self.files.winpe(record)?)?;
+        Some((self.files.name(record), winpe))
+    }
+
+    /// The record of the node with exactly this name, in whatever case.
+    pub fn record(&self, name: &str) -> Option<u32> {
+        self.files.record(name)
+    }
+
     /// The nodes, by ascending address.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = Node<'_>> {
         self.claims.iter().map(|&claim| self.node_of(claim))

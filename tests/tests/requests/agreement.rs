@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use proxydhcp::datapath::activity;
 use proxydhcp::datapath::xdp::{Duty, KernelTables, Program};
+use proxydhcp::tables::followed::Followed;
 use proxydhcp::tables::generation::Generation;
 use proxydhcp::tables::policy::{Policy, Unknown};
 use proxydhcp::tables::table::{Files, Sources, Table};
@@ -74,8 +76,16 @@ impl Pair {
             vendor_classes: others.into_iter().collect(),
             ..Policy::default()
         };
-        let tables = Generation::next(&Generation::default(), &table, &[SERVER_ADDRESS], &policy)?;
-        let mut program = Program::load(Duty::Answer, &KernelTables::new(&tables)?, None)?;
+        let tables = Generation::following(
+            &Generation::default(),
+            &table,
+            &[SERVER_ADDRESS],
+            &policy,
+            &Arc::new(Followed::in_order(&table)),
+        )?;
+        let capacity = activity::capacity(table.len());
+        let mut program =
+            Program::load(Duty::Answer, &KernelTables::new(&tables)?, capacity, None)?;
         program.count_for(INTERFACE, false)?;
         Ok(Self {
             program,

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
 use super::slots::{Slot, Slots};
-use crate::api::control::{Allowed, Reply};
+use crate::api::control::{Allowed, PAGE, Reply};
 use crate::api::status::{Lists, Problems, Reloaded};
 use crate::daemon::service::{Outcome, Service};
 use crate::sys::heap;
@@ -71,6 +71,7 @@ pub(super) struct Replies {
     short: Slots,
     long: Slots,
     lookups: Slots,
+    nodes: Slots,
     reloads: Reloads,
     next_short: Mutex<Option<Awaited>>,
     next_long: Mutex<Option<Awaited>>,
@@ -83,6 +84,7 @@ impl Replies {
             short: Slots::new(AT_A_TIME),
             long: Slots::new(AT_A_TIME),
             lookups: Slots::new(AT_A_TIME),
+            nodes: Slots::new(AT_A_TIME),
             reloads: Reloads::default(),
             next_short: Mutex::default(),
             next_long: Mutex::default(),
@@ -145,6 +147,39 @@ impl Replies {
     pub(super) async fn users(&self, winpe: String) -> Result<Arc<MadeReply>> {
         let service = Arc::clone(&self.service);
         let made = MadeReply::new(&self.long, move || Reply::Users(service.users(&winpe)));
+        Ok(Arc::new(made.await?))
+    }
+
+    /// The reply to a request for what nodes have done.
+    pub(super) async fn nodes(
+        &self,
+        names: Option<Vec<String>>,
+        from: usize,
+    ) -> Result<Arc<MadeReply>> {
+        let service = Arc::clone(&self.service);
+        let made = MadeReply::new(&self.nodes, move || {
+            let view = service.activity();
+            Reply::Nodes(match names {
+                Some(names) => view.named(&names),
+                None => view.page(from, PAGE),
+            })
+        });
+        Ok(Arc::new(made.await?))
+    }
+
+    /// The reply to a request for what has happened.
+    pub(super) async fn events(&self, after: u64) -> Result<Arc<MadeReply>> {
+        let service = Arc::clone(&self.service);
+        let made = MadeReply::new(&self.nodes, move || Reply::Events(service.events(after)));
+        Ok(Arc::new(made.await?))
+    }
+
+    /// The reply to a request for the last clients that are no node.
+    pub(super) async fn strangers(&self) -> Result<Arc<MadeReply>> {
+        let service = Arc::clone(&self.service);
+        let made = MadeReply::new(&self.nodes, move || {
+            Reply::Strangers(service.activity().strangers())
+        });
         Ok(Arc::new(made.await?))
     }
 

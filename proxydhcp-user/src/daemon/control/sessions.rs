@@ -119,6 +119,9 @@ impl Sessions {
             Request::Status { whole } => self.replies.status(whole).await,
             Request::Lookup { client, arch } => self.replies.lookup(client, arch).await,
             Request::Users { winpe } => self.replies.users(winpe).await,
+            Request::Nodes { names, from } => self.replies.nodes(names, from).await,
+            Request::Events { after } => self.replies.events(after).await,
+            Request::Strangers => self.replies.strangers().await,
         }
     }
 }

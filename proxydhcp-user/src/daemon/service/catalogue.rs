@@ -21,6 +21,7 @@ use crate::names::reverse::LookedUp;
 use crate::names::saved;
 use crate::sys::clock;
 use crate::sys::interface::{self, Interface};
+use crate::tables::followed::Followed;
 use crate::tables::generation::Generation;
 use crate::tables::policy::{Policy, Unknown};
 use crate::tables::table::{Files, LoadError, Sources, Table};
@@ -55,11 +56,12 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
-    /// The catalogue and the tables to begin with. If they have no node, though what a killed
+    /// The catalogue and the tables to begin with, whose nodes `follow` numbers. If they have no node, though what a killed
     /// daemon has left `answers_nodes`, the files are rejected.
     pub(super) async fn begin(
         settings: &Settings,
         answers_nodes: impl Fn() -> io::Result<bool>,
+        follow: impl FnOnce(&Table) -> Arc<Followed>,
         all: &[Interface],
     ) -> Result<(Self, Generation)> {
         let (files, mut rejected) = match read(&settings.sources).await {
@@ -94,7 +96,13 @@ impl Catalogue {
         report(&table, &names);
         let awaits_tables = rejected.is_some();
         let policy = effective_policy::of(&settings.policy, awaits_tables, &names);
-        let generation = Generation::next(&Generation::default(), &table, &local, &policy)?;
+        let generation = Generation::following(
+            &Generation::default(),
+            &table,
+            &local,
+            &policy,
+            &follow(&table),
+        )?;
         let mut table = Arc::new(table);
         leave_out(&mut table, &generation);
         let catalogue = Self {

@@ -198,7 +198,14 @@ impl Service {
         task::block_in_place(|| {
             let filling = Instant::now();
             let before = self.shared.tables.load();
-            let generation = Generation::next(&before, &next.table, &next.local, &next.policy)?;
+            let followed = self.shared.activity.follow(&next.table);
+            let generation = Generation::following(
+                &before,
+                &next.table,
+                &next.local,
+                &next.policy,
+                &followed,
+            )?;
             drop(before);
             leave_out(&mut next.table, &generation);
             let in_kernel = self.interfaces().have_program();

@@ -165,6 +165,16 @@ impl Interfaces {
         self.served.iter().map(Served::describe).collect()
     }
 
+    /// The requests of clients that are no node that the program has not noted.
+    pub(super) fn unnoted(&self) -> u64 {
+        let Some(program) = &self.program else {
+            return 0;
+        };
+        let served = self.served.iter().filter(|it| it.is_attached());
+        let of = |it: &Served| program.unnoted(it.interface().index).unwrap_or_default();
+        served.map(of).sum()
+    }
+
     /// Passes what the XDP program has logged on to the daemon's log.
     pub(super) fn forward_logs(&mut self) {
         if let Some(program) = &mut self.program {
@@ -365,7 +375,9 @@ impl Interfaces {
                 program
             } else {
                 let tables = KernelTables::new(&self.shared.tables.load())?;
-                let mut program = load(options, &tables, pins)?;
+                let capacity = self.shared.activity.memory().capacity();
+                let mut program = load(options, &tables, capacity, pins)?;
+                self.shared.activity.moves_to(program.activity()?);
                 let deadline = program.deadline()?;
                 if !deadline.is_over() {
                     self.renewal.renew(deadline);
@@ -392,10 +404,14 @@ impl Interfaces {
 }
 
 /// Loads the program, and has it go on with the counts of what is to be taken over alone.
-fn load(options: AttachOptions, tables: &KernelTables, pins: Option<&Pins>) -> Result<Program> {
-    let pins = pins.filter(|_| options.duty == Duty::Answer);
-    let mut program = Program::load(options.duty, tables, pins)?;
-    if let Some(pins) = pins {
+fn load(
+    options: AttachOptions,
+    tables: &KernelTables,
+    capacity: u32,
+    pins: Option<&Pins>,
+) -> Result<Program> {
+    let mut program = Program::load(options.duty, tables, capacity, pins)?;
+    if let Some(pins) = pins.filter(|_| options.duty == Duty::Answer) {
         let left = pins.leftovers(&[])?;
         let taken_over = left.iter().filter(|it| it.shares_counters());
         let indexes: Vec<_> = taken_over.filter_map(Leftover::interface).collect();

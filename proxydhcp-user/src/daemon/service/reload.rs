@@ -83,6 +83,7 @@ impl Service {
             let took = result.as_ref().ok().map(|reloaded| reloaded.took);
             catalogue.reloads.count(took, clock::since_1970());
         }
+        self.events.reloaded(result);
         self.interfaces().retry_now();
         self.failures_changed.notify_one();
         if result.is_ok() {

@@ -5,6 +5,7 @@ use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use proxydhcp_common::activity::TransferState;
 use tracing::{debug, info};
 
 use super::few::Few;
@@ -46,8 +47,14 @@ impl Outcomes {
         }
     }
 
-    /// A transfer has ended.
-    pub(super) fn ended(&self, file: &str, size: u64, place: &Place, end: End) {
+    /// A transfer has ended. Returns what has become of it, if it had begun.
+    pub(super) fn ended(
+        &self,
+        file: &str,
+        size: u64,
+        place: &Place,
+        end: End,
+    ) -> Option<TransferState> {
         let progress = &place.progress;
         let (client, bytes) = (place.client().ip().to_owned(), progress.bytes());
         let counts = &self.counts;
@@ -60,14 +67,19 @@ impl Outcomes {
                 if self.sent.is_logged(client, bytes) {
                     info!(%client, bytes, seconds, repeated, "sent {file}");
                 }
+                Some(TransferState::Complete)
             }
             End::Silent | End::Declined if !progress.has_begun() => {
                 // Clients that want to know only the length of a file end it so, and so do forged
                 // requests.
                 add(&counts.unbegun, 1);
                 debug!(%client, "{file} was not fetched: {end:?}");
+                None
             }
-            End::Declined if bytes == 0 => add(&counts.declined, 1),
+            End::Declined if bytes == 0 => {
+                add(&counts.declined, 1);
+                None
+            }
             end => {
                 add(&counts.failed, 1);
                 let why = match end {
@@ -79,6 +91,7 @@ impl Outcomes {
                     "{file} was not sent to {client}: {why}, after {bytes} of {size} bytes, \
                      {repeated} blocks repeated"
                 ));
+                Some(TransferState::Failed)
             }
         }
     }

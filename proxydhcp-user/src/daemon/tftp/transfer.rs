@@ -31,7 +31,7 @@ const REPLY_LEN: usize = 16;
 
 /// What a transfer has done so far.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// When it was asked for.
     since: Instant,
     /// The client has shown that the request was its own.
@@ -94,7 +94,7 @@ impl Progress {
         self.begun.load(Ordering::Relaxed)
     }
 
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 

@@ -51,11 +51,11 @@ struct Running {
 
 /// A transfer that is running, for the status.
 #[derive(Clone, Debug)]
-pub(super) struct Shown {
-    pub(super) client: SocketAddrV4,
-    pub(super) file: Arc<str>,
-    pub(super) size: u64,
-    pub(super) progress: Arc<Progress>,
+pub(crate) struct Shown {
+    pub(crate) client: SocketAddrV4,
+    pub(crate) file: Arc<str>,
+    pub(crate) size: u64,
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// A place among the transfers. Dropping it frees it.

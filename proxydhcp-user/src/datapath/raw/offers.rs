@@ -18,6 +18,7 @@ use tracing::warn;
 use super::{FRAME, Outbox, Ring, Room, TURN, restore, ring};
 use crate::api::status::{Counters, OfferStatus};
 use crate::datapath::Shared;
+use crate::datapath::activity;
 use crate::datapath::answer::{AnswerContext, Tally};
 use crate::datapath::buckets;
 use crate::datapath::packet_thread::{Orders, PacketThread};
@@ -167,6 +168,7 @@ impl Worker {
     /// Makes offers for the DISCOVERs in the next blocks.
     fn offer_blocks(&mut self) {
         let tables = self.shared.tables.load();
+        let activity = self.shared.activity.memory();
         let context = AnswerContext {
             tables: &tables,
             mac: self.mac,
@@ -174,6 +176,7 @@ impl Worker {
             unknown_clients: None,
             confused: None,
             broadcasts: None,
+            activity: (&activity, activity::now()),
         };
         let offering = Offering {
             server: self.server.load(Ordering::Relaxed).to_be_bytes(),

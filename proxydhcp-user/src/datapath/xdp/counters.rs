@@ -8,8 +8,9 @@ use proxydhcp_common::counters::{COUNTERS, Counted, Counts, PLACES, places};
 
 use super::pins::Pins;
 
-/// A [`Counted`] as it lies in memory: the interface's number and its counts.
-type Place = [u64; 1 + COUNTERS];
+/// A [`Counted`] as it lies in memory: the interface's number, its counts, and three numbers about
+/// strangers, of which the last is the requests that were not noted.
+type Place = [u64; 1 + COUNTERS + 3];
 
 const _: () = assert!(size_of::<Place>() == size_of::<Counted>());
 
@@ -52,6 +53,14 @@ impl<M: std::borrow::Borrow<MapData>> CounterMap<M> {
             }
         }
         Ok(sum)
+    }
+
+    /// The requests of clients that are no node that were not noted, because there were too many.
+    pub(super) fn unnoted(&self, interface: u32) -> Result<u64> {
+        let place = self.place(interface)?;
+        let place = place.context("the program does not count for this interface")?;
+        let cpus = self.0.get(&place, 0)?;
+        Ok(cpus.iter().filter_map(|cpu| cpu.last()).sum())
     }
 
     /// The number of the interface's place, if it has one.

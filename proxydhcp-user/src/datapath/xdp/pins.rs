@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! /sys/fs/bpf/proxydhcp/      root's alone
-//!   6/                        the layout of the adopted maps ([`LAYOUT`])
+//!   7/                        the layout of the adopted maps ([`LAYOUT`])
 //!     4026531840/             a network namespace, by its inode; locked by the daemon running there
-//!       COUNTERS, LIMITS, DEADLINE
+//!       COUNTERS, LIMITS, DEADLINE, ACTIVITY
 //!                             adopted by its successor
 //!       program, NODES, TEMPLATES
 //!                             for bpftool
@@ -60,14 +60,17 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The version of the layout of the maps that a successor adopts ([`ADOPTED`]). Raise it whenever
 /// the size or the meaning of one of them changes.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// The last layout without folders of network namespaces.
 const LAST_FLAT: u32 = 2;
 
-/// The maps that a successor adopts, so that counters keep their values, rate limits stay in force,
-/// and a program that is still attached goes on answering.
-pub const ADOPTED: [&str; 3] = ["COUNTERS", "LIMITS", deadline::MAP];
+/// The maps that a successor adopts, so that counters and the nodes' activity keep their values, rate
+/// limits stay in force, and a program that is still attached goes on answering.
+pub const ADOPTED: [&str; 4] = ["COUNTERS", "LIMITS", deadline::MAP, ACTIVITY];
+
+/// The map with what the nodes have done.
+pub(crate) const ACTIVITY: &str = "ACTIVITY";
 
 /// The other maps that are pinned, for inspection.
 pub(super) const SHOWN: [&str; 2] = ["NODES", "TEMPLATES"];
@@ -359,6 +362,7 @@ pub fn forget(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use proxydhcp_common::activity::{Record, STRANGERS};
     use proxydhcp_common::counters::{COUNTERS, refused};
     use proxydhcp_common::limit::{Line, TABLE};
     use proxydhcp_common::verdict::Reason;
@@ -372,11 +376,13 @@ mod tests {
             .iter()
             .map(|reason| format!("{}={}", reason.name(), refused(*reason)))
             .collect();
+        let activity = (size_of::<Record>(), STRANGERS);
         let layout = (COUNTERS, reasons.join(" "), TABLE, size_of::<Line>());
         let known = "broadcast=6 fragment=7 length=8 checksum=9 source-address=10 source-port=11 \
                      short=12 op=13 cookie=14 hardware-address=15 relayed=16 client-address=17 \
                      options=18 message-type=19 vendor-class=20 architecture=21 unknown-client=22 \
                      identity=23";
-        assert_eq!((LAYOUT, layout), (6, (24, known.to_owned(), 8193, 64)));
+        assert_eq!((LAYOUT, layout), (7, (24, known.to_owned(), 8193, 64)));
+        assert_eq!(activity, (32, 131_072));
     }
 }

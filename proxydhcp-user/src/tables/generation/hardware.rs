@@ -11,57 +11,81 @@ use proxydhcp_common::nodes::{
 
 use super::fill::{DOUBLINGS, Entered, SEEDS, enter};
 use crate::nodes::hardware::Id;
+use crate::tables::followed::Followed;
 use crate::tables::table::Table;
 
 /// The numbers of nodes within the targets: see [`Target::numbered`].
-pub(super) struct Numbers {
+pub(super) struct Numbers<'f> {
     winpe_bits: u8,
-    /// The number of each record that has a hardware address, among those of its WinPE.
+    /// The nodes that are followed, if they are numbered for it.
+    followed: Option<&'f Followed>,
+    /// The numbers of the other records that have a hardware address.
     of_records: HashMap<u32, u32>,
 }
 
-impl Numbers {
-    pub(super) fn of(table: &Table) -> Self {
-        if table.hardware().len() == 0 {
-            return Self {
-                winpe_bits: Target::BITS,
-                of_records: HashMap::new(),
-            };
-        }
-        let mut next: HashMap<usize, u32> = HashMap::new();
-        let mut of_records = HashMap::new();
-        for known in table.hardware() {
-            if let Some(winpe) = known.winpe {
-                of_records.entry(known.record).or_insert_with(|| {
-                    let next = next.entry(winpe).or_insert(Target::ANONYMOUS);
-                    *next += 1;
-                    *next
-                });
-            }
-        }
+impl<'f> Numbers<'f> {
+    /// A node that is followed has its number for that. If there are so many WinPEs that there is no
+    /// room for both numbers, none is, and nodes with hardware addresses are numbered among those of
+    /// their WinPE.
+    pub(super) fn of(table: &Table, followed: &'f Followed) -> Self {
         // There are at most as many WinPEs as records, which are few enough.
         let bits = usize::BITS - table.winpes().len().saturating_sub(1).leading_zeros();
-        Self {
-            winpe_bits: u8::try_from(bits).unwrap_or(Target::BITS),
-            of_records,
+        let winpe_bits = u8::try_from(bits).unwrap_or(Target::BITS);
+        let room = 1_u32 << Target::BITS.saturating_sub(winpe_bits);
+        let follows = followed.highest() > Target::ANONYMOUS && followed.highest() < room;
+        let mut numbers = Self {
+            winpe_bits,
+            followed: follows.then_some(followed),
+            of_records: HashMap::new(),
+        };
+        if !follows && table.hardware().len() == 0 {
+            numbers.winpe_bits = Target::BITS;
+            return numbers;
         }
+        let first = if follows {
+            followed.end().max(Followed::FIRST)
+        } else {
+            Followed::FIRST
+        };
+        let mut next: HashMap<usize, u32> = HashMap::new();
+        for known in table.hardware() {
+            let is_numbered = numbers.number(known.record).is_some();
+            if let Some(winpe) = known.winpe.filter(|_| !is_numbered) {
+                // A number that leads to no record of activity must be the node's own all the same.
+                let of = if follows { 0 } else { winpe };
+                let next = next.entry(of).or_insert(first);
+                numbers.of_records.insert(known.record, *next);
+                *next += 1;
+            }
+        }
+        numbers
+    }
+
+    /// Whether what nodes do is noted.
+    pub(super) fn follows(&self) -> bool {
+        self.followed.is_some()
+    }
+
+    fn number(&self, record: u32) -> Option<u32> {
+        let followed = self.followed.and_then(|it| it.number(record));
+        followed.or_else(|| self.of_records.get(&record).copied())
     }
 
     /// The target of the node with this record, whose WinPE is `target`. So many nodes may have hardware
     /// addresses that the numbers do not suffice; such a node has none.
     pub(super) fn address(&self, target: Target, record: u32) -> Target {
-        if self.of_records.is_empty() {
+        if !self.follows() && self.of_records.is_empty() {
             return target;
         }
-        let number = self.of_records.get(&record);
-        let numbered = number.and_then(|number| target.numbered(*number, self.winpe_bits));
+        let number = self.number(record);
+        let numbered = number.and_then(|number| target.numbered(number, self.winpe_bits));
         let anonymous = || target.numbered(Target::ANONYMOUS, self.winpe_bits);
         numbered.or_else(anonymous).unwrap_or(Target::DENIED)
     }
 
     /// The target of a hardware address of this record.
     fn hardware(&self, target: Target, record: u32) -> Option<Target> {
-        target.numbered(*self.of_records.get(&record)?, self.winpe_bits)
+        target.numbered(self.number(record)?, self.winpe_bits)
     }
 }
 
@@ -96,7 +120,7 @@ impl FilledHardware {
 /// Fills the buckets, with seeds from `number`; `node` is the target of a node by its WinPE.
 pub(super) fn fill(
     table: &Table,
-    numbers: &Numbers,
+    numbers: &Numbers<'_>,
     node: impl Fn(usize) -> Target,
     mut number: impl FnMut() -> u64,
 ) -> FilledHardware {
