@@ -5,4 +5,5 @@ pub mod client;
 pub mod control;
 pub mod metrics;
 pub mod status;
+pub mod storm;
 pub mod xcat;

@@ -15,6 +15,7 @@ pub mod port;
 mod refresh;
 pub mod run;
 mod service;
+mod storm;
 mod systemd;
 pub mod tftp;
 mod watch;

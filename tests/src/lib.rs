@@ -11,6 +11,7 @@ mod alone;
 pub mod architecture;
 pub mod bpf;
 pub mod bridge;
+pub mod browser;
 pub mod capture;
 mod checksum;
 pub mod config;

@@ -14,6 +14,7 @@ use nix::unistd::{Gid, Group};
 use crate::api::activity::{EventsPage, NodesPage, StrangersPage};
 use crate::api::control::{Allowed, PATIENCE, Reply, Request};
 use crate::api::status::{Problems, Reloaded, Status};
+use crate::api::storm::{Position, Update};
 use crate::tables::explain::Looked;
 use crate::text::Few;
 
@@ -162,6 +163,18 @@ pub fn strangers(socket: &Path) -> Result<StrangersPage> {
 pub fn events(socket: &Path, after: u64) -> Result<EventsPage> {
     match ask(socket, &Request::Events { after })? {
         Reply::Events(events) => Ok(events),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// What is new about the nodes from this position on.
+///
+/// # Errors
+///
+/// If no daemon listens there ([`NoDaemon`]), or it does not reply.
+pub fn storm(socket: &Path, from: Position) -> Result<Update> {
+    match ask(socket, &Request::Storm(from))? {
+        Reply::Storm(update) => Ok(*update),
         other => Err(unexpected(other)),
     }
 }

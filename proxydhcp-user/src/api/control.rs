@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::activity::{EventsPage, NodesPage, StrangersPage};
 use crate::api::status::{Problems, Reloaded, Status};
+use crate::api::storm::{Position, Update};
 use crate::tables::explain::Looked;
 use crate::text::Few;
 
@@ -80,6 +81,8 @@ pub enum Request {
         #[serde(default)]
         after: u64,
     },
+    /// Report the states of all nodes, or of those that have changed.
+    Storm(Position),
 }
 
 /// The number of nodes on a page.
@@ -107,4 +110,6 @@ pub enum Reply {
     Strangers(StrangersPage),
     /// What has happened.
     Events(EventsPage),
+    /// What is new about the nodes.
+    Storm(Box<Update>),
 }

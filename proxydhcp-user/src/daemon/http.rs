@@ -1,4 +1,5 @@
-//! HTTP for those who watch the daemon: its metrics, and whether it is alive and ready. Read-only.
+//! HTTP for those who watch the daemon: a page that shows the storm, its metrics, and whether it is alive
+//! and ready. Read-only.
 //!
 //! It has a thread of its own without privileges, since what it parses comes from anybody. What it
 //! shows is made elsewhere, one page at a time, by a task that may look into the service.
@@ -15,12 +16,16 @@ use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use crate::daemon::service::Service;
+use crate::daemon::storm::Storm;
 use crate::sys::{activation, privileges};
 
 mod answer;
 mod connections;
+mod feed;
 mod login;
+mod page;
 mod pages;
+mod storm;
 mod web_config;
 
 pub use web_config::{PUBLIC, WebConfigError};
@@ -116,13 +121,13 @@ impl Listener {
 
     /// Answers from now on. What cannot be done is logged: requests on port 4011 are answered all the
     /// same.
-    pub(crate) fn start(self, service: &Arc<Service>) {
-        if let Err(error) = self.try_to_start(service) {
+    pub(crate) fn start(self, service: &Arc<Service>, storm: &Arc<Storm>) {
+        if let Err(error) = self.try_to_start(service, storm) {
             error!("there are no metrics: {error:#}");
         }
     }
 
-    fn try_to_start(self, service: &Arc<Service>) -> Result<()> {
+    fn try_to_start(self, service: &Arc<Service>, storm: &Arc<Storm>) -> Result<()> {
         let Self { socket, config } = self;
         let socket = socket?;
         socket.set_nonblocking(true)?;
@@ -140,9 +145,11 @@ impl Listener {
                     error!("there are no metrics any longer: {error}");
                 }
             })?;
-        tokio::spawn(pages::make(Arc::clone(service), asked));
+        tokio::spawn(pages::make(Arc::clone(service), Arc::clone(storm), asked));
         let scheme = if is_encrypted { "https" } else { "http" };
-        info!("metrics are at {scheme}://{address}/metrics");
+        info!(
+            "metrics are at {scheme}://{address}/metrics, and a page that shows the storm at {scheme}://{address}/"
+        );
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ use crate::daemon::pid_file::PidFile;
 use crate::daemon::port::{Port, PortError, PortHolders};
 use crate::daemon::refresh;
 use crate::daemon::service::Service;
+use crate::daemon::storm::Storm;
 use crate::daemon::systemd;
 use crate::daemon::tftp;
 use crate::daemon::watch::{self, Watching};
@@ -123,8 +124,9 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     if let Some(port) = manner.tftp {
         service.serve_files(port);
     }
+    let storm = Storm::new(&service);
     if let Some(listener) = manner.metrics {
-        listener.start(&service);
+        listener.start(&service, &storm);
     }
     if let Err(error) = (manner.ready)(&service.ready_line()) {
         service.stop();
@@ -135,7 +137,7 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     tokio::select! {
         () = follow(&service, changes, &mut port) => {}
         () = reload_when_changed(&service, watch) => {}
-        () = server.run(&service) => {}
+        () = server.run(&service, storm) => {}
         () = reload_when_signalled(&service, &mut signals.reload) => {}
         () = pulse.run() => {}
         () = stop(&mut signals.interrupt, &mut signals.terminate) => info!("stopping"),

@@ -109,6 +109,29 @@ impl Nodes {
     }
 }
 
+/// The groups of the default groups file, with those of these names that each has, in lower case. One that
+/// is wrong has none here; commands that name it say why.
+pub(crate) fn groups_of(names: &[&str]) -> Vec<(String, Vec<String>)> {
+    let Ok(groups) = read_groups(None) else {
+        return Vec::new();
+    };
+    let known = Known::new(names.iter().copied());
+    let context = noderange::Context {
+        known: &known,
+        groups: Some(&groups),
+        read: &|path| text(path).map_err(|error| error.to_string()),
+    };
+    let nodes = |group: &str| {
+        let nodes = noderange::expand(&format!("@{group}"), &context).ok()?;
+        let nodes = nodes.into_iter().filter(|name| known.contains(name));
+        Some(nodes.map(|name| name.to_ascii_lowercase()).collect())
+    };
+    let groups = groups.names();
+    groups
+        .filter_map(|group| Some((group.to_owned(), nodes(group)?)))
+        .collect()
+}
+
 fn read_groups(path: Option<&Path>) -> Result<Groups> {
     let file = path.unwrap_or(Path::new(DEFAULT_GROUPS));
     let shown = file.display().to_string();

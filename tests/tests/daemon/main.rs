@@ -25,6 +25,7 @@ mod names;
 mod offers;
 mod offers_beside;
 mod one_program;
+mod page;
 mod port;
 mod queues;
 mod reader;

@@ -12,7 +12,9 @@ use tokio::task::spawn_blocking;
 use super::slots::{Slot, Slots};
 use crate::api::control::{Allowed, PAGE, Reply};
 use crate::api::status::{Lists, Problems, Reloaded};
+use crate::api::storm::Position;
 use crate::daemon::service::{Outcome, Service};
+use crate::daemon::storm::Storm;
 use crate::sys::heap;
 use crate::text::with_causes;
 use crate::winpe::architecture::Architecture;
@@ -68,23 +70,27 @@ type Awaited = Shared<BoxFuture<'static, Option<Arc<MadeReply>>>>;
 /// Makes replies, and shares those that several clients wait for.
 pub(super) struct Replies {
     service: Arc<Service>,
+    storm: Arc<Storm>,
     short: Slots,
     long: Slots,
     lookups: Slots,
     nodes: Slots,
+    updates: Slots,
     reloads: Reloads,
     next_short: Mutex<Option<Awaited>>,
     next_long: Mutex<Option<Awaited>>,
 }
 
 impl Replies {
-    pub(super) fn new(service: Arc<Service>) -> Self {
+    pub(super) fn new(service: Arc<Service>, storm: Arc<Storm>) -> Self {
         Self {
             service,
+            storm,
             short: Slots::new(AT_A_TIME),
             long: Slots::new(AT_A_TIME),
             lookups: Slots::new(AT_A_TIME),
             nodes: Slots::new(AT_A_TIME),
+            updates: Slots::new(AT_A_TIME),
             reloads: Reloads::default(),
             next_short: Mutex::default(),
             next_long: Mutex::default(),
@@ -147,6 +153,15 @@ impl Replies {
     pub(super) async fn users(&self, winpe: String) -> Result<Arc<MadeReply>> {
         let service = Arc::clone(&self.service);
         let made = MadeReply::new(&self.long, move || Reply::Users(service.users(&winpe)));
+        Ok(Arc::new(made.await?))
+    }
+
+    /// The reply to one who watches the nodes.
+    pub(super) async fn storm(&self, from: Position) -> Result<Arc<MadeReply>> {
+        let storm = Arc::clone(&self.storm);
+        let made = MadeReply::new(&self.updates, move || {
+            Reply::Storm(Box::new(storm.update(from, usize::MAX)))
+        });
         Ok(Arc::new(made.await?))
     }
 

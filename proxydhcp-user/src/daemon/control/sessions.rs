@@ -20,6 +20,7 @@ use super::socket::Server;
 use crate::api::control::Reply;
 use crate::api::control::Request;
 use crate::daemon::service::Service;
+use crate::daemon::storm::Storm;
 use crate::text::with_causes;
 
 /// The maximum length of a request, in bytes.
@@ -46,9 +47,9 @@ struct Sessions {
 
 impl Server {
     /// Serves clients concurrently until the daemon stops.
-    pub(crate) async fn run(&self, service: &Arc<Service>) {
+    pub(crate) async fn run(&self, service: &Arc<Service>, storm: Arc<Storm>) {
         let sessions = Arc::new(Sessions {
-            replies: Arc::new(Replies::new(Arc::clone(service))),
+            replies: Arc::new(Replies::new(Arc::clone(service), storm)),
             slots: Slots::new(SLOTS),
             slots_to_wait: Slots::new(SLOTS_TO_WAIT),
         });
@@ -122,6 +123,7 @@ impl Sessions {
             Request::Nodes { names, from } => self.replies.nodes(names, from).await,
             Request::Events { after } => self.replies.events(after).await,
             Request::Strangers => self.replies.strangers().await,
+            Request::Storm(from) => self.replies.storm(from).await,
         }
     }
 }

@@ -6,38 +6,47 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::api::metrics::{self, ProblemCounts};
+use crate::api::storm::{Position, Update};
 use crate::daemon::service::Service;
+use crate::daemon::storm::Storm;
 
-/// A page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Page {
+/// The text of a page, or why there is none.
+pub(super) type Text = Result<String, String>;
+
+/// What somebody waits for.
+#[derive(Debug)]
+pub(super) enum Asked {
     /// The metrics.
-    Metrics,
+    Metrics(oneshot::Sender<Text>),
     /// Whether requests can be answered.
-    Ready,
+    Ready(oneshot::Sender<Text>),
+    /// What is new about the nodes from a position on, with so many bytes of rows.
+    Storm(Position, usize, oneshot::Sender<Update>),
 }
 
-/// A page that somebody waits for: its text, or why there is none.
-pub(super) type Asked = (Page, oneshot::Sender<Result<String, String>>);
-
-/// Makes the pages that are asked for, one at a time. It never ends before those who ask do.
-pub(super) async fn make(service: Arc<Service>, mut asked: mpsc::Receiver<Asked>) {
-    while let Some((page, reply)) = asked.recv().await {
-        let service = Arc::clone(&service);
-        let made = spawn_blocking(move || match page {
-            Page::Metrics => metrics(&service),
-            Page::Ready => match service.lacks() {
+/// Makes what is asked for, one thing at a time. It never ends before those who ask do.
+pub(super) async fn make(
+    service: Arc<Service>,
+    storm: Arc<Storm>,
+    mut asked: mpsc::Receiver<Asked>,
+) {
+    while let Some(asked) = asked.recv().await {
+        let (service, storm) = (Arc::clone(&service), Arc::clone(&storm));
+        // Nobody may wait for it any longer.
+        let made = spawn_blocking(move || match asked {
+            Asked::Metrics(reply) => drop(reply.send(metrics(&service))),
+            Asked::Ready(reply) => drop(reply.send(match service.lacks() {
                 lacks if lacks.is_empty() => Ok("ready\n".to_owned()),
                 lacks => Err(lacks.join("\n") + "\n"),
-            },
+            })),
+            Asked::Storm(from, most, reply) => drop(reply.send(storm.update(from, most))),
         });
-        let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
-        // Nobody may wait for it any longer.
-        let _ = reply.send(made);
+        // Whoever waits is told by the end of its channel.
+        let _ = made.await;
     }
 }
 
-fn metrics(service: &Service) -> Result<String, String> {
+fn metrics(service: &Service) -> Text {
     let status = service
         .status(|table, names, trouble| ProblemCounts::new(table, names, trouble.as_deref()));
     metrics::text(&status, status.problems).map_err(|error| error.to_string())

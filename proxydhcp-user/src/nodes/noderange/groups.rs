@@ -75,7 +75,8 @@ impl Groups {
         self.groups.get(name).map(Vec::as_slice)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    /// The names of all groups, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.groups.keys().map(String::as_str)
     }
 }
