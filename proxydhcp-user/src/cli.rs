@@ -24,6 +24,7 @@ use crate::cli::reload::ReloadArgs;
 use crate::cli::serve::ServeArgs;
 use crate::cli::settings::{DEFAULT_FILE, SettingsError, SettingsFile};
 use crate::cli::status::StatusArgs;
+use crate::cli::top::TopArgs;
 use crate::cli::upgrade::UpgradeArgs;
 use crate::cli::wait::WaitArgs;
 use crate::cli::winpe::WinPeCommand;
@@ -53,6 +54,7 @@ pub mod serve;
 pub mod settings;
 mod status;
 mod take_up;
+mod top;
 mod upgrade;
 mod wait;
 mod winpe;
@@ -159,6 +161,15 @@ Examples:
   proxydhcp events --follow
   proxydhcp events --follow --json | jq -r 'select(.event == \"fails\") | .node'")]
     Events(EventsArgs),
+    /// Watch the nodes boot, in the terminal.
+    ///
+    /// Shows the answers a second, the datapaths, refusals, every node as a character that changes as it
+    /// boots, and the slowest and the silent nodes. q quits.
+    #[command(after_help = "\
+Examples:
+  proxydhcp top
+  ssh -t head proxydhcp top")]
+    Top(TopArgs),
     /// Explain what a client gets, and why, step by step.
     ///
     /// Asks the daemon, which explains its tables in service; with --config, reads the files instead.
@@ -385,6 +396,7 @@ impl Command {
             Self::Nodes(args) => nodes::run(args),
             Self::Wait(args) => wait::run(args),
             Self::Events(args) => events::run(args),
+            Self::Top(args) => top::run(args),
             Self::Detach => detach::run(),
             Self::Upgrade(args) => upgrade::run(args),
             Self::Lookup(args) => lookup::run(args, context),
@@ -406,6 +418,7 @@ impl Command {
             Self::Serve(args) => &args.control.settings,
             Self::Reload(args) => &args.control.settings,
             Self::Status(args) => &args.control.settings,
+            Self::Top(args) => &args.control.settings,
             Self::Lookup(args) => &args.control.settings,
             Self::Nodes(args) => &args.of.control.settings,
             Self::Wait(args) => &args.of.control.settings,

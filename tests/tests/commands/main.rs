@@ -22,6 +22,7 @@ mod serve_check;
 mod signed;
 mod status;
 mod take_up;
+mod top;
 mod traced;
 mod winpe_create;
 mod winpe_cut;
