@@ -59,7 +59,7 @@ fn without_times(reply: &mut Reply) {
             page.daemon = 0.0;
             page.events.clear();
         }
-        Reply::Rejected(_) | Reply::Looked(_) | Reply::Users(_) => {}
+        Reply::Rejected(_) | Reply::Looked(_) | Reply::Users(_) | Reply::Storm(_) => {}
     }
 }
 

@@ -444,7 +444,10 @@ mod tests {
         record.note(5, Outcome::Offered, Some(7));
         record.note(6, Outcome::Answered, Some(7));
         let activity = record.read().unwrap();
-        assert_eq!((activity.first, activity.requests, activity.tries), (5, 1, 1));
+        assert_eq!(
+            (activity.first, activity.requests, activity.tries),
+            (5, 1, 1)
+        );
     }
 
     #[test]
@@ -468,10 +471,16 @@ mod tests {
         record.note_stranger(9, one, mac, unknown);
         let stranger = record.read_stranger().unwrap();
         assert_eq!((stranger.address, stranger.mac), (one, mac));
-        assert_eq!((stranger.first, stranger.last, stranger.requests), (7, 9, 2));
+        assert_eq!(
+            (stranger.first, stranger.last, stranger.requests),
+            (7, 9, 2)
+        );
         record.note_stranger(11, other, mac, Outcome::Refused(Reason::Short));
         let stranger = record.read_stranger().unwrap();
-        assert_eq!((stranger.address, stranger.first, stranger.requests), (other, 11, 1));
+        assert_eq!(
+            (stranger.address, stranger.first, stranger.requests),
+            (other, 11, 1)
+        );
         assert_eq!(stranger.outcome, Outcome::Refused(Reason::Short));
     }
 

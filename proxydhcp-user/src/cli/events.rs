@@ -98,7 +98,10 @@ struct Known {
 impl Known {
     /// Shows the events of a page. Returns false once nobody reads them.
     fn show(&mut self, page: &EventsPage, is_json: bool, tells_lost: bool) -> bool {
-        #[expect(clippy::float_cmp, reason = "it is the same number, or another daemon's")]
+        #[expect(
+            clippy::float_cmp,
+            reason = "it is the same number, or another daemon's"
+        )]
         let is_another = page.daemon != self.daemon;
         if is_another {
             // Its events are counted anew.

@@ -71,8 +71,7 @@ impl Chosen<'_> {
         let few = (names.len() <= FEW).then_some(names.as_slice());
         let mut page = client::nodes(socket, few)?;
         let folded = |node: NodeActivity| (node.node.to_ascii_lowercase(), node);
-        let mut known: std::collections::HashMap<_, _> =
-            page.nodes.drain(..).map(folded).collect();
+        let mut known: std::collections::HashMap<_, _> = page.nodes.drain(..).map(folded).collect();
         let mut absent = Vec::new();
         for name in names {
             match known.remove(&name.to_ascii_lowercase()) {

@@ -91,7 +91,10 @@ pub(super) fn run(args: &NodesArgs) -> Result<ExitCode> {
         page(&table(&found.nodes, now));
     }
     if found.nodes.len() < total {
-        note(&format!("proxydhcp: shown: {} of {total}", found.nodes.len()));
+        note(&format!(
+            "proxydhcp: shown: {} of {total}",
+            found.nodes.len()
+        ));
     }
     if found.not_followed > 0 {
         note(&format!(
@@ -137,7 +140,9 @@ impl NodesArgs {
 fn table(nodes: &[NodeActivity], now: f64) -> String {
     let rows = nodes.iter().map(|node| row(node, now));
     aligned(
-        ["NODE", "ADDRESS", "STATE", "ASKED", "ANSWERED", "REQUESTS", "LOADER", "HOW FAR"],
+        [
+            "NODE", "ADDRESS", "STATE", "ASKED", "ANSWERED", "REQUESTS", "LOADER", "HOW FAR",
+        ],
         rows,
     )
 }
@@ -209,7 +214,10 @@ fn strangers(args: &NodesArgs) -> Result<ExitCode> {
     } else {
         let now = crate::sys::clock::since_1970();
         let rows = found.strangers.iter().map(|it| stranger(it, now));
-        page(&aligned(["ADDRESS", "MAC", "WHY", "ASKED", "REQUESTS"], rows));
+        page(&aligned(
+            ["ADDRESS", "MAC", "WHY", "ASKED", "REQUESTS"],
+            rows,
+        ));
     }
     if found.not_noted > 0 {
         note(&format!(
@@ -231,11 +239,10 @@ fn stranger(stranger: &StrangerActivity, now: f64) -> [String; 5] {
 }
 
 /// A table, whose columns are as wide as they need to be.
-fn aligned<const N: usize>(
-    heads: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> String {
-    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+fn aligned<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned))
+        .chain(rows)
+        .collect();
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {

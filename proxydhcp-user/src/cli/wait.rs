@@ -59,7 +59,9 @@ pub(super) fn run(args: &WaitArgs) -> Result<ExitCode> {
         let left = missing.len() + absent.len();
         let bar = bar.get_or_insert_with(|| begin(all, is_shown));
         bar.set_position((all - left) as u64);
-        let is_over = args.timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+        let is_over = args
+            .timeout
+            .is_some_and(|timeout| began.elapsed() >= timeout);
         if left > 0 && !is_over {
             let rest = args.timeout.map(|it| it.saturating_sub(began.elapsed()));
             thread::sleep(rest.map_or(LOOK, |rest| rest.min(LOOK)));
@@ -69,7 +71,11 @@ pub(super) fn run(args: &WaitArgs) -> Result<ExitCode> {
         if args.json {
             print(&serde_json::to_string_pretty(&missing)?);
         }
-        let done = if args.fetched { "fetched their image" } else { "were answered" };
+        let done = if args.fetched {
+            "fetched their image"
+        } else {
+            "were answered"
+        };
         note(&format!(
             "proxydhcp: {} of {} {done}",
             all - left,

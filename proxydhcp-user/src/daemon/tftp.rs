@@ -175,7 +175,12 @@ impl Shared {
                 ..
             } in self.transfers.shown()
             {
-                (self.notes)(*client.ip(), &file, TransferState::Running, progress.bytes());
+                (self.notes)(
+                    *client.ip(),
+                    &file,
+                    TransferState::Running,
+                    progress.bytes(),
+                );
             }
         }
     }

@@ -109,10 +109,7 @@ impl Activity {
     /// The numbers of a table's nodes: each keeps the one it had.
     pub(crate) fn follow(&self, table: &Table) -> Arc<Followed> {
         let files = table.files();
-        let mut numbered = self
-            .numbered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut numbered = self.numbered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, followed)) = &*numbered
             && Weak::as_ptr(of) == Arc::as_ptr(files)
         {

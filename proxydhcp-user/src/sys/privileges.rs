@@ -6,6 +6,7 @@
 //! | capability | on | purpose |
 //! |---|---|---|
 //! | `CAP_BPF` | kernel, af-xdp | maps: a reload makes new ones; loading the XDP program |
+//! | `CAP_BPF` | raw, on Linux before 5.19 | seeing the XDP program that a killed daemon has left |
 //! | `CAP_NET_ADMIN` | kernel, af-xdp | loading an XDP program, which is one of the network's |
 //! | `CAP_PERFMON` | kernel, af-xdp | loading it: the program compares packet pointers |
 //! | `CAP_NET_RAW` | all | packet sockets and AF_XDP sockets |
@@ -31,6 +32,7 @@
 use std::io;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::utsname::uname;
 use nix::unistd::{Gid, Group};
 use rustix::process::{Resource, Rlimit, getegid, getgroups, getrlimit, setrlimit};
 use rustix::thread::{
@@ -147,13 +149,33 @@ pub(crate) fn give_up() {
 
 /// The capabilities in the module's table.
 fn capabilities_for(needs: Needs) -> CapabilitySet {
-    let raw = CapabilitySet::NET_RAW;
+    let release = uname().map_or_else(
+        |_| String::new(),
+        |host| host.release().to_string_lossy().into_owned(),
+    );
+    capabilities_on(&release, needs)
+}
+
+fn capabilities_on(release: &str, needs: Needs) -> CapabilitySet {
+    let mut raw = CapabilitySet::NET_RAW;
+    if refuses_all_of_bpf(release) {
+        raw |= CapabilitySet::BPF;
+    }
     let xdp = raw | CapabilitySet::BPF | CapabilitySet::NET_ADMIN | CapabilitySet::PERFMON;
     match needs {
         Needs::PacketSockets => raw,
         Needs::XdpProgram => xdp,
         Needs::AfXdpSockets => xdp | CapabilitySet::IPC_LOCK,
     }
+}
+
+/// Whether a kernel of this release refuses each call of bpf(2) without `CAP_BPF`, as most
+/// distributions set it (`kernel.unprivileged_bpf_disabled`). Since Linux 5.19 it refuses only to make
+/// maps and programs.
+fn refuses_all_of_bpf(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut next = || numbers.next()?.parse::<u32>().ok();
+    matches!((next(), next()), (Some(major), Some(minor)) if (major, minor) < (5, 19))
 }
 
 /// Keeps those of the `needed` capabilities that the process has. An operation that lacks one
@@ -215,4 +237,25 @@ fn join(name: &str) -> Result<Gid> {
         })?;
     }
     Ok(group.gid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_is_seen_on_old_kernels_too() {
+        for (release, keeps) in [
+            ("5.10.0-46-amd64", true),
+            ("5.15.0-139-generic", true),
+            ("4.18.0-553.el8_10.x86_64", true),
+            ("5.19.0", false),
+            ("6.1.0-57-amd64", false),
+            ("7.3.4+deb13-amd64", false),
+            ("unknown", false),
+        ] {
+            let kept = capabilities_on(release, Needs::PacketSockets);
+            assert_eq!(kept.contains(CapabilitySet::BPF), keeps, "{release}");
+        }
+    }
 }

@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use proxydhcp_common::activity::{
-    Activity, FileKind, Moment, Outcome, Transfer, TransferState,
-};
+use proxydhcp_common::activity::{Activity, FileKind, Moment, Outcome, Transfer, TransferState};
 
 use super::Service;
 use crate::api::activity::{
@@ -118,7 +116,10 @@ impl Service {
             addresses: self.known_addresses.of(&table),
             memory: self.shared.activity.memory(),
             loaders,
-            running: running.into_iter().map(|it| (*it.client.ip(), it)).collect(),
+            running: running
+                .into_iter()
+                .map(|it| (*it.client.ip(), it))
+                .collect(),
             fetched: Arc::clone(&self.fetched),
             not_noted: self.interfaces().unnoted(),
             clock: Clock::now(),
@@ -349,9 +350,8 @@ impl FetchedFiles {
             bytes,
         };
         let before = record.read().and_then(|it| it.transfer);
-        let is_complete = |it: Transfer| {
-            (it.kind, it.state) == (FileKind::Image, TransferState::Complete)
-        };
+        let is_complete =
+            |it: Transfer| (it.kind, it.state) == (FileKind::Image, TransferState::Complete);
         // What comes behind the image is not of the boot.
         if before.is_some_and(is_complete) && transfer.kind != FileKind::Image {
             return;

@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use proxydhcp_common::activity::{
-    Activity, FileKind, Moment, Outcome, PAUSE, TransferState,
-};
+use proxydhcp_common::activity::{Activity, FileKind, Moment, Outcome, PAUSE, TransferState};
 use tokio::task::block_in_place;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -79,7 +77,13 @@ impl Events {
         let number = if number > remembered.last { 0 } else { number };
         let oldest = remembered.last - remembered.events.len() as u64;
         let skipped = usize::try_from(number.saturating_sub(oldest)).unwrap_or(usize::MAX);
-        let events: Vec<_> = remembered.events.iter().skip(skipped).take(most).cloned().collect();
+        let events: Vec<_> = remembered
+            .events
+            .iter()
+            .skip(skipped)
+            .take(most)
+            .cloned()
+            .collect();
         let last = events.last().map_or(remembered.last, |event| event.number);
         EventsPage {
             more: last < remembered.last,
@@ -114,7 +118,13 @@ enum Told {
 
 impl Seen {
     /// Takes what the node has done, and reports what is new.
-    fn take(&mut self, activity: &Activity, now: Moment, name: &str, mut tell: impl FnMut(Happened)) {
+    fn take(
+        &mut self,
+        activity: &Activity,
+        now: Moment,
+        name: &str,
+        mut tell: impl FnMut(Happened),
+    ) {
         let node = || name.to_owned();
         let tries = u16::try_from(activity.tries).unwrap_or(u16::MAX);
         if self.boot != activity.boot {
@@ -265,7 +275,9 @@ mod tests {
             told.push(format!(
                 "{}{}",
                 json["event"].as_str().unwrap(),
-                json["tries"].as_u64().map_or_else(String::new, |tries| format!(" {tries}"))
+                json["tries"]
+                    .as_u64()
+                    .map_or_else(String::new, |tries| format!(" {tries}"))
             ));
         });
         told
@@ -319,7 +331,10 @@ mod tests {
         let page = events.after(0, 5, 1.0);
         assert_eq!((page.lost, page.last, page.more), (10, 15, true));
         let page = events.after(page.last, usize::MAX, 1.0);
-        assert_eq!((page.lost, page.events.len(), page.more), (0, REMEMBERED - 5, false));
+        assert_eq!(
+            (page.lost, page.events.len(), page.more),
+            (0, REMEMBERED - 5, false)
+        );
         let end = events.after(page.last, 5, 1.0);
         assert_eq!((end.events.len(), end.last, end.lost), (0, page.last, 0));
         // The number of another daemon.

@@ -199,13 +199,8 @@ impl Service {
             let filling = Instant::now();
             let before = self.shared.tables.load();
             let followed = self.shared.activity.follow(&next.table);
-            let generation = Generation::following(
-                &before,
-                &next.table,
-                &next.local,
-                &next.policy,
-                &followed,
-            )?;
+            let generation =
+                Generation::following(&before, &next.table, &next.local, &next.policy, &followed)?;
             drop(before);
             leave_out(&mut next.table, &generation);
             let in_kernel = self.interfaces().have_program();

@@ -289,7 +289,11 @@ mod tests {
             assert_eq!((activity.last, activity.requests), (5, 1));
         }
         // Another version's is begun anew.
-        Memory::file(&path, LEAST).unwrap().record(0).unwrap().set_word(0, 1);
+        Memory::file(&path, LEAST)
+            .unwrap()
+            .record(0)
+            .unwrap()
+            .set_word(0, 1);
         assert_eq!(Memory::file(&path, LEAST).unwrap().key(7), 0);
         // One that was cut off, too.
         fs::write(&path, [1; 1000]).unwrap();

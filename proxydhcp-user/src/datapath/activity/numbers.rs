@@ -74,7 +74,10 @@ mod tests {
     fn given(memory: &Memory, names: &[&str]) -> Vec<Option<u32>> {
         let records: Vec<_> = names.iter().map(|name| (*name, "")).collect();
         let followed = give(memory, &table(&records, ""));
-        (0..).take(names.len()).map(|it| followed.number(it)).collect()
+        (0..)
+            .take(names.len())
+            .map(|it| followed.number(it))
+            .collect()
     }
 
     #[test]
