@@ -3,6 +3,7 @@
 //! These tests need root, and the binary that `cargo xtask test` builds. With `--nocapture` they
 //! print the times and rates that they have seen.
 
+mod activity;
 mod amid_load;
 mod cluster;
 mod come_and_go;
