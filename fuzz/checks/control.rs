@@ -67,7 +67,11 @@ fn without_times(reply: &mut Reply) {
 fn show(reply: &Reply) {
     match reply {
         Reply::Reloaded(reloaded) => drop(reloaded.to_string()),
-        Reply::Rejected(_) | Reply::Nodes(_) | Reply::Strangers(_) | Reply::Events(_) => {}
+        Reply::Rejected(_)
+        | Reply::Nodes(_)
+        | Reply::Strangers(_)
+        | Reply::Events(_)
+        | Reply::Storm(_) => {}
         Reply::Status(status) => assert!(status.to_string().ends_with('\n')),
         Reply::Brief(status) => assert!(status.to_string().ends_with('\n')),
         Reply::Users(users) => drop(users.to_string()),
