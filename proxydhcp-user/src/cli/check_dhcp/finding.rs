@@ -188,8 +188,8 @@ impl Findings {
         let names: BTreeSet<_> = proxies.iter().map(|proxy| proxy.name()).collect();
         let names = names.into_iter().collect::<Vec<_>>().join(" and ");
         // Those whose offers only lead to port 4011 may say the same there.
-        let lead_there = |proxy: &&Offer| proxy.boot_file.is_none() && !proxy.has_vendor_options;
-        if proxies.iter().all(|proxy| lead_there(proxy)) {
+        let leads_there = |proxy: &&Offer| proxy.boot_file.is_none() && !proxy.has_vendor_options;
+        if proxies.iter().all(leads_there) {
             let said: Vec<_> = proxies.iter().map(|proxy| hand_off(proxy)).collect();
             if said.contains(&HandOff::Unknown) {
                 self.warning(

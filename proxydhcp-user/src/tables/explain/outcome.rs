@@ -1,6 +1,7 @@
 //! Explains what the tables in service make of what a client sends.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use proxydhcp_common::verdict::{Reason, Stop};
 
@@ -76,17 +77,18 @@ impl Question<'_> {
         let hidden = hidden.filter(|node| self.table.hardware_of(node).is_empty());
         let step = match (looked.offered, hidden) {
             (true, hidden) => {
-                let mut step = "When it asks for an address, it gets an offer".to_owned();
-                if !offers.delay.is_zero() {
-                    step += &format!(" after {:?}", offers.delay);
-                }
-                step += &format!(" (--offers {setting})");
-                if let Some(node) = hidden {
-                    step += &format!(
+                let after = match offers.delay {
+                    Duration::ZERO => String::new(),
+                    delay => format!(" after {delay:?}"),
+                };
+                let as_others = hidden.map_or_else(String::new, |node| {
+                    format!(
                         ", as any client without a record: {node} is known by no hardware address"
-                    );
-                }
-                step + "."
+                    )
+                });
+                format!(
+                    "When it asks for an address, it gets an offer{after} (--offers {setting}){as_others}."
+                )
             }
             (false, Some(node)) if looked.answered => format!(
                 "When it asks for an address, it gets no offer (--offers {setting}), because {node} is \
