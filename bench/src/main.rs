@@ -29,8 +29,8 @@ const INTERRUPTED: u8 = 130;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask bench")]
 #[command(after_help = "Examples:
-  sudo cargo xtask bench                      all of it: some 6 minutes
-  sudo cargo xtask bench --quick              about a minute
+  sudo cargo xtask bench                      all of it: some 8 minutes
+  sudo cargo xtask bench --quick              about two minutes
   sudo cargo xtask bench --only flood --contenders kernel,raw
   sudo cargo xtask bench --peer perl='exec /opt/xcat/sbin/proxydhcp-xcat'")]
 struct Arguments {

@@ -134,7 +134,7 @@ impl Plan {
             )
             + times(
                 self.wants(Figure::Tftp),
-                1 + self.download_rounds() * tftp::crowds(),
+                1 + self.download_rounds() * tftp::crowds(self.quick),
             )
             + times(self.wants(Figure::Ns), 1)
             + times(

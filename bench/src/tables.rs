@@ -175,13 +175,13 @@ fn offers(offers: &[Offers]) -> Table {
 
 fn downloads(downloads: &[Download]) -> Table {
     let mut table = new_table(&[
-        "server", "clients", "MiB", "window", "loss", "failed", "MB/s", "p50", "p99", "max",
+        "server", "clients", "KiB", "window", "loss", "failed", "MB/s", "p50", "p99", "max",
     ]);
     for download in downloads {
         let mut row = vec![
             download.server.clone(),
             thousands(download.clients),
-            (download.size >> 20).to_string(),
+            thousands(usize::try_from(download.size >> 10).unwrap_or(usize::MAX)),
             download.window.to_string(),
             format!("{} %", download.loss * 100.0),
             thousands(download.failed),

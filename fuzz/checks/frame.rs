@@ -81,10 +81,10 @@ impl Tables {
     fn winpe(&self, client: Ipv4Addr, mac: Option<[u8; 6]>, uuid: Option<u128>) -> Option<&str> {
         let node = self.table.nodes().find(|node| node.address == client);
         let known = match (mac, uuid) {
-            // cn003 is refused.
+            // cn003 is refused, and cn006 has no record.
             (Some([2, 0, 0, 0, 0, last @ 1..=3]), _) => Some(last),
             (_, Some(2)) => Some(2),
-            (_, Some(6)) => Some(6),
+            (_, Some(7)) => Some(7),
             _ => None,
         };
         if let Some(known) = known.filter(|_| self.has_hardware) {

@@ -10,11 +10,12 @@ use crate::datagram::{Datagram, pseudo_header};
 use crate::frame::{COOKIE, END};
 use crate::reply::{at, joined, read_leniently};
 
-/// What some of the golden nodes are known by; cn003's record is refused.
+/// What some of the golden nodes are known by; cn003's record is refused, and cn006 has none.
 pub const HARDWARE: &str = "cn001 mac=02:00:00:00:00:01\n\
     cn002 mac=02:00:00:00:00:02 uuid=00000000-0000-0000-0000-000000000002\n\
     cn003 mac=02:00:00:00:00:03\n\
-    cn006 uuid=00000000-0000-0000-0000-000000000006\n";
+    cn006 uuid=00000000-0000-0000-0000-000000000006\n\
+    cn007 uuid=00000000-0000-0000-0000-000000000007\n";
 
 /// A DISCOVER of a machine that boots from the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Discover {
         match self.mac {
             Some([2, 0, 0, 0, 0, 1 | 2]) => true,
             Some([2, 0, 0, 0, 0, 3]) => false,
-            _ if [2, 6].into_iter().any(is_uuid) => true,
+            _ if [2, 7].into_iter().any(is_uuid) => true,
             _ => to_all && !self.is_ipxe,
         }
     }

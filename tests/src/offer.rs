@@ -106,7 +106,7 @@ fn check_options(discover: &[u8], offered: &[u8], relay: Option<Ipv4Addr>) -> Re
         wanted.push((97, uuid));
     }
     let relayed = joined(&[discover.get(240..).unwrap_or_default()], RELAY);
-    if relay.is_some() && !relayed.is_empty() {
+    if relay.is_some() && (1..=255).contains(&relayed.len()) {
         // The last one (RFC 3046, section 2.1).
         wanted.push((RELAY, relayed));
     }

@@ -15,7 +15,7 @@ use crate::binary;
     disable_help_flag = true,
     after_help = "Examples:
   cargo xtask bench --help                    all options
-  sudo cargo xtask bench                      all of it: some 4 minutes"
+  sudo cargo xtask bench                      all of it: some 8 minutes"
 )]
 pub(crate) struct Arguments {
     /// Arguments for the benchmark.

@@ -3,7 +3,7 @@
 //!
 //! A DISCOVER is never taken away from a DHCP server: what is turned into an offer is a copy.
 
-use super::{Gathered, Walk, identity_of, make_plain};
+use super::{Gathered, Value, Walk, identity_of, make_plain};
 use crate::activity::Outcome;
 use crate::checksum::Sum;
 use crate::frame::{Frame, Slice};
@@ -115,7 +115,7 @@ pub fn offer<T: Tables>(
         chaddr: Source::of(frame, &packet).chaddr,
     };
     charge(tables.bucket(&source)?, &nodes, tables)?;
-    write(frame, &datagram, offering).ok_or(Reason::Length)?;
+    write(frame, &datagram, uuid, offering).ok_or(Reason::Length)?;
     let asker = Asker {
         node: nodes.number(target.stored()),
         ..Asker::default()
@@ -191,35 +191,32 @@ fn read(frame: &Slice<'_>, packet: &Packet) -> Result<(Datagram, Gathered), Decl
     Ok((datagram, gathered))
 }
 
-/// Writes the offer.
-fn write(frame: &mut Slice<'_>, discover: &Datagram, offering: &Offering) -> Option<()> {
+/// Writes the offer, with the client's UUID.
+fn write(
+    frame: &mut Slice<'_>,
+    discover: &Datagram,
+    uuid: Option<[u8; 16]>,
+    offering: &Offering,
+) -> Option<()> {
     let bootp_at = discover.bootp();
     let request = frame.bytes(bootp_at, discover.bootp_len)?;
-    let (mut uuid, mut relay_option) = ([0; UUID_LEN], [0; LONGEST_RELAY_OPTION]);
-    let (mut has_uuid, mut relay_len) = (false, None);
+    let mut relay_option = Value::<LONGEST_RELAY_OPTION>::default();
     for option in Walk(request.get(BOOTP_LEN..)?) {
-        match option.ok()? {
-            (code::UUID, value @ [0, ..]) if value.len() == UUID_LEN => {
-                uuid.copy_from_slice(value);
-                has_uuid = true;
-            }
-            (code::RELAY, value) => {
-                relay_option.get_mut(..value.len())?.copy_from_slice(value);
-                relay_len = Some(value.len());
-            }
-            _ => {}
+        if let (code::RELAY, part) = option.ok()? {
+            relay_option.add(part);
         }
     }
     let giaddr = frame.header::<Bootp>(bootp_at)?.giaddr;
     let is_relayed = giaddr != [0; 4];
-    let relay_len = relay_len.filter(|_| is_relayed);
+    let is_sent_back = is_relayed && (1..=LONGEST_RELAY_OPTION).contains(&relay_option.len);
+    let relay_option = Some(relay_option.get()).filter(|_| is_sent_back);
     let len = BOOTP_LEN
         + 3
         + 6
         + 2
         + PXE_CLIENT.len()
-        + if has_uuid { 2 + UUID_LEN } else { 0 }
-        + relay_len.map_or(0, |len| 2 + len)
+        + uuid.map_or(0, |_| 2 + UUID_LEN)
+        + relay_option.map_or(0, |option| 2 + option.len())
         + 1;
     let len = len.max(SHORTEST);
     frame.resize(bootp_at + len).ok()?;
@@ -253,12 +250,14 @@ fn write(frame: &mut Slice<'_>, discover: &Datagram, offering: &Offering) -> Opt
     put(code::MESSAGE_TYPE, &[OFFER])?;
     put(code::SERVER, &offering.server)?;
     put(code::VENDOR_CLASS, &PXE_CLIENT)?;
-    if has_uuid {
-        put(code::UUID, &uuid)?;
+    if let Some(uuid) = uuid {
+        let mut value = [0; UUID_LEN];
+        value.last_chunk_mut().map(|end| *end = uuid)?;
+        put(code::UUID, &value)?;
     }
-    if let Some(len) = relay_len {
+    if let Some(option) = relay_option {
         // It is the last (RFC 3046, section 2.1).
-        put(code::RELAY, relay_option.get(..len)?)?;
+        put(code::RELAY, option)?;
     }
     *room.first_mut()? = code::END;
 

@@ -19,7 +19,7 @@ fn machines() -> Vec<RequestFrame> {
     let relay = Ipv4Addr::new(10, 77, 200, 1);
     let mut machines = Vec::new();
     for mac in 0..5 {
-        for uuid in [0, 2, 6] {
+        for uuid in [0, 2, 6, 7] {
             for request in requests(Ipv4Addr::new(10, 77, 16, 99)) {
                 let mut discover = request.discover();
                 discover.chaddr = [0; 16];
