@@ -62,7 +62,9 @@ impl Discover {
             },
             is_ipxe: read_leniently(message, 77).starts_with(b"iPXE"),
             is_plain: datagram.vlan_tags.len() < 3
-                && architectures.len() == 2
+                && [BIOS, UEFI_X64, UEFI_BC]
+                    .iter()
+                    .any(|it| architectures == it.to_be_bytes())
                 && are_plain(message.get(240..).unwrap_or_default()),
         })
     }
