@@ -98,6 +98,12 @@ pub struct Row {
     pub kib: u32,
 }
 
+/// The number of a state: its place in [`State::ALL`].
+pub fn number(state: State) -> usize {
+    let place = State::ALL.iter().position(|other| *other == state);
+    place.unwrap_or_default()
+}
+
 impl Default for Row {
     /// A node that has never asked.
     fn default() -> Self {

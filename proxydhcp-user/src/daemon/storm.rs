@@ -66,8 +66,8 @@ impl Storm {
     }
 
     fn look(&self, followed: &mut Followed) {
-        let (status, nodes) = activity::of(&self.service);
-        followed.look(status.generation, &nodes, &groups::of);
+        let (status, nodes, now) = activity::of(&self.service);
+        followed.look(now, status.generation, &nodes, &groups::of);
         followed.counted(counted(&status));
     }
 

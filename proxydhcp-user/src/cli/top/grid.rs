@@ -163,7 +163,7 @@ mod tests {
         let mut buffer = Buffer::empty(area);
         let grid = Grid::new(&groups, area);
         grid.draw(rows, area, &mut buffer, true);
-        let lines = buffer.content().chunks(width.into());
+        let lines = buffer.content().chunks(width.max(1).into());
         let text = |cells: &[Cell]| cells.iter().map(Cell::symbol).collect();
         (lines.map(text).collect(), grid.nodes_each)
     }

@@ -5,12 +5,12 @@ use crate::api::status::Status;
 use crate::api::storm::Row;
 use crate::daemon::service::Service;
 
-/// The status, and then the nodes: if files are put into service in between, the number of the tables is
+/// The status, and then the nodes and the time: if files are put into service in between, the number of the tables is
 /// the older one, and what is wrong is right at the next look.
-pub(super) fn of(service: &Service) -> (Status<()>, Vec<NodeActivity>) {
+pub(super) fn of(service: &Service) -> (Status<()>, Vec<NodeActivity>, f64) {
     let status = service.status(|_, _, _| ());
-    let nodes = service.activity().nodes().collect();
-    (status, nodes)
+    let view = service.activity();
+    (status, view.nodes().collect(), view.now())
 }
 
 /// What viewers are told about a node. Its conversation lasts from the first request of its last boot to

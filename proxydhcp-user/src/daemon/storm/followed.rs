@@ -11,9 +11,8 @@ use super::activity::{milliseconds, row};
 use super::groups;
 use crate::api::activity::{NodeActivity, State};
 use crate::api::storm::rows::Rows;
-use crate::api::storm::{Counted, Named, Names, Position, Row, Totals, Update};
-use crate::sys::clock;
-use crate::text::printable;
+use crate::api::storm::{Counted, Named, Names, Position, Row, Totals, Update, number};
+use crate::text::{printable, visible};
 
 /// The nodes as they were looked at last.
 #[derive(Default)]
@@ -38,9 +37,16 @@ pub(super) struct Followed {
 pub(super) type GroupsOf = dyn Fn(&[&str]) -> Vec<String>;
 
 impl Followed {
-    /// Looks at the nodes of tables with this number, which are always in the same order.
-    pub(super) fn look(&mut self, generation: u64, nodes: &[NodeActivity], groups: &GroupsOf) {
-        self.now = milliseconds(Some(clock::since_1970()));
+    /// Looks at the nodes of tables with this number, which are always in the same order. The time is in
+    /// seconds since 1970.
+    pub(super) fn look(
+        &mut self,
+        now: f64,
+        generation: u64,
+        nodes: &[NodeActivity],
+        groups: &GroupsOf,
+    ) {
+        self.now = milliseconds(Some(now));
         if self.generation != Some(generation) || self.order.len() != nodes.len() {
             self.generation = Some(generation);
             self.list_names(nodes, groups);
@@ -60,7 +66,7 @@ impl Followed {
         }
         self.totals.states = [0; State::ALL.len()];
         for row in &self.rows {
-            if let Some(count) = self.totals.states.get_mut(row.state as usize) {
+            if let Some(count) = self.totals.states.get_mut(number(row.state)) {
                 *count += 1;
             }
         }
@@ -159,24 +165,29 @@ fn listed(nodes: &[NodeActivity], order: &[(u32, &str, &str)]) -> Names {
         };
         let count = u32::try_from(winpes.len()).unwrap_or(u32::MAX);
         let winpe = *winpes.entry(node.winpe.as_str()).or_insert_with(|| {
-            names.winpes.push(printable(node.winpe.as_bytes()));
+            names.winpes.push(shown(&node.winpe));
             count
         });
         let named = Named {
-            name: printable(name.as_bytes()),
+            name: shown(name),
             winpe,
             address: node.addresses.first().copied(),
             addresses: u32::try_from(node.addresses.len()).unwrap_or(u32::MAX),
         };
         names.push(&named, before.as_ref());
         before = Some(named);
-        let group = printable(group.as_bytes());
+        let group = shown(group);
         match names.groups.last_mut().filter(|(last, _)| *last == group) {
             Some((_, count)) => *count += 1,
             None => names.groups.push((group, 1)),
         }
     }
     names
+}
+
+/// The text as it may be seen, wherever it comes from.
+fn shown(text: &str) -> String {
+    visible(&printable(text.as_bytes())).into_owned()
 }
 
 /// The order in which people expect names: numbers within them count as numbers.
@@ -254,21 +265,21 @@ mod tests {
     fn a_viewer_comes_to_know_all_in_small_pieces_while_nodes_go_on() {
         let mut all = nodes(1000);
         let mut followed = Followed::default();
-        followed.look(1, &all, &one_group);
+        followed.look(2e9, 1, &all, &one_group);
         let mut view = View::default();
         assert!(view.take(followed.update(view.position, 100)));
         assert_eq!(view.nodes.len(), 1000);
         for node in &mut all {
             ask(node, 1e9);
         }
-        followed.look(1, &all, &one_group);
+        followed.look(2e9, 1, &all, &one_group);
         let mut updates = 0;
         while view.position.known < followed.last_change {
             if updates % 10 == 0 {
                 all.iter_mut()
                     .step_by(100)
                     .for_each(|node| ask(node, 1e9 + 1.0));
-                followed.look(1, &all, &one_group);
+                followed.look(2e9, 1, &all, &one_group);
             }
             let update = followed.update(view.position, 1000);
             assert!(update.rows.len() < 1100 && update.names.is_none());
@@ -277,24 +288,24 @@ mod tests {
             assert!(updates < 100, "{:?}", view.position);
         }
         assert!(updates > 5);
-        assert_eq!(view.rows, followed.rows);
+        assert!(view.rows == followed.rows);
         let update = followed.update(view.position, 1000);
         assert!(update.rows.is_empty());
-        assert_eq!(update.totals.states[State::Answered as usize], 1000);
+        assert_eq!(update.totals.states[number(State::Answered)], 1000);
     }
 
     #[test]
     fn names_are_listed_anew_only_if_they_are_others() {
         let mut followed = Followed::default();
-        followed.look(1, &nodes(12), &one_group);
+        followed.look(2e9, 1, &nodes(12), &one_group);
         let mut view = View::default();
         assert!(view.take(followed.update(view.position, 0)));
         let names: Vec<_> = view.nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names[..3], ["n0", "n1", "n2"]);
         assert_eq!(names[9..], ["n9", "n10", "n11"]);
-        followed.look(2, &nodes(12), &one_group);
+        followed.look(2e9, 2, &nodes(12), &one_group);
         assert!(followed.update(view.position, 0).names.is_none());
-        followed.look(3, &nodes(13), &one_group);
+        followed.look(2e9, 3, &nodes(13), &one_group);
         let update = followed.update(view.position, 0);
         assert!(update.names.is_some());
         assert!(view.take(update));
@@ -312,7 +323,7 @@ mod tests {
             names.iter().map(group).collect()
         };
         let mut followed = Followed::default();
-        followed.look(1, &nodes(4), &groups);
+        followed.look(2e9, 1, &nodes(4), &groups);
         let expected = [("rack9", 2), ("rack10", 1), ("", 1)];
         assert_eq!(
             followed.names.groups,
@@ -325,7 +336,7 @@ mod tests {
         let mut all = nodes(1);
         all[0].node = "n\x1b[2J\n<b>".to_owned();
         let mut followed = Followed::default();
-        followed.look(1, &all, &one_group);
+        followed.look(2e9, 1, &all, &one_group);
         let names = followed.names.read().unwrap();
         assert_eq!(names[0].name, "n\\u{1b}[2J\\n<b>");
     }
