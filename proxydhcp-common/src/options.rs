@@ -2,7 +2,7 @@
 
 use crate::frame::Frame;
 use crate::headers::Datagram;
-use crate::nodes::{Lines, Nodes};
+use crate::nodes::{ARCHITECTURES, Lines, Nodes};
 use crate::template::{Loader, UUID_LEN};
 use crate::verdict::{Reason, Stop};
 
@@ -49,7 +49,7 @@ pub const MAX_STEPS: usize = 24;
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// The client's architecture; one with a loader is below
-    /// [`ARCHITECTURES`](crate::nodes::ARCHITECTURES).
+    /// [`ARCHITECTURES`].
     pub architecture: u8,
     /// The boot loader that it asks for.
     pub loader: Loader,
@@ -187,9 +187,13 @@ fn loader<F: Frame, L: Lines + ?Sized>(
         }
         _ => match frame.at::<{ 2 + CLASS_LEN }>(found.vendor_class) {
             Some([code::VENDOR_CLASS, (20..), class @ ..]) => {
-                let number = class_architecture(class).ok_or(NONE)?;
-                let [_, low] = number.to_be_bytes();
-                Ok((low, nodes.loader(number).ok_or(NONE)?))
+                let number = class_architecture(class).map(usize::from);
+                let number = number.filter(|number| *number < ARCHITECTURES);
+                // Of a number that is made of digits, the compiler compares a copy with a bound, and
+                // verifiers before Linux 6.3 do not see that the number has it, too.
+                let number = frame.bound(number.ok_or(NONE)?);
+                let [.., low] = number.to_be_bytes();
+                Ok((low, nodes.loader(u16::from(low)).ok_or(NONE)?))
             }
             _ => Err(NONE),
         },
