@@ -157,7 +157,9 @@ impl Talk<'_> {
             .zip(self.sent.chunks_mut(BATCH))
         {
             let now = now();
-            sent.iter_mut().for_each(|it| it.discover = now);
+            for it in sent {
+                it.discover = now;
+            }
             send_all(&self.sender, frames)?;
         }
         Ok(())
