@@ -24,7 +24,7 @@ use crate::storm_figures::milliseconds;
 
 /// The addresses of the clients. In the lab's network, so that they are behind its router.
 const CLIENTS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 77, 128, 0), 18);
-/// What fits an Ethernet frame with room for a VLAN tag and PPPoE; WinPE's boot manager asks for it.
+/// What fits an Ethernet frame with room for a VLAN tag and `PPPoE`; WinPE's boot manager asks for it.
 const BLOCK_SIZE: u16 = 1456;
 /// The number of requests that nobody acknowledges.
 const STRANGERS: u32 = 10_000;

@@ -12,6 +12,7 @@ use proxydhcp_common::slow_path::offer::{Offering, offer as make};
 use proxydhcp_lab::discover::{Discover, HARDWARE};
 use proxydhcp_lab::{RequestFrame, SERVER_ADDRESS, SERVER_MAC, check_offer};
 
+#[allow(clippy::duplicate_mod, reason = "each target is a crate of its own")]
 #[path = "frame/mend.rs"]
 mod mend;
 

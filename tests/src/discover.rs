@@ -177,6 +177,9 @@ mod tests {
     use super::*;
     use crate::RequestFrame;
 
+    /// What to look for in the fault, and what brings it about.
+    type Case = (&'static str, fn(&mut RequestFrame));
+
     #[test]
     fn what_firmware_sends_is_read_and_what_is_none_is_named() {
         let client = Ipv4Addr::new(10, 77, 1, 1);
@@ -186,17 +189,17 @@ mod tests {
         assert!(read.uuid.is_some() && read.is_plain && !read.is_ipxe);
         let ipxe = RequestFrame::ipxe(client, BIOS).discover();
         assert!(Discover::read(&ipxe.bytes()).unwrap().is_ipxe);
-        let cases: [(&str, fn(&mut RequestFrame)); 7] = [
+        let cases: &[Case] = &[
             ("port", |it| it.destination_port = 4011),
             ("not a DISCOVER", |it| it.set_option(53, [3])),
             ("not a network boot", |it| it.remove_option(60)),
             ("architecture", |it| it.remove_option(93)),
             ("without a relay", |it| {
-                it.source = Ipv4Addr::new(10, 77, 1, 1)
+                it.source = Ipv4Addr::new(10, 77, 1, 1);
             }),
             ("too long", |it| it.hlen = 17),
             ("UDP checksum", |it| {
-                it.udp_checksum = crate::Checksum::Wrong
+                it.udp_checksum = crate::Checksum::Wrong;
             }),
         ];
         for (why, spoils) in cases {

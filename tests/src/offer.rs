@@ -150,6 +150,9 @@ mod tests {
         offer
     }
 
+    /// What to look for in the fault, and what brings it about.
+    type Case = (&'static str, fn(&mut RequestFrame));
+
     #[test]
     fn each_broken_rule_is_named() {
         let discover = discover();
@@ -158,7 +161,7 @@ mod tests {
             Err(fault) => format!("{fault:#}"),
         };
         assert_eq!(judge(&offer(&discover)), "");
-        let cases: [(&str, fn(&mut RequestFrame)); 8] = [
+        let cases: &[Case] = &[
             ("destination", |it| it.destination_port = 68),
             ("source", |it| it.source_port = 4011),
             ("yiaddr", |it| it.yiaddr = Ipv4Addr::new(10, 77, 1, 1)),
@@ -167,7 +170,7 @@ mod tests {
             ("options", |it| it.options.insert(2, (51, vec![0, 0, 1, 0]))),
             ("options", |it| it.options.swap(3, 4)),
             ("UDP checksum", |it| {
-                it.udp_checksum = crate::Checksum::Wrong
+                it.udp_checksum = crate::Checksum::Wrong;
             }),
         ];
         for (rule, breaks) in cases {

@@ -70,7 +70,7 @@ fn check(frame: &[u8], pair: &mut Pair, to_all: bool) -> Result<bool> {
     let described = || format!("frame {frame:02x?}\noffer {offer:02x?}");
     match (Discover::read(frame), &offer) {
         (Err(why), Some(_)) => {
-            Err(why.context("an offer that nobody may make")).with_context(described)?
+            Err(why.context("an offer that nobody may make")).with_context(described)?;
         }
         (Ok(discover), Some(offer)) => {
             ensure!(

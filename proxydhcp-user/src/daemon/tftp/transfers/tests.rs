@@ -128,9 +128,9 @@ fn a_client_that_acknowledges_a_block_now_and_then_yields_and_a_slow_one_does_no
         for n in 0..30 {
             let now = now + n * Duration::from_secs(pause);
             let bytes = u64::from(n) * block;
-            places
-                .iter()
-                .for_each(|it| it.progress.moves_at(bytes, now));
+            for place in &places {
+                place.progress.moves_at(bytes, now);
+            }
             // Just before the next acknowledgement.
             let late = now + Duration::from_millis(pause * 1000 - 10);
             if let Some(place) = take_at(&transfers, client(9, 1000), late) {
