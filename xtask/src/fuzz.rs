@@ -18,7 +18,7 @@ use proxydhcp_lab::debian::ensure_installed;
 use crate::binary;
 
 /// The targets, each with the maximum length of its inputs in bytes: short ones run faster.
-const TARGETS: [(&str, usize); 12] = [
+const TARGETS: [(&str, usize); 13] = [
     ("bcd", 1600),
     ("cfg", 820),
     ("control", 1200),
@@ -29,6 +29,7 @@ const TARGETS: [(&str, usize); 12] = [
     ("import", 300),
     ("macs", 200),
     ("noderange", 64),
+    ("offer", 600),
     ("settings", 300),
     ("tftp", 120),
 ];
