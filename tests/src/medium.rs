@@ -52,14 +52,19 @@ impl Medium {
         ensure_installed("wimlib-imagex", "wimtools")?;
         ensure_installed("7zz", "7zip")?;
         ensure_installed("sbattach", "sbsigntool")?;
-        unpacked(SHIM, "shim-signed", folder)?;
-        unpacked(NBP, "ipxe", folder)?;
+        // They stay there for the next run.
+        let packages = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debian");
+        fs::create_dir_all(&packages)?;
+        for (file, package, name) in [(SHIM, "shim-signed", "shim.efi"), (NBP, "ipxe", "nbp")] {
+            let file = unpacked(file, package, &packages)?;
+            fs::copy(file, folder.join(name))?;
+        }
         let medium = Self {
             folder: folder.to_owned(),
         };
         // From the shim with both signatures, each alone.
         for (name, without) in [("2011.efi", "2"), ("2023.efi", "1")] {
-            fs::copy(folder.join(SHIM), folder.join(name))?;
+            fs::copy(folder.join("shim.efi"), folder.join(name))?;
             let detach = [
                 "--detach",
                 "signature",
@@ -104,8 +109,8 @@ impl Medium {
     fn write_tree(&self) -> Result<()> {
         let from = |name: &str| fs::read(self.folder.join(name));
         let files: [(&str, Vec<u8>); 14] = [
-            ("Windows/Boot/PXE/pxeboot.n12", from(NBP)?),
-            ("Windows/Boot/PXE/pxeboot.com", from(NBP)?),
+            ("Windows/Boot/PXE/pxeboot.n12", from("nbp")?),
+            ("Windows/Boot/PXE/pxeboot.com", from("nbp")?),
             ("Windows/Boot/PXE/bootmgr.exe", from("2011.efi")?),
             ("Windows/Boot/EFI/bootmgfw.efi", from("2011.efi")?),
             ("Windows/Boot/EFI/boot.stl", b"list of 2011".to_vec()),

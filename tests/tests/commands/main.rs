@@ -26,6 +26,8 @@ mod top;
 mod traced;
 mod winpe_create;
 mod winpe_cut;
+mod winpe_place;
+mod winpe_refused;
 mod winpe_rm;
 mod winpe_warnings;
 mod writers;

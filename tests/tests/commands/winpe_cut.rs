@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::medium::Medium;
 
 use crate::traced::{self, Call};
-use crate::winpe_create::Place;
+use crate::winpe_place::Place;
 
 /// The calls that change what is on the disk, besides writing to files that are open.
 const CHANGES: [libc::c_long; 12] = [
