@@ -108,22 +108,19 @@ pub fn look_up(socket: &Path, client: &str, arch: u16) -> Result<Vec<Looked>> {
 /// If no daemon listens there ([`NoDaemon`]), or it does not reply.
 pub fn nodes(socket: &Path, names: Option<&[String]>) -> Result<NodesPage> {
     let mut pages = Vec::new();
-    match names {
-        Some(names) => {
-            for names in names.chunks(AT_ONCE) {
-                pages.push(nodes_page(socket, Some(names.to_vec()), 0)?);
-            }
-            if names.is_empty() {
-                pages.push(nodes_page(socket, Some(Vec::new()), 0)?);
-            }
+    if let Some(names) = names {
+        for names in names.chunks(AT_ONCE) {
+            pages.push(nodes_page(socket, Some(names.to_vec()), 0)?);
         }
-        None => {
-            let mut from = Some(0);
-            while let Some(at) = from {
-                let page = nodes_page(socket, None, at)?;
-                from = page.next.filter(|next| *next > at);
-                pages.push(page);
-            }
+        if names.is_empty() {
+            pages.push(nodes_page(socket, Some(Vec::new()), 0)?);
+        }
+    } else {
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let page = nodes_page(socket, None, at)?;
+            from = page.next.filter(|next| *next > at);
+            pages.push(page);
         }
     }
     let mut pages = pages.into_iter();

@@ -30,6 +30,29 @@ fn files(folder: &Path) -> Result<Vec<(String, u32)>> {
     Ok(files)
 }
 
+/// Each BCD names the files of this WinPE, and the loader for its firmware.
+fn its_bcds_are_right(place: &Place, name: &str) -> Result<()> {
+    for (file, end) in [("BCD", "exe"), ("BCD-uefi", "efi")] {
+        let bcd = place.winboot(name).join("Boot").join(file);
+        let mut show = Command::new(binary()?);
+        let shown: Ended = show
+            .args(["winpe", "bcd", "show"])
+            .arg(bcd)
+            .output()?
+            .into();
+        for line in [
+            format!("path                   \\Windows\\System32\\Boot\\winload.{end}"),
+            format!("fontpath               \\winboot\\{name}\\Boot\\Fonts"),
+            format!("ramdisksdipath         \\winboot\\{name}\\Boot\\boot.sdi"),
+            "ramdisktftpblocksize   1456".to_owned(),
+            "ramdisktftpwindowsize  16".to_owned(),
+        ] {
+            assert!(shown.stdout.contains(&line), "{line}: {shown:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn each_kind_of_medium_makes_the_same_winpe() -> Result<()> {
     let place = Place::new()?;
@@ -96,24 +119,7 @@ fn each_kind_of_medium_makes_the_same_winpe() -> Result<()> {
             let equal = fs::read(place.winboot(name).join(file))? == fs::read(from)?;
             assert!(equal, "{name}: {file}");
         }
-        for (file, end) in [("BCD", "exe"), ("BCD-uefi", "efi")] {
-            let bcd = place.winboot(name).join("Boot").join(file);
-            let mut show = Command::new(binary()?);
-            let shown: Ended = show
-                .args(["winpe", "bcd", "show"])
-                .arg(bcd)
-                .output()?
-                .into();
-            for line in [
-                format!("path                   \\Windows\\System32\\Boot\\winload.{end}"),
-                format!("fontpath               \\winboot\\{name}\\Boot\\Fonts"),
-                format!("ramdisksdipath         \\winboot\\{name}\\Boot\\boot.sdi"),
-                "ramdisktftpblocksize   1456".to_owned(),
-                "ramdisktftpwindowsize  16".to_owned(),
-            ] {
-                assert!(shown.stdout.contains(&line), "{line}: {shown:?}");
-            }
-        }
+        its_bcds_are_right(&place, name)?;
     }
     let bootmgr = fs::read(place.root().join("bootmgr.exe"))?;
     assert!(bootmgr == fs::read(medium.tree("Windows/Boot/PXE/bootmgr.exe"))?);

@@ -181,7 +181,7 @@ fn ctrl_c_and_sigterm_leave_nothing() -> Result<()> {
             .spawn()?;
         let pid = Pid::from_raw(child.id().cast_signed());
         let image = place.winboot(&format!(".{name}.new/Boot/WinPE_64.wim"));
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = Instant::now() + Duration::from_mins(1);
         while !image.exists() {
             ensure!(Instant::now() < patience, "it does not begin");
             thread::sleep(Duration::from_millis(5));

@@ -299,7 +299,7 @@ pub(super) fn reason(outcome: Outcome) -> Option<String> {
 
 fn kind(file: &str) -> FileKind {
     let name = file.rsplit('/').next().unwrap_or(file).to_ascii_lowercase();
-    if name.ends_with(".wim") {
+    if matches!(name.rsplit_once('.'), Some((_, "wim"))) {
         FileKind::Image
     } else if name.starts_with("bcd") {
         FileKind::Bcd

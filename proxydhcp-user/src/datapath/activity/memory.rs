@@ -257,10 +257,10 @@ impl Memory {
         if index >= records(self.capacity) {
             return None;
         }
-        let start = self.mapped.as_ref()?.as_mut_ptr();
-        // SAFETY: see the module. A mapping begins at a page, so records are aligned; it has as many of
-        // them as the capacity says.
-        unsafe { start.cast::<Record>().add(index as usize).as_ref() }
+        #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
+        let start = self.mapped.as_ref()?.as_mut_ptr().cast::<Record>();
+        // SAFETY: see the module. Records are aligned, and there are as many as the capacity says.
+        unsafe { start.add(index as usize).as_ref() }
     }
 }
 
