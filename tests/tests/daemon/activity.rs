@@ -37,7 +37,11 @@ fn node(site: &Site, name: &str) -> Result<Value> {
 /// Its state, and the numbers of its requests in all and in this boot.
 fn state(site: &Site, name: &str) -> Result<Value> {
     let node = node(site, name)?;
-    Ok(json!([node["state"], node["requests"], node["tries"]]))
+    Ok(json!([
+        node.get("state"),
+        node.get("requests"),
+        node.get("tries")
+    ]))
 }
 
 /// A request that names an architecture without a loader.
@@ -243,7 +247,7 @@ fn until(site: &Site, state: &str) -> Result<Value> {
     let started = Instant::now();
     loop {
         let a = node(site, "a")?;
-        if a["state"] == state {
+        if a.get("state").and_then(Value::as_str) == Some(state) {
             return Ok(a);
         }
         ensure!(started.elapsed() < PATIENCE, "{a}\n{}", site.daemon.log());

@@ -11,6 +11,7 @@
 //! node's end of a wire, and knows nothing of bridges and taps. With offers, the DHCP server may be on
 //! another host, and there may be a second service node.
 
+use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -174,10 +175,10 @@ impl Cluster {
         folder: &Path,
         root: &Path,
     ) -> Result<()> {
-        let known: String = nodes
-            .iter()
-            .map(|node| format!("{} mac={}\n", node.name, mac_text(node.address)))
-            .collect();
+        let mut known = String::new();
+        for node in nodes {
+            writeln!(known, "{} mac={}", node.name, mac_text(node.address))?;
+        }
         fs::write(self.files.path("proxydhcp.cfg.hardware"), known)?;
         let root = root.display().to_string();
         let more = ["--offers", "known", "--tftp", "--tftp-root", &root];
