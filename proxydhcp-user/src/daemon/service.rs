@@ -44,6 +44,7 @@ mod failure;
 mod install;
 mod interfaces;
 mod leftovers;
+mod moments;
 mod reload;
 
 pub(crate) use install::Asked;
@@ -54,6 +55,7 @@ use announce::announce;
 use catalogue::Catalogue;
 use events::Events;
 use interfaces::Interfaces;
+use moments::Start;
 
 /// The service. Dropping it stops all datapaths.
 ///
@@ -85,6 +87,7 @@ pub(crate) struct Service {
     /// Notified when the times to retry interfaces or tables have changed.
     failures_changed: Notify,
     known_addresses: KnownAddresses,
+    start: Start,
     fetched: Arc<FetchedFiles>,
     events: Events,
 }
@@ -147,6 +150,7 @@ impl Service {
             tftp: OnceLock::new(),
             failures_changed: Notify::new(),
             known_addresses: KnownAddresses::default(),
+            start: Start::default(),
             fetched: Arc::default(),
             events: Events::default(),
         };

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use proxydhcp_common::activity::{Activity, FileKind, Moment, Outcome, Transfer, TransferState};
 
 use super::Service;
+use super::moments::Clock;
 use crate::api::activity::{
     NodeActivity, NodesPage, State, StrangerActivity, StrangersPage, TransferActivity,
 };
 use crate::daemon::tftp::{Shown, Tftp};
 use crate::datapath::Shared;
-use crate::datapath::activity::{Memory, now, strangers};
+use crate::datapath::activity::{Memory, strangers};
 use crate::nodes::hardware::Mac;
-use crate::sys::clock;
 use crate::tables::followed::Followed;
 use crate::tables::table::Table;
 use crate::winpe::loaders::Loaders;
@@ -69,31 +69,6 @@ impl Addresses {
     }
 }
 
-/// Converts moments to the time of day.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    moment: Moment,
-    time: f64,
-}
-
-impl Clock {
-    fn now() -> Self {
-        Self {
-            moment: now(),
-            time: clock::since_1970(),
-        }
-    }
-
-    /// The time of day, in seconds since 1970.
-    fn time(self, moment: Moment) -> f64 {
-        /// Seconds.
-        const MOMENT: f64 = (1_u32 << 24) as f64 / 1e9;
-        // Clocks of other CPUs may be a little ahead.
-        let ago = self.moment.wrapping_sub(moment).cast_signed().max(0);
-        self.time - f64::from(ago) * MOMENT
-    }
-}
-
 impl Service {
     /// The table in service, and which of its nodes are followed.
     pub(super) fn followed(&self) -> (Arc<Table>, Arc<Followed>) {
@@ -122,7 +97,7 @@ impl Service {
                 .collect(),
             fetched: Arc::clone(&self.fetched),
             not_noted: self.interfaces().unnoted(),
-            clock: Clock::now(),
+            clock: self.start.clock(),
             table,
         }
     }
@@ -136,7 +111,7 @@ impl ActivityView {
 
     /// The daemon's time, in seconds since 1970.
     pub(crate) fn now(&self) -> f64 {
-        self.clock.time
+        self.clock.now()
     }
 
     /// What the node at this position has done; `None` if it is not to be served.
@@ -204,7 +179,7 @@ impl ActivityView {
             next: end.filter(|end| *end < self.len()),
             total,
             not_followed,
-            now: self.clock.time,
+            now: self.clock.now(),
         }
     }
 
@@ -225,7 +200,7 @@ impl ActivityView {
 
     /// The last clients that are no node, the newest first.
     fn last_strangers(&self) -> Vec<StrangerActivity> {
-        let all = strangers(&self.memory, self.clock.moment);
+        let all = strangers(&self.memory, self.clock.moment());
         let shown = all.iter().map(|it| StrangerActivity {
             address: it.address.into(),
             mac: Mac(it.mac).to_string(),
