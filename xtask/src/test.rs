@@ -114,7 +114,7 @@ fn combinations(arguments: &Arguments) -> &'static str {
     if filters.any(|filter| filter == "firmware") {
         "all"
     } else {
-        "pairs"
+        "some"
     }
 }
 

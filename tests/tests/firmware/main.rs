@@ -123,18 +123,16 @@ fn firmware_of_two_nodes_boots_two_winpes_at_once() -> Result<()> {
     boots(&manner, &[BIOS, other])
 }
 
-/// Boots by offers beside an ordinary DHCP server, on this host and on another, by each datapath.
+/// Boots by offers beside an ordinary DHCP server, on this host and on another. Offers are made in the
+/// same way whatever answers on port 4011, so each datapath has its turn with one of the servers, unless all
+/// combinations are asked for.
 fn boots_by_offers(dhcp_server: DhcpServer) -> Result<()> {
     let takes_all = env::var_os("PROXYDHCP_COMBINATIONS").is_some_and(|which| which == "all");
     let others = DhcpServer::ALL.iter().take_while(|it| **it != dhcp_server);
-    // Each datapath has the server on this host with one of the others at least, and with one not.
-    let first = others.count();
-    for (number, datapath) in (first..).zip(Datapath::ALL) {
-        for (host, is_chosen) in [
-            (DhcpHost::Same, number % 2 == 0),
-            (DhcpHost::Other, number % 2 == 1),
-        ] {
-            if !takes_all && !is_chosen {
+    let first = 2 * others.count();
+    for (number, host) in [DhcpHost::Same, DhcpHost::Other].into_iter().enumerate() {
+        for (at, datapath) in Datapath::ALL.into_iter().enumerate() {
+            if !takes_all && at != (first + number) % Datapath::ALL.len() {
                 continue;
             }
             let manner = Manner {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use super::super::transfer::GRACE;
 use super::*;
+use crate::daemon::tftp::transfer::GRACE;
 
 fn client(host: u8, port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port)
