@@ -8,7 +8,8 @@ use anyhow::{Result, bail};
 
 use crate::contender::Contender;
 use crate::siege::attack::Attack;
-use crate::{flood, reload, tftp};
+use crate::tftp::crowd;
+use crate::{flood, reload};
 
 /// The figures that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +135,7 @@ impl Plan {
             )
             + times(
                 self.wants(Figure::Tftp),
-                1 + self.download_rounds() * tftp::crowds(self.quick),
+                1 + self.download_rounds() * crowd::count(self.quick),
             )
             + times(self.wants(Figure::Ns), 1)
             + times(

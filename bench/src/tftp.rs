@@ -22,6 +22,10 @@ use crate::results::{Download, Results, Unacknowledged};
 use crate::session::routed_lab;
 use crate::storm_figures::milliseconds;
 
+pub(crate) mod crowd;
+
+use crowd::{Crowd, OURS};
+
 /// The addresses of the clients. In the lab's network, so that they are behind its router.
 const CLIENTS: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 77, 128, 0), 18);
 /// What fits an Ethernet frame with room for a VLAN tag and `PPPoE`; WinPE's boot manager asks for it.
@@ -30,71 +34,6 @@ const BLOCK_SIZE: u16 = 1456;
 const STRANGERS: u32 = 10_000;
 /// A round that takes longer is not repeated.
 const LONG: Duration = Duration::from_secs(30);
-const OURS: &str = "proxydhcp";
-
-/// A crowd of clients, and what each of them wants.
-#[derive(Clone, Copy)]
-struct Crowd {
-    clients: u32,
-    size: u64,
-    window: u16,
-    loss: f64,
-}
-
-impl Crowd {
-    /// Those that each server meets: an embedded server with a window and without one, and others, which
-    /// ignore the window.
-    fn all(server: &str, is_quick: bool) -> Vec<Self> {
-        let sizes = if is_quick {
-            [(100, 1 << 20), (1000, 1 << 17)]
-        } else {
-            [(100, 4 << 20), (1000, 1 << 20)]
-        };
-        let crowd = |(clients, size), window, loss| Self {
-            clients,
-            size,
-            window,
-            loss,
-        };
-        let mut crowds = Vec::new();
-        for size in sizes {
-            crowds.push(crowd(size, 16, 0.0));
-            if server == OURS {
-                crowds.push(crowd(size, 1, 0.0));
-                crowds.push(crowd(size, 16, 0.001));
-            }
-        }
-        crowds
-    }
-
-    fn file(self) -> String {
-        format!("{}.bin", self.size)
-    }
-
-    fn describe(self) -> String {
-        let Self {
-            clients,
-            size,
-            window,
-            loss,
-        } = self;
-        let loss = if loss > 0.0 {
-            ", some packets lost"
-        } else {
-            ""
-        };
-        format!(
-            "{clients} clients of {} KiB, window {window}{loss}",
-            size >> 10
-        )
-    }
-}
-
-/// The number of crowds that all servers meet.
-pub(crate) fn crowds(is_quick: bool) -> usize {
-    let all = [OURS, "dnsmasq", "tftpd-hpa"].map(|server| Crowd::all(server, is_quick).len());
-    all.iter().sum()
-}
 
 /// Measures all servers.
 pub(crate) fn downloads(
