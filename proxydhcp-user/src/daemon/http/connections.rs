@@ -19,12 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::answer::Answers;
+use super::feed::PATIENCE;
 
 /// The number of clients at a time; more wait for their turn.
 const CLIENTS: usize = 64;
-/// How long a client may take for all of its request and the answer, or for each piece of a long one. Half of what Prometheus allows a
-/// scrape, so that one that waits for its turn gets it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest head of a request, in bytes.
 const HEAD: usize = 16 << 10;
 /// The pause after a connection that could not be accepted, such as for want of file descriptors.

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::{Either, Full};
@@ -10,7 +11,9 @@ use hyper::body::Bytes;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::connections::PATIENCE;
+/// How long a client may take for all of its request and the answer, or for each piece of a long one. Half
+/// of what Prometheus allows a scrape, so that one that waits for its turn gets it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The body of an answer: whole, or in pieces.
 pub(super) type Body = Either<Full<Bytes>, Channel<Bytes, io::Error>>;
