@@ -153,10 +153,7 @@ impl Driver {
     ///
     /// If the driver does not report it.
     pub fn channels(&self) -> io::Result<Setting> {
-        // `struct ethtool_channels`
-        let mut channels = [0; 9];
-        self.call(GET_CHANNELS, &mut channels)?;
-        let [_, _, _, _, most, _, _, _, now] = channels;
+        let [_, _, _, _, most, _, _, _, now] = self.channel_counts()?;
         Ok(Setting { now, most })
     }
 
@@ -166,9 +163,14 @@ impl Driver {
     ///
     /// If the driver does not report them.
     pub fn queues(&self) -> io::Result<Queues> {
+        self.channel_counts().map(Queues::of)
+    }
+
+    /// `struct ethtool_channels`
+    fn channel_counts(&self) -> io::Result<[u32; 9]> {
         let mut channels = [0; 9];
         self.call(GET_CHANNELS, &mut channels)?;
-        Ok(Queues::of(channels))
+        Ok(channels)
     }
 
     /// `struct ethtool_drvinfo`: a word, five texts of 32 bytes, twelve bytes in reserve, five words.
