@@ -144,7 +144,12 @@ impl Activity {
 
 /// The time, to a few milliseconds.
 pub fn now() -> Moment {
-    moment(clock::nanoseconds(ClockId::MonotonicCoarse))
+    moment(nanoseconds())
+}
+
+/// Nanoseconds since the machine started, by the clock of moments.
+pub(crate) fn nanoseconds() -> u64 {
+    clock::nanoseconds(ClockId::MonotonicCoarse)
 }
 
 /// The last clients that are no node, the newest first.

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use proxydhcp_common::activity::{Moment, moment};
-use rustix::time::ClockId;
 
+use crate::datapath::activity::nanoseconds;
 use crate::sys::clock;
 
 /// How far the time of day may drift before moments are converted anew, in seconds.
@@ -28,8 +28,7 @@ pub(super) struct Clock {
 
 impl Start {
     pub(super) fn clock(&self) -> Clock {
-        let now = clock::nanoseconds(ClockId::MonotonicCoarse);
-        self.clock_at(now, clock::since_1970())
+        self.clock_at(nanoseconds(), clock::since_1970())
     }
 
     #[expect(
