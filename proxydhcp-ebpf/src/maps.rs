@@ -13,10 +13,7 @@ use proxydhcp_common::source::{Place, Seed, Source};
 use proxydhcp_common::template::Template;
 use proxydhcp_common::verdict::Stop;
 
-use crate::table::Table;
-
-/// BPF_F_MMAPABLE: the map's memory is pages of its own.
-pub(crate) const MAPPABLE: usize = 0x400;
+use crate::table::{MAPPABLE, Table};
 
 /// The node table in service: replacing this one entry is a reload.
 #[btf_map]

@@ -7,7 +7,8 @@ use core::ptr;
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_ARRAY;
 use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
 
-use crate::maps::MAPPABLE;
+/// BPF_F_MMAPABLE: the map's memory is pages of its own.
+pub(crate) const MAPPABLE: usize = 0x400;
 
 /// Mappable, so that userspace fills a table by writing memory, and BPF_F_INNER_MAP, so that tables
 /// of any size take each other's place (Linux 5.10).
