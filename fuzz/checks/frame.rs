@@ -1,14 +1,12 @@
 //! What holds for any frame that comes in.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use proxydhcp::tables::followed::Followed;
 use proxydhcp::tables::generation::Generation;
 use proxydhcp::tables::policy::{Policy, ReplyFormat, Unknown};
-use proxydhcp::tables::table::{Files, Sources, Table};
-use proxydhcp::winpe::loaders::Loaders;
+use proxydhcp::tables::table::Table;
 use proxydhcp::winpe::path::WinPe;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers::{self as packet, Packet};
@@ -17,6 +15,8 @@ use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::{answer, reply, slow_path};
 use proxydhcp_lab::discover::HARDWARE;
 
+#[path = "golden.rs"]
+mod golden;
 #[path = "frame/headers.rs"]
 mod headers;
 #[path = "frame/mend.rs"]
@@ -46,25 +46,8 @@ impl Tables {
     /// The nodes of the golden exchanges: those with the default WinPE and with others, and one
     /// whose record is refused.
     fn new(policy: Policy) -> Self {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
         let has_hardware = policy.unknown == Unknown::Lookup;
-        let folder = tempfile::tempdir().expect("there is room");
-        let config = folder.path().join("golden.cfg");
-        std::fs::copy(data.join("golden.cfg"), &config).expect("there is room");
-        if has_hardware {
-            let hardware = folder.path().join("golden.cfg.hardware");
-            std::fs::write(hardware, HARDWARE).expect("there is room");
-        }
-        let sources = Sources {
-            config,
-            hosts: data.join("golden.hosts"),
-            tftp_root: PathBuf::from("/tftpboot"),
-            loaders: Loaders::default(),
-            suffixes: Vec::new(),
-            ethers: None,
-        };
-        let files = Files::read(&sources).expect("the golden files are sound");
-        let table = Table::of_files(Arc::new(files));
+        let table = golden::table(has_hardware.then_some(HARDWARE));
         let before = Generation::default();
         let followed = Arc::new(Followed::in_order(&table));
         let generation = Generation::following(&before, &table, &LOCAL, &policy, &followed);

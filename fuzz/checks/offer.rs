@@ -1,17 +1,17 @@
 //! What holds for any frame that may be a DISCOVER.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use proxydhcp::tables::generation::Generation;
 use proxydhcp::tables::policy::{Policy, Unknown};
-use proxydhcp::tables::table::{Files, Sources, Table};
-use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::slow_path::offer::{Offering, offer as make};
 use proxydhcp_lab::discover::{Discover, HARDWARE};
 use proxydhcp_lab::{RequestFrame, SERVER_ADDRESS, SERVER_MAC, check_offer};
 
+#[allow(clippy::duplicate_mod, reason = "each target is a crate of its own")]
+#[path = "golden.rs"]
+mod golden;
 #[allow(clippy::duplicate_mod, reason = "each target is a crate of its own")]
 #[path = "frame/mend.rs"]
 mod mend;
@@ -25,22 +25,7 @@ const HEADERS: usize = 14 + 20 + 8 + 240;
 
 /// The golden nodes, some of which are known by hardware addresses; for nodes alone, and for all.
 static TABLES: LazyLock<[Generation; 2]> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("there is room");
-    let config = folder.path().join("golden.cfg");
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data");
-    std::fs::copy(data.join("golden.cfg"), &config).expect("there is room");
-    let hardware = folder.path().join("golden.cfg.hardware");
-    std::fs::write(hardware, HARDWARE).expect("there is room");
-    let sources = Sources {
-        config,
-        hosts: data.join("golden.hosts"),
-        tftp_root: PathBuf::from("/tftpboot"),
-        loaders: Loaders::default(),
-        suffixes: Vec::new(),
-        ethers: None,
-    };
-    let files = Arc::new(Files::read(&sources).expect("the golden files are sound"));
-    let table = Table::of_files(files);
+    let table = golden::table(Some(HARDWARE));
     [Unknown::Ignore, Unknown::Default].map(|unknown| {
         let policy = Policy {
             unknown,
