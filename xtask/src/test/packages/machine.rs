@@ -124,8 +124,16 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Its processes are killed with it; nothing is left that would have to be written.
-        let _ = self.container.kill();
+        // All processes of the machine end with its first one, and systemd-nspawn then. The other way
+        // round the machine would go on without it.
+        let is_ended = self.init != 0 && {
+            let mut kill = Command::new("kill");
+            let killed = kill.args(["-KILL", &self.init.to_string()]).status();
+            killed.is_ok_and(|killed| killed.success())
+        };
+        if !is_ended {
+            let _ = self.container.kill();
+        }
         let _ = self.container.wait();
     }
 }
