@@ -14,10 +14,10 @@ use crate::daemon::service::Service;
 use crate::sys::heap;
 
 mod activity;
-mod followed;
+mod changes;
 mod groups;
 
-use followed::Followed;
+use changes::Changes;
 
 /// How old what viewers see may be.
 const FRESH: Duration = Duration::from_millis(400);
@@ -34,7 +34,7 @@ pub(crate) struct Storm {
 
 #[derive(Default)]
 struct State {
-    followed: Followed,
+    changes: Changes,
     /// When it is time to look again.
     due: Option<Instant>,
     asked: Option<Instant>,
@@ -57,18 +57,18 @@ impl Storm {
         let mut state = self.state();
         let began = Instant::now();
         if state.due.is_none_or(|due| began >= due) {
-            self.look(&mut state.followed);
+            self.look(&mut state.changes);
             let pause = FRESH.max(began.elapsed() * SHARE);
             state.due = began.checked_add(pause);
         }
         state.asked = Some(Instant::now());
-        state.followed.update(from, most)
+        state.changes.update(from, most)
     }
 
-    fn look(&self, followed: &mut Followed) {
+    fn look(&self, changes: &mut Changes) {
         let (status, nodes, now) = activity::of(&self.service);
-        followed.look(now, status.generation, &nodes, &groups::of);
-        followed.counted(counted(&status));
+        changes.look(now, status.generation, &nodes, &groups::of);
+        changes.counted(counted(&status));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

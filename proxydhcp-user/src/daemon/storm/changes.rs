@@ -16,7 +16,7 @@ use crate::text::{printable, visible};
 
 /// The nodes as they were looked at last.
 #[derive(Default)]
-pub(super) struct Followed {
+pub(super) struct Changes {
     /// The number of the list of names: a time, so that no other daemon has the same.
     list: u64,
     /// The tables that the names belong to.
@@ -36,7 +36,7 @@ pub(super) struct Followed {
 /// Finds the group of each name.
 pub(super) type GroupsOf = dyn Fn(&[&str]) -> Vec<String>;
 
-impl Followed {
+impl Changes {
     /// Looks at the nodes of tables with this number, which are always in the same order. The time is in
     /// seconds since 1970.
     pub(super) fn look(
@@ -264,49 +264,49 @@ mod tests {
     #[test]
     fn a_viewer_comes_to_know_all_in_small_pieces_while_nodes_go_on() {
         let mut all = nodes(1000);
-        let mut followed = Followed::default();
-        followed.look(2e9, 1, &all, &one_group);
+        let mut changes = Changes::default();
+        changes.look(2e9, 1, &all, &one_group);
         let mut view = View::default();
-        assert!(view.take(followed.update(view.position, 100)));
+        assert!(view.take(changes.update(view.position, 100)));
         assert_eq!(view.nodes.len(), 1000);
         for node in &mut all {
             ask(node, 1e9);
         }
-        followed.look(2e9, 1, &all, &one_group);
+        changes.look(2e9, 1, &all, &one_group);
         let mut updates = 0;
-        while view.position.known < followed.last_change {
+        while view.position.known < changes.last_change {
             if updates % 10 == 0 {
                 all.iter_mut()
                     .step_by(100)
                     .for_each(|node| ask(node, 1e9 + 1.0));
-                followed.look(2e9, 1, &all, &one_group);
+                changes.look(2e9, 1, &all, &one_group);
             }
-            let update = followed.update(view.position, 1000);
+            let update = changes.update(view.position, 1000);
             assert!(update.rows.len() < 1100 && update.names.is_none());
             assert!(view.take(update));
             updates += 1;
             assert!(updates < 100, "{:?}", view.position);
         }
         assert!(updates > 5);
-        assert!(view.rows == followed.rows);
-        let update = followed.update(view.position, 1000);
+        assert!(view.rows == changes.rows);
+        let update = changes.update(view.position, 1000);
         assert!(update.rows.is_empty());
         assert_eq!(update.totals.states[number(State::Answered)], 1000);
     }
 
     #[test]
     fn names_are_listed_anew_only_if_they_are_others() {
-        let mut followed = Followed::default();
-        followed.look(2e9, 1, &nodes(12), &one_group);
+        let mut changes = Changes::default();
+        changes.look(2e9, 1, &nodes(12), &one_group);
         let mut view = View::default();
-        assert!(view.take(followed.update(view.position, 0)));
+        assert!(view.take(changes.update(view.position, 0)));
         let names: Vec<_> = view.nodes.iter().map(|node| node.name.as_str()).collect();
         assert_eq!(names[..3], ["n0", "n1", "n2"]);
         assert_eq!(names[9..], ["n9", "n10", "n11"]);
-        followed.look(2e9, 2, &nodes(12), &one_group);
-        assert!(followed.update(view.position, 0).names.is_none());
-        followed.look(2e9, 3, &nodes(13), &one_group);
-        let update = followed.update(view.position, 0);
+        changes.look(2e9, 2, &nodes(12), &one_group);
+        assert!(changes.update(view.position, 0).names.is_none());
+        changes.look(2e9, 3, &nodes(13), &one_group);
+        let update = changes.update(view.position, 0);
         assert!(update.names.is_some());
         assert!(view.take(update));
         assert_eq!(view.rows.len(), 13);
@@ -322,11 +322,11 @@ mod tests {
             };
             names.iter().map(group).collect()
         };
-        let mut followed = Followed::default();
-        followed.look(2e9, 1, &nodes(4), &groups);
+        let mut changes = Changes::default();
+        changes.look(2e9, 1, &nodes(4), &groups);
         let expected = [("rack9", 2), ("rack10", 1), ("", 1)];
         assert_eq!(
-            followed.names.groups,
+            changes.names.groups,
             expected.map(|(name, count)| (name.to_owned(), count))
         );
     }
@@ -335,9 +335,9 @@ mod tests {
     fn hostile_names_are_told_in_printable_letters() {
         let mut all = nodes(1);
         all[0].node = "n\x1b[2J\n<b>".to_owned();
-        let mut followed = Followed::default();
-        followed.look(2e9, 1, &all, &one_group);
-        let names = followed.names.read().unwrap();
+        let mut changes = Changes::default();
+        changes.look(2e9, 1, &all, &one_group);
+        let names = changes.names.read().unwrap();
         assert_eq!(names[0].name, "n\\u{1b}[2J\\n<b>");
     }
 
