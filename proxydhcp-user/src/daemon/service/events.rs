@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Service;
 use super::activity::reason;
+use super::moments::MOMENT;
 use crate::api::activity::{Event, EventsPage, Happened};
 use crate::api::status::Reloaded;
 use crate::datapath::activity::now;
@@ -27,9 +28,6 @@ const REMEMBERED: usize = 1 << 17;
 
 /// The number of events that are said at once.
 const PAGE: usize = 10_000;
-
-/// The length of a moment in seconds.
-const MOMENT: f64 = (1_u32 << 24) as f64 / 1e9;
 
 /// The last events.
 #[derive(Debug, Default)]

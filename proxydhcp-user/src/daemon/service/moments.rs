@@ -10,7 +10,7 @@ use crate::sys::clock;
 /// How far the time of day may drift before moments are converted anew, in seconds.
 const DRIFT: f64 = 0.1;
 /// A moment's length, in seconds.
-const MOMENT: f64 = (1_u32 << 24) as f64 / 1e9;
+pub(super) const MOMENT: f64 = (1_u32 << 24) as f64 / 1e9;
 
 /// The time of day at which the machine started, as bits of a number of seconds since 1970. It is kept
 /// until the time of day is set otherwise, so that whoever looks twice at what has not changed sees the
