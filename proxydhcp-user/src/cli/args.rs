@@ -191,3 +191,16 @@ pub(super) fn range(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+/// The files that say which nodes there are, and the daemon that serves them, as for `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct FileArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub groups: GroupsArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub control: ControlArgs,
+}

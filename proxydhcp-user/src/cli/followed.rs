@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::api::activity::{NodeActivity, NodesPage};
 use crate::api::client;
-use crate::cli::args::{ConfigArgs, ControlArgs, GroupsArgs, range};
+use crate::cli::args::{FileArgs, range};
 use crate::cli::complete;
 use crate::nodes::selection::Nodes;
 
@@ -20,13 +20,7 @@ pub struct FollowedArgs {
     pub range: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub groups: GroupsArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub control: ControlArgs,
+    pub files: FileArgs,
 }
 
 /// The names in a range up to which the daemon is asked for these alone.
@@ -48,8 +42,8 @@ impl FollowedArgs {
     pub(super) fn chosen(&self) -> Result<Chosen<'_>> {
         let names = match &self.range {
             Some(range) => {
-                let nodes = Nodes::read_if_there(&self.config.config)?;
-                Some(nodes.some_of_range(range, self.groups.file())?)
+                let nodes = Nodes::read_if_there(&self.files.config.config)?;
+                Some(nodes.some_of_range(range, self.files.groups.file())?)
             }
             None => None,
         };
@@ -64,7 +58,7 @@ impl Chosen<'_> {
     ///
     /// If no daemon can be reached.
     pub(super) fn ask(&self) -> Result<(NodesPage, Vec<String>)> {
-        let socket = &self.args.control.socket;
+        let socket = &self.args.files.control.socket;
         let Some(names) = &self.names else {
             return Ok((client::nodes(socket, None)?, Vec::new()));
         };

@@ -206,7 +206,7 @@ pub(super) fn ago(time: Option<f64>, now: f64) -> String {
 }
 
 fn strangers(args: &NodesArgs) -> Result<ExitCode> {
-    let mut found = client::strangers(&args.of.control.socket)?;
+    let mut found = client::strangers(&args.of.files.control.socket)?;
     let total = found.strangers.len();
     found.strangers.truncate(args.limit.unwrap_or(total));
     if args.json {

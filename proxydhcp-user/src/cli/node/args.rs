@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::cli::args::{ConfigArgs, ControlArgs, GroupsArgs, NamesArgs, range};
+use crate::cli::args::{ControlArgs, FileArgs, NamesArgs, range};
 use crate::cli::complete;
 
 /// What follows the options in `proxydhcp node --help`.
@@ -151,20 +151,6 @@ pub struct ChangeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub files: FileArgs,
-}
-
-/// The files of all `node` commands, as for `serve`.
-#[derive(Clone, Debug, Args)]
-pub struct FileArgs {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub config: ConfigArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub groups: GroupsArgs,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub control: ControlArgs,
 }
 
 impl NodeCommand {
