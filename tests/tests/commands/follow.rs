@@ -13,6 +13,8 @@ use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::site::{Datapath, Files, Site};
 use proxydhcp_lab::tftp_server::TftpServer;
 use proxydhcp_lab::{CLIENT_ADDRESS, Ended, SERVER_ADDRESS, binary};
+
+use crate::bcd_write;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -47,16 +49,7 @@ impl Root {
     }
 
     fn write_bcd(&self, image: &str) -> Result<()> {
-        let mut command = Command::new(binary()?);
-        command.args([
-            "winpe",
-            "bcd",
-            "write",
-            "--firmware",
-            "bios",
-            "--image",
-            image,
-        ]);
+        let mut command = bcd_write("bios", image)?;
         command.arg(self.path().join("winboot/p/Boot/BCD"));
         let ended = command.output()?;
         ensure!(ended.status.success(), "{ended:?}");

@@ -31,3 +31,13 @@ mod winpe_refused;
 mod winpe_rm;
 mod winpe_warnings;
 mod writers;
+
+use std::process::Command;
+
+/// `winpe bcd write`, but for the file that it writes.
+fn bcd_write(firmware: &str, image: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new(proxydhcp_lab::binary()?);
+    command.args(["winpe", "bcd", "write", "--firmware", firmware]);
+    command.args(["--image", image]);
+    Ok(command)
+}

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use proxydhcp_lab::medium::{ARM64, Medium, run};
 use proxydhcp_lab::site::{Datapath, Files, Site};
 use proxydhcp_lab::{CLIENT_ADDRESS, Ended, binary};
+
+use crate::bcd_write;
 use serde_json::Value;
 
 use crate::winpe_place::Place;
@@ -226,16 +228,7 @@ fn the_loader_is_that_of_the_ca_asked_for() -> Result<()> {
     let note = "has a loader that the CA of 2023 has signed (EFI_EX)";
     assert!(check("old")?.stdout.contains(note));
     assert!(!check("new")?.stdout.contains("EFI_EX"));
-    let mut write = Command::new(binary()?);
-    write.args([
-        "winpe",
-        "bcd",
-        "write",
-        "--firmware",
-        "uefi",
-        "--image",
-        "winboot/new/Boot/WinPE_64.wim",
-    ]);
+    let mut write = bcd_write("uefi", "winboot/new/Boot/WinPE_64.wim")?;
     write.args(["--winload", r"\windows\system32\winload.efi"]);
     let written = write.arg(place.winboot("new/Boot/BCD-uefi")).status()?;
     assert!(written.success());

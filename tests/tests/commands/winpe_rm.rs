@@ -7,6 +7,8 @@ use anyhow::Result;
 use proxydhcp_lab::site::{Datapath, Files, Site};
 use proxydhcp_lab::{Ended, binary};
 
+use crate::bcd_write;
+
 fn rm(files: &Files, name: &str) -> Result<Ended> {
     let mut command = Command::new(binary()?);
     command.args(["winpe", "rm", name, "--tftp-root"]);
@@ -48,16 +50,7 @@ fn a_winpe_is_removed_once_neither_file_nor_daemon_has_it() -> Result<()> {
     let ended = rm(files, "a")?;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     // Another's image may be in it.
-    let mut write = Command::new(binary()?);
-    write.args([
-        "winpe",
-        "bcd",
-        "write",
-        "--firmware",
-        "bios",
-        "--image",
-        "winboot/c/Boot/x.wim",
-    ]);
+    let mut write = bcd_write("bios", "winboot/c/Boot/x.wim")?;
     let written = write.arg(files.path("tftp/winboot/b/Boot/BCD")).status()?;
     assert!(written.success());
     refused("c", "the BCD of b names files in it")?;
