@@ -18,7 +18,7 @@ use crate::{Namespace, accounts};
 
 /// How long a daemon may take to say that it is ready: loading and verifying an XDP program on a
 /// busy machine takes a second or two.
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PATIENCE: Duration = Duration::from_mins(2);
 /// How long a daemon may take to end once it is asked to.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take when nobody looks at how it ends.

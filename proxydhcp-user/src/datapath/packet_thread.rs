@@ -95,6 +95,11 @@ impl Orders {
         self.stop.load(Ordering::Acquire)
     }
 
+    /// Whether the thread should stop, for a thread in the midst of its work.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
     fn tell(&self) {
         // Writing to an open event descriptor does not fail.
         let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());

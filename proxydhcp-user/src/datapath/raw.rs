@@ -135,7 +135,7 @@ struct Worker {
 impl Worker {
     fn run(mut self, interface: &str, orders: &Orders) {
         loop {
-            self.answer_blocks();
+            self.answer_blocks(orders);
             let mut ready = [
                 PollFd::new(&self.ring, PollFlags::IN),
                 PollFd::new(orders, PollFlags::IN),
@@ -169,7 +169,7 @@ impl Worker {
     }
 
     /// Answers the requests in the next blocks, as long as blocks are ready.
-    fn answer_blocks(&mut self) {
+    fn answer_blocks(&mut self, orders: &Orders) {
         let Self {
             ring,
             shared,
@@ -198,7 +198,7 @@ impl Worker {
             if let Some(len) = answer(buffer, len, &context, received.vouched, tally)
                 && outbox.push(len)
             {
-                outbox.flush(tally);
+                outbox.flush(tally, orders);
             }
         };
         for _ in 0..TURN {
@@ -206,7 +206,7 @@ impl Worker {
                 break;
             }
         }
-        outbox.flush(tally);
+        outbox.flush(tally, orders);
     }
 }
 
@@ -235,6 +235,8 @@ struct Outbox {
     buffers: Vec<[u8; FRAME]>,
     lens: [usize; BATCH],
     filled: usize,
+    /// Whether the card has let the last replies wait in vain.
+    is_stuck: bool,
 }
 
 impl Outbox {
@@ -244,6 +246,7 @@ impl Outbox {
             buffers: vec![[0; FRAME]; BATCH],
             lens: [0; BATCH],
             filled: 0,
+            is_stuck: false,
         }
     }
 
@@ -263,15 +266,15 @@ impl Outbox {
         self.filled == BATCH
     }
 
-    /// Sends all replies.
-    fn flush(&mut self, tally: &Tally) {
+    /// Sends all replies, unless the card takes none for long or the thread is to stop.
+    fn flush(&mut self, tally: &Tally, orders: &Orders) {
         let mut sent = 0;
         while sent < self.filled {
             let (answered, failed) = match self.send(sent) {
                 Ok(count) => (count, 0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.wait() {
+                    if self.wait(orders) {
                         continue;
                     }
                     (0, self.filled - sent)
@@ -286,14 +289,31 @@ impl Outbox {
         self.filled = 0;
     }
 
-    /// Waits until there is room to send, but not for long: a paused link must not delay a stop.
-    fn wait(&self) -> bool {
-        let mut room = [PollFd::new(&*self.socket, PollFlags::OUT)];
-        let patience = Timespec {
+    /// Waits until there is room to send; false if the thread is to stop, or if there is none within a
+    /// second, after which clients ask again. A card that has been stuck that long, as on a paused
+    /// link, gets a tenth from then on: the thread must go on giving signs of life.
+    fn wait(&mut self, orders: &Orders) -> bool {
+        let a_tenth = Timespec {
             tv_sec: 0,
             tv_nsec: 100_000_000,
         };
-        poll(&mut room, Some(&patience)).is_ok_and(|ready| ready > 0)
+        let patience = if self.is_stuck { 1 } else { 10 };
+        for _ in 0..patience {
+            let mut room = [PollFd::new(&*self.socket, PollFlags::OUT)];
+            match poll(&mut room, Some(&a_tenth)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    self.is_stuck = false;
+                    return true;
+                }
+                Err(_) => return false,
+            }
+            if orders.is_stopping() {
+                return false;
+            }
+        }
+        self.is_stuck = true;
+        false
     }
 
     /// Sends the replies from number `first` on and returns how many went out.

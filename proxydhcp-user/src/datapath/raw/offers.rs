@@ -140,8 +140,8 @@ struct Worker {
 impl Worker {
     fn run(mut self, interface: &str, orders: &Orders) {
         loop {
-            self.offer_blocks();
-            let pause = self.send_due();
+            self.offer_blocks(orders);
+            let pause = self.send_due(orders);
             let mut ready = [
                 PollFd::new(&self.ring, PollFlags::IN),
                 PollFd::new(orders, PollFlags::IN),
@@ -166,7 +166,7 @@ impl Worker {
     }
 
     /// Makes offers for the DISCOVERs in the next blocks.
-    fn offer_blocks(&mut self) {
+    fn offer_blocks(&mut self, orders: &Orders) {
         let tables = self.shared.tables.load();
         let activity = self.shared.activity.memory();
         let context = AnswerContext {
@@ -205,7 +205,7 @@ impl Worker {
                 }
                 if delay.is_zero() {
                     if outbox.push(len) {
-                        outbox.flush(&counts.tally);
+                        outbox.flush(&counts.tally, orders);
                     }
                 } else if waiting.len() < WAITING {
                     let frame = outbox.next().get(..len).unwrap_or_default();
@@ -218,11 +218,11 @@ impl Worker {
                 break;
             }
         }
-        outbox.flush(&counts.tally);
+        outbox.flush(&counts.tally, orders);
     }
 
     /// Sends the offers whose time has come, and returns how long the next one waits.
-    fn send_due(&mut self) -> Option<Duration> {
+    fn send_due(&mut self, orders: &Orders) -> Option<Duration> {
         let now = Instant::now();
         while let Some((due, frame)) = self.waiting.front() {
             if *due > now {
@@ -235,10 +235,10 @@ impl Worker {
             }
             self.waiting.pop_front();
             if self.outbox.push(len) {
-                self.outbox.flush(&self.counts.tally);
+                self.outbox.flush(&self.counts.tally, orders);
             }
         }
-        self.outbox.flush(&self.counts.tally);
+        self.outbox.flush(&self.counts.tally, orders);
         let (due, _) = self.waiting.front()?;
         Some(due.saturating_duration_since(now))
     }
