@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// How long packets may be under way: until then, what has come in may have no outcome yet.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often to look.
 const INTERVAL: Duration = Duration::from_millis(5);
 

@@ -17,10 +17,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::{Namespace, accounts};
 
 /// How long a daemon may take to say that it is ready: loading and verifying an XDP program on a
-/// busy machine takes a second or two.
+/// busy machine takes a second or two, and half a minute on an emulated one.
 const START_PATIENCE: Duration = Duration::from_mins(2);
 /// How long a daemon may take to end once it is asked to.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const STOP_PATIENCE: Duration = Duration::from_mins(1);
 /// How long it may take when nobody looks at how it ends.
 const DROP_PATIENCE: Duration = Duration::from_secs(3);
 /// How long after its end the rest of its output may take, or its end after that of its output.

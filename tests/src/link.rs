@@ -18,7 +18,7 @@ use rtnetlink::{
 use crate::{Namespace, pass};
 
 /// How long a link may take to come up: far longer than it does, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One end of a veth pair.
 #[derive(Debug)]

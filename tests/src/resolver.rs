@@ -29,7 +29,7 @@ pub const FORWARDED: &str = "elsewhere.test";
 /// Where the name server for [`FORWARDED`] should be, on the loopback.
 pub const FORWARDED_PORT: u16 = 5353;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a process sees in the place of the machine's own files.
 #[derive(Debug)]

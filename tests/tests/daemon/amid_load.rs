@@ -17,7 +17,7 @@ const RATE: u32 = 50_000;
 /// work, and after it.
 const LEAST: u32 = 5_000;
 /// Nothing must hang.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// What became of the load, and of the work.
 pub(crate) struct Amid<T> {

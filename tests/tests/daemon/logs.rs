@@ -8,7 +8,7 @@ use proxydhcp_lab::site::{Datapath, Files, serve_args};
 use proxydhcp_lab::{Daemon, Ended, Lab, binary, debian};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Files of which the daemon refuses a record, with a warning.
 fn files() -> Result<Files> {
