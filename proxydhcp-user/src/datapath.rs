@@ -12,7 +12,7 @@ mod answer;
 pub mod buckets;
 mod confused;
 mod losses;
-mod modes;
+pub mod modes;
 mod packet_thread;
 pub mod raw;
 pub mod served_interface;

@@ -3,9 +3,19 @@
 use anyhow::{Result, ensure};
 
 use crate::api::status::{Better, Fallback};
-use crate::datapath::served_interface::AttachOptions;
 use crate::datapath::xdp::Duty;
 use crate::sys::interface::{AttachMode, Interface, Kind};
+
+/// How the XDP program should be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachOptions {
+    /// What the program does.
+    pub duty: Duty,
+    /// The mode in which it is attached; `None` leaves the choice to the daemon.
+    pub mode: Option<AttachMode>,
+    /// Whether the raw datapath serves if the program does not attach. Otherwise that is an error.
+    pub or_raw: bool,
+}
 
 /// The modes to try.
 pub(crate) struct Modes {

@@ -10,7 +10,7 @@ use crate::api::status::{Better, Counters, Datapath, Fallback, InterfaceStatus, 
 use crate::datapath::Shared;
 use crate::datapath::af_xdp::AfXdpDatapath;
 use crate::datapath::losses::{self, Losses, Prone};
-use crate::datapath::modes::{self, Modes};
+use crate::datapath::modes::{self, AttachOptions, Modes};
 use crate::datapath::packet_thread::PacketThread;
 use crate::datapath::raw::offers::OfferDatapath;
 use crate::datapath::raw::{RawDatapath, Room};
@@ -26,17 +26,6 @@ pub enum DatapathPlan {
     Xdp(AttachOptions),
     /// The raw datapath alone.
     Raw,
-}
-
-/// How the XDP program should be attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttachOptions {
-    /// What the program does.
-    pub duty: Duty,
-    /// The mode in which it is attached; `None` leaves the choice to the daemon.
-    pub mode: Option<AttachMode>,
-    /// Whether the raw datapath serves if the program does not attach. Otherwise that is an error.
-    pub or_raw: bool,
 }
 
 /// The parts that are needed to serve an interface by XDP.

@@ -20,13 +20,15 @@ use crate::text::Few;
 use crate::winpe::path::WinPe;
 
 mod changes;
+mod compare;
 mod files;
 mod hardware;
 mod join;
 mod loss;
 mod trace;
 
-pub use changes::{Change, Changes, changes, news};
+pub use changes::{Changes, changes, news};
+pub use compare::Change;
 pub use files::{Files, LoadError, Sources};
 pub use loss::Loss;
 pub use trace::{NotServed, Source, Traced};

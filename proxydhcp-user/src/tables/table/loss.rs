@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::Table;
-use super::changes::{Change, Served};
+use super::compare::{Change, Served};
 use crate::text::Few;
 
 /// The number of names in a message.
