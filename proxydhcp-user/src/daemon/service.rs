@@ -222,7 +222,11 @@ impl Service {
         let looked_up = Arc::clone(&catalogue.looked_up);
         let lookups = unknown_clients
             .map(|clients| LookupStatus::new(&catalogue.looked_up, clients.dropped()));
-        let waited_for = catalogue.waited_for(&self.settings.policy);
+        let waited_for = effective_policy::waited_for(
+            &self.settings.policy,
+            &catalogue.policy,
+            &catalogue.names,
+        );
         let rejected = catalogue.rejected.clone();
         let uninstalled = catalogue.uninstalled.as_ref().map(|it| it.why.clone());
         let reloads = catalogue.reloads;
@@ -292,7 +296,11 @@ impl Service {
         let generation = self.shared.tables.load_full();
         let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
         let looked_up = Arc::clone(&catalogue.looked_up);
-        let waited_for = catalogue.waited_for(&self.settings.policy);
+        let waited_for = effective_policy::waited_for(
+            &self.settings.policy,
+            &catalogue.policy,
+            &catalogue.names,
+        );
         let policy = match waited_for {
             0 => catalogue.policy.clone(),
             // A temporary policy is explained elsewhere in the reply; show the configured one.

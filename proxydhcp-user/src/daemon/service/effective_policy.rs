@@ -1,7 +1,6 @@
 //! The policy in effect. It may differ from the configured one: nobody is sent to the default WinPE
 //! while it cannot be known that a client has no record.
 
-use super::catalogue::Catalogue;
 use crate::names::forward::Names;
 use crate::tables::policy::{Policy, Unknown};
 
@@ -23,23 +22,22 @@ pub(super) fn of(policy: &Policy, awaits_tables: bool, names: &Names) -> Policy 
     }
 }
 
-impl Catalogue {
-    /// The number of names that clients without a record wait for.
-    pub(super) fn waited_for(&self, policy: &Policy) -> usize {
-        match (&policy.unknown, &self.policy.unknown) {
-            (Unknown::Default, Unknown::Ignore)
-            | (Unknown::LookupDefault, Unknown::Ignore | Unknown::Lookup) => self.names.unheard(),
-            _ => 0,
-        }
+/// The number of names that clients without a record wait for, where `names` are asked for and
+/// `effective` is in effect instead of `policy`.
+pub(super) fn waited_for(policy: &Policy, effective: &Policy, names: &Names) -> usize {
+    match (&policy.unknown, &effective.unknown) {
+        (Unknown::Default, Unknown::Ignore)
+        | (Unknown::LookupDefault, Unknown::Ignore | Unknown::Lookup) => names.unheard(),
+        _ => 0,
     }
+}
 
-    /// Whether the policy for clients without a record should be different by now.
-    pub(super) fn is_wait_over(&self, policy: &Policy) -> bool {
-        let rank = |unknown| match unknown {
-            Unknown::Ignore => 0,
-            Unknown::Lookup => 1,
-            Unknown::Default | Unknown::LookupDefault => 2,
-        };
-        rank(self.policy.unknown) < rank(policy.unknown)
-    }
+/// Whether `policy` should be in effect for clients without a record by now, instead of `effective`.
+pub(super) fn is_wait_over(policy: &Policy, effective: &Policy) -> bool {
+    let rank = |unknown| match unknown {
+        Unknown::Ignore => 0,
+        Unknown::Lookup => 1,
+        Unknown::Default | Unknown::LookupDefault => 2,
+    };
+    rank(effective.unknown) < rank(policy.unknown)
 }

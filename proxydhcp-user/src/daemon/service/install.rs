@@ -157,7 +157,10 @@ impl Service {
         let policy = effective_policy::of(&self.settings.policy, !is_final, &names);
         let (is_readdressed, is_wait_over) = {
             let catalogue = self.catalogue();
-            (catalogue.local != local, catalogue.is_wait_over(&policy))
+            (
+                catalogue.local != local,
+                effective_policy::is_wait_over(&policy, &catalogue.policy),
+            )
         };
         if table.serves_as(&old) && !is_readdressed && !is_wait_over {
             self.catalogue().table = Arc::new(table);
