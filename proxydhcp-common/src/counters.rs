@@ -19,11 +19,13 @@ pub type Counts = [u64; COUNTERS];
 pub struct Counted {
     /// The kernel's number for the interface; 0: nobody counts here.
     pub interface: u64,
+    /// The kernel's count of timer ticks when the time was taken last.
+    pub jiffy: u64,
+    /// The time then, in nanoseconds since the machine started.
+    pub nanoseconds: u64,
     /// The counts.
     pub counts: Counts,
-    /// The moment of the last stranger that was noted: see [`activity`](crate::activity).
-    pub moment: u64,
-    /// The number of strangers that were noted then.
+    /// The number of strangers that were noted in this [`Moment`](crate::activity::Moment).
     pub noted: u64,
     /// The requests of strangers that were not noted, because there were too many.
     pub unnoted: u64,

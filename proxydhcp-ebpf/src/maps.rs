@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, PerCpuArray, XskMap};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use proxydhcp_common::activity::{self, Moment, Outcome, Record, STRANGERS, moment, pair_of};
 use proxydhcp_common::counters::{Counted, PLACES, QUEUES, places};
@@ -54,26 +54,6 @@ static SEED: Seed = Seed([0; 4]);
 #[btf_map]
 static DEADLINE: Array<u64, 1, MAPPABLE> = Array::new();
 
-/// Whether the kernel has the clock that takes no time to read (Linux 5.11). The loader says so
-/// before the verifier looks, which then leaves out the other clock.
-#[unsafe(no_mangle)]
-static COARSE_CLOCK: bool = true;
-
-/// The time since the machine started, in nanoseconds.
-#[inline(always)]
-fn nanoseconds() -> u64 {
-    // SAFETY: it is there, and nobody writes to it.
-    let coarse = unsafe { core::ptr::read_volatile(&raw const COARSE_CLOCK) };
-    // SAFETY: both take nothing and return a number.
-    unsafe {
-        if coarse {
-            bpf_ktime_get_coarse_ns()
-        } else {
-            bpf_ktime_get_ns()
-        }
-    }
-}
-
 /// A node table's lines in its map.
 type NodeTable = Table<Line, { Line::SIZE }>;
 
@@ -96,7 +76,7 @@ impl Maps {
     /// The tables, unless nobody has updated them for so long that the program should not answer.
     #[inline(always)]
     pub(crate) fn in_time(tally: &Tally) -> Option<Self> {
-        let now = nanoseconds();
+        let now = tally.nanoseconds();
         let deadline: *const u64 = DEADLINE.get(0)?;
         // SAFETY: the pointer is to the map's word, which others only replace as a whole.
         let deadline = unsafe { core::ptr::read_volatile(deadline) };
@@ -107,13 +87,9 @@ impl Maps {
     /// Whether one more stranger is to be noted. There are so many per CPU and moment at most: a flood
     /// must not cost the answers any time.
     #[inline(always)]
-    fn has_time_for_strangers(&self, now: Moment) -> bool {
+    fn has_time_for_strangers(&self) -> bool {
         // SAFETY: the pointer is to this CPU's own counters, which XDP does not interrupt.
         let counted = unsafe { &mut *self.counted };
-        if counted.moment != u64::from(now) {
-            counted.moment = u64::from(now);
-            counted.noted = 0;
-        }
         if counted.noted >= u64::from(activity::STRANGERS_A_MOMENT) {
             counted.unnoted += 1;
             return false;
@@ -173,7 +149,7 @@ impl Tables for Maps {
             }
         } else if asker.node == 0
             && !matches!(outcome, Outcome::Answered)
-            && self.has_time_for_strangers(now)
+            && self.has_time_for_strangers()
         {
             let _ = self.note_stranger(&asker, outcome, now);
         }
@@ -198,6 +174,27 @@ impl Tally {
             }
         }
         None
+    }
+
+    /// The time since the machine started, in nanoseconds, as exact as the timer tick. The clock is
+    /// read once in a tick: that takes as long as a tenth of an answer, and the number of the tick
+    /// nothing.
+    #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
+        // SAFETY: it takes nothing and returns a number.
+        let jiffy = unsafe { bpf_jiffies64() };
+        // SAFETY: the pointer is to this CPU's own counters, which XDP does not interrupt.
+        let counted = unsafe { &mut *self.counted };
+        if counted.jiffy != jiffy {
+            // SAFETY: as above.
+            let now = unsafe { bpf_ktime_get_ns() };
+            if moment(counted.nanoseconds) != moment(now) {
+                counted.noted = 0;
+            }
+            counted.jiffy = jiffy;
+            counted.nanoseconds = now;
+        }
+        counted.nanoseconds
     }
 
     /// Adds one to a counter.

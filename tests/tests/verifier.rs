@@ -6,8 +6,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, ensure};
-use aya::programs::{ProgramError, ProgramType, Xdp};
-use aya::sys::{BpfHelper, is_helper_supported};
+use aya::programs::{ProgramError, Xdp};
 use aya::{EbpfLoader, VerifierLogLevel};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -36,10 +35,7 @@ fn it_follows_the_programs_to_their_ends() -> Result<()> {
 /// program that it refuses alone; the last thing for which it may refuse it is that there is no
 /// descriptor left for it.
 fn count(program: &str) -> Result<u32> {
-    let clock = BpfHelper::BPF_FUNC_ktime_get_coarse_ns;
-    let coarse = u8::from(is_helper_supported(ProgramType::Xdp, clock)?);
     let mut loader = EbpfLoader::new();
-    loader.override_global("COARSE_CLOCK", &coarse, true);
     loader.verifier_log_level(VerifierLogLevel::STATS);
     let mut ebpf = loader.load(OBJECT)?;
     let program: &mut Xdp = ebpf.program_mut(program).context("none")?.try_into()?;

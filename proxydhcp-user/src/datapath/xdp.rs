@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{ArrayOfMaps, Map, XskMap};
-use aya::programs::{ProgramError, ProgramType, TestRun, TestRunOptions, Xdp};
-use aya::sys::{BpfHelper, is_helper_supported};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use log::Log;
@@ -89,10 +88,7 @@ impl Program {
         capacity: u32,
         pins: Option<&Pins>,
     ) -> Result<Self> {
-        // If the kernel refuses the probe, it will refuse the program too, and say why.
-        let coarse = u8::from(coarse_clock().unwrap_or(false));
         let mut loader = EbpfLoader::new();
-        loader.override_global("COARSE_CLOCK", &coarse, true);
         let adopts_all = pins.filter(|_| duty == Duty::Answer);
         let seed = seed::adopted(adopts_all).unwrap_or_else(buckets::seed);
         let Seed(numbers) = &seed;
@@ -282,10 +278,4 @@ impl Program {
             .map_mut(name)
             .with_context(|| format!("the object has no map {name}"))
     }
-}
-
-/// Whether the kernel has the cheap clock of [`proxydhcp_common::limit`] (Linux 5.11). A test
-/// program that reads it shows that.
-fn coarse_clock() -> Result<bool, ProgramError> {
-    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns)
 }

@@ -8,9 +8,12 @@ use proxydhcp_common::counters::{COUNTERS, Counted, Counts, PLACES, places};
 
 use super::pins::Pins;
 
-/// A [`Counted`] as it lies in memory: the interface's number, its counts, and three numbers about
-/// strangers, of which the last is the requests that were not noted.
-type Place = [u64; 1 + COUNTERS + 3];
+/// A [`Counted`] as it lies in memory: the interface's number, two numbers of the clock, the counts,
+/// and two numbers about strangers, of which the last is the requests that were not noted.
+type Place = [u64; COUNTS_AT + COUNTERS + 2];
+
+/// The counts' place.
+const COUNTS_AT: usize = 3;
 
 const _: () = assert!(size_of::<Place>() == size_of::<Counted>());
 
@@ -48,7 +51,7 @@ impl<M: std::borrow::Borrow<MapData>> CounterMap<M> {
         let place = place.context("the program does not count for this interface")?;
         let mut sum = [0; COUNTERS];
         for cpu in self.0.get(&place, 0)?.iter() {
-            for (sum, count) in sum.iter_mut().zip(cpu.iter().skip(1)) {
+            for (sum, count) in sum.iter_mut().zip(cpu.iter().skip(COUNTS_AT)) {
                 *sum += count;
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! /sys/fs/bpf/proxydhcp/      root's alone
-//!   7/                        the layout of the adopted maps ([`LAYOUT`])
+//!   8/                        the layout of the adopted maps ([`LAYOUT`])
 //!     4026531840/             a network namespace, by its inode; locked by the daemon running there
 //!       COUNTERS, LIMITS, DEADLINE, ACTIVITY
 //!                             adopted by its successor
@@ -60,7 +60,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The version of the layout of the maps that a successor adopts ([`ADOPTED`]). Raise it whenever
 /// the size or the meaning of one of them changes.
-pub const LAYOUT: u32 = 7;
+pub const LAYOUT: u32 = 8;
 
 /// The last layout without folders of network namespaces.
 const LAST_FLAT: u32 = 2;

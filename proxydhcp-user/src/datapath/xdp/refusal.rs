@@ -9,15 +9,13 @@ use std::io;
 use anyhow::anyhow;
 use aya::EbpfError;
 use aya::maps::MapError;
-use aya::programs::ProgramError;
-use aya::sys::SyscallError;
+use aya::programs::{ProgramError, ProgramType};
+use aya::sys::{BpfHelper, SyscallError, is_helper_supported};
 use nix::errno::Errno;
 use nix::sys::utsname::uname;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 use tracing::debug;
-
-use super::coarse_clock;
 
 /// The capabilities that the XDP datapaths need, spelt as in units and manuals.
 const RIGHTS: [(CapabilitySet, &str); 3] = [
@@ -25,6 +23,12 @@ const RIGHTS: [(CapabilitySet, &str); 3] = [
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::PERFMON, "CAP_PERFMON"),
 ];
+
+/// Whether maps and programs count as locked memory. Linux 5.11 stopped that, and introduced a helper
+/// that shows it.
+fn charges() -> Result<bool, ProgramError> {
+    is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_ktime_get_coarse_ns).map(|it| !it)
+}
 
 /// The error if the program's maps cannot be created.
 pub(super) fn of_object(error: EbpfError) -> anyhow::Error {
@@ -89,8 +93,7 @@ impl Process {
             ),
             missing,
             limit: getrlimit(Resource::Memlock).current,
-            // Linux 5.11 introduced the clock and stopped counting.
-            charges: coarse_clock().ok().map(|has_clock| !has_clock),
+            charges: charges().ok(),
         }
     }
 
