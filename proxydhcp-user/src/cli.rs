@@ -205,11 +205,13 @@ Examples:
     /// Sends a PXE request from this host to port 4011. The daemon answers if this host's address
     /// belongs to a node, or if it serves unknown clients. With --follow, the files are fetched, too, by
     /// the names that Windows' boot manager uses: the loader, the BCD and what that names, of images the
-    /// first 4 MiB. Exits with 1 if no sound reply came, or a file did not.
+    /// first 4 MiB. TFTP cannot begin elsewhere: the rest of an image is fetched with --all only. Exits with 1
+    /// if no sound reply came, or a file did not.
     #[command(after_help = "\
 Examples:
   proxydhcp probe 10.0.0.1
-  proxydhcp probe 10.0.0.1 --follow    from the first request to the image
+  proxydhcp probe 10.0.0.1 --follow         from the first request to the image's first 4 MiB
+  proxydhcp probe 10.0.0.1 --follow --all   to its last byte
   proxydhcp probe 10.0.0.1 --arch bios --from 10.0.3.7
   proxydhcp probe 10.0.0.1 --json | jq -r .loader")]
     Probe(ProbeArgs),

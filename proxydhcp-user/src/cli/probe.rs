@@ -47,7 +47,7 @@ pub struct ProbeArgs {
     /// Fetch the files by TFTP as well, as firmware and Windows' boot manager do
     #[arg(long)]
     pub follow: bool,
-    /// With --follow: fetch every byte of the image, too, not only its beginning
+    /// With --follow: fetch every byte of the image, not only its first 4 MiB
     #[arg(long, requires = "follow")]
     pub all: bool,
     /// Print the reply as JSON
