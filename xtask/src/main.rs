@@ -8,6 +8,7 @@ mod demo;
 mod fuzz;
 mod kernels;
 mod package;
+mod pypi;
 mod run;
 mod storm_table;
 mod test;

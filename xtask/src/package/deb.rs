@@ -97,9 +97,15 @@ fn fields(package: &Package, made: &Path, release: &Release, size: u64) -> Resul
             depends.push("libgcc-s1".to_owned());
         }
     }
+    let suggested: Vec<_> = package.suggests.iter().map(|it| &*it.deb).collect();
+    let suggests = if suggested.is_empty() {
+        String::new()
+    } else {
+        format!("Suggests: {}\n", suggested.join(", "))
+    };
     Ok(format!(
         "Package: {}\nVersion: {version}\nArchitecture: {ARCHITECTURE}\nMaintainer: {MAINTAINER}\n\
-         Installed-Size: {}\nDepends: {}\nSection: net\nPriority: optional\nDescription: {}\n {}\n",
+         Installed-Size: {}\nDepends: {}\n{suggests}Section: net\nPriority: optional\nDescription: {}\n {}\n",
         package.name,
         size.div_ceil(1024),
         depends.join(", "),

@@ -26,7 +26,20 @@ pub(super) struct Package {
     pub(super) description: String,
     /// Other packages of this manifest, which it needs in the same version.
     pub(super) depends: Vec<String>,
+    /// What some of its commands call.
+    #[serde(default)]
+    pub(super) suggests: Vec<Suggestion>,
     files: Vec<Line>,
+}
+
+/// What a package is of more use with.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Suggestion {
+    /// Debian's package.
+    pub(super) deb: String,
+    /// What the package of an RPM system must provide: the path of a program.
+    pub(super) rpm: String,
 }
 
 /// A line of the list of files.

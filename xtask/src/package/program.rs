@@ -13,6 +13,7 @@ use super::release::Release;
 use super::root;
 use crate::binary::{build, executables};
 use crate::command::run;
+use crate::pypi;
 
 /// The glibc that the program is linked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub(super) fn build_stripped(libc: Libc, release: &Release) -> Result<PathBuf> {
 }
 
 fn build_with_zig(release: &Release) -> Result<PathBuf> {
-    let tools = zig()?;
+    let tools = pypi::programs("zig", &ZIG)?;
     let mut cargo = Command::new(tools.join("cargo-zigbuild"));
     let usual = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths([tools].into_iter().chain(env::split_paths(&usual)))?;
@@ -74,20 +75,4 @@ fn flags() -> OsString {
         flags.push(format!("=/usr/src/{name} "));
     }
     flags
-}
-
-/// The folder of the tools, which are installed below target/ if they are missing.
-fn zig() -> Result<PathBuf> {
-    let folder = root().join("target/tools/zig");
-    let tools = folder.join("bin");
-    let done = folder.join(ZIG.join(" "));
-    if !done.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))
-            .context("Zig is installed from PyPI, by Python 3 (Debian: python3-venv)")?;
-        run(Command::new(tools.join("pip"))
-            .args(["install", "--quiet", "--disable-pip-version-check"])
-            .args(ZIG))?;
-        fs::write(done, "")?;
-    }
-    Ok(tools)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::debian::ensure_installed;
 
 use super::deb::MAINTAINER;
-use super::manifest::{Entry, Manifest};
+use super::manifest::{Entry, Manifest, Package};
 use super::release::{REVISION, Release};
 use super::{Format, root, tree};
 use crate::command::run;
@@ -33,6 +33,7 @@ pub(super) fn make(
         let entries = package.entries(Format::Rpm, made)?;
         for (mark, text) in [
             ("SUMMARY", package.summary.clone()),
+            ("SUGGESTS", suggests(package)),
             ("DESCRIPTION", package.description.trim().to_owned()),
             (
                 "FILES",
@@ -64,6 +65,14 @@ pub(super) fn make(
             fs::copy(&from, &to).with_context(|| from.display().to_string())?;
             Ok(to)
         })
+        .collect()
+}
+
+/// The lines of what a package suggests.
+fn suggests(package: &Package) -> String {
+    let suggested = package.suggests.iter();
+    suggested
+        .map(|it| format!("Suggests: {}\n", it.rpm))
         .collect()
 }
 

@@ -16,6 +16,7 @@ use crate::package::{Format, Libc, make};
 mod daemon;
 mod machine;
 mod others;
+mod rpm;
 mod site;
 mod xcat;
 
@@ -64,9 +65,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         "the same bytes twice".to_owned(),
         others::same_bytes(&packages),
     );
+    judge("cargo deny".to_owned(), others::cargo_deny());
+    judge("suggestions".to_owned(), others::suggests(&packages));
     judge("lintian".to_owned(), others::lintian(&packages));
     judge("rpmlint".to_owned(), others::rpmlint(&packages));
     judge("rpm, with xCAT".to_owned(), others::rpm(&packages));
+    judge("rpm, under systemd".to_owned(), rpm::test("12", &packages));
     for release in releases {
         judge(
             format!("Debian {release}"),
@@ -85,6 +89,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// other tests have run.
 pub(crate) fn run_few() -> Result<ExitCode> {
     let packages = Packages::make(Libc::Host)?;
+    others::cargo_deny()?;
+    println!("cargo deny: ok");
+    others::suggests(&packages)?;
+    println!("suggestions: ok");
     others::lintian(&packages)?;
     println!("lintian: ok");
     daemon::test("12", &packages)?;

@@ -36,20 +36,9 @@ pub(super) fn test(release: &str, packages: &Packages) -> Result<()> {
     Ok(())
 }
 
-/// Nothing serves before somebody has said where.
 fn installs(machine: &Machine) -> Result<()> {
     let told = machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.deb"))?;
-    let (_, enabled) = machine.try_sh("systemctl is-enabled proxydhcp")?;
-    ensure!(enabled.trim() == "disabled", "{enabled}: {told}");
-    machine.sh("! systemctl is-active proxydhcp")?;
-    machine.sh("! systemctl start proxydhcp")?;
-    let log = machine.sh("journalctl --no-pager -u proxydhcp")?;
-    for part in [
-        "/etc/proxydhcp.toml: no interface is named",
-        "px0 (10.77.0.1)",
-    ] {
-        ensure!(log.contains(part), "no {part:?} in {log}");
-    }
+    starts_nothing(machine).context(told)?;
     // The man pages, the completions and the version are there.
     machine.sh(
         "test -e /usr/share/man/man8/proxydhcp.8.gz -a -e /usr/share/man/man5/proxydhcp.toml.5.gz",
@@ -61,6 +50,22 @@ fn installs(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
+/// Nothing serves before somebody has said where.
+pub(super) fn starts_nothing(machine: &Machine) -> Result<()> {
+    let (_, enabled) = machine.try_sh("systemctl is-enabled proxydhcp")?;
+    ensure!(enabled.trim() == "disabled", "{enabled}");
+    machine.sh("! systemctl is-active proxydhcp")?;
+    machine.sh("! systemctl start proxydhcp")?;
+    let log = machine.sh("journalctl --no-pager -u proxydhcp")?;
+    for part in [
+        "/etc/proxydhcp.toml: no interface is named",
+        "px0 (10.77.0.1)",
+    ] {
+        ensure!(log.contains(part), "no {part:?} in {log}");
+    }
+    Ok(())
+}
+
 fn pid(machine: &Machine) -> Result<String> {
     machine.sh("systemctl show --property=MainPID --value proxydhcp")
 }
@@ -68,24 +73,43 @@ fn pid(machine: &Machine) -> Result<String> {
 /// The new version takes over, and every request is answered meanwhile.
 fn upgrades(site: &Site) -> Result<()> {
     let machine = &site.machine;
-    let before = pid(machine)?;
-    let install = || machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.next.deb"));
-    let (told, load) = site.loses_nothing(install)?;
-    println!(
-        "an upgrade: {} of {} requests lost at {:.0} a second",
-        load.missing(),
-        load.sent,
-        load.rate()
-    );
-    ensure!(told.contains("has taken over from process"), "{told}");
-    ensure!(pid(machine)? != before, "the old daemon goes on: {told}");
-    is_served(machine)?;
+    takes_over(site, "an upgrade", || {
+        machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.next.deb"))
+    })?;
     // Settings stay as the site has written them.
     machine.sh("grep -q '^interface' /etc/proxydhcp.toml")?;
     Ok(())
 }
 
-fn is_served(machine: &Machine) -> Result<()> {
+/// By `install`, another version takes over, and every request is answered meanwhile.
+pub(super) fn takes_over(
+    site: &Site,
+    what: &str,
+    install: impl FnOnce() -> Result<String>,
+) -> Result<()> {
+    let machine = &site.machine;
+    let before = pid(machine)?;
+    let (told, load) = site
+        .loses_nothing(install)
+        .with_context(|| what.to_owned())?;
+    println!(
+        "{what}: {} of {} requests lost at {:.0} a second",
+        load.missing(),
+        load.sent,
+        load.rate()
+    );
+    ensure!(
+        told.contains("has taken over from process"),
+        "{what}: {told}"
+    );
+    ensure!(
+        pid(machine)? != before,
+        "{what}: the old daemon goes on: {told}"
+    );
+    is_served(machine).with_context(|| what.to_owned())
+}
+
+pub(super) fn is_served(machine: &Machine) -> Result<()> {
     machine.sh("systemctl is-active proxydhcp")?;
     let status = machine.sh("proxydhcp status")?;
     ensure!(status.contains("1000 nodes"), "{status}");
@@ -114,21 +138,27 @@ fn refuses(site: &Site) -> Result<()> {
 }
 
 fn downgrades(site: &Site) -> Result<()> {
-    let machine = &site.machine;
-    let (told, _) =
-        site.loses_nothing(|| machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.deb")))?;
-    ensure!(told.contains("has taken over from process"), "{told}");
-    is_served(machine)
+    takes_over(site, "a downgrade", || {
+        site.machine.sh(&format!("dpkg -i {SHARED}/proxydhcp.deb"))
+    })
 }
 
 /// Nothing goes on answering; data and settings stay.
 fn removes(site: &Site) -> Result<()> {
     let machine = &site.machine;
     machine.sh("dpkg --remove proxydhcp")?;
+    has_left_nothing_answering(site)?;
+    machine.sh("test -e /etc/proxydhcp.toml -a -e /var/lib/xcat/proxydhcp.cfg")?;
+    Ok(())
+}
+
+/// What was removed has stopped, and the kernel answers for it no longer.
+pub(super) fn has_left_nothing_answering(site: &Site) -> Result<()> {
+    let machine = &site.machine;
     ensure!(!site.is_answered()?, "something goes on answering");
     let program = xdp_program(&site.lab.server, SERVER_INTERFACE)?;
     ensure!(program.is_none(), "the XDP program stays");
-    machine.sh("test ! -e /sys/fs/bpf/proxydhcp -a -e /etc/proxydhcp.toml -a -e /var/lib/xcat/proxydhcp.cfg")?;
+    machine.sh("test ! -e /sys/fs/bpf/proxydhcp")?;
     machine.sh("! pgrep -x proxydhcp 2> /dev/null; ! ls /proc/[0-9]*/exe -l 2> /dev/null | grep sbin/proxydhcp")?;
     Ok(())
 }

@@ -145,18 +145,25 @@ pub(super) fn of_release(release: &str) -> Result<PathBuf> {
         .iter()
         .find(|(number, _)| *number == release)
         .context("no such release")?;
-    if folder.join("etc/debian_version").exists() {
+    // Those of earlier versions of this have no rpm.
+    if folder.join("usr/bin/rpm").exists() {
         return Ok(folder);
     }
     ensure_installed("debootstrap", "debootstrap")?;
     eprintln!("==> making Debian {release} in {}", folder.display());
     let unfinished = folder.with_extension("unfinished");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
+    for old in [&unfinished, &folder] {
+        if old.exists() {
+            fs::remove_dir_all(old)?;
+        }
     }
     fs::create_dir_all(&unfinished)?;
     let mut debootstrap = Command::new("debootstrap");
-    debootstrap.args(["--variant=minbase", "--include=systemd,systemd-sysv", name]);
+    debootstrap.args([
+        "--variant=minbase",
+        "--include=systemd,systemd-sysv,rpm",
+        name,
+    ]);
     debootstrap.arg(&unfinished).stdout(Stdio::null());
     run(&mut debootstrap)?;
     fs::rename(unfinished, &folder)?;

