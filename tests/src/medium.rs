@@ -49,6 +49,11 @@ impl Medium {
     }
 
     pub fn of_machine(folder: &Path, machine: u32) -> Result<Self> {
+        Self::with(folder, machine, &[])
+    }
+
+    /// The same, with other files in its images, by their paths there.
+    pub fn with(folder: &Path, machine: u32, others: &[(&str, &[u8])]) -> Result<Self> {
         ensure_installed("wimlib-imagex", "wimtools")?;
         ensure_installed("7zz", "7zip")?;
         ensure_installed("sbattach", "sbsigntool")?;
@@ -76,6 +81,9 @@ impl Medium {
             run("sbattach", &detach, folder)?;
         }
         medium.write_tree()?;
+        for (file, bytes) in others {
+            fs::write(medium.tree(file), bytes)?;
+        }
         fs::create_dir_all(medium.path("boot"))?;
         fs::create_dir_all(medium.path("sources"))?;
         fs::write(medium.path("boot/boot.sdi"), filled(b"$SDI0001", 3_170_304))?;

@@ -29,6 +29,7 @@ use crate::dhcp_server::{PxeClass, configure, mac_file, mac_text};
 use crate::discovers::discovers;
 use crate::node::Node;
 use crate::qemu::{self, Machine};
+use crate::root::tftp_root;
 use crate::tftp;
 
 const BRIDGE: &str = "switch";
@@ -102,12 +103,7 @@ impl Cluster {
         let records: Vec<_> = nodes.iter().map(|node| (node.name, node.winpe)).collect();
         files.write_config(&records)?;
         files.write_hosts(&[])?;
-        let root = folder.join("tftpboot");
-        for node in nodes {
-            let path = root.join(node.loader());
-            fs::create_dir_all(path.parent().context("a loader without a folder")?)?;
-            fs::write(path, node.program()?)?;
-        }
+        let root = tftp_root()?;
         let mut cluster = Self {
             machines: Vec::new(),
             servers: Vec::new(),
@@ -117,15 +113,15 @@ impl Cluster {
         };
         match manner.way {
             Way::HandOff(arguments) => {
-                cluster.hand_off(manner, arguments, nodes, folder, &root)?;
+                cluster.hand_off(manner, arguments, nodes, folder, root)?;
             }
-            Way::Offers(host) => cluster.offer(manner, host, nodes, folder, &root)?,
+            Way::Offers(host) => cluster.offer(manner, host, nodes, folder, root)?,
             Way::OffersOfTwo => {
-                cluster.offer(manner, DhcpHost::Same, nodes, folder, &root)?;
-                cluster.offer_from_another_host(&root)?;
+                cluster.offer(manner, DhcpHost::Same, nodes, folder, root)?;
+                cluster.offer_from_another_host(root)?;
             }
             Way::OffersBesideAnother => {
-                cluster.offer(manner, DhcpHost::Same, nodes, folder, &root)?;
+                cluster.offer(manner, DhcpHost::Same, nodes, folder, root)?;
                 cluster.offer_other_loaders(nodes, folder)?;
             }
         }
@@ -256,6 +252,7 @@ impl Cluster {
             Way::HandOff(_) => self.answered_by(manner.datapath, nodes.len()),
             Way::Offers(_) => {
                 self.answered_by(manner.datapath, nodes.len())?;
+                self.has_sent_loaders(nodes.len())?;
                 self.all_received_every_discover(manner.dhcp_server, nodes)
             }
         }
@@ -288,6 +285,14 @@ impl Cluster {
         let args = ["status", "--json", "--control", &socket];
         let output = daemon.proxydhcp(&self.lab.server, &args)?;
         Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// The TFTP server has, by its own accounts, sent a whole file to each machine.
+    fn has_sent_loaders(&self, nodes: usize) -> Result<()> {
+        let status = self.status()?;
+        let complete = status.pointer("/tftp/complete").and_then(Value::as_u64);
+        ensure!(complete >= Some(nodes as u64), "{status}");
+        Ok(())
     }
 
     /// The datapath under test has answered, and no other.

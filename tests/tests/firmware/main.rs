@@ -1,13 +1,14 @@
 //! Real firmware boots from a service node: SeaBIOS with iPXE, and OVMF with EDK2's PXE client, in
-//! virtual machines. ISC dhcpd, Kea or dnsmasq gives them their addresses. Either it is configured by
-//! `proxydhcp dhcp-conf`, and a TFTP server has the files; or it is an ordinary one, and proxydhcp makes
-//! offers and has the files. For the latter, `cargo xtask test firmware` takes all combinations of DHCP
-//! server, its host and datapath, and other runs take some, with each pair among them.
+//! virtual machines. `proxydhcp winpe create` has made the WinPEs that they boot. ISC dhcpd, Kea or
+//! dnsmasq gives them their addresses. Either it is configured by `proxydhcp dhcp-conf`, and a TFTP
+//! server has the files; or it is an ordinary one, and proxydhcp makes offers and has the files. For the
+//! latter, `cargo xtask test firmware` takes all combinations of DHCP server, its host and datapath, and
+//! other runs take some, with each pair among them.
 //!
 //! These tests need root, the binary that `cargo xtask test` builds, and Debian packages, which
 //! they install where they are missing: qemu-system-x86, ipxe-qemu, ovmf, isc-dhcp-server,
-//! kea-dhcp4-server and dnsmasq-base. No service of theirs is started. All else is in private
-//! networks, and ends with the tests.
+//! kea-dhcp4-server and dnsmasq-base, and those by which media are made and read. No service of theirs
+//! is started. All else is in private networks, and ends with the tests.
 
 use std::env;
 use std::net::Ipv4Addr;
@@ -29,6 +30,7 @@ mod handoff;
 mod loader;
 mod node;
 mod qemu;
+mod root;
 mod tftp;
 
 const BIOS: Node = Node {
