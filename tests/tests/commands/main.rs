@@ -3,6 +3,7 @@
 //! These tests need root, and the binary that `cargo xtask test` builds.
 
 mod bcd;
+mod bcd_readers;
 mod cfg;
 mod check_dhcp;
 mod command_line;
