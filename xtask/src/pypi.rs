@@ -1,4 +1,4 @@
-//! Programs that PyPI has, in versions that others need not install.
+//! Programs that `PyPI` has, in versions that others need not install.
 
 use std::fs;
 use std::path::PathBuf;

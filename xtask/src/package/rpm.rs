@@ -70,10 +70,12 @@ pub(super) fn make(
 
 /// The lines of what a package suggests.
 fn suggests(package: &Package) -> String {
-    let suggested = package.suggests.iter();
-    suggested
-        .map(|it| format!("Suggests: {}\n", it.rpm))
-        .collect()
+    let mut lines = String::new();
+    for suggestion in &package.suggests {
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "Suggests: {}", suggestion.rpm);
+    }
+    lines
 }
 
 /// The lines of the folders that are the packages' own: rpm removes no others.
