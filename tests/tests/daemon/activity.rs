@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 mod flood;
+mod killed;
 
 /// A hang is noticed, and nothing else.
 const PATIENCE: Duration = Duration::from_secs(30);
