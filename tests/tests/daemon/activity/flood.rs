@@ -6,13 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_clients::{Client, Firmware, storm};
 use proxydhcp_lab::flood::Flood;
 use proxydhcp_lab::hostile::Hostile;
-use proxydhcp_lab::site::Datapath;
+use proxydhcp_lab::site::{Datapath, Site};
 use proxydhcp_lab::{CLIENT_INTERFACE, alone, binary};
 use serde_json::Value;
 
@@ -23,7 +24,8 @@ const NODES: u16 = 1000;
 const FORGED: Ipv4Addr = Ipv4Addr::new(10, 77, 200, 1);
 const FRAMES: u16 = 384;
 const WINPE: &str = "winboot/new/";
-const BEFORE: u64 = 100_000;
+/// So many hostile packets come before the storm, and again behind it.
+const AROUND: u64 = 250_000;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What the memory of the daemon may grow by, in KiB.
 const GROWTH: u64 = 64 << 10;
@@ -39,6 +41,21 @@ fn resident(pid: u32) -> Result<u64> {
     anyhow::bail!("no VmRSS")
 }
 
+/// The counters, once they account for so many packets. What the XDP program hands up comes to the daemon,
+/// where it is received once more, or lost.
+fn settled(site: &Site, sent: u64) -> Result<Value> {
+    let started = Instant::now();
+    loop {
+        let counters = site.counters()?;
+        let of = |name: &str| counters[name].as_u64().unwrap_or_default();
+        if of("received") + of("lost") == sent + of("handed_up") {
+            return Ok(counters);
+        }
+        ensure!(started.elapsed() < PATIENCE, "{sent} were sent: {counters}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn no_nodes_line_is_lost_under_a_flood() -> Result<()> {
     let _alone = alone();
@@ -52,7 +69,7 @@ fn no_nodes_line_is_lost_under_a_flood() -> Result<()> {
             .stdout(Stdio::piped());
         let mut follower = command.spawn()?;
         let lines = BufReader::new(follower.stdout.take().context("no stdout")?).lines();
-        let flood = Flood::new(&site.lab.client, Hostile::mixed(FORGED, FRAMES), 1)?;
+        let flood = Flood::new(&site.lab.client, Hostile::mixed(FORGED, FRAMES), 2)?;
         let clients: Vec<_> = (0..NODES)
             .map(|n| {
                 let address = u32::from(Ipv4Addr::new(10, 77, 4, 0)) + u32::from(n);
@@ -60,17 +77,25 @@ fn no_nodes_line_is_lost_under_a_flood() -> Result<()> {
             })
             .collect();
         let started = Instant::now();
-        flood.during(|| {
-            flood.await_more(BEFORE, PATIENCE)?;
+        let report = flood.during(|| {
+            flood.await_more(AROUND, PATIENCE)?;
             let go_on = &mut |_| ControlFlow::Continue(());
-            storm(&site.lab.client, CLIENT_INTERFACE, &clients, go_on)?;
-            flood.await_more(BEFORE, PATIENCE)
+            let report = storm(&site.lab.client, CLIENT_INTERFACE, &clients, go_on)?;
+            flood.await_more(AROUND, PATIENCE)?;
+            Ok(report)
         })?;
+        let took = started.elapsed();
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let rate = flood.sent() as f64 / took.as_secs_f64();
         println!(
-            "{datapath:?}: {} hostile packets in {:?}",
+            "{datapath:?}: {} hostile packets in {took:?}: {rate:.0} a second",
             flood.sent(),
-            started.elapsed()
         );
+        ensure!(report.summary(None).never == 0, "{}", site.describe());
+        // What was sent and what was seen differ by what is counted as lost.
+        let sent = flood.sent() + report.asked as u64;
+        let counters = settled(&site, sent)?;
+        println!("{counters}");
         let mut begun = BTreeSet::new();
         let mut all = 0;
         for line in lines {
