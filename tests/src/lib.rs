@@ -43,6 +43,7 @@ pub mod stack;
 mod tap;
 pub mod tftp;
 pub mod tftp_server;
+pub mod top;
 pub mod xdp;
 
 pub use alone::alone;

@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 
 mod limits;
+mod watched;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const ADDRESS: &str = "127.0.0.1:9941";

@@ -26,7 +26,7 @@ fn many() -> Result<(Files, Vec<Vec<u8>>)> {
 }
 
 /// Asks over a connection of its own: the head and what follows.
-fn get(site: &Site, path: &str) -> Result<BufReader<TcpStream>> {
+pub(super) fn get(site: &Site, path: &str) -> Result<BufReader<TcpStream>> {
     let mut stream = site.lab.server.run(|| Ok(TcpStream::connect(ADDRESS)?))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {ADDRESS}\r\n\r\n")?;
@@ -34,7 +34,7 @@ fn get(site: &Site, path: &str) -> Result<BufReader<TcpStream>> {
 }
 
 /// The head of an answer, and its body.
-fn whole(site: &Site, path: &str) -> Result<(String, Vec<u8>)> {
+pub(super) fn whole(site: &Site, path: &str) -> Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     get(site, path)?.read_to_end(&mut bytes)?;
     let end = bytes
@@ -45,7 +45,7 @@ fn whole(site: &Site, path: &str) -> Result<(String, Vec<u8>)> {
     Ok((String::from_utf8(bytes)?, body))
 }
 
-fn events(snapshot: &[u8]) -> Result<String> {
+pub(super) fn events(snapshot: &[u8]) -> Result<String> {
     let line = snapshot
         .split(|byte| *byte == b'\n')
         .next()
