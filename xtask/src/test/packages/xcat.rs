@@ -27,8 +27,10 @@ open(my $pid, ">", "/var/run/xcat/proxydhcp-xcat.pid"); print $pid $$; close($pi
 sleep 1 while 1;
 "#;
 /// In the place of xcatd: starts the daemon at its own start. Where this machine has control groups of
-/// the first kind, systemd in a container does not hear of the end of processes, and waits in vain.
-const XCATD: &str = "[Service]\nType=forking\nRuntimeDirectory=xcat\nKillMode=mixed\nTimeoutStopSec=3\n\
+/// the first kind, systemd in a container does not hear of the end of processes, and waits in vain. It
+/// starts more often here than systemd takes for sound, which is five times in ten seconds.
+const XCATD: &str = "[Unit]\nStartLimitIntervalSec=0\n\
+                     [Service]\nType=forking\nRuntimeDirectory=xcat\nKillMode=mixed\nTimeoutStopSec=3\n\
                      ExecStart=/bin/sh -c '/opt/xcat/sbin/proxydhcp-xcat -d; sleep infinity & echo $$! > /run/xcat/main'\n\
                      PIDFile=/run/xcat/main\n\
                      ExecStop=/bin/sh -c 'kill -2 $(cat /var/run/xcat/proxydhcp-xcat.pid)'\n\
