@@ -190,7 +190,8 @@ impl Shared {
         loop {
             match requests.next(&mut buffer).await {
                 Ok(Some((length, way))) => {
-                    self.take(buffer.get(..length).unwrap_or_default(), way);
+                    self.take(buffer.get(..length).unwrap_or_default(), way)
+                        .await;
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -202,7 +203,7 @@ impl Shared {
     }
 
     /// Begins a transfer, if the packet asks for one.
-    fn take(self: &Arc<Self>, packet: &[u8], way: Way) {
+    async fn take(self: &Arc<Self>, packet: &[u8], way: Way) {
         let Some(mtu) = (self.mtu)(way.interface) else {
             debug!(
                 "a TFTP request by interface {}, which is not served",
@@ -211,15 +212,15 @@ impl Shared {
             return;
         };
         match read_request(packet) {
-            Ok(request) => self.begin(request, way, mtu),
+            Ok(request) => self.begin(request, way, mtu).await,
             Err(Some(refusal)) => self.refuse(refusal, way),
             Err(None) => {}
         }
     }
 
-    fn begin(self: &Arc<Self>, request: ReadRequest, way: Way, mtu: u32) {
-        // Before the place, for which another may have to yield.
-        let Some(ticket) = self.lookups.admit() else {
+    async fn begin(self: &Arc<Self>, request: ReadRequest, way: Way, mtu: u32) {
+        // Before the place, for which another may have to yield. Meanwhile others wait in the socket.
+        let Some(ticket) = self.lookups.admit().await else {
             self.outcomes.turned_away(way.client);
             return;
         };

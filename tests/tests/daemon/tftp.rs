@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use proxydhcp_lab::site::{Datapath, Files, NODE_A, Site};
 use proxydhcp_lab::tftp::{Fetch, Fetched};
 use proxydhcp_lab::{CLIENT_ADDRESS, Lab, RequestFrame, SERVER_ADDRESS};
@@ -26,10 +28,14 @@ struct Served {
 
 impl Served {
     fn new() -> Result<Self> {
+        Self::by(Datapath::Generic)
+    }
+
+    fn by(datapath: Datapath) -> Result<Self> {
         let root = TempDir::new()?;
         let folder = root.path().display().to_string();
         let more = ["--tftp", "--tftp-root", &folder];
-        let site = Site::start(Datapath::Generic, Files::usual()?, &more)?;
+        let site = Site::start(datapath, Files::usual()?, &more)?;
         Ok(Self { site, root })
     }
 
@@ -205,30 +211,54 @@ fn a_forged_request_brings_three_packets_and_no_more() -> Result<()> {
 
 #[test]
 fn requests_without_acknowledgement_cost_little_and_keep_nobody_out() -> Result<()> {
+    for datapath in Datapath::ALL {
+        without_acknowledgement(datapath).with_context(|| format!("{datapath:?}"))?;
+    }
+    Ok(())
+}
+
+fn without_acknowledgement(datapath: Datapath) -> Result<()> {
     const STRANGERS: u16 = 10_000;
-    let served = Served::new()?;
+    const OPTIONS: u8 = 6;
+    let served = Served::by(datapath)?;
     served.write("file", &bytes(100_000))?;
     served.has_many_clients()?;
     let pid = served.site.daemon.pid();
     let before = resident(pid)?;
     let request = Fetch::new("file", &WINDOWS).request();
-    let mut sockets = Vec::new();
-    for n in 0..STRANGERS {
-        let [high, low] = n.to_be_bytes();
-        let address = Ipv4Addr::new(10, 99, high, low);
-        let socket = served
-            .site
-            .lab
-            .client
-            .run(|| Ok(UdpSocket::bind((address, 0))?))?;
+    let ask = |address: Ipv4Addr| -> Result<UdpSocket> {
+        let bind = || Ok(UdpSocket::bind((address, 0))?);
+        let socket = served.site.lab.client.run(bind)?;
         socket.send_to(&request, (SERVER_ADDRESS, 69))?;
-        sockets.push(socket);
-    }
+        Ok(socket)
+    };
+    // All of them have come before the daemon looks at the first.
+    let daemon = Pid::from_raw(pid.try_into()?);
+    kill(daemon, Signal::SIGSTOP)?;
+    let strangers: Result<Vec<_>> = (0..STRANGERS)
+        .map(u16::to_be_bytes)
+        .map(|[high, low]| ask(Ipv4Addr::new(10, 99, high, low)))
+        .collect();
+    let fresh = ask(CLIENT_ADDRESS);
+    kill(daemon, Signal::SIGCONT)?;
+    let (_strangers, fresh) = (strangers?, fresh?);
+    // Even one that asks only once is served.
+    fresh.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = [0; 100];
+    fresh
+        .recv(&mut answer)
+        .with_context(|| served.site.describe())?;
+    assert_eq!(answer[..2], [0, OPTIONS]);
     let fetched = served.fetch(&Fetch::new("file", &WINDOWS))?;
     assert_eq!(fetched.bytes, bytes(100_000));
     let cost = resident(pid)?.saturating_sub(before);
-    println!("{STRANGERS} requests without acknowledgement: {cost} KiB");
-    ensure!(cost < 20 << 10, "{cost} KiB");
+    println!(
+        "{datapath:?}: {STRANGERS} requests without acknowledgement: {cost} KiB; {}",
+        served.status()?
+    );
+    // A program that is not optimised takes more than the 20 MB that the benchmark finds.
+    ensure!(cost < 24 << 10, "{cost} KiB");
+    assert_eq!(served.status()?["turned_away"], 0);
     Ok(())
 }
 
@@ -288,12 +318,14 @@ fn what_a_client_has_left_behind_keeps_it_out_for_seconds_only() -> Result<()> {
     Ok(())
 }
 
-/// The resident memory of a process, in KiB.
+/// The resident memory of a process, in KiB, without that of its program and of other files.
 fn resident(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.context("no VmRSS")?.parse()?)
+    Ok(number.context("no RssAnon")?.parse()?)
 }
 
 #[test]

@@ -1,17 +1,22 @@
 //! The requests that wait for a file to be found. Anybody on the network can send them, faster than a disk
-//! answers, so that few wait, and none whose place another has got.
+//! answers, so that few wait here, and none whose place another has got. The others wait in the buffer of
+//! the socket, where they take no memory of the daemon's.
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::root::{Denied, Opened, Root};
 use super::transfer::Progress;
 
-/// The most that wait, those included that are being served. Clients ask again after a second or so.
+/// The most that wait, those included that are being served.
 const MOST: usize = 1024;
+/// How long the next one waits for room. If the disk is as slow as that, the clients have asked again.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The queue of requests.
 #[derive(Debug)]
@@ -39,9 +44,10 @@ impl Lookups {
         self.root.path()
     }
 
-    /// Lets one more request wait, if there is room.
-    pub(super) fn admit(&self) -> Option<Ticket> {
-        let room = Arc::clone(&self.room).try_acquire_owned().ok()?;
+    /// Lets one more request wait, once there is room; `None` if there is none for too long.
+    pub(super) async fn admit(&self) -> Option<Ticket> {
+        let room = Arc::clone(&self.room).acquire_owned();
+        let room = timeout(PATIENCE, room).await.ok()?.ok()?;
         Some(Ticket { _room: room })
     }
 
@@ -78,9 +84,9 @@ mod tests {
         let lookups = Lookups::new(Root::new(folder.path()));
         let progress = Arc::new(Progress::new());
         let transfer = Arc::downgrade(&progress);
-        let open = |transfer| {
-            let ticket = lookups.admit().unwrap();
-            lookups.open(ticket, "file".to_owned(), transfer)
+        let open = async |transfer| {
+            let ticket = lookups.admit().await.unwrap();
+            lookups.open(ticket, "file".to_owned(), transfer).await
         };
         let opened = open(Weak::clone(&transfer)).await.unwrap().unwrap();
         assert_eq!((opened.name.as_str(), opened.size), ("file", 4));
@@ -88,12 +94,19 @@ mod tests {
         assert!(open(transfer).await.is_none());
     }
 
-    #[test]
-    fn few_wait() {
+    #[tokio::test]
+    async fn few_wait_and_the_next_one_comes_in_when_there_is_room() {
         let lookups = Lookups::new(Root::new(Path::new("/")));
-        let tickets: Vec<_> = (0..2 * MOST).filter_map(|_| lookups.admit()).collect();
-        assert_eq!(tickets.len(), MOST);
-        drop(tickets);
-        assert!(lookups.admit().is_some());
+        let mut tickets = Vec::new();
+        for _ in 0..MOST {
+            tickets.push(lookups.admit().await.unwrap());
+        }
+        assert!(lookups.admit().await.is_none());
+        let leaves = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            tickets.pop();
+        };
+        let (next, ()) = tokio::join!(lookups.admit(), leaves);
+        assert!(next.is_some());
     }
 }

@@ -18,8 +18,9 @@ use crate::sys::port_holder::{Holder, holders};
 
 /// The port that TFTP requests come to (RFC 1350, section 4).
 const PORT: u16 = 69;
-/// Room for the requests of a boot storm, in bytes.
-const RECEIVE_BUFFER: usize = 4 << 20;
+/// Room for the requests of a boot storm, in bytes: for 10,000 where each takes more than a page, as on a
+/// veth end with an XDP program. The kernel takes only as much as waits there.
+const RECEIVE_BUFFER: usize = 32 << 20;
 /// The longest request, in bytes (RFC 2347: 512 bytes of a packet; some firmware sends a little more).
 pub(super) const REQUEST_LEN: usize = 1024;
 
