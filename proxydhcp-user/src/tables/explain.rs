@@ -123,9 +123,11 @@ pub(crate) fn explain(question: &Question<'_>) -> Vec<Looked> {
         return vec![first];
     };
     if addresses.is_empty() {
+        let known = question.table.hardware_of(record.name);
         question.record(&record, &mut first);
-        first.steps.push(question.no_address(record.name));
-        if let Some(&id) = question.table.hardware_of(record.name).first() {
+        let no_address = question.no_address(record.name, !known.is_empty());
+        first.steps.push(no_address);
+        if let Some(&id) = known.first() {
             question.verdict(Machine::known_by(id, question.table), &mut first);
         }
         return vec![first];
@@ -346,7 +348,7 @@ impl Question<'_> {
         )
     }
 
-    fn no_address(&self, name: &str) -> String {
+    fn no_address(&self, name: &str, is_known_by_hardware: bool) -> String {
         let hosts = self.sources.hosts.display();
         let failed = self.names.failed();
         let failed = failed.iter().find(|failed| failed.name == name);
@@ -354,9 +356,14 @@ impl Question<'_> {
             Some(failed) => format!("could not be asked: {}", failed.reason),
             None => "knows none".to_owned(),
         };
+        let so = if is_known_by_hardware {
+            "it is known by its hardware alone."
+        } else {
+            "add it to the hosts file or the DNS, and reload."
+        };
         format!(
             "{name} has no address: no line of {hosts} names it, and the system resolver \
-             {resolver}; add it to the hosts file or the DNS, and reload."
+             {resolver}; {so}"
         )
     }
 

@@ -216,6 +216,12 @@ impl Table {
         })
     }
 
+    /// The names of the nodes that are answered by their hardware addresses, whatever address they have.
+    pub(crate) fn known_by_hardware(&self) -> HashSet<&str> {
+        let answered = self.hardware().filter(|known| known.winpe.is_some());
+        answered.map(|known| known.name).collect()
+    }
+
     /// What the node with this name is known by besides its addresses.
     pub fn hardware_of(&self, name: &str) -> Vec<Id> {
         let known = self

@@ -18,15 +18,25 @@ pub struct NamesStatus {
     pub looking_up: Vec<String>,
     /// Names that the resolver could not be asked for. They are asked for again from time to time.
     pub failed: Vec<Failed>,
+    /// Those of them without an address from before whose nodes are answered all the same: they are
+    /// known by their hardware addresses.
+    #[serde(default)]
+    pub by_hardware: Vec<String>,
 }
 
 impl NamesStatus {
     /// The names with problems in this table.
     pub fn new(table: &Table, names: &Names) -> Self {
+        let failed = names.failed();
+        let known = table.known_by_hardware();
+        let by_hardware = failed
+            .iter()
+            .filter(|failed| failed.kept.is_empty() && known.contains(&*failed.name));
         Self {
             unresolved: table.unresolved().map(str::to_owned).collect(),
             looking_up: names.asked(),
-            failed: names.failed(),
+            by_hardware: by_hardware.map(|failed| failed.name.clone()).collect(),
+            failed,
         }
     }
 
@@ -36,6 +46,7 @@ impl NamesStatus {
         self.unresolved.retain(|name| is_wanted(name));
         self.looking_up.retain(|name| is_wanted(name));
         self.failed.retain(|failed| is_wanted(&failed.name));
+        self.by_hardware.retain(|name| is_wanted(name));
         self
     }
 }
@@ -53,16 +64,39 @@ pub struct NamesTold {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct FailedFor {
     reason: String,
-    /// Whether they have no addresses from before.
-    lost: bool,
+    left: Left,
     names: Few<String>,
+}
+
+/// What is left of a node whose name the resolver could not be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Left {
+    /// The addresses from before.
+    Addresses,
+    /// It had none, and is known by a hardware address.
+    Hardware,
+    Nothing,
+}
+
+impl Left {
+    const fn of(has_addresses: bool, has_hardware: bool) -> Self {
+        match (has_addresses, has_hardware) {
+            (true, _) => Self::Addresses,
+            (false, true) => Self::Hardware,
+            (false, false) => Self::Nothing,
+        }
+    }
 }
 
 impl NamesTold {
     /// Summarises the names with problems. This copies only what is shown.
     pub fn new(table: &Table, names: &Names) -> Self {
         let asked = Few::least(names.are_asked().collect());
-        let failed = names.have_failed();
+        let known = table.known_by_hardware();
+        let failed = names.have_failed().map(|(reason, has_none, name)| {
+            let left = Left::of(!has_none, known.contains(name));
+            (reason, left, name)
+        });
         let unresolved = table.unresolved().filter(|name| !names.is_open(name));
         Self {
             looking_up: asked.map(|(_, name)| name.to_owned()),
@@ -83,7 +117,11 @@ impl NamesStatus {
             .collect();
         let unresolved = self.unresolved.iter();
         let unresolved = unresolved.filter(|name| !told.contains(name));
-        let failed = failed.map(|failed| (&*failed.reason, failed.kept.is_empty(), &*failed.name));
+        let known: HashSet<_> = self.by_hardware.iter().collect();
+        let failed = failed.map(|failed| {
+            let left = Left::of(!failed.kept.is_empty(), known.contains(&failed.name));
+            (&*failed.reason, left, &*failed.name)
+        });
         NamesTold {
             looking_up: Few::of(self.looking_up.iter()).map(String::clone),
             failed: by_reason(failed),
@@ -92,18 +130,17 @@ impl NamesStatus {
     }
 }
 
-/// Groups failed names by reason. Each item is the reason, whether there is no address, and the
-/// name.
-fn by_reason<'a>(failed: impl Iterator<Item = (&'a str, bool, &'a str)>) -> Vec<FailedFor> {
+/// Groups failed names by reason. Each item is the reason, what is left of the node, and the name.
+fn by_reason<'a>(failed: impl Iterator<Item = (&'a str, Left, &'a str)>) -> Vec<FailedFor> {
     let mut by_reason: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (reason, lost, name) in failed {
-        by_reason.entry((reason, lost)).or_default().push(name);
+    for (reason, left, name) in failed {
+        by_reason.entry((reason, left)).or_default().push(name);
     }
     let by_reason = by_reason.into_iter();
     by_reason
-        .map(|((reason, lost), names)| FailedFor {
+        .map(|((reason, left), names)| FailedFor {
             reason: reason.to_owned(),
-            lost,
+            left,
             names: Few::least(names).map(str::to_owned),
         })
         .collect()
@@ -122,14 +159,14 @@ impl fmt::Display for NamesTold {
         }
         for FailedFor {
             reason,
-            lost,
+            left,
             names,
         } in &self.failed
         {
-            let outcome = if *lost {
-                "there is no address for"
-            } else {
-                "the last known addresses stay for"
+            let outcome = match left {
+                Left::Addresses => "the last known addresses stay for",
+                Left::Hardware => "without an address, but known by hardware:",
+                Left::Nothing => "there is no address for",
             };
             writeln!(f, "{reason}: {outcome} {names}")?;
         }
@@ -164,12 +201,18 @@ mod tests {
         let status = NamesStatus {
             unresolved: ["a", "b", "c"].map(name).into(),
             looking_up: vec![name("b")],
-            failed: vec![failed("c", &[]), failed("d", &[[10, 0, 0, 1]])],
+            failed: vec![
+                failed("c", &[]),
+                failed("d", &[[10, 0, 0, 1]]),
+                failed("e", &[]),
+            ],
+            by_hardware: vec![name("e")],
         };
         assert_eq!(
             status.to_string(),
             "the resolver is being asked for b\n\
              the name server is dead: the last known addresses stay for d\n\
+             the name server is dead: without an address, but known by hardware: e\n\
              the name server is dead: there is no address for c\n\
              no address for a; add it to the hosts file or the DNS\n"
         );

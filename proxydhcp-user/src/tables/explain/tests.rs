@@ -309,6 +309,21 @@ fn what_a_discover_gets_is_told() {
 }
 
 #[test]
+fn a_node_without_an_address_is_not_said_to_lack_one_if_its_hardware_is_known() {
+    let site = Site::new(&[("n1", "winboot/a")], "");
+    fs::write(
+        site.folder.path().join("cfg.hardware"),
+        "n1 mac=52:54:00:00:00:01\n",
+    )
+    .unwrap();
+    let looked = site.one("n1", 7);
+    assert!(looked.answered, "{looked}");
+    let told = looked.to_string();
+    assert!(told.contains("it is known by its hardware alone"), "{told}");
+    assert!(!told.contains("add it to the hosts file"), "{told}");
+}
+
+#[test]
 fn a_disabled_node_gets_no_offer_and_is_told_so() {
     let mut site = Site::new(&[("n1", "")], "10.0.0.1 n1\n");
     let beside = |file: &str, text: &str| fs::write(site.folder.path().join(file), text).unwrap();
