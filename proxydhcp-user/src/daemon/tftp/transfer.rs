@@ -265,10 +265,16 @@ impl<'a> Transfer<'a> {
     /// The client's next packet; `None` if none has come by the deadline.
     async fn reply_until(&self, deadline: Instant) -> io::Result<Option<Reply>> {
         let mut packet = [0; REPLY_LEN];
-        match timeout_at(deadline.into(), self.socket.recv(&mut packet)).await {
-            Ok(received) => Ok(Some(reply(packet.get(..received?).unwrap_or_default()))),
-            Err(_) => Ok(None),
-        }
+        let received = match timeout_at(deadline.into(), self.socket.recv(&mut packet)).await {
+            // A client that has all of the file closes its port, and what is sent to it once more is refused:
+            // that is reported before the acknowledgement that lies there.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                self.socket.try_recv(&mut packet).map_err(|_| error)?
+            }
+            Ok(received) => received?,
+            Err(_) => return Ok(None),
+        };
+        Ok(Some(reply(packet.get(..received).unwrap_or_default())))
     }
 }
 
