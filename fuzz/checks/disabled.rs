@@ -23,7 +23,7 @@ pub(crate) fn disabled(data: &[u8]) {
         return;
     };
     let text = String::from_utf8_lossy(&text).into_owned();
-    let disabled = Disabled::parse(&text, known());
+    let disabled = Disabled::parse(&text, known);
     assert_eq!(disabled.text(), text);
     let lines = text.lines().count();
     for problem in disabled.problems() {
@@ -38,7 +38,7 @@ pub(crate) fn disabled(data: &[u8]) {
 
     // Every other name goes, and no other. A name that reads as a noderange could not come back.
     let is_plain = |name: &String| {
-        let read = Disabled::parse(name, known());
+        let read = Disabled::parse(name, known);
         read.names().eq([name.as_str()])
     };
     let goes: HashSet<_> = names
@@ -75,7 +75,7 @@ fn assert_same(disabled: &Disabled) {
     };
     let text = disabled.text();
     assert_eq!(
-        folded(&Disabled::parse(&text, known())),
+        folded(&Disabled::parse(&text, known)),
         folded(disabled),
         "{text:?}"
     );

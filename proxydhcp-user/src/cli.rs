@@ -15,6 +15,7 @@ use crate::cli::check_dhcp::CheckDhcpArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::dhcp_conf::DhcpConfArgs;
 use crate::cli::events::EventsArgs;
+use crate::cli::fleet::FleetCommand;
 use crate::cli::lookup::LookupArgs;
 use crate::cli::man::ManArgs;
 use crate::cli::node::NodeArgs;
@@ -41,6 +42,7 @@ mod detach;
 mod dhcp_conf;
 mod events;
 pub mod exit;
+mod fleet;
 mod followed;
 mod lookup;
 mod man;
@@ -275,6 +277,16 @@ Examples:
 
 How the file is used is told at its head.")]
     DhcpConf(DhcpConfArgs),
+    /// Keep the nodes of many service nodes in etcd: push, pull, diff, status, wait, history, rollback.
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  proxydhcp fleet push /var/lib/xcat/proxydhcp.cfg
+  proxydhcp fleet status
+  proxydhcp fleet history"
+    )]
+    Fleet(FleetCommand),
     /// Make proxydhcp.cfg from xCAT's tables.
     #[command(
         subcommand,
@@ -303,12 +315,18 @@ impl Cli {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let flags = matches(Self::command(), &args);
         let named = Self::from(&flags);
+        let is_file_given = is_given("config", &flags);
+        if is_file_given && is_given("source", &flags) {
+            let why = "--config and --source both say which nodes there are; leave out one of them";
+            exit::end(&Self::command().error(ErrorKind::ArgumentConflict, why));
+        }
         let file = if named.needs_settings(&flags) {
             let keys = ServeArgs::augment_args(clap::Command::new("serve"));
             SettingsFile::read(named.command.settings(), &keys)?
         } else {
             SettingsFile::default()
         };
+        let file = file.with_one_origin(named.command.settings(), is_file_given)?;
         let file = defaults
             .iter()
             .fold(file, |file, (key, value)| file.or(key, value));
@@ -366,6 +384,7 @@ impl Cli {
             | Command::Cfg(_)
             | Command::Node(_)
             | Command::DhcpConf(_)
+            | Command::Fleet(_)
             | Command::Xcat(_) => {
                 return true;
             }
@@ -376,6 +395,13 @@ impl Cli {
             .and_then(|(_, of)| of.value_source("socket"));
         socket != Some(ValueSource::CommandLine)
     }
+}
+
+/// Whether the command line has this option, of whatever command.
+fn is_given(id: &str, matches: &ArgMatches) -> bool {
+    let is_here = matches.try_contains_id(id).is_ok()
+        && matches.value_source(id) == Some(ValueSource::CommandLine);
+    is_here || matches.subcommand().is_some_and(|(_, of)| is_given(id, of))
 }
 
 /// Parses a command line. If it is wrong or asks for help, this ends the process.
@@ -411,6 +437,7 @@ impl Command {
             Self::Node(args) => node::run(args, context),
             Self::DhcpConf(args) => dhcp_conf::run(args, context),
             Self::Xcat(command) => xcat::run(command, context),
+            Self::Fleet(command) => fleet::run(command, context),
         }
     }
 
@@ -430,6 +457,7 @@ impl Command {
             Self::DhcpConf(args) => &args.settings,
             Self::Xcat(command) => &command.control().settings,
             Self::Winpe(command) => command.settings()?,
+            Self::Fleet(command) => &command.of().settings,
             Self::Detach
             | Self::Upgrade(_)
             | Self::Probe(_)

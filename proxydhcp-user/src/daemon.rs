@@ -1,13 +1,16 @@
 //! A running daemon: its life, what it serves, its control socket, and what it watches.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::daemon::fleet::Fleet;
 use crate::datapath::served_interface::DatapathPlan;
 use crate::tables::policy::{Offers, Policy};
 use crate::tables::table::Sources;
 
 pub mod control;
+pub mod fleet;
 pub mod http;
 pub mod logging;
 mod pid_file;
@@ -26,6 +29,8 @@ mod watch;
 pub struct Settings {
     /// The files that the tables are made from.
     pub sources: Sources,
+    /// What the nodes come from instead of `proxydhcp.cfg` and the files beside it, if they do.
+    pub fleet: Option<Arc<Fleet>>,
     /// The file in which the resolver's last answers are kept.
     pub saved: PathBuf,
     /// What replies say, and what clients without a record get.

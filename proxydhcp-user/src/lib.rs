@@ -16,6 +16,7 @@
 //! datapath  the datapaths that answer on an interface: the XDP program, AF_XDP, a packet socket
 //! api       what the daemon and its clients say to each other
 //! tables    what is served
+//! fleet     the nodes of many service nodes, in etcd
 //! nodes     which node boots which WinPE
 //! tftp      what TFTP packets say, and a client of it
 //! names     which address belongs to which name
@@ -29,6 +30,7 @@ pub mod api;
 pub mod cli;
 pub mod daemon;
 pub mod datapath;
+pub mod fleet;
 pub mod names;
 pub mod nodes;
 pub mod sys;

@@ -21,3 +21,12 @@ pub(crate) mod tool;
 pub mod trusted;
 pub(crate) mod work;
 pub(crate) mod xcat;
+
+/// The name of this host.
+///
+/// # Errors
+/// If the system does not say it.
+pub(crate) fn host_name() -> anyhow::Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+    Ok(name.trim_end().to_owned())
+}

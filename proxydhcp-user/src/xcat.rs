@@ -134,6 +134,7 @@ fn prepare(announces: bool) -> Result<Prepared> {
     let metrics = args.open_metrics()?;
     let privileges = args.keep_privileges()?;
     let settings = Settings {
+        fleet: None,
         may_lack_config: true,
         announces,
         ..args.settings(&context)

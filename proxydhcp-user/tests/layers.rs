@@ -11,23 +11,27 @@ use std::path::Path;
 use regex::Regex;
 
 /// Each folder, the highest first, with those that it may import besides itself and `text`.
-const MAY_IMPORT: [(&str, &str); 13] = [
+const MAY_IMPORT: [(&str, &str); 14] = [
     (
         "main",
-        "xcat cli daemon datapath api tables nodes names tftp winpe sys",
+        "xcat cli daemon datapath api tables fleet nodes names tftp winpe sys",
     ),
     (
         "xcat",
-        "cli daemon datapath api tables nodes names tftp winpe sys",
+        "cli daemon datapath api tables fleet nodes names tftp winpe sys",
     ),
     (
         "cli",
-        "daemon datapath api tables nodes names tftp winpe sys",
+        "daemon datapath api tables fleet nodes names tftp winpe sys",
     ),
-    ("daemon", "datapath api tables nodes names tftp winpe sys"),
+    (
+        "daemon",
+        "datapath api tables fleet nodes names tftp winpe sys",
+    ),
     ("datapath", "api tables sys"),
-    ("api", "tables nodes names sys"),
+    ("api", "tables fleet nodes names sys"),
     ("tables", "nodes names winpe sys"),
+    ("fleet", "nodes names winpe sys"),
     ("nodes", "winpe sys"),
     ("names", "sys"),
     ("tftp", ""),

@@ -23,6 +23,7 @@ mod describe;
 pub mod dhcp_server;
 pub mod discover;
 mod ended;
+pub mod etcd;
 mod filter;
 pub mod flood;
 mod frame;

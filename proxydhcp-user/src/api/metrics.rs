@@ -8,7 +8,7 @@ use prometheus::TextEncoder;
 use proxydhcp_common::verdict::Reason;
 
 use self::page::{Labels, Page};
-use crate::api::status::{Counters, InterfaceStatus, Lists, Status, TftpStatus};
+use crate::api::status::{Counters, InterfaceStatus, Lists, SourceStatus, Status, TftpStatus};
 use crate::names::forward::Names;
 use crate::tables::table::Table;
 
@@ -60,6 +60,9 @@ impl From<&Lists> for ProblemCounts {
 pub fn text<P>(status: &Status<P>, problems: ProblemCounts) -> Result<String, prometheus::Error> {
     let mut page = Page::default();
     of_daemon(&mut page, status, problems);
+    if let Some(source) = &status.source {
+        of_source(&mut page, source);
+    }
     of_interfaces(&mut page, status);
     if let Some(lookups) = &status.lookups {
         let counts = [
@@ -177,6 +180,28 @@ fn of_daemon<P>(page: &mut Page, status: &Status<P>, problems: ProblemCounts) {
         "port_taken",
         "1 if another program holds UDP port 4011.",
         is(!status.port_holders.is_empty()),
+    );
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus' numbers are floating"
+)]
+fn of_source(page: &mut Page, source: &SourceStatus) {
+    page.gauge(
+        "source_revision",
+        "The revision of the source that is in service.",
+        source.revision as f64,
+    );
+    page.gauge(
+        "source_stale_seconds",
+        "For how long it has not been known whether that is the newest; 0 while it is.",
+        source.stale_for.unwrap_or_default(),
+    );
+    page.gauge(
+        "source_nodes_refused",
+        "Nodes of the source that are wrong, and get no answer.",
+        source.bad.count as f64,
     );
 }
 

@@ -25,6 +25,7 @@ mod offers;
 mod port;
 mod problems;
 mod shortfall;
+mod source;
 mod tftp;
 
 pub use confused::ConfusedClient;
@@ -33,6 +34,7 @@ pub use offers::OfferStatus;
 pub use port::{named, port_held};
 pub use problems::{Lists, Problems};
 pub use shortfall::{Better, Fallback, Lost};
+pub use source::SourceStatus;
 pub use tftp::{TftpStatus, TftpTransfer};
 
 /// The datapath that answers on an interface.
@@ -109,6 +111,9 @@ pub struct Status<P = Lists> {
     /// Why no files are served by TFTP, although they should be.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tftp_fault: Option<String>,
+    /// The source of the fleet that the nodes come from, if they do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source: Option<SourceStatus>,
     /// The interfaces in service.
     pub interfaces: Vec<InterfaceStatus>,
     /// The interfaces that should be served, and are not.
@@ -123,7 +128,11 @@ impl<P> Status<P> {
     /// Whether the newest files, names and addresses are in service, on all interfaces that should be
     /// served.
     pub fn is_all_in_service(&self) -> bool {
-        self.rejected.is_none() && self.uninstalled.is_none() && self.unserved.is_empty()
+        let is_current = |source: &SourceStatus| source.stale_since.is_none();
+        self.rejected.is_none()
+            && self.uninstalled.is_none()
+            && self.unserved.is_empty()
+            && self.source.as_ref().is_none_or(is_current)
     }
 }
 
@@ -372,6 +381,9 @@ impl<P: fmt::Display> fmt::Display for Status<P> {
         }
         if let Some(seconds) = self.reloading {
             writeln!(f, "a reload has been running for {seconds:.0} s")?;
+        }
+        if let Some(source) = &self.source {
+            writeln!(f, "{source}")?;
         }
         if let Some(rejected) = &self.rejected {
             writeln!(f, "the newest file is NOT in service: {rejected}")?;

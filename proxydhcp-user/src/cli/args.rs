@@ -9,6 +9,8 @@ use clap::{Args, ValueEnum, value_parser};
 
 use super::Context;
 use crate::api::control::DEFAULT_SOCKET;
+use crate::fleet::address::Address;
+use crate::fleet::client::Access;
 use crate::tables::policy::{ReplyFormat, Unknown};
 use crate::tables::table::Sources;
 
@@ -53,6 +55,42 @@ impl ConfigArgs {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Options that say where the nodes of a fleet are.
+#[derive(Clone, Debug, Args)]
+pub struct SourceArgs {
+    /// Where the nodes are in etcd, such as `etcds://HOST:2379,HOST:2379/PREFIX` [default: in the file of
+    /// --config]
+    ///
+    /// Without TLS, as etcd://, on this host alone.
+    #[arg(long, value_name = "URL", value_parser = address)]
+    pub source: Option<Address>,
+    /// The certificates of those who may vouch for etcd
+    #[arg(long, value_name = "FILE", default_value = CA)]
+    pub source_ca: PathBuf,
+    /// The file with the user and the password for etcd, as USER:PASSWORD, which root owns and others
+    /// cannot read [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub source_login: Option<PathBuf>,
+}
+
+/// The certificates that Debian and others trust.
+const CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+fn address(text: &str) -> Result<Address, String> {
+    text.parse()
+}
+
+impl SourceArgs {
+    /// How etcd is reached, if the nodes are there.
+    pub(super) fn access(&self) -> Option<Access> {
+        Some(Access {
+            address: self.source.clone()?,
+            ca: self.source_ca.clone(),
+            login: self.source_login.clone(),
+        })
     }
 }
 

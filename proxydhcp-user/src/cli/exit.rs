@@ -41,7 +41,7 @@ pub(super) const TABLE: [(Exit, &str); 5] = [
         "Done with exceptions: `reload` has put the files into service except for records that are \
          refused; `cfg check` or `check-dhcp` found warnings only; `status` found the daemon running \
          with the newest files not in service, or an interface not served; `wait` ended before all nodes \
-         were there.",
+         were there; `fleet status` or `fleet wait` found service nodes that do not serve what is in force.",
     ),
     (
         Exit::Usage,

@@ -5,11 +5,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use zerocopy::IntoBytes;
 
 use crate::api::control::Allowed;
 use crate::cli::Context;
+use crate::cli::fleet;
 use crate::cli::output::{note, print};
 use crate::cli::take_up::{Of, take_up};
 use crate::cli::winpe::warn;
@@ -19,6 +20,7 @@ use crate::nodes::cfg::edit::{RawRecord, edit};
 use crate::nodes::cfg::hardware::HardwareFile;
 use crate::nodes::selection::Nodes;
 use crate::text::listed;
+use crate::winpe::path::Rules;
 
 mod args;
 mod list;
@@ -44,13 +46,16 @@ pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
             let files = &set.change.files;
             let rules = context.rules(&files.config.root);
             let attributes = Attributes::parse(&set.attributes, rules)?;
-            let nodes = Nodes::read_if_there(&files.config.config)?;
+            let nodes = match set.change.source.access() {
+                Some(access) => fleet::nodes(access, rules)?,
+                None => Nodes::read_if_there(&files.config.config)?,
+            };
             let names = nodes.some_of_range(&set.range.range, files.groups.file())?;
             // One that is known by its hardware needs no name that others know.
             if !attributes.identify() {
                 unknown::tell(&nodes.without(&names), &set.names, rules)?;
             }
-            let code = change(&set.change, &names, |nodes| {
+            let code = change(&set.change, &names, rules, |nodes| {
                 attributes.set(nodes, &names, rules)
             })?;
             warn(attributes.winpe(), rules);
@@ -58,14 +63,27 @@ pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
         }
         NodeCommand::Rm(rm) => {
             let files = &rm.change.files;
-            let nodes = Nodes::read(&files.config.config)?;
+            let rules = context.rules(&files.config.root);
+            let nodes = match rm.change.source.access() {
+                Some(access) => fleet::nodes(access, rules)?,
+                None => Nodes::read(&files.config.config)?,
+            };
             let names = nodes.some_of_range(&rm.range.range, files.groups.file())?;
-            change(&rm.change, &names, |nodes| Ok(plan::remove(nodes, &names)))
+            change(&rm.change, &names, rules, |nodes| {
+                Ok(plan::remove(nodes, &names))
+            })
         }
         NodeCommand::List(list) => list::run(list, context),
         NodeCommand::Prune(prune) => {
+            if prune.change.source.source.is_some() {
+                bail!(
+                    "prune goes by a file: `proxydhcp fleet pull` writes one; prune that by --config, and \
+                     push it"
+                );
+            }
             let names = prune::names(prune, context)?;
-            change(&prune.change, &names, |nodes| {
+            let rules = context.rules(&prune.change.files.config.root);
+            change(&prune.change, &names, rules, |nodes| {
                 Ok(plan::remove(nodes, &names))
             })
         }
@@ -76,8 +94,21 @@ pub(super) fn run(args: &NodeArgs, context: &Context) -> Result<ExitCode> {
 fn change(
     args: &ChangeArgs,
     names: &[String],
-    plan: impl FnOnce(&mut Nodes) -> Result<Report>,
+    rules: Rules<'_>,
+    plan: impl Fn(&mut Nodes) -> Result<Report>,
 ) -> Result<ExitCode> {
+    if let Some(access) = args.source.access() {
+        let what = format!("node: {}", listed(names));
+        let (report, written) = fleet::edit(access, rules, args.dry_run, &what, plan)?;
+        print(&format!(
+            "{report}{}",
+            written.map_or_else(
+                || "; nothing is written".to_owned(),
+                |revision| format!("\nin force: revision {revision}"),
+            )
+        ));
+        return Ok(exit_code(&report));
+    }
     let config = &args.files.config.config;
     if args.dry_run {
         let report = plan(&mut Nodes::read_if_there(config)?)?;

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,11 +15,12 @@ use jiff::SignedDuration;
 use proxydhcp_common::limit::Limit;
 use proxydhcp_common::vendor_class::VendorClass;
 
-use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, percent};
+use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, SourceArgs, percent};
 use crate::cli::exit::{Exit, last_line};
 use crate::cli::runtime::block_on;
 use crate::cli::settings::{DEFAULT_FILE, SettingsError};
 use crate::cli::{Context, complete};
+use crate::daemon::fleet::Fleet;
 use crate::daemon::http::{self, Listener};
 use crate::daemon::logging::{self, LineFormat};
 use crate::daemon::run::{Manner, serve};
@@ -27,6 +29,7 @@ use crate::datapath::modes::AttachOptions;
 use crate::datapath::served_interface::DatapathPlan;
 use crate::datapath::xdp::Duty;
 use crate::names::saved;
+use crate::sys::host_name;
 use crate::sys::interface::{self, AttachMode, Interface};
 use crate::sys::privileges::{self, Needs, Privileges};
 use crate::tables::policy::{Offers, Policy, ReplyFormat, Unknown};
@@ -60,6 +63,15 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub names: NamesArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub source: SourceArgs,
+    /// The folder in which the nodes of --source are kept, for a start without etcd
+    #[arg(long, value_name = "DIR", default_value = FLEET_STATE)]
+    pub fleet_state: PathBuf,
+    /// What `fleet status` calls this host [default: its host name]
+    #[arg(long, value_name = "NAME", value_parser = fleet_name)]
+    pub fleet_name: Option<String>,
     /// Reload when the configuration or the hosts file changes
     #[arg(long)]
     pub watch: bool,
@@ -136,6 +148,18 @@ pub struct ServeArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub control: ControlArgs,
+}
+
+/// Where the nodes of a fleet are kept by default.
+const FLEET_STATE: &str = "/var/lib/proxydhcp/fleet";
+
+/// Parses the name of a service node.
+fn fleet_name(text: &str) -> Result<String, String> {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(is_part) {
+        return Err("write a host name, of 64 letters at most".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Parses the name of an interface.
@@ -294,7 +318,8 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
         metrics,
         ..Manner::default()
     };
-    let ended = serve(args.settings(context), &privileges, manner);
+    let settings = args.follow(args.settings(context));
+    let ended = settings.and_then(|settings| serve(settings, &privileges, manner));
     drop(log);
     Ok(ended.map_or_else(
         |error| {
@@ -363,10 +388,26 @@ impl ServeArgs {
         privileges::keep(needs, self.control_group.as_deref())
     }
 
+    /// Has the nodes come from the fleet, if they are there.
+    ///
+    /// # Errors
+    ///
+    /// If the folder for them cannot be made, or others may change it.
+    fn follow(&self, mut settings: Settings) -> Result<Settings> {
+        if let Some(access) = self.source.access() {
+            let name = self.fleet_name.clone().map_or_else(host_name, Ok)?;
+            let fleet = Fleet::open(access, name, &self.fleet_state)?;
+            settings.sources.config = fleet.config();
+            settings.fleet = Some(Arc::new(fleet));
+        }
+        Ok(settings)
+    }
+
     /// The settings of the daemon.
     pub fn settings(&self, context: &Context) -> Settings {
         Settings {
             sources: self.names.sources(&self.config, context),
+            fleet: None,
             saved: saved::beside(&self.control.socket),
             policy: Policy {
                 unknown: self.unknown,

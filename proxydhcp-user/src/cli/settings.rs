@@ -118,6 +118,29 @@ impl SettingsFile {
         Ok(settings)
     }
 
+    /// Has the nodes come from one place: from a file that the command line names, though the settings
+    /// `path` have a source.
+    ///
+    /// # Errors
+    ///
+    /// If the settings name both a file and a source.
+    pub(super) fn with_one_origin(
+        mut self,
+        path: Option<&Path>,
+        is_file_given: bool,
+    ) -> Result<Self, SettingsError> {
+        if self.values.contains_key("source") && self.values.contains_key("config") {
+            return Err(SettingsError::Contradiction {
+                path: path.unwrap_or(Path::new(DEFAULT_FILE)).to_owned(),
+                why: "config and source both say which nodes there are; leave out one of them",
+            });
+        }
+        if is_file_given {
+            self.values.remove("source");
+        }
+        Ok(self)
+    }
+
     /// Sets `key` to `value` unless the file sets it.
     #[must_use]
     pub fn or(mut self, key: &str, value: &str) -> Self {

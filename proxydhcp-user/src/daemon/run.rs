@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::api::control::Allowed;
 use crate::daemon::Settings;
 use crate::daemon::control::Server;
+use crate::daemon::fleet;
 use crate::daemon::http::Listener;
 use crate::daemon::pid_file::PidFile;
 use crate::daemon::port::{Port, PortError, PortHolders};
@@ -107,7 +108,8 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
         warn!("{lack}");
     }
     port.take_the_rest(&interface::local_addresses(&all));
-    let watch = settings.watch.then(|| watch::start(&settings.sources));
+    let fleet = settings.fleet.clone();
+    let watch = settings.watch.then(|| watch::start(&settings));
     let mut watch = watch.transpose()?;
     let start = start(settings, watch.as_mut(), port.others(), &all);
     let service = tokio::select! {
@@ -123,6 +125,9 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     };
     if let Some(port) = manner.tftp {
         service.serve_files(port);
+    }
+    if let Some(fleet) = fleet {
+        tokio::spawn(fleet::follow(Arc::clone(&service), fleet));
     }
     let storm = Storm::new(&service);
     if let Some(listener) = manner.metrics {

@@ -33,6 +33,7 @@ use crate::tables::explain::{Looked, Question, explain};
 use crate::tables::table::Table;
 use crate::text::{Few, count};
 use crate::winpe::architecture::Architecture;
+use crate::winpe::path::Rules;
 
 mod activity;
 mod announce;
@@ -258,10 +259,16 @@ impl Service {
             confused: confused::clients(&self.shared, &table, &names, &looked_up),
             tftp: tftp.and_then(|tftp| Some(tftp.as_ref().ok()?.status())),
             tftp_fault: tftp.and_then(|tftp| tftp.as_ref().err().cloned()),
+            source: self.settings.fleet.as_ref().map(|fleet| fleet.status()),
             interfaces: served,
             unserved,
             port_holders: self.port_holders.borrow().clone(),
         }
+    }
+
+    /// The rules for WinPE paths.
+    pub(crate) fn rules(&self) -> Rules<'_> {
+        self.settings.sources.rules()
     }
 
     /// Why no request can be answered, if none can.

@@ -56,8 +56,9 @@ const LINKS: usize = 40;
 
 /// The watch over the files.
 struct Watch {
-    /// `proxydhcp.cfg`, the hosts file, and those of disabled nodes and of hardware
-    /// addresses.
+    /// `proxydhcp.cfg`, whose size says whether it is whole.
+    config: PathBuf,
+    /// All files: `proxydhcp.cfg` with those beside it, the hosts file, and that of hardware addresses.
     files: Vec<PathBuf>,
     /// Receives the reports; the watch itself sets the trouble in them.
     tell: Sender<Told>,
@@ -77,13 +78,14 @@ struct Watch {
 /// and nanoseconds.
 type Stamp = (u64, u64, u64, [i64; 4]);
 
-/// The stamps of `proxydhcp.cfg` and the other files, where they exist.
+/// The stamps of the files, where they exist.
 type Stamps = Vec<Option<Stamp>>;
 
 impl Watch {
     /// Begins to watch these files: later changes are noticed.
-    fn new(files: Vec<PathBuf>, tell: Sender<Told>) -> Self {
+    fn new(config: PathBuf, files: Vec<PathBuf>, tell: Sender<Told>) -> Self {
         let mut watch = Self {
+            config,
             files,
             tell,
             pause: RETRY[0],
@@ -173,7 +175,8 @@ impl Watch {
         let is_gone =
             |(now, seen): (&Option<Stamp>, &Option<Stamp>)| now.is_none() && seen.is_some();
         let is_cut = |(_, _, size, _): Stamp| size % RECORD as u64 != 0;
-        let config = stamps.first().copied().flatten();
+        let at = self.files.iter().position(|file| *file == self.config);
+        let config = at.and_then(|at| stamps.get(at).copied().flatten());
         config.is_some_and(is_cut) || stamps.iter().zip(&self.seen).any(is_gone)
     }
 

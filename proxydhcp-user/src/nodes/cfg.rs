@@ -24,6 +24,7 @@ pub mod edit;
 pub mod hardware;
 mod leftover;
 pub mod salvage;
+pub mod texts;
 
 /// The length of a record, in bytes.
 pub const RECORD: usize = 200;

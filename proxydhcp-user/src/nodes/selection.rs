@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 use crate::nodes::cfg::disabled::Disabled;
 use crate::nodes::cfg::edit::{RawRecord, raw_records};
 use crate::nodes::cfg::hardware::HardwareFile;
+use crate::nodes::cfg::texts::Texts;
 use crate::nodes::cfg::{self, CfgError};
 use crate::nodes::noderange::{self, Groups, Known};
 use crate::sys::file::FileError;
@@ -34,6 +35,15 @@ impl Nodes {
     /// Reads the nodes of `config` and of the file beside it. A missing file has no records.
     pub(crate) fn read_if_there(config: &Path) -> Result<Self, CfgError> {
         Self::of_bytes(&cfg::read_if_there(config)?, config)
+    }
+
+    /// The nodes of these files.
+    pub(crate) fn of_texts(texts: &Texts) -> Self {
+        Self {
+            records: raw_records(&texts.records).0.to_vec(),
+            disabled: Disabled::parse(&texts.disabled, || cfg::names(&texts.records)),
+            hardware: HardwareFile::parse(&texts.hardware),
+        }
     }
 
     fn of_bytes(bytes: &[u8], config: &Path) -> Result<Self, CfgError> {

@@ -10,6 +10,7 @@ use crate::names::forward::{Names, waiting};
 use crate::names::hosts::Hosts;
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::RECORD;
+use crate::nodes::cfg::texts;
 use crate::nodes::hardware::Id;
 use crate::sys::file::FileError;
 use crate::sys::xcat::node_set;
@@ -202,6 +203,10 @@ impl Question<'_> {
             Source::Hosts(line) => format!(
                 "{address} is {name}, by line {line} of {}.",
                 self.sources.hosts.display()
+            ),
+            Source::Own => format!(
+                "{address} is {name}, by {}.",
+                texts::hosts(&self.sources.config).display()
             ),
             Source::Resolver => format!(
                 "{address} is {name}, by the system resolver: {} does not name {name}.",

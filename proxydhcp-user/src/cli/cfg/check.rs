@@ -19,6 +19,7 @@ use crate::names::ask::ask_for_all;
 use crate::names::forward::{Failed, Names};
 use crate::names::reverse::LookedUp;
 use crate::nodes::cfg::salvage::salvage;
+use crate::nodes::cfg::texts::Texts;
 use crate::nodes::cfg::{self, RECORD, Records, read_damaged};
 use crate::sys::privileges;
 use crate::tables::table::{Files, LoadError, Table};
@@ -129,7 +130,8 @@ pub(super) fn check(args: &CheckArgs, context: &Context) -> Result<ExitCode> {
 /// The findings in a file of whole records.
 fn records(bytes: &[u8], args: &CheckArgs, context: &Context) -> Result<Vec<Finding>> {
     let sources = args.names.sources(&args.config, context);
-    let files = match Files::with_config(bytes, &sources) {
+    let texts = Texts::beside(bytes.to_vec(), &sources.config)?;
+    let files = match Files::of(&texts, &sources) {
         Ok(files) => Arc::new(files),
         Err(error @ LoadError::NotOneSound { .. }) => {
             return Ok(vec![Finding {

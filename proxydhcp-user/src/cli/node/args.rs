@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::cli::args::{ControlArgs, FileArgs, NamesArgs, range};
+use crate::cli::args::{ControlArgs, FileArgs, NamesArgs, SourceArgs, range};
 use crate::cli::complete;
 
 /// What follows the options in `proxydhcp node --help`.
@@ -120,6 +120,9 @@ pub struct ListArgs {
     pub limit: Option<usize>,
     #[command(flatten)]
     #[allow(missing_docs)]
+    pub source: SourceArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
     pub files: FileArgs,
 }
 
@@ -148,6 +151,9 @@ pub struct ChangeArgs {
     /// Show what would change, without changing it
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub source: SourceArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub files: FileArgs,

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::args::ListArgs;
 use crate::cli::Context;
+use crate::cli::fleet;
 use crate::cli::output::{note, page, print};
 use crate::nodes::cfg::edit::RawRecord;
 use crate::nodes::cfg::{self, Refused};
@@ -32,12 +33,16 @@ struct Row {
 
 pub(super) fn run(args: &ListArgs, context: &Context) -> Result<ExitCode> {
     let files = &args.files;
-    let nodes = Nodes::read(&files.config.config)?;
+    let rules = context.rules(&files.config.root);
+    let nodes = match args.source.access() {
+        Some(access) => fleet::nodes(access, rules)?,
+        None => Nodes::read(&files.config.config)?,
+    };
     let names = match &args.range {
         Some(range) => Some(nodes.of_range(range, files.groups.file())?),
         None => None,
     };
-    let (mut rows, absent) = rows(&nodes, names, context.rules(&files.config.root));
+    let (mut rows, absent) = rows(&nodes, names, rules);
     let total = rows.len();
     rows.truncate(args.limit.unwrap_or(total));
     if args.json {

@@ -15,6 +15,8 @@ use crate::cli::runtime::block_on;
 use crate::daemon::port::is_daemon;
 use crate::daemon::run::lacks;
 use crate::daemon::{Settings, control, http, tftp};
+use crate::fleet::client::Access;
+use crate::fleet::login::Login;
 use crate::sys::interface::{self, Interface};
 use crate::sys::journal::{self, Priority};
 use crate::sys::port_holder::holders;
@@ -52,7 +54,10 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<ExitCode> {
             "no files would be served by TFTP: UDP port 69 is held by {holders}"
         ));
     }
-    let files = of_files(&settings, &all, &mut warnings);
+    let files = match args.source.access() {
+        Some(access) => of_source(&access)?,
+        None => of_files(&settings, &all, &mut warnings),
+    };
     for warning in warnings {
         let warning = format!("warning: {warning}");
         note(&journal::for_stderr(Priority::Warning, &warning));
@@ -72,6 +77,12 @@ fn of_interfaces(all: &[Interface], names: &[String]) -> Vec<String> {
     let missing = names.iter().filter(is_missing);
     let missing = missing.map(|name| format!("{name}: {}", Unserved::missing(name).why));
     missing.chain(lacks(all, names)).collect()
+}
+
+/// Describes where the nodes come from. etcd may be away: the daemon would serve what it has.
+fn of_source(access: &Access) -> Result<String> {
+    access.login.as_deref().map(Login::read).transpose()?;
+    Ok(format!("the nodes of {}", access.address))
 }
 
 /// Describes what the files make, and adds what is wrong with them.

@@ -11,10 +11,10 @@ use proxydhcp_common::nodes::ARCHITECTURES;
 
 const EXAMPLE: &str = include_str!("../../../../docs/proxydhcp.toml.example");
 
-const KEYS: &str = "the keys are allow-loss, bcd, burst, config, control, control-group, ethers, hosts, \
-                    interface, loaders, log-format, metrics, next-server, no-pin, offer-delay, offers, outlive, \
-                    path, rate-limit, reply-format, suffix, tftp, tftp-root, unknown, vendor-class, watch, \
-                    web-config, xdp-mode";
+const KEYS: &str = "the keys are allow-loss, bcd, burst, config, control, control-group, ethers, \
+                    fleet-name, fleet-state, hosts, interface, loaders, log-format, metrics, next-server, no-pin, \
+                    offer-delay, offers, outlive, path, rate-limit, reply-format, source, source-ca, \
+                    source-login, suffix, tftp, tftp-root, unknown, vendor-class, watch, web-config, xdp-mode";
 
 fn serve_flags() -> Command {
     ServeArgs::augment_args(Command::new("serve"))
@@ -197,6 +197,24 @@ fn a_loader_that_cannot_be_is_told_with_the_remedy() {
 }
 
 #[test]
+fn the_nodes_come_from_a_file_or_from_a_source() {
+    let source = "source = \"etcd://localhost/p\"\n";
+    assert!(serve(source, &[], &[]).source.source.is_some());
+    // A file on the command line wins over a source in the settings, as any option does.
+    let args = serve(source, &["--config", "/x"], &[("config", "/callers")]);
+    assert!(args.source.source.is_none() && args.config.config == Path::new("/x"));
+    let (_folder, path) = write(format!("{source}config = \"/x\"\n"));
+    let read = Cli::read(
+        ["proxydhcp", "serve", "--settings", path.to_str().unwrap()],
+        &[],
+    );
+    let error = read.unwrap_err().to_string();
+    assert!(error.contains("config and source both say"), "{error}");
+    let told = fault("source = \"etcd://10.0.0.2/p\"");
+    assert!(told.contains("10.0.0.2 is another host"), "{told}");
+}
+
+#[test]
 fn a_file_that_is_named_must_be_there_and_be_a_file() {
     let told = |path: &Path| {
         let error = SettingsFile::read(Some(path), &serve_flags()).unwrap_err();
@@ -295,7 +313,7 @@ fn the_example_has_each_key_with_its_default() {
     // Of the BCDs, there is an example.
     assert_eq!(file.loaders.bcds().len(), 3);
 
-    // As it stands it changes nothing, and neither do all its settings, except for the eight
+    // As it stands it changes nothing, and neither do all its settings, except for the
     // examples.
     let as_is = SettingsFile::parse(EXAMPLE.as_bytes(), &serve_flags()).unwrap();
     assert_eq!(as_is, SettingsFile::default());
@@ -307,7 +325,11 @@ fn the_example_has_each_key_with_its_default() {
         assert!(args.control.settings.file.take().is_some());
         format!("{args:?}")
     };
+    // One of these says where the nodes are.
+    let text = text.replace("\nconfig = ", "\n#config = ");
     let mut all = serve(&text, &[], &[]);
+    assert!(all.source.source.take().is_some() && all.source.source_login.take().is_some());
+    assert!(all.fleet_name.take().is_some());
     assert_eq!(all.interfaces, ["eth1", "eth2"]);
     assert!(all.next_server.is_some());
     assert_eq!(all.names.suffixes, ["-ib0", "-pri"]);

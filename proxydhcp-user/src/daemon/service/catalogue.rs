@@ -15,6 +15,7 @@ use super::failure::Uninstalled;
 use crate::api::control::Allowed;
 use crate::api::status::Reloads;
 use crate::daemon::Settings;
+use crate::daemon::fleet::Taken;
 use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
@@ -64,16 +65,18 @@ impl Catalogue {
         follow: impl FnOnce(&Table) -> Arc<Followed>,
         all: &[Interface],
     ) -> Result<(Self, Generation)> {
-        let (files, mut rejected) = match read(&settings.sources).await {
+        let (files, mut rejected) = match read(settings).await {
             Ok(files) => (files, None),
-            Err(error) if settings.may_lack_config && error.is_missing() => {
-                (Files::not_there_yet(&settings.sources.config), None)
-            }
+            Err(error) if settings.may_lack_config && error.is_missing() => (
+                Read::of(Files::not_there_yet(&settings.sources.config)),
+                None,
+            ),
             Err(error) => {
                 error!("no node is served until this is corrected and reloaded: {error}");
-                (Files::none(), Some(error.to_string()))
+                (Read::none(), Some(error.to_string()))
             }
         };
+        let Read { files, taken } = files;
         let serves_strangers = settings.policy.unknown == Unknown::LookupDefault;
         let looked_up = LookedUp::new(serves_strangers);
         let mut names = Names::default().of(files.wanted(), Instant::now());
@@ -95,6 +98,9 @@ impl Catalogue {
         table.warn_of_offers(settings.offers);
         report(&table, &names);
         let awaits_tables = rejected.is_some();
+        if !awaits_tables {
+            accept(settings, taken);
+        }
         let policy = effective_policy::of(&settings.policy, awaits_tables, &names);
         let generation = Generation::following(
             &Generation::default(),
@@ -124,14 +130,47 @@ impl Catalogue {
     }
 }
 
+/// What tables are to be made from.
+pub(super) struct Read {
+    pub(super) files: Files,
+    /// What was taken from the source of the fleet, if there is one.
+    pub(super) taken: Option<Arc<Taken>>,
+}
+
+impl Read {
+    fn of(files: Files) -> Self {
+        Self { files, taken: None }
+    }
+
+    fn none() -> Self {
+        Self::of(Files::none())
+    }
+}
+
 /// Reads the files, which blocks, on a thread where it may.
 ///
 /// # Errors
 ///
 /// If the files are rejected; see [`LoadError`].
-pub(super) async fn read(sources: &Sources) -> Result<Files, LoadError> {
-    let sources = sources.clone();
-    task::spawn_blocking(move || Files::read(&sources)).await?
+pub(super) async fn read(settings: &Settings) -> Result<Read, LoadError> {
+    let sources = settings.sources.clone();
+    let newest = settings.fleet.as_ref().map(|fleet| fleet.newest());
+    let taken = newest.transpose().map_err(LoadError::Unknown)?;
+    task::spawn_blocking(move || {
+        let files = match &taken {
+            Some(taken) => Files::of(&taken.texts, &sources)?,
+            None => Files::read(&sources)?,
+        };
+        Ok(Read { files, taken })
+    })
+    .await?
+}
+
+/// Notes that what was taken from the source of the fleet is in service.
+pub(super) fn accept(settings: &Settings, taken: Option<Arc<Taken>>) {
+    if let (Some(fleet), Some(taken)) = (&settings.fleet, taken) {
+        fleet.accept(taken);
+    }
 }
 
 /// Gives names without an answer the addresses of the file `saved`.

@@ -9,7 +9,7 @@ use futures_util::future::{self, BoxFuture};
 use tokio::task;
 use tracing::{error, info};
 
-use super::catalogue::{ask_before_loss, is_empty, read, report, restore, why_empty};
+use super::catalogue::{Read, accept, ask_before_loss, is_empty, read, report, restore, why_empty};
 use super::install::{Filling, Next};
 use super::{Service, effective_policy};
 use crate::api::control::Allowed;
@@ -95,7 +95,8 @@ impl Service {
 
     async fn reload_files(&self, allowed: Allowed) -> Result<Reloaded> {
         let started = Instant::now();
-        let files = Arc::new(read(&self.settings.sources).await?);
+        let Read { files, taken } = read(&self.settings).await?;
+        let files = Arc::new(files);
         let (old, mut names, awaits_tables) = {
             let mut catalogue = self.catalogue();
             Arc::make_mut(&mut catalogue.looked_up).forget_nameless();
@@ -131,6 +132,7 @@ impl Service {
             reloaded: Some((Arc::clone(&names), allowed)),
             is_final: true,
         })?;
+        accept(&self.settings, taken);
         let installed = Arc::clone(&self.catalogue().table);
         if !Arc::ptr_eq(&installed, &table) {
             // Some nodes did not fit into the tables.

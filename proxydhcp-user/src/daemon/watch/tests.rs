@@ -26,7 +26,11 @@ impl Place {
             .map(|name| folder.path().join(name))
             .into();
         Self {
-            watch: Watch::new(files, Sender::new(Told::default())),
+            watch: Watch::new(
+                folder.path().join("lib/cfg"),
+                files,
+                Sender::new(Told::default()),
+            ),
             folder,
         }
     }

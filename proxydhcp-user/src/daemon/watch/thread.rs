@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::Watch;
-use crate::nodes::cfg::{disabled, hardware};
+use crate::daemon::Settings;
+use crate::nodes::cfg::{disabled, hardware, texts};
 use crate::sys::privileges;
-use crate::tables::table::Sources;
 
 /// What the thread reports.
 #[derive(Debug, Default)]
@@ -39,20 +39,26 @@ pub(crate) struct Watching {
 /// # Errors
 ///
 /// If the thread or its runtime cannot be started.
-pub(crate) fn start(sources: &Sources) -> Result<Watching> {
-    let mut files = vec![
-        absolute(&sources.config)?,
-        absolute(&sources.hosts)?,
-        absolute(disabled::path(&sources.config))?,
-        absolute(hardware::path(&sources.config))?,
-    ];
+pub(crate) fn start(settings: &Settings) -> Result<Watching> {
+    let sources = &settings.sources;
+    let config = absolute(&sources.config)?;
+    let mut files = vec![absolute(&sources.hosts)?];
+    // The nodes of a fleet come from elsewhere.
+    if settings.fleet.is_none() {
+        files.extend([
+            disabled::path(&config),
+            hardware::path(&config),
+            texts::hosts(&config),
+        ]);
+        files.push(config.clone());
+    }
     if let Some(ethers) = &sources.ethers {
         files.push(absolute(ethers)?);
     }
     let (tell, told) = watch::channel(Told::default());
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let watch = async move {
-        let mut watch = Watch::new(files, tell);
+        let mut watch = Watch::new(config, files, tell);
         watch.tell.send_modify(|told| told.began = true);
         loop {
             watch.changed().await;

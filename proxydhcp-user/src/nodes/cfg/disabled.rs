@@ -63,11 +63,15 @@ impl Disabled {
         let Some(bytes) = text_file::read_if_there(&path(config))? else {
             return Ok(Self::default());
         };
-        Ok(Self::parse(&String::from_utf8_lossy(&bytes), known()))
+        Ok(Self::parse(&String::from_utf8_lossy(&bytes), known))
     }
 
     /// The names in a file's text, where records have the names `known`.
-    pub fn parse(text: &str, known: Known) -> Self {
+    pub fn parse(text: &str, known: impl FnOnce() -> Known) -> Self {
+        if text.is_empty() {
+            return Self::default();
+        }
+        let known = known();
         let mut left = LIMIT;
         let lines: Vec<_> = text
             .split_inclusive('\n')
@@ -98,6 +102,12 @@ impl Disabled {
     /// Whether it contains the name, ignoring ASCII case.
     pub fn contains(&self, name: &str) -> bool {
         !self.names.is_empty() && self.names.contains(&name.to_ascii_lowercase())
+    }
+
+    /// The numbers of the lines, from 1, that are no noderanges, and why.
+    pub(crate) fn faults(&self) -> impl Iterator<Item = (usize, &Fault)> {
+        let lines = (1..).zip(&self.lines);
+        lines.filter_map(|(number, line)| Some((number, line.fault.as_ref()?)))
     }
 
     /// The lines that are neither noderanges nor comments, and those with names that no record has.
@@ -299,7 +309,7 @@ mod tests {
 
     fn parse(text: &str) -> Disabled {
         let known = ["n1", "n2", "n3", "N4", "odd:one", "a-1"];
-        Disabled::parse(text, Known::new(known.into_iter()))
+        Disabled::parse(text, || Known::new(known.into_iter()))
     }
 
     fn names(disabled: &Disabled) -> Vec<&str> {

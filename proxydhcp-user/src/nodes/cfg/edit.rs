@@ -39,6 +39,11 @@ impl RawRecord {
         Ok(Self(bytes))
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8; RECORD] {
+        &self.0
+    }
+
     /// Checks whether the daemon serves the record.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use super::hardware;
 use super::join::{self, Claim, Joined};
 use crate::names::hosts::{self, Hosts, Malformed};
 use crate::nodes::cfg::disabled::{self, Disabled, Problem};
+use crate::nodes::cfg::texts::{self, Texts, TextsError};
 use crate::nodes::cfg::{self, CfgError, Denied, Refused, Warning};
 use crate::nodes::hardware::Id;
 use crate::sys::file::FileError;
@@ -54,12 +55,9 @@ pub enum LoadError {
     /// The hosts file exists, but cannot be read.
     #[error(transparent)]
     Hosts(#[from] FileError),
-    /// The file of disabled nodes exists, but cannot be read.
+    /// A file of disabled nodes, of hardware addresses or of addresses cannot be read.
     #[error(transparent)]
-    Disabled(FileError),
-    /// A file of hardware addresses cannot be read.
-    #[error(transparent)]
-    Hardware(FileError),
+    Beside(FileError),
     /// There are records, but none can be served.
     #[error(
         "{}: none of its records is sound ({} in all); record {}: {} \
@@ -74,9 +72,21 @@ pub enum LoadError {
         /// The first refused record.
         first: Refused,
     },
+    /// What the nodes come from has none yet: why.
+    #[error("{0}")]
+    Unknown(String),
     /// The program is stopping.
     #[error("reading was interrupted: {0}")]
     Interrupted(#[from] JoinError),
+}
+
+impl From<TextsError> for LoadError {
+    fn from(error: TextsError) -> Self {
+        match error {
+            TextsError::Config(error) => Self::Config(error),
+            TextsError::Beside(error) => Self::Beside(error),
+        }
+    }
 }
 
 impl LoadError {
@@ -156,16 +166,17 @@ impl Files {
     /// If a file cannot be read or has no record to serve: see [`LoadError`]. A bad record or name
     /// is no error: it is listed, and the others are served.
     pub fn read(sources: &Sources) -> Result<Self, LoadError> {
-        Self::with_config(&cfg::read(&sources.config)?, sources)
+        Self::of(&Texts::read(&sources.config)?, sources)
     }
 
-    /// Reads the files except `proxydhcp.cfg`, which consists of these bytes.
+    /// What these texts make, with the other files: the hosts file and that of hardware addresses. This
+    /// blocks.
     ///
     /// # Errors
-    /// If a file cannot be read or has no record to serve: see [`LoadError`].
-    pub fn with_config(config: &[u8], sources: &Sources) -> Result<Self, LoadError> {
-        let disabled =
-            Disabled::read(&sources.config, || cfg::names(config)).map_err(LoadError::Disabled)?;
+    /// If a file cannot be read or there is no record to serve: see [`LoadError`].
+    pub fn of(texts: &Texts, sources: &Sources) -> Result<Self, LoadError> {
+        let config = texts.records.as_slice();
+        let disabled = Disabled::parse(&texts.disabled, || cfg::names(config));
         let mut parsed = cfg::parse(config, sources.rules());
         let records_read = config.len() / cfg::RECORD;
         if let Some(first) = parsed.refused.first()
@@ -182,7 +193,9 @@ impl Files {
         parsed.deny(disabled.names().map(|name| Denied { number: None, name }));
         let file = hosts::read_at_rest(&sources.hosts)?;
         let mut hosts = Hosts::new(file.as_deref().unwrap_or_default());
-        let Joined { claims, named } = join::join(&parsed, &sources.suffixes, &mut hosts);
+        let mut own = Hosts::new(&texts.hosts);
+        let joined = join::join(&parsed, &sources.suffixes, &mut own, &mut hosts);
+        let Joined { claims, named } = joined;
 
         let sound = parsed.records.iter().map(|record| {
             let winpe = (!disabled.contains(record.name)).then_some(record.winpe);
@@ -216,26 +229,28 @@ impl Files {
         };
         let wanted = (0..).zip(named).filter(|&(_, named)| !named);
         files.wanted = wanted.map(|(record, _)| record).collect();
-        files.warn_of_hosts(&sources.hosts, file.as_deref(), hosts.malformed());
+        files.warn_of_hosts(&sources.hosts, file.as_deref());
+        files.warn_of_malformed(&texts::hosts(&sources.config), own.malformed());
+        files.warn_of_malformed(&sources.hosts, hosts.malformed());
         files.warn_of_disabled(&disabled::path(&sources.config), &disabled);
         let mut claims = std::mem::take(&mut files.claims);
         let conflicts = files.settle(&mut claims);
         files.warnings.extend(conflicts);
         files.claims = claims;
         let hardware = hardware::join(
-            &sources.config,
+            (&cfg::hardware::path(&sources.config), &texts.hardware),
             sources.ethers.as_deref(),
             |name| files.by_any_name(name),
             |record| files.name(record),
         );
-        let hardware = hardware.map_err(LoadError::Hardware)?;
+        let hardware = hardware.map_err(LoadError::Beside)?;
         files.hardware = hardware.claims;
         files.warnings.extend(hardware.warnings);
         Ok(files)
     }
 
-    /// Warns of a hosts file that is missing, seems to be cut off, or has malformed lines.
-    fn warn_of_hosts(&mut self, path: &Path, text: Option<&[u8]>, malformed: Option<Malformed>) {
+    /// Warns of a hosts file that is missing, or seems to be cut off.
+    fn warn_of_hosts(&mut self, path: &Path, text: Option<&[u8]>) {
         let path = path.display();
         match text {
             None => self.warnings.push(
@@ -250,10 +265,15 @@ impl Files {
             ),
             Some(_) => {}
         }
+    }
+
+    /// Warns of lines that name no address.
+    fn warn_of_malformed(&mut self, path: &Path, malformed: Option<Malformed>) {
         if let Some(Malformed { count, first }) = malformed {
             let text = format!(
-                "{path}: malformed lines are left out: {count}, the first is line {first}; \
-                 each line should be an address and its names"
+                "{}: malformed lines are left out: {count}, the first is line {first}; \
+                 each line should be an address and its names",
+                path.display()
             );
             self.warnings.push(text.into());
         }

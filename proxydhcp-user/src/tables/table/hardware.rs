@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::nodes::cfg::Warning;
-use crate::nodes::cfg::hardware::{self, HardwareFile};
+use crate::nodes::cfg::hardware::HardwareFile;
 use crate::nodes::hardware::{Id, MacList};
 use crate::sys::file::FileError;
 use crate::sys::text_file;
@@ -27,30 +27,29 @@ pub(super) struct Joined {
     owners: HashMap<Id, u32>,
 }
 
-/// Reads the files with hardware addresses, and finds their records: `record` finds that of a name, and
-/// `name` has the names of records. Of two nodes with the same address, the first has it: that of the
-/// file beside `config`, in its order.
+/// Finds the records that hardware addresses lead to: `record` finds that of a name, and `name` has the
+/// names of records. Of two nodes with the same address, the first has it: that of `beside`, the path
+/// and the text of the file beside `proxydhcp.cfg`, in its order, before those of the file `ethers`.
 ///
 /// # Errors
 ///
-/// If a file cannot be read.
+/// If `ethers` cannot be read.
 pub(super) fn join<'n>(
-    config: &Path,
+    (beside, text): (&Path, &str),
     ethers: Option<&Path>,
     record: impl Fn(&str) -> Option<u32>,
     name: impl Fn(u32) -> &'n str,
 ) -> Result<Joined, FileError> {
     let mut joined = Joined::default();
-    let beside = hardware::path(config);
-    let file = HardwareFile::read(config)?;
+    let file = HardwareFile::parse(text);
     for (line, fault) in file.faults() {
-        joined.warn(&beside, line, fault);
+        joined.warn(beside, line, fault);
     }
     for (line, owner, id) in file.ids() {
         match record(owner) {
-            Some(record) => joined.claim(Claim { id, record }, (&beside, line), &name),
+            Some(record) => joined.claim(Claim { id, record }, (beside, line), &name),
             None => joined.warn(
-                &beside,
+                beside,
                 line,
                 &format!(
                     "there is no record of {owner}; correct the name, or the line has no effect"

@@ -16,9 +16,13 @@ pub(super) struct Claim {
     pub(super) address: Ipv4Addr,
     /// The position of the record.
     pub(super) record: u32,
-    /// The line of the hosts file, from 1; 0 if the address comes from the resolver.
+    /// The line of the hosts file, from 1; 0 if the address comes from the resolver; [`OWN`].
     pub(super) line: u32,
 }
+
+/// The line of a claim that is of the node itself, whatever the hosts file says. A hosts file may not be
+/// as long.
+pub(super) const OWN: u32 = u32::MAX;
 
 /// An address that leads to two records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +41,20 @@ pub(super) struct Joined {
     pub(super) named: Vec<bool>,
 }
 
-/// Finds the record for each line of the hosts file.
-pub(super) fn join(records: &Records<'_>, suffixes: &[String], hosts: &mut Hosts<'_>) -> Joined {
+/// Finds the record for each address that nodes have of their `own`, and for each line of the hosts file.
+pub(super) fn join(
+    records: &Records<'_>,
+    suffixes: &[String],
+    own: &mut Hosts<'_>,
+    hosts: &mut Hosts<'_>,
+) -> Joined {
     let mut named = vec![false; records.records.len() + records.denied.len()];
     let mut claims = Vec::with_capacity(named.len());
     let position = |name: &[u8]| records.position(name);
-    for host in hosts {
-        let (address, line) = (host.address, host.line);
+    let own = own.map(|host| (host, OWN));
+    let hosts = hosts.map(|host| (host, host.line));
+    for (host, line) in own.chain(hosts) {
+        let address = host.address;
         let claim = |record| Claim {
             address,
             record,
@@ -171,8 +182,12 @@ mod tests {
         let suffixes: Vec<_> = suffixes.iter().map(ToString::to_string).collect();
         let config = config(names);
         let records = cfg::parse(&config, Rules::within(Path::new("/tftpboot")));
-        let Joined { mut claims, named } =
-            join(&records, &suffixes, &mut Hosts::new(hosts.as_bytes()));
+        let Joined { mut claims, named } = join(
+            &records,
+            &suffixes,
+            &mut Hosts::new(b""),
+            &mut Hosts::new(hosts.as_bytes()),
+        );
         let conflicts = settle(&mut claims);
         let name = |record: u32| records.records[record as usize].name.to_owned();
         let claims = claims

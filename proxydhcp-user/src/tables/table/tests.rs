@@ -395,7 +395,7 @@ fn disabled_nodes_are_denied_with_or_without_a_record() {
 
     fs::remove_file(path("cfg.disabled")).unwrap();
     fs::create_dir(path("cfg.disabled")).unwrap();
-    assert!(matches!(load_from(&sources), Err(LoadError::Disabled(_))));
+    assert!(matches!(load_from(&sources), Err(LoadError::Beside(_))));
 }
 
 #[test]
@@ -432,4 +432,32 @@ fn an_address_stays_with_the_name_that_the_dns_gave_it_first() {
     names.answer("b", found());
     names.answer("a", found());
     assert_eq!(owner(&names).as_deref(), Some("a"));
+}
+
+#[test]
+fn a_node_has_its_own_addresses_whatever_the_hosts_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name| folder.path().join(name);
+    let config = config(&[("a", "x"), ("b", "y")]);
+    fs::write(path("proxydhcp.cfg"), config).unwrap();
+    fs::write(path("proxydhcp.cfg.hosts"), "10.0.0.1 a\nnothing\n").unwrap();
+    fs::write(path("hosts"), "10.0.0.1 b\n10.0.0.2 b\n").unwrap();
+    let table = load_from(&Sources {
+        config: path("proxydhcp.cfg"),
+        hosts: path("hosts"),
+        tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
+        suffixes: Vec::new(),
+        ethers: None,
+    })
+    .unwrap();
+    assert_eq!(served(&table), [(1, "a"), (2, "b")]);
+    let is_told = |what: &str| {
+        let mut warnings = table.warnings().iter();
+        warnings.any(|warning| warning.text.contains(what))
+    };
+    assert!(is_told("10.0.0.1 is an address of both a (record 1) and b"));
+    assert!(is_told(
+        "proxydhcp.cfg.hosts: malformed lines are left out: 1"
+    ));
 }

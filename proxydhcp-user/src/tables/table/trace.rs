@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::join::OWN;
 use super::{Table, position};
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
@@ -13,6 +14,8 @@ use crate::winpe::path::WinPe;
 pub enum Source<'a> {
     /// A line of the hosts file, from 1.
     Hosts(u32),
+    /// The node itself, whatever the hosts file says: the file of addresses beside `proxydhcp.cfg`.
+    Own,
     /// The resolver, asked for the addresses of the record's name.
     Resolver,
     /// The resolver, asked for the name of a client's address, gave this name.
@@ -53,7 +56,11 @@ impl Table {
         let files = &self.files;
         let hosts = || {
             let claim = files.claims.get(position(&files.claims, address).ok()?)?;
-            Some((claim.record, Source::Hosts(claim.line)))
+            let source = match claim.line {
+                OWN => Source::Own,
+                line => Source::Hosts(line),
+            };
+            Some((claim.record, source))
         };
         let resolver = || {
             let mut wanted = files.wanted_records();

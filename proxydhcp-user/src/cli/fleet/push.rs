@@ -1,0 +1,222 @@
+//! `fleet push`, `fleet pull` and `fleet diff`: between files and etcd.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{DiffArgs, Fleet, PullArgs, PushArgs, RulesArgs};
+use crate::cli::Context;
+use crate::cli::exit::Exit;
+use crate::cli::output::{note, print};
+use crate::cli::runtime::block_on;
+use crate::fleet::content::{Content, Difference};
+use crate::fleet::store::{self, Outcome, Snapshot};
+use crate::nodes::cfg::texts::{self, Texts};
+use crate::nodes::cfg::{disabled, hardware};
+use crate::nodes::selection::Nodes;
+use crate::sys::replace::Replacement;
+use crate::text::{count, first_of, printable};
+use crate::winpe::path::Rules;
+
+/// The number of names in a message.
+const SHOWN: usize = 5;
+
+/// Writes a file into etcd.
+pub(super) fn push(args: &PushArgs, context: &Context) -> Result<ExitCode> {
+    let rules = args.rules.rules(context);
+    let texts = Texts::read(&args.cfg)?;
+    let mut fleet = args.rules.fleet.fleet()?;
+    let what = format!("push {}", args.cfg.display());
+    if let Some(range) = &args.range {
+        let names = Nodes::of_texts(&texts).some_of_range(range, args.groups.file())?;
+        let names: HashSet<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let what = format!("{what} --range {range}");
+        let changed = block_on(fleet.change(&what, args.dry_run, |content| {
+            let new = of_file(content, &args.cfg, &texts, rules)?;
+            let new = only(content, &new, &names);
+            Ok((shown(&content.difference(&new)), new))
+        }))?;
+        let (shown, written) = changed?;
+        return Ok(told(&shown, args.dry_run, written));
+    }
+    let base = load(&mut fleet)?;
+    let new = of_file(&base.content, &args.cfg, &texts, rules)?;
+    let difference = base.content.difference(&new);
+    let shown = shown(&difference);
+    if new.is_empty() && !base.content.is_empty() && !args.allow_empty {
+        bail!(
+            "{}: it has no nodes, as if its writer had just begun, and the fleet has {}; to serve none \
+             from now on, use --allow-empty",
+            args.cfg.display(),
+            count(base.content.len(), "node")
+        );
+    }
+    let is_same = difference.put.is_empty() && difference.delete.is_empty();
+    if args.dry_run || is_same && base.manifest.is_some() {
+        if !args.dry_run {
+            // A push that was killed at its very end has left this to do.
+            let Fleet { client, keys } = &mut fleet;
+            block_on(store::clean(client, keys))??;
+        }
+        return Ok(told(&shown, args.dry_run, None));
+    }
+    note(&shown);
+    let progress = |done: usize, all: usize| {
+        if done == all || done.is_multiple_of(128 * 100) {
+            note(&format!("written: {done} of {all}"));
+        }
+    };
+    match block_on(fleet.replace(&base, &new, &what, progress))?? {
+        Outcome::Written(revision) => {
+            print(&format!("in force: revision {revision}"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Outcome::Overtaken => bail!(
+            "another has changed the fleet since revision {}, and nothing of this push is in force: look \
+             at `proxydhcp fleet history` and `proxydhcp fleet diff`, and push again",
+            base.written()
+        ),
+    }
+}
+
+fn told(shown: &str, is_dry_run: bool, written: Option<i64>) -> ExitCode {
+    print(&match written {
+        Some(revision) => format!("{shown}\nin force: revision {revision}"),
+        None if is_dry_run => format!("{shown}; dry run, nothing is written"),
+        None => format!("{shown}; nothing is written"),
+    });
+    ExitCode::SUCCESS
+}
+
+/// Writes what is in etcd into files.
+pub(super) fn pull(args: &PullArgs, context: &Context) -> Result<ExitCode> {
+    let mut fleet = args.rules.fleet.fleet()?;
+    let of = at(&mut fleet, args.revision)?;
+    let (texts, bad) = of.content.texts(args.rules.rules(context));
+    for bad in &bad {
+        note(&format!("node {} is refused: {}", bad.name, bad.why));
+    }
+    let config = &args.cfg;
+    let replacement = Replacement::begin(config)?;
+    for (path, text) in [
+        (disabled::path(config), texts.disabled.as_bytes()),
+        (hardware::path(config), texts.hardware.as_bytes()),
+        (texts::hosts(config), texts.hosts.as_slice()),
+    ] {
+        put(&path, text)?;
+    }
+    replacement.replace(&texts.records)?;
+    print(&format!(
+        "{}: {}, as of revision {}",
+        config.display(),
+        count(of.content.len(), "node"),
+        of.written()
+    ));
+    Ok(if bad.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partly
+    }
+    .into())
+}
+
+/// Writes a file beside `proxydhcp.cfg`; there is none without lines.
+fn put(path: &Path, text: &[u8]) -> Result<()> {
+    if !text.is_empty() {
+        return Replacement::begin(path)?.replace(text);
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{}: cannot be removed", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shows how a file differs from what is in etcd.
+pub(super) fn diff(args: &DiffArgs, context: &Context) -> Result<ExitCode> {
+    let DiffArgs { cfg: file, rules } = args;
+    let (now, new) = both(file, rules, context)?;
+    let difference = now.content.difference(&new);
+    for (name, value) in &difference.put {
+        let sign = if now.content.get(name).is_some() {
+            '~'
+        } else {
+            '+'
+        };
+        let name = printable(name.as_bytes());
+        print(&format!("{sign} {name} {}", String::from_utf8_lossy(value)));
+    }
+    for name in &difference.delete {
+        print(&format!("- {}", printable(name.as_bytes())));
+    }
+    let is_same = difference.put.is_empty() && difference.delete.is_empty();
+    note(&format!(
+        "revision {}: {}",
+        now.written(),
+        shown(&difference)
+    ));
+    Ok(if is_same { Exit::Done } else { Exit::Failed }.into())
+}
+
+fn both(file: &Path, args: &RulesArgs, context: &Context) -> Result<(Snapshot, Content)> {
+    let texts = Texts::read(file)?;
+    let now = load(&mut args.fleet.fleet()?)?;
+    let new = of_file(&now.content, file, &texts, args.rules(context))?;
+    Ok((now, new))
+}
+
+fn of_file(content: &Content, file: &Path, texts: &Texts, rules: Rules<'_>) -> Result<Content> {
+    let new = content.with(texts, rules);
+    new.with_context(|| format!("{}: not pushed as it is", file.display()))
+}
+
+/// `content`, with these nodes as they are in `new`.
+fn only(content: &Content, new: &Content, names: &HashSet<String>) -> Content {
+    let is_chosen = |name: &str| names.contains(&name.to_ascii_lowercase());
+    let mut mixed = Content::default();
+    let chosen = new.nodes().filter(|(name, _)| is_chosen(name));
+    let others = content.nodes().filter(|(name, _)| !is_chosen(name));
+    for (name, value) in chosen.chain(others) {
+        mixed.insert(name, &value.bytes, value.revision);
+    }
+    mixed
+}
+
+/// What changes, in a line.
+pub(super) fn shown(difference: &Difference<'_>) -> String {
+    let of = |what: &str, names: Vec<&str>| {
+        let first = match names.len() {
+            0 => String::new(),
+            _ => format!(" ({})", first_of(&names, SHOWN, ", ")),
+        };
+        format!("{} {what}{first}", count(names.len(), "node"))
+    };
+    let put = difference.put.iter().map(|(name, _)| *name).collect();
+    let put = of("added or changed", put);
+    format!("{put}, {}", of("removed", difference.delete.clone()))
+}
+
+fn load(fleet: &mut Fleet) -> Result<Snapshot> {
+    at(fleet, None)
+}
+
+/// What was in force at a revision, or is.
+pub(super) fn at(fleet: &mut Fleet, revision: Option<i64>) -> Result<Snapshot> {
+    let Fleet { client, keys } = fleet;
+    let loaded = block_on(store::load(client, keys, revision))?;
+    let snapshot = loaded.map_err(|error| match (revision, error.is_compacted()) {
+        (Some(revision), true) => anyhow::anyhow!(
+            "etcd no longer has revision {revision}: it keeps what its compaction leaves; `proxydhcp \
+             fleet history` shows what there is"
+        ),
+        _ => error.into(),
+    })?;
+    if snapshot.manifest.is_none() && revision.is_some() {
+        bail!("there was no fleet at this revision");
+    }
+    Ok(snapshot)
+}

@@ -1,0 +1,330 @@
+//! The nodes of a fleet, as their keys have them, and as `proxydhcp.cfg` and the files beside it have
+//! them: both say the same, and one is turned into the other here.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::fleet::entry::Entry;
+use crate::names::hosts::Hosts;
+use crate::nodes::cfg;
+use crate::nodes::cfg::disabled::Disabled;
+use crate::nodes::cfg::edit::{RawRecord, raw_records};
+use crate::nodes::cfg::hardware::HardwareFile;
+use crate::nodes::cfg::texts::Texts;
+use crate::nodes::hardware::Id;
+use crate::nodes::noderange::Known;
+use crate::text::printable;
+use crate::winpe::path::Rules;
+
+/// The nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    nodes: BTreeMap<Box<str>, Value>,
+    sum: u128,
+}
+
+/// The value of a node's key, as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// The bytes.
+    pub bytes: Box<[u8]>,
+    /// The revision that has written them; 0 for those that are yet to be written.
+    pub revision: i64,
+}
+
+/// A node that cannot be served as its key has it. It gets no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadNode {
+    /// Its name, with unprintable characters escaped.
+    pub name: String,
+    /// What is wrong, with the remedy.
+    pub why: String,
+}
+
+/// What makes one content another.
+#[derive(Debug, Default)]
+pub struct Difference<'c> {
+    /// The nodes that are new or changed.
+    pub put: Vec<(&'c str, &'c [u8])>,
+    /// The nodes that go.
+    pub delete: Vec<&'c str>,
+}
+
+impl Content {
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The nodes by their names.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.nodes.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// The value of a node's key.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.nodes.get(name)
+    }
+
+    /// Puts a node.
+    pub fn insert(&mut self, name: &str, bytes: &[u8], revision: i64) {
+        self.sum = self.sum.wrapping_add(hash_of(name, bytes));
+        let value = Value {
+            bytes: bytes.into(),
+            revision,
+        };
+        if let Some(old) = self.nodes.insert(name.into(), value) {
+            self.sum = self.sum.wrapping_sub(hash_of(name, &old.bytes));
+        }
+    }
+
+    /// Removes a node.
+    pub fn remove(&mut self, name: &str) {
+        if let Some(old) = self.nodes.remove(name) {
+            self.sum = self.sum.wrapping_sub(hash_of(name, &old.bytes));
+        }
+    }
+
+    /// The hash of all nodes. It is a sum, whatever their order, so that a change of one node costs as
+    /// little as the node; it finds what was lost, not who means harm.
+    pub fn hash(&self) -> String {
+        format!("{:032x}", self.sum)
+    }
+
+    /// What is to be done to `self` so that it is `new`.
+    pub fn difference<'c>(&'c self, new: &'c Self) -> Difference<'c> {
+        let is_new = |(name, value): &(&str, &Value)| {
+            self.get(name).is_none_or(|old| old.bytes != value.bytes)
+        };
+        let put = new.nodes().filter(is_new);
+        let gone = self.nodes().filter(|(name, _)| new.get(name).is_none());
+        Difference {
+            put: put.map(|(name, value)| (name, &*value.bytes)).collect(),
+            delete: gone.map(|(name, _)| name).collect(),
+        }
+    }
+
+    /// The files that say the same, by the rules of this host. A bad node is disabled in them, so that
+    /// it is not taken for a client without a record.
+    pub fn texts(&self, rules: Rules<'_>) -> (Texts, Vec<BadNode>) {
+        let (mut texts, mut bad) = (Texts::default(), Vec::new());
+        texts.records.reserve(self.nodes.len() * cfg::RECORD);
+        for (name, value) in self.nodes() {
+            let added = Entry::parse(&value.bytes)
+                .and_then(|entry| add(&mut texts, name, &entry, rules))
+                .or_else(|why| {
+                    bad.push(BadNode {
+                        name: printable(name.as_bytes()),
+                        why,
+                    });
+                    add(&mut texts, name, &refused(), rules)
+                });
+            // Without a sound name, no client can be this node.
+            let _ = added;
+        }
+        (texts, bad)
+    }
+
+    /// The nodes of these files. Where a node says the same as in `self`, its value stays as it is.
+    ///
+    /// # Errors
+    /// If a record or a line is one that `proxydhcp cfg check` finds wrong: nothing is passed over.
+    pub fn with(&self, texts: &Texts, rules: Rules<'_>) -> Result<Self> {
+        let mut found = Found::default();
+        found.records(texts, rules)?;
+        found.disabled(texts)?;
+        found.hardware(texts)?;
+        found.hosts(texts);
+        let mut content = Self::default();
+        for (_, (name, entry)) in found.0 {
+            check(&name).map_err(|why| anyhow::anyhow!("{}: {why}", printable(name.as_bytes())))?;
+            let before = self.get(&name);
+            match before.map(|before| (before, Entry::parse(&before.bytes))) {
+                // What this host refuses may be sound on another.
+                Some((before, old))
+                    if old.as_ref() == Ok(&entry)
+                        || entry == refused() && is_refused(&name, &old, rules) =>
+                {
+                    content.insert(&name, &before.bytes, before.revision);
+                }
+                Some((before, _)) => content.insert(&name, &entry.value(), before.revision),
+                None => content.insert(&name, &entry.value(), 0),
+            }
+        }
+        Ok(content)
+    }
+}
+
+/// What a bad node is in the files.
+fn refused() -> Entry {
+    Entry {
+        winpe: Some(String::new()),
+        disabled: true,
+        ..Entry::default()
+    }
+}
+
+fn is_refused(name: &str, entry: &Result<Entry, String>, rules: Rules<'_>) -> bool {
+    let add = |entry| add(&mut Texts::default(), name, entry, rules);
+    entry.as_ref().map_or(true, |entry| add(entry).is_err())
+}
+
+/// Adds a node to the files, all of it or nothing.
+fn add(texts: &mut Texts, name: &str, entry: &Entry, rules: Rules<'_>) -> Result<(), String> {
+    check(name)?;
+    let path = entry.winpe.as_deref();
+    let record = RawRecord::new(name, path.unwrap_or_default(), rules);
+    let record = record.map_err(|fault| fault.to_string())?;
+    let ids = entry.ids()?;
+    let (hardware, hosts) = (hardware_line(name, &ids), hosts_lines(name, entry));
+    let is_read_back = !entry.disabled || {
+        let known = || Known::new(path.map(|_| name).into_iter());
+        Disabled::parse(name, known).names().eq([name])
+    };
+    let is_known = HardwareFile::parse(&hardware)
+        .ids()
+        .map(|(_, of, id)| (of, id))
+        .eq(ids.iter().map(|&id| (name, id)));
+    if !is_read_back || !is_known {
+        return Err("the files beside proxydhcp.cfg cannot have this name; use another".to_owned());
+    }
+    if path.is_some() {
+        texts.records.extend(record.bytes());
+    }
+    if entry.disabled {
+        texts.disabled.push_str(name);
+        texts.disabled.push('\n');
+    }
+    texts.hardware.push_str(&hardware);
+    texts.hosts.extend(hosts.as_bytes());
+    Ok(())
+}
+
+fn hardware_line(name: &str, ids: &[Id]) -> String {
+    let of_kind = |is_mac: bool| {
+        let ids = ids.iter().filter(|id| matches!(id, Id::Mac(_)) == is_mac);
+        ids.map(ToString::to_string).collect::<Vec<_>>().join(",")
+    };
+    let mut line = String::new();
+    for (key, list) in [("mac", of_kind(true)), ("uuid", of_kind(false))] {
+        if !list.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = write!(line, " {key}={list}");
+        }
+    }
+    if line.is_empty() {
+        return line;
+    }
+    format!("{name}{line}\n")
+}
+
+fn hosts_lines(name: &str, entry: &Entry) -> String {
+    let line = |address| format!("{address} {name}\n");
+    entry.addresses.iter().map(line).collect()
+}
+
+/// Whether the files can have this name in all their lines.
+fn check(name: &str) -> Result<(), String> {
+    if name.contains('#') {
+        return Err(
+            "a '#' begins a comment in the files beside proxydhcp.cfg; use another name".into(),
+        );
+    }
+    Ok(())
+}
+
+/// The nodes of files, by their names in lower case, with the names as they are written.
+#[derive(Default)]
+struct Found(BTreeMap<String, (String, Entry)>);
+
+impl Found {
+    fn node(&mut self, name: &str) -> &mut Entry {
+        match self.0.entry(name.to_ascii_lowercase()) {
+            Place::Vacant(place) => &mut place.insert((name.to_owned(), Entry::default())).1,
+            Place::Occupied(place) => &mut place.into_mut().1,
+        }
+    }
+
+    fn records(&mut self, texts: &Texts, rules: Rules<'_>) -> Result<()> {
+        let parsed = cfg::parse(&texts.records, rules);
+        if let [first, ..] = &*parsed.refused {
+            bail!(
+                "record {} ({}) is refused: {}; `proxydhcp cfg check` has all that is wrong ({})",
+                first.number,
+                first.name,
+                first.reason,
+                parsed.refused.len()
+            );
+        }
+        for record in raw_records(&texts.records).0 {
+            // A sound record is text. Of several records of a node, the last counts.
+            let (name, path) = (
+                str::from_utf8(record.name())?,
+                str::from_utf8(record.path())?,
+            );
+            self.node(name).winpe = Some(path.to_owned());
+        }
+        Ok(())
+    }
+
+    fn disabled(&mut self, texts: &Texts) -> Result<()> {
+        let disabled = Disabled::parse(&texts.disabled, || cfg::names(&texts.records));
+        if let Some((line, fault)) = disabled.faults().next() {
+            bail!("the file of disabled nodes, line {line}: {fault}");
+        }
+        for name in disabled.names() {
+            self.node(name).disabled = true;
+        }
+        Ok(())
+    }
+
+    fn hardware(&mut self, texts: &Texts) -> Result<()> {
+        let hardware = HardwareFile::parse(&texts.hardware);
+        if let Some((line, fault)) = hardware.faults().next() {
+            bail!("the file of hardware addresses, line {line}: {fault}");
+        }
+        for (_, name, id) in hardware.ids() {
+            let node = self.node(name);
+            let list = match id {
+                Id::Mac(_) => &mut node.macs,
+                Id::Uuid(_) => &mut node.uuids,
+            };
+            list.push(id.to_string());
+        }
+        Ok(())
+    }
+
+    fn hosts(&mut self, texts: &Texts) {
+        for host in Hosts::new(&texts.hosts) {
+            let name = host.names().find_map(|name| str::from_utf8(name).ok());
+            // What is no node, or no longer, has no use for an address.
+            let folded = name.map(str::to_ascii_lowercase).unwrap_or_default();
+            if let Some((_, node)) = self.0.get_mut(&folded) {
+                node.addresses.push(host.address);
+            }
+        }
+    }
+}
+
+fn hash_of(name: &str, value: &[u8]) -> u128 {
+    let mut hasher = Sha256::new();
+    hasher.update(name.as_bytes());
+    hasher.update([0]);
+    hasher.update(value);
+    let hash: [u8; 32] = hasher.finalize().into();
+    let (half, _) = hash.split_first_chunk().unwrap_or((&[0; 16], &[]));
+    u128::from_be_bytes(*half)
+}
+
+#[cfg(test)]
+mod tests;

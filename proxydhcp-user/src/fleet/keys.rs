@@ -1,0 +1,165 @@
+//! The layout of a fleet's keys in etcd.
+//!
+//! ```text
+//! PREFIX/v1/content/ID/nodes/NAME   a node of the content ID
+//! PREFIX/v1/manifest                names the content in force
+//! PREFIX/v1/serving/HOST            a service node, with a lease
+//! ```
+//!
+//! Contents and the manifest are next to each other in the order of keys, so that one watch sees both,
+//! and nothing of what thousands of service nodes say about themselves.
+
+/// The keys of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The prefix, with the version of the layout and a slash at its end.
+    root: String,
+}
+
+/// Keys from the first up to, and without, the second.
+pub type Range = (Vec<u8>, Vec<u8>);
+
+/// What a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key<'k> {
+    /// The manifest.
+    Manifest,
+    /// A node.
+    Node {
+        /// The id of its content.
+        content: &'k str,
+        /// The node's name.
+        name: &'k str,
+    },
+    /// A service node.
+    Serving(&'k str),
+}
+
+const MANIFEST: &str = "manifest";
+const CONTENT: &str = "content/";
+const NODES: &str = "/nodes/";
+const SERVING: &str = "serving/";
+
+impl Keys {
+    /// The keys below a prefix, which has no slash at its end.
+    pub fn below(prefix: &str) -> Self {
+        Self {
+            root: format!("{prefix}/v1/"),
+        }
+    }
+
+    /// The key of the manifest.
+    pub fn manifest(&self) -> Vec<u8> {
+        format!("{}{MANIFEST}", self.root).into_bytes()
+    }
+
+    /// The key of a node of a content.
+    pub fn node(&self, content: &str, name: &str) -> Vec<u8> {
+        format!("{}{CONTENT}{content}{NODES}{name}", self.root).into_bytes()
+    }
+
+    /// All nodes of a content.
+    pub fn nodes(&self, content: &str) -> Range {
+        below(format!("{}{CONTENT}{content}{NODES}", self.root))
+    }
+
+    /// All that is of a content.
+    pub fn content(&self, content: &str) -> Range {
+        below(format!("{}{CONTENT}{content}/", self.root))
+    }
+
+    /// All contents.
+    pub fn contents(&self) -> Range {
+        below(format!("{}{CONTENT}", self.root))
+    }
+
+    /// What a service node watches: the contents and the manifest.
+    pub fn watched(&self) -> Range {
+        let (first, _) = self.contents();
+        let mut end = self.manifest();
+        end.push(0);
+        (first, end)
+    }
+
+    /// The key of a service node.
+    pub fn serving(&self, host: &str) -> Vec<u8> {
+        format!("{}{SERVING}{host}", self.root).into_bytes()
+    }
+
+    /// All service nodes.
+    pub fn all_serving(&self) -> Range {
+        below(format!("{}{SERVING}", self.root))
+    }
+
+    /// What a key is; `None` if it is none of these.
+    pub fn parse<'k>(&self, key: &'k [u8]) -> Option<Key<'k>> {
+        let key = str::from_utf8(key).ok()?.strip_prefix(&self.root)?;
+        if key == MANIFEST {
+            return Some(Key::Manifest);
+        }
+        if let Some(host) = key.strip_prefix(SERVING) {
+            return Some(Key::Serving(host));
+        }
+        // A node's name may have slashes, and an id has none.
+        let (content, name) = key.strip_prefix(CONTENT)?.split_once('/')?;
+        let name = name
+            .strip_prefix("nodes/")
+            .filter(|name| !name.is_empty())?;
+        Some(Key::Node { content, name })
+    }
+}
+
+/// All keys that begin with this, which ends with a slash.
+fn below(first: String) -> Range {
+    let mut end = first.clone().into_bytes();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    (first.into_bytes(), end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_in(key: &[u8], (first, end): &Range) -> bool {
+        key >= first.as_slice() && key < end.as_slice()
+    }
+
+    #[test]
+    fn a_key_is_what_it_was_written_as() {
+        let keys = Keys::below("site/a");
+        assert_eq!(keys.manifest(), b"site/a/v1/manifest");
+        assert_eq!(keys.parse(&keys.manifest()), Some(Key::Manifest));
+        let key = keys.node("1f-7", "odd/node:1");
+        assert_eq!(key, b"site/a/v1/content/1f-7/nodes/odd/node:1");
+        let (content, name) = ("1f-7", "odd/node:1");
+        assert_eq!(keys.parse(&key), Some(Key::Node { content, name }));
+        assert_eq!(keys.parse(&keys.serving("sn1")), Some(Key::Serving("sn1")));
+        for other in [
+            "site/a/v1/",
+            "site/a/v2/manifest",
+            "site/b/v1/manifest",
+            "site/a/v1/content/x/nodes/",
+            "site/a/v1/content/x/groups/g",
+            "site/a/v1/content/x",
+        ] {
+            assert_eq!(keys.parse(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(keys.parse(b"site/a/v1/serving/\xff"), None);
+    }
+
+    #[test]
+    fn one_range_has_all_that_is_watched() {
+        let keys = Keys::below("p");
+        let watched = keys.watched();
+        for key in [keys.manifest(), keys.node("0", "a"), keys.node("f", "~")] {
+            assert!(is_in(&key, &watched), "{}", String::from_utf8_lossy(&key));
+        }
+        assert!(!is_in(&keys.serving("a"), &watched));
+        assert!(!is_in(b"p/v1/manifest2", &watched));
+        let nodes = keys.nodes("1-2");
+        assert!(is_in(&keys.node("1-2", "n"), &nodes) && !is_in(&keys.node("1-20", "n"), &nodes));
+        assert!(is_in(&keys.serving("a"), &keys.all_serving()));
+    }
+}

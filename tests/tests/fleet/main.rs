@@ -1,0 +1,8 @@
+//! Nodes that come from etcd, with real members.
+//!
+//! These tests need root, and the binary that `cargo xtask test` builds.
+
+mod bad;
+mod fleet;
+mod outage;
+mod writers;
