@@ -19,6 +19,8 @@ mod cfg;
 mod control;
 #[path = "../../fuzz/checks/disabled.rs"]
 mod disabled;
+#[path = "../../fuzz/checks/fleet.rs"]
+mod fleet;
 #[path = "../../fuzz/checks/frame.rs"]
 mod frame;
 #[path = "../../fuzz/checks/groups.rs"]
@@ -64,6 +66,11 @@ fn cfg_inputs() {
 #[test]
 fn control_inputs() {
     each_input("control", control::control);
+}
+
+#[test]
+fn fleet_inputs() {
+    each_input("fleet", fleet::fleet);
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! What holds for whatever comes from etcd.
+
+use std::path::Path;
+
+use proxydhcp::fleet::content::Content;
+use proxydhcp::fleet::entry::Entry;
+use proxydhcp::fleet::followed::Followed;
+use proxydhcp::fleet::keys::Keys;
+use proxydhcp::fleet::manifest::Manifest;
+use proxydhcp::fleet::serving::Serving;
+use proxydhcp::fleet::watch::response;
+use proxydhcp::nodes::cfg;
+use proxydhcp::nodes::cfg::disabled::Disabled;
+use proxydhcp::winpe::loaders::Loaders;
+use proxydhcp::winpe::path::{Rules, WinPe};
+
+/// Takes bytes for a line of a watch, and for a node: its name up to the first line feed, and its value.
+///
+/// # Panics
+/// Where a node is served anything that `proxydhcp.cfg` could not have, or one that is refused is served.
+pub(crate) fn fleet(data: &[u8]) {
+    let keys = Keys::below("p");
+    if let Ok(answer) = response(data) {
+        // The manifest may be none.
+        let _ = Followed::default().take(&keys, &answer);
+    }
+    let end = data.iter().position(|&byte| byte == b'\n');
+    let (name, value) = data.split_at(end.unwrap_or(data.len()));
+    let value = value.get(1..).unwrap_or_default();
+    let _ = keys.parse(name);
+    let _ = Serving::parse(value);
+    if let Ok(manifest) = Manifest::parse(value) {
+        assert!(!manifest.content.contains('/'));
+    }
+    if let Ok(name) = str::from_utf8(name) {
+        node(name, value);
+    }
+}
+
+fn node(name: &str, value: &[u8]) {
+    let loaders = Loaders::default();
+    let rules = Rules {
+        tftp_root: Path::new("/tftpboot"),
+        loaders: &loaders,
+    };
+    let mut content = Content::default();
+    content.insert(name, value, 1);
+    let (texts, bad) = content.texts(rules);
+    let parsed = cfg::parse(&texts.records, rules);
+    assert!(parsed.refused.is_empty(), "{:?}", parsed.refused);
+    let disabled = Disabled::parse(&texts.disabled, || cfg::names(&texts.records));
+    let entry = Entry::parse(value);
+    let should_be_disabled = !bad.is_empty() || entry.as_ref().is_ok_and(|entry| entry.disabled);
+    for record in &parsed.records {
+        assert_eq!(record.name, name);
+        assert_eq!(disabled.contains(name), should_be_disabled);
+        let path = parsed.winpes[record.winpe].path();
+        assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."));
+        if bad.is_empty() {
+            let written = entry.as_ref().expect("it is not bad").winpe.clone();
+            let written = written.expect("it has a record");
+            // As it would be if it stood in the file.
+            assert_eq!(
+                WinPe::parse(written.as_bytes(), rules).unwrap().path(),
+                path
+            );
+        }
+    }
+    if !name.is_empty() && !texts.records.is_empty() {
+        let again = content.with(&texts, rules).expect("it is what was written");
+        assert_eq!(again.len(), 1);
+        if bad.is_empty() {
+            let same = again.get(name).expect("it has the same name");
+            let same = Entry::parse(&same.bytes).expect("it is what was written");
+            let entry = entry.expect("it is not bad");
+            // A hardware address may be written in several ways.
+            assert_eq!(same.ids(), entry.ids());
+            assert_eq!(
+                (same.winpe, same.disabled, same.addresses),
+                (entry.winpe, entry.disabled, entry.addresses)
+            );
+        }
+    }
+}
