@@ -1,5 +1,6 @@
 //! A daemon is killed in the midst of a storm: the next one shows what the nodes did before, meanwhile
 //! and afterwards.
+#![allow(clippy::indexing_slicing, reason = "what JSON lacks is null")]
 
 use std::collections::HashMap;
 use std::thread;
