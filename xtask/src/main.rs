@@ -12,6 +12,7 @@ mod pypi;
 mod run;
 mod storm_table;
 mod test;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -26,6 +26,8 @@ mod tree;
 use manifest::Manifest;
 use release::Release;
 
+use crate::workspace::root;
+
 pub(crate) use needs::Needs;
 pub(crate) use program::Libc;
 
@@ -95,10 +97,4 @@ pub(crate) fn make(formats: &[Format], libc: Libc, out: &Path) -> Result<Vec<Pat
     }
     files.push(sums::write(&files, out)?);
     Ok(files)
-}
-
-/// The folder of the workspace.
-pub(crate) fn root() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    root.canonicalize().unwrap_or(root)
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::command::run;
-use crate::package::root;
+use crate::workspace::root;
 
 /// The folder with the programs of these packages, which are installed below `target/tools/NAME` unless
 /// they are there. The same versions do the same.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::root;
 use crate::binary::cargo;
+use crate::workspace::root;
 
 /// A crate.
 #[derive(Clone, Debug, Deserialize)]

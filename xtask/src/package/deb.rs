@@ -11,8 +11,9 @@ use anyhow::{Context, Result};
 use super::manifest::{Content, Entry, Manifest, Package};
 use super::needs::Needs;
 use super::release::{REVISION, Release};
-use super::{Format, root, tree};
+use super::{Format, tree};
 use crate::command::{output, run};
+use crate::workspace::root;
 
 /// Who makes the packages.
 pub(super) const MAINTAINER: &str = "proxydhcp maintainers <maintainers@proxydhcp.example>";

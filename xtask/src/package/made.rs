@@ -8,8 +8,9 @@ use anyhow::Result;
 
 use super::manifest::Manifest;
 use super::release::{REVISION, Release};
-use super::{crates, deb, licences, root, sbom, tree};
+use super::{crates, deb, licences, sbom, tree};
 use crate::command::{output, run};
+use crate::workspace::root;
 
 /// Makes them below `out`, and returns their folder. `program` is there, too.
 pub(super) fn make(

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::{Format, root};
+use super::Format;
+use crate::workspace::root;
 
 /// All packages.
 #[derive(Debug, Deserialize)]

@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use proxydhcp_lab::debian::ensure_installed;
 
 use super::release::Release;
-use super::root;
 use crate::binary::{build, executables};
 use crate::command::run;
 use crate::pypi;
+use crate::workspace::root;
 
 /// The glibc that the program is linked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::root;
 use crate::command::output;
+use crate::workspace::root;
 
 /// The version of the packages.
 #[derive(Debug)]

@@ -12,8 +12,9 @@ use proxydhcp_lab::debian::ensure_installed;
 use super::deb::MAINTAINER;
 use super::manifest::{Entry, Manifest, Package};
 use super::release::{REVISION, Release};
-use super::{Format, root, tree};
+use super::{Format, tree};
 use crate::command::run;
+use crate::workspace::root;
 
 /// The specification, in which the names and files of the packages are filled in.
 const SPEC: &str = "packaging/rpm/proxydhcp.spec.in";

@@ -11,7 +11,7 @@ use proxydhcp_lab::Namespace;
 use proxydhcp_lab::debian::ensure_installed;
 
 use crate::command::run;
-use crate::package::root;
+use crate::workspace::root;
 
 /// Debian's releases, with their names.
 pub(super) const RELEASES: [(&str, &str); 3] =

