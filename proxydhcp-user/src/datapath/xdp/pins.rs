@@ -363,7 +363,7 @@ pub fn forget(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use proxydhcp_common::activity::{Record, STRANGERS};
-    use proxydhcp_common::counters::{COUNTERS, refused};
+    use proxydhcp_common::counters::{COUNTERS, Counted, refused};
     use proxydhcp_common::limit::{Line, TABLE};
     use proxydhcp_common::verdict::Reason;
 
@@ -377,12 +377,16 @@ mod tests {
             .map(|reason| format!("{}={}", reason.name(), refused(*reason)))
             .collect();
         let activity = (size_of::<Record>(), STRANGERS);
-        let layout = (COUNTERS, reasons.join(" "), TABLE, size_of::<Line>());
+        let counted = (COUNTERS, size_of::<Counted>());
+        let layout = (counted, reasons.join(" "), TABLE, size_of::<Line>());
         let known = "broadcast=6 fragment=7 length=8 checksum=9 source-address=10 source-port=11 \
                      short=12 op=13 cookie=14 hardware-address=15 relayed=16 client-address=17 \
                      options=18 message-type=19 vendor-class=20 architecture=21 unknown-client=22 \
                      identity=23";
-        assert_eq!((LAYOUT, layout), (7, (24, known.to_owned(), 8193, 64)));
+        assert_eq!(
+            (LAYOUT, layout),
+            (8, ((24, 232), known.to_owned(), 8193, 64))
+        );
         assert_eq!(activity, (32, 131_072));
     }
 }
