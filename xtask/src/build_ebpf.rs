@@ -9,9 +9,10 @@ mod lock;
 mod toolchain;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+
+use crate::workspace::root;
 
 use lock::Lock;
 
@@ -20,7 +21,7 @@ const LOCK: &str = "proxydhcp-user/ebpf/proxydhcp.bpf.lock";
 
 /// Builds the object and installs it with its lock file; with `check`, compares instead.
 pub(crate) fn run(check: bool) -> Result<()> {
-    let root = workspace()?;
+    let root = root();
     if check {
         step("comparing sources, object and lock file");
         drift()?;
@@ -56,7 +57,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
 
 /// Fails if the committed object was not built from its sources. This needs no BPF toolchain.
 pub(crate) fn drift() -> Result<()> {
-    let root = workspace()?;
+    let root = root();
     let lock = Lock::read(&root.join(LOCK))?;
     ensure!(
         lock.sources == lock::hash_sources(&root)? && lock.crates == lock::crates(&root)?,
@@ -87,14 +88,6 @@ fn compare(now: &Lock, then: &Lock) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// The workspace's root, without symbolic links, because rustc resolves them in the paths that it
-/// records.
-fn workspace() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    root.canonicalize()
-        .with_context(|| format!("resolving {}", root.display()))
 }
 
 fn step(what: &str) {

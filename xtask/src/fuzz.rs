@@ -5,7 +5,7 @@
 //! code that runs.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, str};
@@ -16,6 +16,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use proxydhcp_lab::debian::ensure_installed;
 
 use crate::binary;
+use crate::workspace::root;
 
 /// The targets, each with the maximum length of its inputs in bytes: short ones run faster.
 const TARGETS: [(&str, usize); 14] = [
@@ -107,11 +108,6 @@ fn build(targets: &[(&str, usize)]) -> Result<Vec<PathBuf>> {
             Ok(program.clone())
         })
         .collect()
-}
-
-fn root() -> &'static Path {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    folder.parent().unwrap_or(folder)
 }
 
 /// A built target.

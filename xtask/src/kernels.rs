@@ -17,6 +17,7 @@ use clap::builder::PossibleValuesParser;
 use proxydhcp_lab::{Namespace, require_rights};
 
 use crate::binary;
+use crate::workspace::root;
 
 mod card;
 mod fetch;
@@ -149,9 +150,9 @@ enum Ran {
 
 /// The folder that keeps the kernels.
 fn cache() -> Result<PathBuf> {
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kernels");
+    let cache = root().join("target/kernels");
     fs::create_dir_all(&cache)?;
-    Ok(cache.canonicalize()?)
+    Ok(cache)
 }
 
 /// Boots a kernel and runs everything there. The row contains the results so far even if something

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use proxydhcp_lab::require_rights;
 
+use crate::workspace::root;
 use crate::{binary, demo};
 
 /// Builds the daemon and runs it, demonstrates it with a storm of 1,000 simulated clients, or boots
@@ -60,7 +61,7 @@ enum Firmware {
 /// Runs docs/first-boot.sh.
 fn boot(firmware: Firmware) -> Result<ExitCode> {
     let binary = binary::build_quickly()?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/first-boot.sh");
+    let script = root().join("docs/first-boot.sh");
     let mut command = as_root(Path::new("env"));
     command
         .arg(format!("PROXYDHCP_BIN={}", binary.display()))
