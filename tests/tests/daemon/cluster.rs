@@ -29,9 +29,30 @@ impl Cluster {
     pub(crate) fn site(&self, datapath: Datapath, winpe: &str) -> Result<Site> {
         let files = Files::new()?;
         files.write_settings("")?;
+        self.start(files, datapath, winpe, &[])
+    }
+
+    /// The same without a rate limit, by a daemon with these arguments.
+    pub(crate) fn unlimited(
+        &self,
+        datapath: Datapath,
+        winpe: &str,
+        arguments: &[&str],
+    ) -> Result<Site> {
+        self.start(Files::new()?, datapath, winpe, arguments)
+    }
+
+    fn start(
+        &self,
+        files: Files,
+        datapath: Datapath,
+        winpe: &str,
+        arguments: &[&str],
+    ) -> Result<Site> {
         self.write_hosts(&files)?;
         self.write_config(&files, winpe)?;
-        let mut site = Site::start(datapath, files, &[])?;
+        let mut site = Site::start(datapath, files, arguments)?;
+        // On the wire, the tap would take a copy of each frame from now on.
         site.tap = Tap::open(&site.lab.client, "lo")?;
         Ok(site)
     }

@@ -13,8 +13,8 @@ use proxydhcp_lab::bpf::BpfObjects;
 use proxydhcp_lab::link::{self, xdp_program};
 use proxydhcp_lab::site::{Datapath, Files, Site, serve_args};
 use proxydhcp_lab::{
-    CLIENT_INTERFACE, Daemon, Expected, RequestFrame, SERVER_INTERFACE, Tap, alone, binary,
-    check_reply, copy_program,
+    CLIENT_INTERFACE, Daemon, Expected, RequestFrame, SERVER_INTERFACE, alone, binary, check_reply,
+    copy_program,
 };
 
 use crate::amid_load::{Amid, amid_load};
@@ -103,12 +103,7 @@ struct Storm {
 impl Storm {
     fn new(datapath: Datapath) -> Result<Self> {
         let cluster = Cluster::new(NODES);
-        let files = Files::new()?;
-        cluster.write_hosts(&files)?;
-        cluster.write_config(&files, WINPE)?;
-        let mut site = Site::start(datapath, files, &OUTLIVE)?;
-        // The tap would take a copy of each frame from now on.
-        site.tap = Tap::open(&site.lab.client, "lo")?;
+        let site = cluster.unlimited(datapath, WINPE, &OUTLIVE)?;
         Ok(Self {
             site,
             datapath,

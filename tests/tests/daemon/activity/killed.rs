@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use proxydhcp_lab::site::{Datapath, Files, Site};
-use proxydhcp_lab::{RequestFrame, Tap, alone};
+use proxydhcp_lab::site::{Datapath, Site};
+use proxydhcp_lab::{RequestFrame, alone};
 use serde_json::Value;
 
 use super::{json_of, restart};
@@ -46,12 +46,7 @@ fn a_daemon_killed_in_mid_storm_leaves_what_it_has_seen_to_the_next() -> Result<
 
 fn in_mid_storm(datapath: Datapath) -> Result<()> {
     let cluster = Cluster::new(NODES);
-    let files = Files::new()?;
-    cluster.write_hosts(&files)?;
-    cluster.write_config(&files, WINPE)?;
-    let mut site = Site::start(datapath, files, &[])?;
-    // The tap would take a copy of each frame from now on.
-    site.tap = Tap::open(&site.lab.client, "lo")?;
+    let mut site = cluster.unlimited(datapath, WINPE, &[])?;
     let frames: Vec<RequestFrame> = cluster.requests().into_iter().map(|(it, _)| it).collect();
     let mut answered = vec![0_u64; frames.len()];
     let mut count = |reply: &proxydhcp_clients::Reply| {

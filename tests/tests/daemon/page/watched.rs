@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use proxydhcp_clients::{Client, Firmware, StormReport, storm};
+use proxydhcp_lab::alone;
 use proxydhcp_lab::top::Top;
-use proxydhcp_lab::{Tap, alone};
 
 use super::limits::{events, get, whole};
 use super::*;
@@ -29,13 +29,7 @@ fn fifty_thousand_at_once_lose_none_while_pages_top_and_scrapes_watch() -> Resul
 }
 
 fn watched(datapath: Datapath) -> Result<()> {
-    let cluster = Cluster::new(NODES);
-    let files = Files::new()?;
-    cluster.write_hosts(&files)?;
-    cluster.write_config(&files, WINPE)?;
-    let mut site = Site::start(datapath, files, &METRICS)?;
-    // The tap would take a copy of each frame from now on.
-    site.tap = Tap::open(&site.lab.client, "lo")?;
+    let site = Cluster::new(NODES).unlimited(datapath, WINPE, &METRICS)?;
     let top = Top::start(&site)?;
     top.shows(&format!("silent {NODES}"))?;
     let path = events(&whole(&site, "/storm")?.1)?;
