@@ -27,6 +27,7 @@ pub(crate) mod xcat;
 /// # Errors
 /// If the system does not say it.
 pub(crate) fn host_name() -> anyhow::Result<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
-    Ok(name.trim_end().to_owned())
+    let name = nix::sys::utsname::uname()?.nodename().to_owned();
+    let name = name.into_string();
+    name.map_err(|_| anyhow::anyhow!("this host's name is no text"))
 }

@@ -229,6 +229,7 @@ pub(super) fn range(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
 /// The files that say which nodes there are, and the daemon that serves them, as for `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct FileArgs {

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use crate::cli::Context;
 use crate::cli::args::{CONFIG, GroupsArgs, RootArgs, SettingsArgs, SourceArgs, range};
 use crate::cli::complete;
+use crate::cli::followed::time;
 use crate::fleet::client::{Access, Client};
 use crate::fleet::keys::Keys;
 use crate::winpe::path::Rules;
@@ -164,7 +165,7 @@ pub struct WaitArgs {
     #[arg(value_name = "REVISION")]
     pub revision: i64,
     /// How long to wait, such as 30s or 5min
-    #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1min", value_parser = time)]
     pub timeout: Duration,
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -197,11 +198,6 @@ pub struct RollbackArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub fleet: FleetArgs,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let time: jiff::SignedDuration = text.parse().map_err(|_| "write a time such as 30s")?;
-    Duration::try_from(time).map_err(|_| "write a time such as 30s".to_owned())
 }
 
 impl FleetCommand {
@@ -251,6 +247,14 @@ impl FleetArgs {
 impl RulesArgs {
     fn rules<'a>(&'a self, context: &'a Context) -> Rules<'a> {
         context.rules(&self.root)
+    }
+}
+
+/// What is printed behind the description of a change, which may have been `written` by a revision.
+pub(super) fn in_force(written: Option<i64>) -> String {
+    match written {
+        Some(revision) => format!("\nin force: revision {revision}"),
+        None => "; nothing is written".to_owned(),
     }
 }
 

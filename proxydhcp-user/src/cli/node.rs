@@ -100,13 +100,7 @@ fn change(
     if let Some(access) = args.source.access() {
         let what = format!("node: {}", listed(names));
         let (report, written) = fleet::edit(access, rules, args.dry_run, &what, plan)?;
-        print(&format!(
-            "{report}{}",
-            written.map_or_else(
-                || "; nothing is written".to_owned(),
-                |revision| format!("\nin force: revision {revision}"),
-            )
-        ));
+        print(&format!("{report}{}", fleet::in_force(written)));
         return Ok(exit_code(&report));
     }
     let config = &args.files.config.config;

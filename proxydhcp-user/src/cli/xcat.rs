@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use nix::sys::utsname::uname;
 
 use super::Context;
 use super::args::ControlArgs;
 use crate::nodes::cfg::{CfgError, read_damaged};
 use crate::nodes::xcat::records::{Wanted, wanted};
 use crate::nodes::xcat::{Site, TABDUMP, Tabdump};
+use crate::sys::host_name;
 use crate::winpe::path::Rules;
 use status::StatusArgs;
 use sync::SyncArgs;
@@ -102,11 +102,10 @@ impl TabdumpArgs {
 
     /// The service node; none on a management node, which serves all nodes.
     fn server(&self) -> Option<String> {
-        let own = || Some(uname().ok()?.nodename().to_str()?.to_owned());
         let is_service_node = || Path::new(SERVICE_NODE).exists();
         self.server
             .clone()
-            .or_else(|| is_service_node().then(own).flatten())
+            .or_else(|| is_service_node().then(host_name)?.ok())
     }
 }
 

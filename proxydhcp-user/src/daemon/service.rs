@@ -223,11 +223,7 @@ impl Service {
         let looked_up = Arc::clone(&catalogue.looked_up);
         let lookups = unknown_clients
             .map(|clients| LookupStatus::new(&catalogue.looked_up, clients.dropped()));
-        let waited_for = effective_policy::waited_for(
-            &self.settings.policy,
-            &catalogue.policy,
-            &catalogue.names,
-        );
+        let waited_for = self.waited_for(&catalogue);
         let rejected = catalogue.rejected.clone();
         let uninstalled = catalogue.uninstalled.as_ref().map(|it| it.why.clone());
         let reloads = catalogue.reloads;
@@ -295,6 +291,11 @@ impl Service {
         self.catalogue().local.clone()
     }
 
+    /// The number of names that clients without a record wait for.
+    fn waited_for(&self, catalogue: &Catalogue) -> usize {
+        effective_policy::waited_for(&self.settings.policy, &catalogue.policy, &catalogue.names)
+    }
+
     /// What a client gets from the tables in service, and why. This reads the hosts file, which may
     /// be long or on a slow disk, outside the locks.
     pub(crate) fn look_up(&self, client: &str, arch: Architecture) -> Vec<Looked> {
@@ -303,11 +304,7 @@ impl Service {
         let generation = self.shared.tables.load_full();
         let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
         let looked_up = Arc::clone(&catalogue.looked_up);
-        let waited_for = effective_policy::waited_for(
-            &self.settings.policy,
-            &catalogue.policy,
-            &catalogue.names,
-        );
+        let waited_for = self.waited_for(&catalogue);
         let policy = match waited_for {
             0 => catalogue.policy.clone(),
             // A temporary policy is explained elsewhere in the reply; show the configured one.

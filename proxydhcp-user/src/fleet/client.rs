@@ -78,7 +78,6 @@ impl Client {
         &mut self,
         (first, end): Range,
         at: Option<i64>,
-        keys_only: bool,
         mut take: impl FnMut(KeyValue),
     ) -> Result<i64, TransportError> {
         let mut request = RangeRequest {
@@ -86,7 +85,7 @@ impl Client {
             range_end: Some(Bytes64(end)),
             limit: Some(Int(PAGE)),
             revision: at.map(Int),
-            keys_only,
+            keys_only: false,
         };
         let mut left = MOST;
         loop {
@@ -199,20 +198,6 @@ impl Client {
         };
         let line: Line<Lease> = self.ask("/v3/lease/keepalive", &lease).await?;
         Ok(line.result.is_some_and(|lease| lease.ttl.0 > 0))
-    }
-
-    /// Gives up a lease, and the keys that go with it.
-    ///
-    /// # Errors
-    /// See [`TransportError`].
-    pub async fn revoke(&mut self, lease: i64) -> Result<(), TransportError> {
-        let lease = Lease {
-            id: Int(lease),
-            ttl: Int(0),
-        };
-        self.ask("/v3/lease/revoke", &lease)
-            .await
-            .map(|_: Nothing| ())
     }
 
     /// Watches a range from a revision on, over a connection of its own to the member that has answered

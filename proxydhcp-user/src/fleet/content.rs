@@ -55,6 +55,13 @@ pub struct Difference<'c> {
     pub delete: Vec<&'c str>,
 }
 
+impl Difference<'_> {
+    /// Whether both are the same.
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty() && self.delete.is_empty()
+    }
+}
+
 impl Content {
     /// The number of nodes.
     pub fn len(&self) -> usize {

@@ -5,10 +5,9 @@ use std::net::Ipv4Addr;
 use proxydhcp_common::wire::is_client;
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::wire::parsed;
 use crate::nodes::hardware::Id;
 
-/// The longest value, in bytes.
-pub const LIMIT: usize = 16 << 10;
 /// The most addresses of a kind.
 const MANY: usize = 64;
 
@@ -45,17 +44,11 @@ impl Entry {
     /// # Errors
     /// If it is no such object, or an address in it is none: why.
     pub fn parse(value: &[u8]) -> Result<Self, String> {
-        if value.len() > LIMIT {
-            return Err(format!(
-                "the value has {} bytes, more than {LIMIT}",
-                value.len()
-            ));
-        }
         // Without names, serde takes a list for the fields in their order.
         if value.trim_ascii_start().first() == Some(&b'[') {
             return Err("it is a list, and should be an object".to_owned());
         }
-        let entry: Self = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        let entry: Self = parsed(value)?;
         let counts = [entry.addresses.len(), entry.macs.len(), entry.uuids.len()];
         if let Some(count) = counts.into_iter().find(|&count| count > MANY) {
             return Err(format!("{count} addresses of a kind, more than {MANY}"));
@@ -94,6 +87,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::wire::LONGEST_VALUE;
 
     #[test]
     fn a_node_is_read_as_it_was_written() {
@@ -136,7 +130,7 @@ mod tests {
             let error = Entry::parse(text.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
         }
-        let long = format!(r#"{{"winpe":"{}"}}"#, "x".repeat(LIMIT));
+        let long = format!(r#"{{"winpe":"{}"}}"#, "x".repeat(LONGEST_VALUE));
         assert!(Entry::parse(long.as_bytes()).unwrap_err().contains("bytes"));
         let many = format!(
             r#"{{"addresses":[{}"10.0.0.1"]}}"#,

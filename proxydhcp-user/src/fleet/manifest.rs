@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::wire::parsed;
+
 /// The manifest of a fleet. Fields of later versions are passed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -22,19 +24,13 @@ pub struct Manifest {
     pub what: String,
 }
 
-/// The longest manifest, in bytes.
-const LIMIT: usize = 16 << 10;
-
 impl Manifest {
     /// Parses the value of its key.
     ///
     /// # Errors
     /// If it is no manifest: why.
     pub fn parse(value: &[u8]) -> Result<Self, String> {
-        if value.len() > LIMIT {
-            return Err(format!("it has {} bytes, more than {LIMIT}", value.len()));
-        }
-        let manifest: Self = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        let manifest: Self = parsed(value)?;
         let id = &manifest.content;
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if id.is_empty() || id.len() > 64 || !id.bytes().all(is_part) {
@@ -47,6 +43,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::wire::LONGEST_VALUE;
 
     #[test]
     fn a_manifest_names_a_content() {
@@ -70,7 +67,7 @@ mod tests {
         }
         let long = format!(
             r#"{{"content":"a","nodes":0,"hash":"{}"}}"#,
-            "x".repeat(LIMIT)
+            "x".repeat(LONGEST_VALUE)
         );
         assert!(Manifest::parse(long.as_bytes()).is_err());
     }

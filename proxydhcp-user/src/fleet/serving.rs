@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::wire::parsed;
+
 /// A service node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Serving {
@@ -27,18 +29,12 @@ pub struct Serving {
     pub at: f64,
 }
 
-/// The longest, in bytes.
-const LIMIT: usize = 16 << 10;
-
 impl Serving {
     /// Parses the value of its key.
     ///
     /// # Errors
     /// If it is none: why.
     pub fn parse(value: &[u8]) -> Result<Self, String> {
-        if value.len() > LIMIT {
-            return Err(format!("it has {} bytes, more than {LIMIT}", value.len()));
-        }
-        serde_json::from_slice(value).map_err(|error| error.to_string())
+        parsed(value)
     }
 }

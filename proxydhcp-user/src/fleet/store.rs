@@ -119,7 +119,7 @@ async fn nodes(
             content.insert(name, &kv.value.0, kv.mod_revision.0);
         }
     };
-    client.range(range, Some(revision), false, take).await?;
+    client.range(range, Some(revision), take).await?;
     Ok(content)
 }
 

@@ -5,6 +5,23 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// The longest value of a key, in bytes.
+pub(super) const LONGEST_VALUE: usize = 16 << 10;
+
+/// What the value of a key says, which is JSON.
+///
+/// # Errors
+/// If it is too long or something else: why.
+pub(super) fn parsed<T: de::DeserializeOwned>(value: &[u8]) -> Result<T, String> {
+    if value.len() > LONGEST_VALUE {
+        return Err(format!(
+            "it has {} bytes, more than {LONGEST_VALUE}",
+            value.len()
+        ));
+    }
+    serde_json::from_slice(value).map_err(|error| error.to_string())
+}
+
 /// Bytes, in base64.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Bytes64(pub Vec<u8>);

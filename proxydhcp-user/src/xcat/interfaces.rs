@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use nix::sys::utsname::uname;
-
 use crate::nodes::xcat::interfaces::dhcp_interfaces;
+use crate::sys::host_name;
 use crate::text::listed;
 
 /// How long xCAT may take to name them: xcatd waits for this daemon to start.
@@ -14,9 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The names of the interfaces, and what to log about them. No names stand for all interfaces.
 pub(super) fn of_xcat() -> (Vec<String>, String) {
-    let host = uname().ok();
-    let host = host.as_ref().and_then(|host| host.nodename().to_str());
-    match dhcp_interfaces(host.unwrap_or_default(), PATIENCE) {
+    match dhcp_interfaces(&host_name().unwrap_or_default(), PATIENCE) {
         Ok(names) if names.is_empty() => {
             let told = "all interfaces are served, because xCAT's site.dhcpinterfaces names none for \
                 this host";

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{DiffArgs, Fleet, PullArgs, PushArgs, RulesArgs};
+use super::{DiffArgs, Fleet, PullArgs, PushArgs, RulesArgs, in_force};
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::output::{note, print};
@@ -54,7 +54,7 @@ pub(super) fn push(args: &PushArgs, context: &Context) -> Result<ExitCode> {
             count(base.content.len(), "node")
         );
     }
-    let is_same = difference.put.is_empty() && difference.delete.is_empty();
+    let is_same = difference.is_empty();
     if args.dry_run || is_same && base.manifest.is_some() {
         if !args.dry_run {
             // A push that was killed at its very end has left this to do.
@@ -83,10 +83,10 @@ pub(super) fn push(args: &PushArgs, context: &Context) -> Result<ExitCode> {
 }
 
 fn told(shown: &str, is_dry_run: bool, written: Option<i64>) -> ExitCode {
-    print(&match written {
-        Some(revision) => format!("{shown}\nin force: revision {revision}"),
-        None if is_dry_run => format!("{shown}; dry run, nothing is written"),
-        None => format!("{shown}; nothing is written"),
+    print(&if is_dry_run {
+        format!("{shown}; dry run, nothing is written")
+    } else {
+        format!("{shown}{}", in_force(written))
     });
     ExitCode::SUCCESS
 }
@@ -153,7 +153,7 @@ pub(super) fn diff(args: &DiffArgs, context: &Context) -> Result<ExitCode> {
     for name in &difference.delete {
         print(&format!("- {}", printable(name.as_bytes())));
     }
-    let is_same = difference.put.is_empty() && difference.delete.is_empty();
+    let is_same = difference.is_empty();
     note(&format!(
         "revision {}: {}",
         now.written(),

@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
 use super::push::{at, shown};
-use super::{Fleet, HistoryArgs, RollbackArgs};
+use super::{Fleet, HistoryArgs, RollbackArgs, in_force};
 use crate::cli::output::{page, print};
 use crate::cli::runtime::block_on;
 use crate::fleet::manifest::Manifest;
@@ -65,9 +65,6 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<ExitCode> {
         ))
     }))?;
     let (shown, written) = changed?;
-    print(&match written {
-        Some(revision) => format!("{shown}\nin force: revision {revision}"),
-        None => format!("{shown}; nothing is written"),
-    });
+    print(&format!("{shown}{}", in_force(written)));
     Ok(ExitCode::SUCCESS)
 }

@@ -61,7 +61,7 @@ impl Report {
                 });
             }
         };
-        client.range(keys.all_serving(), None, false, take).await?;
+        client.range(keys.all_serving(), None, take).await?;
         let mut report = Self {
             revision: held.as_ref().map_or(0, |held| held.revision),
             nodes: held.as_ref().map_or(0, |held| held.manifest.nodes),
