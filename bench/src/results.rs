@@ -148,6 +148,9 @@ pub struct Offers {
 pub struct Download {
     /// The server.
     pub server: String,
+    /// Whether its interface has an XDP program.
+    #[serde(default)]
+    pub xdp: bool,
     /// The number of clients.
     pub clients: usize,
     /// The length of the file, in bytes.

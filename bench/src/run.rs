@@ -133,7 +133,8 @@ fn notes(cores: Cores, machine: &Machine) -> Vec<String> {
          nodes are known by their hardware addresses, and dnsmasq is in proxy mode"
             .to_owned(),
         "tftp: all clients of a crowd fetch the same file, from one thread; a client takes up to a \
-         window in one call; no server's interface has an XDP program. tftpd-hpa and dnsmasq know no \
+         window in one call. Beside XDP, dnsmasq's interface has a program that passes everything, and \
+         proxydhcp's has its own; otherwise none has one (--path raw). tftpd-hpa and dnsmasq know no \
          window"
             .to_owned(),
         "clients are behind one router, so that the kernel's neighbour table limits no contender"

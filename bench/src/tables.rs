@@ -175,11 +175,12 @@ fn offers(offers: &[Offers]) -> Table {
 
 fn downloads(downloads: &[Download]) -> Table {
     let mut table = new_table(&[
-        "server", "clients", "KiB", "window", "loss", "failed", "MB/s", "p50", "p99", "max",
+        "server", "XDP", "clients", "KiB", "window", "loss", "failed", "MB/s", "p50", "p99", "max",
     ]);
     for download in downloads {
         let mut row = vec![
             download.server.clone(),
+            if download.xdp { "yes" } else { "" }.to_owned(),
             thousands(download.clients),
             thousands(usize::try_from(download.size >> 10).unwrap_or(usize::MAX)),
             download.window.to_string(),

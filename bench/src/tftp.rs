@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use proxydhcp_clients::{Downloads, Wanted, content, download, percentile};
 use proxydhcp_lab::tftp::Fetch;
 use proxydhcp_lab::tftp_server::{TftpServer, wait_for_port};
-use proxydhcp_lab::{Daemon, Lab, SERVER_ADDRESS, SERVER_INTERFACE, link};
+use proxydhcp_lab::{Daemon, Lab, SERVER_ADDRESS, SERVER_INTERFACE, link, xdp};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cluster::Files;
@@ -20,6 +21,7 @@ use crate::pin::Cores;
 use crate::plan::{Observer, Plan, Progress, tell};
 use crate::results::{Download, Results, Unacknowledged};
 use crate::session::routed_lab;
+use crate::small_xdp;
 use crate::storm_figures::milliseconds;
 
 pub(crate) mod crowd;
@@ -51,42 +53,39 @@ pub(crate) fn downloads(
             content(usize::try_from(crowd.size)?),
         )?;
     }
-    let others =
-        [TftpServer::Dnsmasq, TftpServer::Hpa].map(|it| Server::other(it, plan, &root, cores));
-    let servers: Vec<Server> = [Server::ours(plan, &root, cores)]
-        .into_iter()
-        .chain(others)
-        .collect::<Result<_>>()?;
+    let servers = [
+        Server::ours(plan, &root, cores, Wire::Plain)?,
+        Server::ours(plan, &root, cores, Wire::WithXdp)?,
+        Server::other(TftpServer::Dnsmasq, plan, &root, cores, Wire::Plain)?,
+        Server::other(TftpServer::Dnsmasq, plan, &root, cores, Wire::WithXdp)?,
+        Server::other(TftpServer::Hpa, plan, &root, cores, Wire::Plain)?,
+    ];
     tell(observer, Progress::Step("requests without acknowledgement"))?;
     results.unacknowledged = Some(unacknowledged(&servers)?);
-    let mut measured: Vec<(&str, Crowd, Vec<Downloads>)> = servers
+    let mut measured: Vec<(&Server, Crowd, Vec<Downloads>)> = servers
         .iter()
         .flat_map(|server| {
             Crowd::all(server.name, plan.quick)
                 .into_iter()
-                .map(|crowd| (server.name, crowd, Vec::new()))
+                .map(move |crowd| (server, crowd, Vec::new()))
         })
         .collect();
     // In turn, so that whatever else the machine does meets all of them.
     for _ in 0..plan.download_rounds() {
-        for (name, crowd, rounds) in &mut measured {
+        for (server, crowd, rounds) in &mut measured {
             let is_slow = rounds.iter().any(|round| round.took > LONG);
             if is_slow {
                 continue;
             }
             tell(
                 observer,
-                Progress::Step(&format!("{name}: {}", crowd.describe())),
+                Progress::Step(&format!("{}: {}", server.describe(), crowd.describe())),
             )?;
-            let server = servers
-                .iter()
-                .find(|server| server.name == *name)
-                .context("no server")?;
             rounds.push(server.meets(*crowd, observer)?);
         }
     }
-    for (name, crowd, rounds) in measured {
-        results.download.push(figures(name, crowd, rounds)?);
+    for (server, crowd, rounds) in measured {
+        results.download.push(figures(server, crowd, rounds)?);
     }
     Ok(())
 }
@@ -109,20 +108,34 @@ fn raise_limit() -> Result<()> {
     .context("cannot raise the limit of open files")
 }
 
+/// What the server's end of the wire has. A veth end with an XDP program takes each packet that comes in
+/// another way, and copies it, whatever the program does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Plain,
+    WithXdp,
+}
+
 /// A TFTP server that runs.
 struct Server {
     name: &'static str,
+    wire: Wire,
     /// Declared first, so that it stops before the wire is removed.
     daemon: Daemon,
+    /// A program that passes everything, for a server that has none of its own.
+    _program: Option<OwnedFd>,
     lab: Lab,
 }
 
 impl Server {
-    fn ours(plan: &Plan, root: &Path, cores: Cores) -> Result<Self> {
-        let files = Files::write(&plan.folder.join("tftp-server"), 1)?;
+    fn ours(plan: &Plan, root: &Path, cores: Cores, wire: Wire) -> Result<Self> {
+        let path = match wire {
+            Wire::Plain => "raw",
+            Wire::WithXdp => "kernel",
+        };
+        let files = Files::write(&plan.folder.join(format!("tftp-server-{path}")), 1)?;
         let mut command = Command::new(&plan.binary);
-        // As the others: without an XDP program, for which a veth end copies each packet that comes in.
-        command.args(["serve", "-i", SERVER_INTERFACE, "--path", "raw"]);
+        command.args(["serve", "-i", SERVER_INTERFACE, "--path", path]);
         command.arg("--tftp").arg("--tftp-root").arg(root);
         command.args(files.arguments());
         cores.pin_responder(&mut command);
@@ -130,12 +143,20 @@ impl Server {
         let daemon = Daemon::start_command(&lab.server, command)?;
         Ok(Self {
             name: OURS,
+            wire,
             daemon,
+            _program: None,
             lab,
         })
     }
 
-    fn other(server: TftpServer, plan: &Plan, root: &Path, cores: Cores) -> Result<Self> {
+    fn other(
+        server: TftpServer,
+        plan: &Plan,
+        root: &Path,
+        cores: Cores,
+        wire: Wire,
+    ) -> Result<Self> {
         // Its default is 50 transfers.
         let more: &[&str] = match server {
             TftpServer::Dnsmasq => &["--tftp-max=2000"],
@@ -145,13 +166,31 @@ impl Server {
         let mut command = server.command(&plan.folder, &root, SERVER_ADDRESS, more)?;
         cores.pin_responder(&mut command);
         let lab = lab()?;
+        let program = match wire {
+            Wire::Plain => None,
+            Wire::WithXdp => Some(xdp::attach(
+                &lab.server,
+                SERVER_INTERFACE,
+                small_xdp::pass()?,
+            )?),
+        };
         let daemon = Daemon::spawn(&lab.server, command)?;
         wait_for_port(&lab.server, &daemon)?;
         Ok(Self {
             name: server.name(),
+            wire,
             daemon,
+            _program: program,
             lab,
         })
+    }
+
+    fn describe(&self) -> String {
+        let wire = match self.wire {
+            Wire::Plain => "",
+            Wire::WithXdp => " beside XDP",
+        };
+        format!("{}{wire}", self.name)
     }
 
     fn meets(&self, crowd: Crowd, observer: &mut Observer) -> Result<Downloads> {
@@ -186,7 +225,7 @@ fn address(number: u32) -> Ipv4Addr {
 }
 
 /// The figures of the round whose speed is the median.
-fn figures(server: &str, crowd: Crowd, mut rounds: Vec<Downloads>) -> Result<Download> {
+fn figures(server: &Server, crowd: Crowd, mut rounds: Vec<Downloads>) -> Result<Download> {
     rounds.sort_unstable_by_key(|round| round.took);
     let failed = rounds.iter().map(|round| round.failures.len()).sum();
     let failure = rounds
@@ -198,7 +237,8 @@ fn figures(server: &str, crowd: Crowd, mut rounds: Vec<Downloads>) -> Result<Dow
     let bytes = (median.times.len() as u64 * crowd.size) as f64;
     let percent = |percent| percentile(&median.times, percent).map(milliseconds);
     Ok(Download {
-        server: server.to_owned(),
+        server: server.name.to_owned(),
+        xdp: server.wire == Wire::WithXdp,
         clients: median.times.len() + median.failures.len(),
         size: crowd.size,
         window: median.window,
