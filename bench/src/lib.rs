@@ -1,6 +1,6 @@
 //! The benchmark: it runs boot storms and floods of [simulated clients](proxydhcp_clients) against
 //! several responders, storms amid hostile packets, offers and downloads, and measures the cost of an
-//! answer, reloads and memory. It yields [`results`] and [`plot`]s.
+//! answer, reloads, memory, and the making of a WinPE. It yields [`results`] and [`plot`]s.
 
 mod answer_cost;
 mod cluster;
@@ -25,6 +25,7 @@ mod siege;
 mod small_xdp;
 mod storm_figures;
 mod tftp;
+mod winpe;
 
 pub use contender::Contender;
 pub use machine::Machine;

@@ -30,6 +30,8 @@ pub enum Figure {
     Reload,
     /// The daemon's memory.
     Memory,
+    /// The making of a WinPE.
+    Winpe,
 }
 
 /// The figures to measure, and the means.
@@ -141,7 +143,8 @@ impl Plan {
             + times(
                 self.wants_any([Figure::Reload, Figure::Memory]),
                 self.tables().len(),
-            );
+            )
+            + times(self.wants(Figure::Winpe), 1);
         steps as u64
     }
 }

@@ -36,6 +36,9 @@ pub struct Results {
     pub answer_cost: Option<AnswerCost>,
     /// The cost of tables, by size.
     pub tables: Vec<TableCost>,
+    /// The making of a WinPE.
+    #[serde(default)]
+    pub winpe: Option<WinpeCreation>,
     /// What could not be measured, and why.
     pub failures: Vec<String>,
 }
@@ -184,6 +187,19 @@ pub struct Unacknowledged {
     pub bytes: u64,
     /// The time in which a client that comes after them gets 1 MiB.
     pub fresh_ms: f64,
+}
+
+/// The making of a WinPE by `winpe create`, from an ISO.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WinpeCreation {
+    /// The length of its image on the medium, in bytes.
+    pub image: u64,
+    /// The number of drivers that are put into the image.
+    pub drivers: usize,
+    /// The time it takes.
+    pub seconds: f64,
+    /// The greatest resident set of all its programs together, in bytes.
+    pub memory: u64,
 }
 
 /// The cost of the XDP program, which runs alone on a frame in memory. Nanoseconds are medians,

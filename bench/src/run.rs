@@ -18,6 +18,7 @@ use crate::results::{Results, TableCost};
 use crate::session::Session;
 use crate::siege::sieges;
 use crate::tftp::downloads;
+use crate::winpe;
 
 /// The number of nodes in random order for which the cost of an answer is measured.
 const MANY_NODES: u32 = 1_000_000;
@@ -43,6 +44,7 @@ pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
         unacknowledged: None,
         answer_cost: None,
         tables: Vec::new(),
+        winpe: None,
         failures: Vec::new(),
     };
     if plan.wants_any([Figure::Storm, Figure::Flood]) {
@@ -80,6 +82,9 @@ pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
                 Err(error) => results.failures.push(format!("{error:#}")),
             }
         }
+    }
+    if plan.wants(Figure::Winpe) {
+        results.winpe = Some(winpe::creation(plan, observer)?);
     }
     Ok(results)
 }

@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table};
 use proxydhcp_bench::grouped;
 use proxydhcp_bench::results::{
     AnswerCost, Download, Flood, Offers, Results, Siege, Storm, TableCost, Unacknowledged,
+    WinpeCreation,
 };
 
 /// Renders all tables and notes.
@@ -52,6 +53,7 @@ pub(crate) fn render(results: &Results) -> String {
     if !results.tables.is_empty() {
         parts.push(format!("The daemon\n{}", tables(&results.tables)));
     }
+    parts.extend(results.winpe.as_ref().map(winpe));
     let lines = |title: &str, lines: &[String]| {
         let lines: Vec<String> = lines.iter().map(|line| format!("- {line}")).collect();
         format!("{title}\n{}", lines.join("\n"))
@@ -200,6 +202,16 @@ fn unacknowledged(strangers: &Unacknowledged) -> String {
         thousands(strangers.requests),
         mebibytes(strangers.bytes),
         milliseconds(Some(strangers.fresh_ms))
+    )
+}
+
+fn winpe(creation: &WinpeCreation) -> String {
+    format!(
+        "A WinPE from an ISO, its image {}, with {} drivers: {:.1} s, {} of memory",
+        mebibytes(creation.image),
+        creation.drivers,
+        creation.seconds,
+        mebibytes(creation.memory)
     )
 }
 
