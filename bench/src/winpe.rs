@@ -37,8 +37,15 @@ pub(crate) fn creation(plan: &Plan, observer: &mut Observer) -> Result<WinpeCrea
     let mut command = Command::new(&plan.binary);
     command.args(["winpe", "create", "a", "--from"]).arg(iso);
     command.arg("--drivers").arg(drivers);
-    command.arg("--tftp-root").arg(root);
+    command.arg("--tftp-root").arg(&root);
     let (seconds, memory) = run(command, &folder.join("log"))?;
+    let made = fs::metadata(root.join("winboot/a/Boot/WinPE_64.wim"))?.len();
+    // The image of Windows' setup is left out, and some bytes are in several files.
+    let least = image + (DRIVERS * DRIVER) as u64 * 9 / 10;
+    ensure!(
+        made > least,
+        "an image of {made} bytes has no room for the drivers"
+    );
     fs::remove_dir_all(folder)?;
     Ok(WinpeCreation {
         image,
