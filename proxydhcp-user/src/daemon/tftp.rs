@@ -269,60 +269,57 @@ impl Shared {
     }
 
     /// Serves one client.
-    async fn serve(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "a task takes the memory of all its arguments twice if it is made by an async fn"
+    )]
+    fn serve(
         self: Arc<Self>,
         request: ReadRequest,
         ticket: Ticket,
         place: Place,
         way: Way,
         mtu: u32,
-    ) {
-        let ReadRequest {
-            file: asked,
-            asked: options,
-        } = request;
-        let transfer = Arc::downgrade(&place.progress);
-        let Some(opened) = self.lookups.open(ticket, asked, transfer).await else {
-            return;
-        };
-        let client = way.client.ip();
-        let Opened { file, size, name } = match opened {
-            Ok(opened) => opened,
-            Err((asked, denied)) => {
-                let outcomes = &self.outcomes;
-                outcomes.refused(format_args!("{client} asks for {asked:?}: {denied}"));
-                let refusal = denied.refusal();
-                tell(way, refusal).await;
+    ) -> impl Future<Output = ()> + Send {
+        async move {
+            let transfer = Arc::downgrade(&place.progress);
+            let Some(opened) = self.lookups.open(ticket, request.file, transfer).await else {
                 return;
+            };
+            let client = way.client.ip();
+            let Opened { file, size, name } = match opened {
+                Ok(opened) => opened,
+                Err((asked, denied)) => {
+                    let outcomes = &self.outcomes;
+                    outcomes.refused(format_args!("{client} asks for {asked:?}: {denied}"));
+                    tell(way, denied.refusal()).await;
+                    return;
+                }
+            };
+            place.sends(&name, size);
+            let agreed = request.asked.agree(mtu, size);
+            let ended = match connect(way).await {
+                Ok(socket) => {
+                    let blocks = blocks(file, size, &agreed, mtu);
+                    Transfer::new(socket, blocks, &agreed, &place.progress)
+                        .run()
+                        .await
+                }
+                Err(error) => End::Failed(error),
+            };
+            if let Some(state) = self.outcomes.ended(&name, size, &place, ended) {
+                (self.notes)(*client, &Arc::from(name), state, place.progress.bytes());
             }
-        };
-        place.sends(&name, size);
-        let agreed = options.agree(mtu, size);
-        let ended = self.send(file, size, &agreed, way, mtu, &place).await;
-        if let Some(state) = self.outcomes.ended(&name, size, &place, ended) {
-            (self.notes)(*client, &Arc::from(name), state, place.progress.bytes());
         }
     }
+}
 
-    async fn send(
-        &self,
-        file: std::fs::File,
-        size: u64,
-        agreed: &Agreed,
-        way: Way,
-        mtu: u32,
-        place: &Place,
-    ) -> End {
-        let socket = match connect(way).await {
-            Ok(socket) => socket,
-            Err(error) => return End::Failed(error),
-        };
-        let is_joined = agreed.window > 1
-            && agreed.block_size >= SMALLEST_JOINED
-            && u32::from(agreed.block_size) + AROUND_BLOCK <= mtu;
-        let blocks = Blocks::new(file, size, agreed.block_size, is_joined);
-        Transfer::run(socket, blocks, agreed, &place.progress).await
-    }
+/// The blocks of a file as they were agreed on, on a way with this MTU.
+fn blocks(file: std::fs::File, size: u64, agreed: &Agreed, mtu: u32) -> Blocks {
+    let is_joined = agreed.window > 1
+        && agreed.block_size >= SMALLEST_JOINED
+        && u32::from(agreed.block_size) + AROUND_BLOCK <= mtu;
+    Blocks::new(file, size, agreed.block_size, is_joined)
 }
 
 /// A socket between the address that was asked and the client.
@@ -337,5 +334,20 @@ async fn tell(way: Way, refusal: Refusal) {
     let told = async { connect(way).await?.send(&refusal.packet()).await };
     if let Err(error) = told.await {
         debug!("{} is not told: {error}", way.client);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_takes_little_memory() {
+        fn size<A, B, C, D, E, F, R>(_: impl Fn(A, B, C, D, E, F) -> R) -> usize {
+            size_of::<R>()
+        }
+        // Anybody can have thousands of them begun.
+        let size = size(Shared::serve);
+        assert!(size <= 1000, "{size} bytes");
     }
 }

@@ -121,6 +121,8 @@ pub(super) enum End {
 pub(super) struct Transfer<'a> {
     socket: UdpSocket,
     blocks: Blocks,
+    /// The packet that comes before the first block, until it is acknowledged.
+    options: Option<&'a [u8]>,
     window: u64,
     wait: Wait,
     progress: &'a Progress,
@@ -131,43 +133,41 @@ pub(super) struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    /// Sends the file to the peer of the socket, and reports its progress.
-    pub(super) async fn run(
+    /// Will send the file to the peer of the socket, and report its progress.
+    pub(super) fn new(
         socket: UdpSocket,
         mut blocks: Blocks,
-        agreed: &Agreed,
+        agreed: &'a Agreed,
         progress: &'a Progress,
-    ) -> End {
+    ) -> Self {
         blocks.prepare(&socket);
-        let mut transfer = Self {
+        Self {
             socket,
             blocks,
+            options: agreed.acknowledgement.as_deref(),
             window: agreed.window.into(),
             wait: Wait::new(agreed.timeout),
             progress,
             acknowledged: 0,
             sent: 0,
-        };
-        let options = agreed.acknowledgement.as_deref();
-        match transfer.send_all(options).await {
+        }
+    }
+
+    /// Sends it all.
+    pub(super) async fn run(&mut self) -> End {
+        match self.send_all().await {
             Ok(end) => end,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => End::Declined,
             Err(error) => {
-                let _ = transfer.socket.try_send(&UNREADABLE.packet());
+                let _ = self.socket.try_send(&UNREADABLE.packet());
                 End::Failed(error)
             }
         }
     }
 
-    async fn send_all(&mut self, options: Option<&[u8]>) -> io::Result<End> {
-        if let Some(options) = options {
-            let ended = self.until_acknowledged(Some(options)).await?;
-            if let Some(end) = ended {
-                return Ok(end);
-            }
-        }
-        while self.acknowledged < self.blocks.last() {
-            if let Some(end) = self.until_acknowledged(None).await? {
+    async fn send_all(&mut self) -> io::Result<End> {
+        while self.options.is_some() || self.acknowledged < self.blocks.last() {
+            if let Some(end) = self.until_acknowledged().await? {
                 return Ok(end);
             }
         }
@@ -176,14 +176,14 @@ impl<'a> Transfer<'a> {
 
     /// Sends the options, or else the next window, until the client acknowledges something of it.
     /// Returns the transfer's end, if it does not.
-    async fn until_acknowledged(&mut self, options: Option<&[u8]>) -> io::Result<Option<End>> {
+    async fn until_acknowledged(&mut self) -> io::Result<Option<End>> {
         let mut tries = 0;
         // The client misses the beginning of the window, and has said so.
         let mut has_complained = false;
         loop {
             tries += 1;
             let sent_at = Instant::now();
-            match options {
+            match self.options {
                 Some(options) => drop(self.socket.send(options).await?),
                 None => self.send_window().await?,
             }
@@ -198,7 +198,7 @@ impl<'a> Transfer<'a> {
                     }
                     continue;
                 };
-                if self.take(number, options.is_some()) {
+                if self.take(number) {
                     // After a repetition nobody knows what was acknowledged.
                     if tries == 1 {
                         self.wait.learn(sent_at.elapsed());
@@ -206,7 +206,7 @@ impl<'a> Transfer<'a> {
                     return Ok(None);
                 }
                 let is_last_one = self.distance(number) == 0;
-                if options.is_none() && is_last_one && !has_complained {
+                if self.options.is_none() && is_last_one && !has_complained {
                     has_complained = true;
                     break;
                 }
@@ -223,14 +223,15 @@ impl<'a> Transfer<'a> {
     }
 
     /// Whether a number acknowledges what was sent, which is recorded then.
-    fn take(&mut self, number: u16, is_of_options: bool) -> bool {
+    fn take(&mut self, number: u16) -> bool {
         let distance = self.distance(number);
-        let is_right = if is_of_options {
+        let is_right = if self.options.is_some() {
             distance == 0
         } else {
             distance > 0 && distance <= self.sent - self.acknowledged
         };
         if is_right {
+            self.options = None;
             self.acknowledged += distance;
             self.progress.moves(self.blocks.bytes(self.acknowledged));
         }
