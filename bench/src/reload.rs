@@ -48,6 +48,7 @@ pub(crate) fn reload(lab: &Lab, daemon: &Daemon, files: &Files, effort: Effort) 
         .collect();
     let load = Load {
         rate: LOAD,
+        most_unanswered: u32::MAX,
         requests: &requests,
     };
     let done = AtomicBool::new(false);
