@@ -38,7 +38,7 @@ const SHOWN_STRANGERS: usize = 65_536;
 #[derive(Debug)]
 pub struct Activity {
     memory: ArcSwap<Memory>,
-    /// The numbers that the nodes of these files have.
+    /// The numbers that the nodes of these files have, whatever they boot.
     numbered: Mutex<Option<(Weak<Files>, Arc<Followed>)>>,
     /// Where they are kept, unless the XDP program's map keeps them.
     file: Option<PathBuf>,
@@ -111,9 +111,11 @@ impl Activity {
         let files = table.files();
         let mut numbered = self.numbered.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, followed)) = &*numbered
-            && Weak::as_ptr(of) == Arc::as_ptr(files)
+            && of.upgrade().is_some_and(|of| of.has_nodes_of(files))
         {
-            return Arc::clone(followed);
+            let followed = Arc::clone(followed);
+            *numbered = Some((Arc::downgrade(files), Arc::clone(&followed)));
+            return followed;
         }
         let followed = Arc::new(numbers::give(&self.memory.load(), table));
         *numbered = Some((Arc::downgrade(files), Arc::clone(&followed)));

@@ -25,6 +25,7 @@ mod files;
 mod hardware;
 mod join;
 mod loss;
+mod register;
 mod trace;
 
 pub use changes::{Changes, changes, news};
@@ -52,6 +53,8 @@ pub struct Table {
     strangers: Vec<Ipv4Addr>,
     /// The sound records without an address.
     unresolved: Vec<u32>,
+    /// The number of nodes that have no address, and are known by their hardware addresses.
+    by_hardware_alone: usize,
     warnings: Vec<Warning>,
 }
 
@@ -96,8 +99,8 @@ impl Table {
     /// file lacks, and with the clients that were looked up. An address belongs to the first of
     /// these that claims it.
     pub fn new(files: Arc<Files>, names: &Names, looked_up: &LookedUp) -> Self {
-        let mut claims = files.claims.clone();
-        let mut warnings = files.warnings.clone();
+        let mut claims = files.register.claims.clone();
+        let mut warnings = files.register.warnings.clone();
         let mut resolved = Vec::new();
         for (record, name) in files.wanted_records() {
             let number = names.addresses(name).len();
@@ -118,13 +121,13 @@ impl Table {
         // The name that had an address first keeps it.
         resolved.sort_by_key(|(since, _)| *since);
         claims.extend(resolved.into_iter().map(|(_, claim)| claim));
-        warnings.extend(files.settle(&mut claims));
+        warnings.extend(files.register.settle(&mut claims));
         // A client that asked before its address had a record is not a conflict.
         let news: Vec<_> = looked_up
             .named()
             .filter(|(address, _)| position(&claims, *address).is_err())
             .filter_map(|(address, name)| {
-                let record = files.by_any_name(name)?;
+                let record = files.register.by_any_name(name)?;
                 Some(Claim {
                     address,
                     record,
@@ -133,14 +136,14 @@ impl Table {
             })
             .collect();
         claims.extend(news);
-        warnings.extend(files.settle(&mut claims));
+        warnings.extend(files.register.settle(&mut claims));
 
         let mut strangers = looked_up.strangers();
         strangers.retain(|address| position(&claims, *address).is_err());
 
         let mut reachable = vec![false; files.len()];
         let records = claims.iter().map(|claim| claim.record);
-        for record in records.chain(files.hardware.iter().map(|claim| claim.record)) {
+        for record in records.chain(files.register.hardware.iter().map(|claim| claim.record)) {
             if let Some(reachable) = reachable.get_mut(record as usize) {
                 *reachable = true;
             }
@@ -159,14 +162,17 @@ impl Table {
             }
             sound
         });
-        Self {
+        let mut table = Self {
             files,
             claims,
             denied,
             strangers,
             unresolved,
+            by_hardware_alone: 0,
             warnings,
-        }
+        };
+        table.count_by_hardware();
+        table
     }
 
     /// The files that the table is made from.
@@ -208,7 +214,7 @@ impl Table {
 
     /// What nodes are known by besides their addresses, each once, in the order of the files.
     pub fn hardware(&self) -> impl ExactSizeIterator<Item = Known<'_>> {
-        self.files.hardware.iter().map(|claim| Known {
+        self.files.register.hardware.iter().map(|claim| Known {
             id: claim.id,
             name: self.files.name(claim.record),
             winpe: self.files.winpe(claim.record),
@@ -238,30 +244,32 @@ impl Table {
 
     /// The name of the node that is known by this, even if it gets no answer.
     pub fn known_by(&self, id: Id) -> Option<&str> {
-        Some(self.files.name(self.files.by_hardware(id)?))
+        Some(self.files.name(self.files.register.by_hardware(id)?))
     }
 
     /// The number of addresses served, and of nodes that are known by their hardware addresses alone.
     pub fn served(&self) -> usize {
-        if self.files.hardware.is_empty() {
-            return self.claims.len();
-        }
-        let by_hardware = self.unreachable_but_by_hardware();
-        self.claims.len() + by_hardware
+        self.claims.len() + self.by_hardware_alone
     }
 
-    /// The number of nodes that have no address, and are known by their hardware addresses.
-    fn unreachable_but_by_hardware(&self) -> usize {
-        let mut records: Vec<_> = self
-            .hardware()
-            .filter(|known| known.winpe.is_some())
-            .map(|known| known.record)
-            .collect();
-        records.sort_unstable();
-        records.dedup();
-        let addressed: HashSet<_> = self.claims.iter().map(|claim| claim.record).collect();
-        records.retain(|record| !addressed.contains(record));
-        records.len()
+    /// Counts the nodes that have no address, and are known by their hardware addresses.
+    fn count_by_hardware(&mut self) {
+        let mut is_counted = vec![false; self.files.len()];
+        for claim in &self.claims {
+            if let Some(is_counted) = is_counted.get_mut(claim.record as usize) {
+                *is_counted = true;
+            }
+        }
+        let mut alone = 0;
+        for claim in &self.files.register.hardware {
+            if let Some(is_counted) = is_counted.get_mut(claim.record as usize)
+                && !*is_counted
+                && self.files.winpe(claim.record).is_some()
+            {
+                (*is_counted, alone) = (true, alone + 1);
+            }
+        }
+        self.by_hardware_alone = alone;
     }
 
     /// The node with this address.
@@ -284,6 +292,7 @@ impl Table {
             claims: other.claims.clone(),
             denied: other.denied.clone(),
             unresolved: other.unresolved.clone(),
+            by_hardware_alone: other.by_hardware_alone,
             ..self
         }
     }
@@ -316,7 +325,7 @@ impl Table {
 
     /// The records that cannot be served, in the file's order.
     pub fn refused(&self) -> &[Refused] {
-        &self.files.refused
+        &self.files.register.refused
     }
 
     /// The names of the sound records without an address, in the file's order.
@@ -386,11 +395,12 @@ impl Table {
             );
             self.warnings.push(Warning { record, text });
         }
+        self.count_by_hardware();
     }
 
     /// The number of records in `proxydhcp.cfg`, including refused ones and duplicates.
     pub fn records(&self) -> usize {
-        self.files.records_read
+        self.files.register.records_read
     }
 
     fn node_of(&self, claim: Claim) -> Node<'_> {

@@ -1,5 +1,6 @@
 //! Reports names without an address.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
@@ -28,7 +29,7 @@ impl NamesStatus {
     /// The names with problems in this table.
     pub fn new(table: &Table, names: &Names) -> Self {
         let failed = names.failed();
-        let known = table.known_by_hardware();
+        let known = LazyCell::new(|| table.known_by_hardware());
         let by_hardware = failed
             .iter()
             .filter(|failed| failed.kept.is_empty() && known.contains(&*failed.name));
@@ -92,7 +93,7 @@ impl NamesTold {
     /// Summarises the names with problems. This copies only what is shown.
     pub fn new(table: &Table, names: &Names) -> Self {
         let asked = Few::least(names.are_asked().collect());
-        let known = table.known_by_hardware();
+        let known = LazyCell::new(|| table.known_by_hardware());
         let failed = names.have_failed().map(|(reason, has_none, name)| {
             let left = Left::of(!has_none, known.contains(name));
             (reason, left, name)

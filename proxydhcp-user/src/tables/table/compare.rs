@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Node, Table};
+use super::{Known, Node, Table};
 use crate::nodes::hardware::Id;
 use crate::winpe::path::WinPe;
 
@@ -38,9 +38,11 @@ pub(super) fn compare<'a>(
     new: &'a Table,
     mut differs: impl FnMut(&[Served<'a>], &[Served<'a>]),
 ) {
-    let mut nodes: Vec<_> = Served::all(old, false)
-        .chain(Served::all(new, true))
-        .collect();
+    let (in_old, in_new) = differing(old, new);
+    let is_in = |records: &[bool], record: u32| records.get(record as usize) == Some(&true);
+    let old = Served::all(old, false).filter(|served| is_in(&in_old, served.record));
+    let new = Served::all(new, true).filter(|served| is_in(&in_new, served.record));
+    let mut nodes: Vec<_> = old.chain(new).collect();
     // The sort is stable: a node's addresses keep their order, the old ones before the new.
     nodes.sort_by(|a, b| a.folded().cmp(b.folded()));
     for node in nodes.chunk_by(|a, b| a.name.eq_ignore_ascii_case(b.name)) {
@@ -56,6 +58,88 @@ pub(super) fn compare<'a>(
     }
 }
 
+/// The records, in the old table and in the new one, of all nodes that may differ: sorting all of them
+/// by name to compare two may take longer than all else.
+fn differing(old: &Table, new: &Table) -> (Vec<bool>, Vec<bool>) {
+    let mut differing = Differing {
+        old,
+        new,
+        in_old: vec![false; old.len()],
+        in_new: vec![false; new.len()],
+    };
+    let (mut before, mut after) = (old.nodes().peekable(), new.nodes().peekable());
+    loop {
+        let address = match (before.peek(), after.peek()) {
+            (Some(old), Some(new)) => old.address.min(new.address),
+            (Some(one), None) | (None, Some(one)) => one.address,
+            (None, None) => break,
+        };
+        let owner = |node: Node<'_>| (node.record, Some(node.winpe));
+        let before = before.next_if(|node| node.address == address).map(owner);
+        let after = after.next_if(|node| node.address == address).map(owner);
+        differing.note(before, after);
+    }
+    // These are in the order of the files, which is mostly the same.
+    let (mut before, mut after) = (old.hardware(), new.hardware());
+    loop {
+        let (before, after) = (before.next(), after.next());
+        let is_one = before.map(|known| known.id) == after.map(|known| known.id);
+        let owner = |known: Known<'_>| (known.record, known.winpe);
+        match (before.map(owner), after.map(owner)) {
+            (None, None) => break,
+            (before, after) if is_one => differing.note(before, after),
+            (before, after) => {
+                differing.note(before, None);
+                differing.note(None, after);
+            }
+        }
+    }
+    (differing.in_old, differing.in_new)
+}
+
+/// What has an address: its record, and its WinPE if it has one.
+type Owner = (u32, Option<usize>);
+
+struct Differing<'t> {
+    old: &'t Table,
+    new: &'t Table,
+    in_old: Vec<bool>,
+    in_new: Vec<bool>,
+}
+
+impl Differing<'_> {
+    /// Notes what has an address before and after.
+    fn note(&mut self, before: Option<Owner>, after: Option<Owner>) {
+        let (old, new) = (&self.old.files, &self.new.files);
+        if let (Some((one, before)), Some((other, after))) = (before, after)
+            && (one == other && old.has_nodes_of(new)
+                || old.name(one).eq_ignore_ascii_case(new.name(other)))
+        {
+            let before = before.and_then(|winpe| old.winpes.get(winpe));
+            if before != after.and_then(|winpe| new.winpes.get(winpe)) {
+                mark(&mut self.in_old, Some(one));
+                mark(&mut self.in_new, Some(other));
+            }
+            return;
+        }
+        // A node is compared with all that it has in both.
+        if let Some((record, _)) = before {
+            mark(&mut self.in_old, Some(record));
+            mark(&mut self.in_new, new.record(old.name(record)));
+        }
+        if let Some((record, _)) = after {
+            mark(&mut self.in_old, old.record(new.name(record)));
+            mark(&mut self.in_new, Some(record));
+        }
+    }
+}
+
+fn mark(records: &mut [bool], record: Option<u32>) {
+    if let Some(marked) = record.and_then(|record| records.get_mut(record as usize)) {
+        *marked = true;
+    }
+}
+
 /// What a node is known by.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
@@ -66,6 +150,7 @@ enum By {
 /// An address at which a node is served, or a hardware address or UUID by which it is.
 pub(super) struct Served<'a> {
     pub(super) name: &'a str,
+    record: u32,
     by: By,
     pub(super) winpe: Option<&'a WinPe>,
     new: bool,
@@ -78,11 +163,12 @@ impl<'a> Served<'a> {
                       address,
                       name,
                       winpe,
-                      ..
+                      record,
                   }| {
                 // Indexes differ between tables, so values are compared.
                 Self {
                     name,
+                    record,
                     by: By::Address(address),
                     winpe: table.winpes().get(winpe),
                     new,
@@ -92,6 +178,7 @@ impl<'a> Served<'a> {
         let by_hardware = table.hardware().filter_map(move |known| {
             Some(Self {
                 name: known.name,
+                record: known.record,
                 by: By::Hardware(known.id),
                 winpe: Some(table.winpes().get(known.winpe?)?),
                 new,

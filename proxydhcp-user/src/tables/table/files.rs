@@ -1,18 +1,19 @@
 //! The contents of the files: the records of `proxydhcp.cfg`, and the addresses that the hosts file
 //! has for them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::Arc;
 
 use tokio::task::JoinError;
 
 use super::hardware;
-use super::join::{self, Claim, Joined};
+use super::join::{self, Joined};
+use super::register::Register;
 use crate::names::hosts::{self, Hosts, Malformed};
 use crate::nodes::cfg::disabled::{self, Disabled, Problem};
 use crate::nodes::cfg::texts::{self, Texts, TextsError};
 use crate::nodes::cfg::{self, CfgError, Denied, Refused, Warning};
-use crate::nodes::hardware::Id;
 use crate::sys::file::FileError;
 use crate::sys::text_file;
 use crate::text::count;
@@ -97,67 +98,40 @@ impl LoadError {
 }
 
 /// The contents of the files.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Files {
-    /// All names in one string: separate strings would take three times the memory.
-    names: String,
-    records: Vec<Record>,
-    /// The claims of the hosts file, sorted by address, each address once.
-    pub(super) claims: Vec<Claim>,
-    /// What nodes are known by besides their addresses, each once.
-    pub(super) hardware: Vec<hardware::Claim>,
+    pub(super) register: Arc<Register>,
     pub(super) winpes: Vec<WinPe>,
-    pub(super) refused: Vec<Refused>,
-    pub(super) warnings: Vec<Warning>,
-    /// The records whose exact name the hosts file lacks.
-    wanted: Vec<u32>,
-    pub(super) records_read: usize,
-    suffixes: Vec<String>,
-    /// The records sorted by name, ignoring ASCII case; made when needed.
-    alphabet: OnceLock<Vec<u32>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Record {
-    /// The end of its name among the names; it begins where the previous one ends.
-    name_end: usize,
-    /// Its position in the file, from 1. A disabled node may have none.
-    number: Option<u32>,
-    /// An index into the WinPEs; `None` if the record is refused or the node disabled.
-    winpe: Option<usize>,
+    /// The WinPE of each node, an index into the WinPEs; `None` if the record is refused or the node
+    /// disabled.
+    boots: Vec<Option<usize>>,
 }
 
 impl Files {
     /// The contents of files without records.
     pub fn none() -> Self {
+        Self::known_as(Register::default())
+    }
+
+    fn known_as(register: Register) -> Self {
         Self {
-            names: String::new(),
-            records: Vec::new(),
-            claims: Vec::new(),
-            hardware: Vec::new(),
+            register: Arc::new(register),
             winpes: vec![WinPe::default()],
-            refused: Vec::new(),
-            warnings: Vec::new(),
-            wanted: Vec::new(),
-            records_read: 0,
-            suffixes: Vec::new(),
-            alphabet: OnceLock::new(),
+            boots: Vec::new(),
         }
     }
 
     /// The contents without records, because `proxydhcp.cfg` does not exist yet.
     pub fn not_there_yet(config: &Path) -> Self {
-        Self {
-            warnings: vec![
-                format!(
-                    "{}: no such file yet; every client gets the default WinPE until it is written \
-                     and reloaded",
-                    config.display()
-                )
-                .into(),
-            ],
-            ..Self::none()
-        }
+        let text = format!(
+            "{}: no such file yet; every client gets the default WinPE until it is written and \
+             reloaded",
+            config.display()
+        );
+        Self::known_as(Register {
+            warnings: vec![text.into()],
+            ..Register::default()
+        })
     }
 
     /// Reads the files. This blocks.
@@ -205,50 +179,154 @@ impl Files {
             .denied
             .iter()
             .map(|node| (node.name, node.number, None));
-        let mut names = String::new();
-        let records = sound.chain(denied).map(|(name, number, winpe)| {
-            names.push_str(name);
-            Record {
-                name_end: names.len(),
-                number,
-                winpe,
-            }
-        });
-        let mut files = Self {
-            records: records.collect(),
-            names,
+        let mut register = Register {
             claims,
-            hardware: Vec::new(),
-            winpes: parsed.winpes,
             refused: parsed.refused,
             warnings: parsed.warnings,
-            wanted: Vec::new(),
             records_read,
             suffixes: sources.suffixes.clone(),
-            alphabet: OnceLock::new(),
+            ..Register::default()
         };
+        let boots = sound.chain(denied).map(|(name, number, winpe)| {
+            register.add(name, number);
+            winpe
+        });
+        let boots = boots.collect();
         let wanted = (0..).zip(named).filter(|&(_, named)| !named);
-        files.wanted = wanted.map(|(record, _)| record).collect();
-        files.warn_of_hosts(&sources.hosts, file.as_deref());
-        files.warn_of_malformed(&texts::hosts(&sources.config), own.malformed());
-        files.warn_of_malformed(&sources.hosts, hosts.malformed());
-        files.warn_of_disabled(&disabled::path(&sources.config), &disabled);
-        let mut claims = std::mem::take(&mut files.claims);
-        let conflicts = files.settle(&mut claims);
-        files.warnings.extend(conflicts);
-        files.claims = claims;
+        register.wanted = wanted.map(|(record, _)| record).collect();
+        register.warn_of_hosts(&sources.hosts, file.as_deref());
+        register.warn_of_malformed(&texts::hosts(&sources.config), own.malformed());
+        register.warn_of_malformed(&sources.hosts, hosts.malformed());
+        register.warn_of_disabled(&disabled::path(&sources.config), &disabled);
+        let mut claims = std::mem::take(&mut register.claims);
+        let conflicts = register.settle(&mut claims);
+        register.warnings.extend(conflicts);
+        register.claims = claims;
         let hardware = hardware::join(
             (&cfg::hardware::path(&sources.config), &texts.hardware),
             sources.ethers.as_deref(),
-            |name| files.by_any_name(name),
-            |record| files.name(record),
+            |name| register.by_any_name(name),
+            |record| register.name(record),
         );
         let hardware = hardware.map_err(LoadError::Beside)?;
-        files.hardware = hardware.claims;
-        files.warnings.extend(hardware.warnings);
-        Ok(files)
+        register.hardware = hardware.claims;
+        register.warnings.extend(hardware.warnings);
+        Ok(Self {
+            register: Arc::new(register),
+            winpes: parsed.winpes,
+            boots,
+        })
     }
 
+    /// These files, in which the nodes of `changed` have its records, and are disabled if they are in
+    /// it. Nothing else is read again, and nothing is joined. `None` if that does not suffice, because a
+    /// node is new. This blocks.
+    pub(crate) fn with(&self, changed: &Texts, rules: Rules<'_>) -> Option<Self> {
+        let disabled = Disabled::parse(&changed.disabled, || cfg::names(&changed.records));
+        let parsed = cfg::parse(&changed.records, rules);
+        if !parsed.refused.is_empty() || !self.register.refused.is_empty() {
+            return None;
+        }
+        let mut files = self.clone();
+        let winpes = files.enter(parsed.winpes);
+        for record in &parsed.records {
+            let position = self.record(record.name)?;
+            // Of two records whose names differ in case, one counts.
+            let is_it = self.name(position) == record.name && self.number(position).is_some();
+            let winpe = winpes.get(record.winpe).filter(|_| is_it)?;
+            let boots = files.boots.get_mut(position as usize)?;
+            *boots = (!disabled.contains(record.name)).then_some(*winpe);
+        }
+        files.forget_unused();
+        Some(files)
+    }
+
+    /// Enters WinPEs, as they are now, and returns where each is.
+    fn enter(&mut self, winpes: Vec<WinPe>) -> Vec<usize> {
+        let known = (0..).zip(&self.winpes);
+        let known: HashMap<_, usize> = known.map(|(at, it)| (it.path().to_owned(), at)).collect();
+        let mut enter = |winpe: WinPe| match known.get(winpe.path()) {
+            Some(&at) => {
+                if let Some(known) = self.winpes.get_mut(at) {
+                    *known = winpe;
+                }
+                at
+            }
+            None => {
+                self.winpes.push(winpe);
+                self.winpes.len() - 1
+            }
+        };
+        winpes.into_iter().map(&mut enter).collect()
+    }
+
+    /// Removes the WinPEs that no node has, except the default one.
+    fn forget_unused(&mut self) {
+        let mut is_used = vec![false; self.winpes.len()];
+        for at in self.boots.iter().flatten().chain(&[0]) {
+            if let Some(used) = is_used.get_mut(*at) {
+                *used = true;
+            }
+        }
+        let mut left = 0;
+        let places: Vec<usize> = is_used
+            .iter()
+            .map(|&used| {
+                left += usize::from(used);
+                left - usize::from(used)
+            })
+            .collect();
+        if left == self.winpes.len() {
+            return;
+        }
+        let mut used = is_used.into_iter();
+        self.winpes.retain(|_| used.next().unwrap_or(true));
+        for boots in &mut self.boots {
+            *boots = boots.and_then(|at| places.get(at).copied());
+        }
+    }
+
+    /// The names that the hosts file lacks, to ask the resolver for.
+    pub fn wanted(&self) -> impl Iterator<Item = &str> {
+        self.wanted_records().map(|(_, name)| name)
+    }
+
+    /// The names that the hosts file lacks, with their records.
+    pub(super) fn wanted_records(&self) -> impl Iterator<Item = (u32, &str)> {
+        let wanted = self.register.wanted.iter();
+        wanted.map(|&record| (record, self.name(record)))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.register.len()
+    }
+
+    /// Whether the nodes are known to be the same, whatever they boot.
+    pub(crate) fn has_nodes_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.register, &other.register)
+    }
+
+    /// The record's position in the file, from 1; `None` for a disabled node without one.
+    pub(super) fn number(&self, record: u32) -> Option<u32> {
+        self.register.number(record)
+    }
+
+    /// The record's WinPE; `None` if the record is refused or the node disabled.
+    pub(super) fn winpe(&self, record: u32) -> Option<usize> {
+        *self.boots.get(record as usize)?
+    }
+
+    pub(super) fn name(&self, record: u32) -> &str {
+        self.register.name(record)
+    }
+
+    /// The record of exactly this name, ignoring ASCII case.
+    pub(super) fn record(&self, name: &str) -> Option<u32> {
+        self.register.record(name)
+    }
+}
+
+impl Register {
     /// Warns of a hosts file that is missing, or seems to be cut off.
     fn warn_of_hosts(&mut self, path: &Path, text: Option<&[u8]>) {
         let path = path.display();
@@ -287,98 +365,4 @@ impl Files {
             problems.map(|Problem { line, text }| format!("{path}, line {line}: {text}"));
         self.warnings.extend(warnings.map(Warning::from));
     }
-
-    /// The names that the hosts file lacks, to ask the resolver for.
-    pub fn wanted(&self) -> impl Iterator<Item = &str> {
-        self.wanted.iter().map(|&record| self.name(record))
-    }
-
-    /// The names that the hosts file lacks, with their records.
-    pub(super) fn wanted_records(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.wanted
-            .iter()
-            .map(|&record| (record, self.name(record)))
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// The record's position in the file, from 1; `None` for a disabled node without one.
-    pub(super) fn number(&self, record: u32) -> Option<u32> {
-        self.records.get(record as usize)?.number
-    }
-
-    /// The record's WinPE; `None` if the record is refused or the node disabled.
-    pub(super) fn winpe(&self, record: u32) -> Option<usize> {
-        self.records.get(record as usize)?.winpe
-    }
-
-    pub(super) fn name(&self, record: u32) -> &str {
-        let record = record as usize;
-        let end_of = |record: usize| self.records.get(record).map(|record| record.name_end);
-        let start = record.checked_sub(1).and_then(end_of).unwrap_or_default();
-        let end = end_of(record).unwrap_or_default();
-        self.names.get(start..end).unwrap_or_default()
-    }
-
-    /// Gives each address to the first claim on it, and warns about the other claims.
-    pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<Warning> {
-        let conflicts = join::settle(claims);
-        let describe = |record: u32| {
-            let name = self.name(record);
-            match self.number(record) {
-                Some(number) => format!("{name} (record {number})"),
-                None => format!("{name} (disabled)"),
-            }
-        };
-        let warning = |conflict: join::Conflict| Warning {
-            record: self.number(conflict.other),
-            text: format!(
-                "{} is an address of both {} and {}; {}, which was found first, is served there: \
-                 correct the hosts file or the DNS",
-                conflict.address,
-                describe(conflict.served),
-                describe(conflict.other),
-                self.name(conflict.served),
-            ),
-        };
-        conflicts.into_iter().map(warning).collect()
-    }
-
-    /// The record that a client's name leads to: by the full name, the short one, or the suffix
-    /// rules.
-    pub(super) fn by_any_name(&self, name: &str) -> Option<u32> {
-        let position = |name: &[u8]| self.position(name);
-        let name = name.as_bytes();
-        join::by_name(name, position).or_else(|| join::by_suffix(name, &self.suffixes, position))
-    }
-
-    /// The record that has this hardware address.
-    pub(super) fn by_hardware(&self, id: Id) -> Option<u32> {
-        let claim = self.hardware.iter().find(|claim| claim.id == id)?;
-        Some(claim.record)
-    }
-
-    /// The record of exactly this name, ignoring ASCII case.
-    pub(super) fn record(&self, name: &str) -> Option<u32> {
-        self.position(name.as_bytes())
-    }
-
-    fn position(&self, name: &[u8]) -> Option<u32> {
-        let alphabet = self.alphabet.get_or_init(|| {
-            let mut alphabet: Vec<_> = (0..).zip(&self.records).map(|(n, _)| n).collect();
-            alphabet.sort_unstable_by(|&a, &b| {
-                folded(self.name(a).as_bytes()).cmp(folded(self.name(b).as_bytes()))
-            });
-            alphabet
-        });
-        let found = alphabet
-            .binary_search_by(|&record| folded(self.name(record).as_bytes()).cmp(folded(name)));
-        alphabet.get(found.ok()?).copied()
-    }
-}
-
-fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
-    name.iter().map(u8::to_ascii_lowercase)
 }

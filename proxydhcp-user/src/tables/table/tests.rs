@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::*;
 use crate::names::resolver::Resolution;
 use crate::nodes::NAME;
+use crate::nodes::cfg::texts::Texts;
 use crate::nodes::cfg::{CfgError, RECORD};
 use crate::sys::file::FileError;
 use crate::winpe::loaders::Loaders;
@@ -460,4 +461,55 @@ fn a_node_has_its_own_addresses_whatever_the_hosts_file_says() {
     assert!(is_told(
         "proxydhcp.cfg.hosts: malformed lines are left out: 1"
     ));
+}
+
+#[test]
+fn what_nodes_boot_changes_without_joining_them_again() {
+    let sources = Sources {
+        config: "/nowhere/proxydhcp.cfg".into(),
+        hosts: "/nowhere/hosts".into(),
+        tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
+        suffixes: Vec::new(),
+        ethers: None,
+    };
+    let texts = |nodes: &[(&str, &str)], disabled: &str| Texts {
+        records: config(nodes),
+        disabled: disabled.to_owned(),
+        hardware: "n3 mac=52:54:00:00:00:03\n".to_owned(),
+        hosts: b"10.0.0.1 n1\n10.0.0.2 n2\n10.0.0.3 n3\n10.0.0.4 N4\n".to_vec(),
+    };
+    let before = texts(&[("N4", "a"), ("n1", "a"), ("n2", "b"), ("n3", "")], "n3\n");
+    let files = Files::of(&before, &sources).unwrap();
+    let rules = sources.rules();
+    for (nodes, disabled) in [
+        (&[("n2", "c"), ("n3", "a/")][..], ""),
+        (&[("n1", "a"), ("n2", "b")], "n1\n"),
+        (&[("n1", "b"), ("N4", "b")], ""),
+        (&[("n3", "")], "n3\n"),
+    ] {
+        let changed = Texts {
+            records: config(nodes),
+            disabled: disabled.to_owned(),
+            ..Texts::default()
+        };
+        let anew = Files::of(&before.with(&changed).unwrap(), &sources).unwrap();
+        let anew = Table::of_files(Arc::new(anew));
+        let changed = files.with(&changed, rules).unwrap();
+        assert!(changed.has_nodes_of(&files));
+        let changed = Table::of_files(Arc::new(changed));
+        assert_eq!(changes(&anew, &changed), Changes::default(), "{nodes:?}");
+        assert_eq!(changed.served(), anew.served());
+        assert_eq!(changed.winpes().len(), anew.winpes().len(), "{nodes:?}");
+        assert_eq!(changed.warnings(), anew.warnings());
+        assert_eq!(changed.denied(), anew.denied(), "{nodes:?}");
+    }
+    // Who is new, or written in another case, may be another.
+    for name in ["n5", "n4"] {
+        let changed = Texts {
+            records: config(&[(name, "a")]),
+            ..Texts::default()
+        };
+        assert!(files.with(&changed, rules).is_none(), "{name}");
+    }
 }

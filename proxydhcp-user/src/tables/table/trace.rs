@@ -55,7 +55,10 @@ impl Table {
     ) -> Option<Traced<'a>> {
         let files = &self.files;
         let hosts = || {
-            let claim = files.claims.get(position(&files.claims, address).ok()?)?;
+            let claim = files
+                .register
+                .claims
+                .get(position(&files.register.claims, address).ok()?)?;
             let source = match claim.line {
                 OWN => Source::Own,
                 line => Source::Hosts(line),
@@ -69,7 +72,7 @@ impl Table {
         };
         let client = || {
             let name = looked_up.of(address)??;
-            Some((files.by_any_name(name)?, Source::Client(name)))
+            Some((files.register.by_any_name(name)?, Source::Client(name)))
         };
         let (record, source) = hosts().or_else(resolver).or_else(client)?;
         Some(self.traced(record, source))
@@ -77,7 +80,7 @@ impl Table {
 
     /// The record that a hardware address or UUID leads to, even a refused one.
     pub fn trace_id(&self, id: Id) -> Option<Traced<'_>> {
-        let record = self.files.by_hardware(id)?;
+        let record = self.files.register.by_hardware(id)?;
         Some(self.traced(record, Source::Resolver))
     }
 
@@ -90,12 +93,16 @@ impl Table {
         looked_up: &LookedUp,
     ) -> Option<(Traced<'_>, Vec<Ipv4Addr>)> {
         let files = &self.files;
-        let record = files.by_any_name(name)?;
-        let of_record = files.claims.iter().filter(|claim| claim.record == record);
+        let record = files.register.by_any_name(name)?;
+        let of_record = files
+            .register
+            .claims
+            .iter()
+            .filter(|claim| claim.record == record);
         let mut addresses: Vec<_> = of_record.map(|claim| claim.address).collect();
         addresses.extend(names.addresses(files.name(record)));
         let clients = looked_up.named();
-        let clients = clients.filter(|(_, name)| files.by_any_name(name) == Some(record));
+        let clients = clients.filter(|(_, name)| files.register.by_any_name(name) == Some(record));
         addresses.extend(clients.map(|(address, _)| address));
         addresses.sort_unstable();
         addresses.dedup();
@@ -106,7 +113,7 @@ impl Table {
         let files = &self.files;
         let number = files.number(record);
         let refused = || {
-            let mut refused = files.refused.iter();
+            let mut refused = files.register.refused.iter();
             let refused = refused.find(|refused| Some(refused.number) == number);
             refused.map_or(NotServed::Disabled, |refused| {
                 NotServed::Refused(&refused.reason)

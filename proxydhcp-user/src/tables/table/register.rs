@@ -1,0 +1,123 @@
+//! Who the nodes are: their names, their addresses and their hardware addresses. What a node boots is
+//! none of it, so tables that differ in that alone have one register, which was joined once.
+
+use std::sync::OnceLock;
+
+use super::hardware;
+use super::join::{self, Claim};
+use crate::nodes::cfg::{Refused, Warning};
+use crate::nodes::hardware::Id;
+
+/// The nodes of the files, by the positions of their records.
+#[derive(Debug, Default)]
+pub(super) struct Register {
+    /// All names in one string: separate strings would take three times the memory.
+    pub(super) names: String,
+    pub(super) nodes: Vec<Node>,
+    /// The claims of the hosts file, sorted by address, each address once.
+    pub(super) claims: Vec<Claim>,
+    /// What nodes are known by besides their addresses, each once.
+    pub(super) hardware: Vec<hardware::Claim>,
+    pub(super) refused: Vec<Refused>,
+    pub(super) warnings: Vec<Warning>,
+    /// The records whose exact name the hosts file lacks.
+    pub(super) wanted: Vec<u32>,
+    pub(super) records_read: usize,
+    pub(super) suffixes: Vec<String>,
+    /// The records sorted by name, ignoring ASCII case; made when needed.
+    pub(super) alphabet: OnceLock<Vec<u32>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    /// The end of its name among the names; it begins where the previous one ends.
+    name_end: usize,
+    /// Its record's position in the file, from 1. A disabled node may have none.
+    number: Option<u32>,
+}
+
+impl Register {
+    /// Adds a node behind the others.
+    pub(super) fn add(&mut self, name: &str, number: Option<u32>) {
+        self.names.push_str(name);
+        let name_end = self.names.len();
+        self.nodes.push(Node { name_end, number });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The record's position in the file, from 1; `None` for a disabled node without one.
+    pub(super) fn number(&self, record: u32) -> Option<u32> {
+        self.nodes.get(record as usize)?.number
+    }
+
+    pub(super) fn name(&self, record: u32) -> &str {
+        let record = record as usize;
+        let end_of = |record: usize| self.nodes.get(record).map(|node| node.name_end);
+        let start = record.checked_sub(1).and_then(end_of).unwrap_or_default();
+        let end = end_of(record).unwrap_or_default();
+        self.names.get(start..end).unwrap_or_default()
+    }
+
+    /// Gives each address to the first claim on it, and warns about the other claims.
+    pub(super) fn settle(&self, claims: &mut Vec<Claim>) -> Vec<Warning> {
+        let conflicts = join::settle(claims);
+        let describe = |record: u32| {
+            let name = self.name(record);
+            match self.number(record) {
+                Some(number) => format!("{name} (record {number})"),
+                None => format!("{name} (disabled)"),
+            }
+        };
+        let warning = |conflict: join::Conflict| Warning {
+            record: self.number(conflict.other),
+            text: format!(
+                "{} is an address of both {} and {}; {}, which was found first, is served there: \
+                 correct the hosts file or the DNS",
+                conflict.address,
+                describe(conflict.served),
+                describe(conflict.other),
+                self.name(conflict.served),
+            ),
+        };
+        conflicts.into_iter().map(warning).collect()
+    }
+
+    /// The record that a client's name leads to: by the full name, the short one, or the suffix
+    /// rules.
+    pub(super) fn by_any_name(&self, name: &str) -> Option<u32> {
+        let position = |name: &[u8]| self.position(name);
+        let name = name.as_bytes();
+        join::by_name(name, position).or_else(|| join::by_suffix(name, &self.suffixes, position))
+    }
+
+    /// The record that has this hardware address.
+    pub(super) fn by_hardware(&self, id: Id) -> Option<u32> {
+        let claim = self.hardware.iter().find(|claim| claim.id == id)?;
+        Some(claim.record)
+    }
+
+    /// The record of exactly this name, ignoring ASCII case.
+    pub(super) fn record(&self, name: &str) -> Option<u32> {
+        self.position(name.as_bytes())
+    }
+
+    fn position(&self, name: &[u8]) -> Option<u32> {
+        let alphabet = self.alphabet.get_or_init(|| {
+            let mut alphabet: Vec<_> = (0..).zip(&self.nodes).map(|(n, _)| n).collect();
+            alphabet.sort_unstable_by(|&a, &b| {
+                folded(self.name(a).as_bytes()).cmp(folded(self.name(b).as_bytes()))
+            });
+            alphabet
+        });
+        let found = alphabet
+            .binary_search_by(|&record| folded(self.name(record).as_bytes()).cmp(folded(name)));
+        alphabet.get(found.ok()?).copied()
+    }
+}
+
+fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
+    name.iter().map(u8::to_ascii_lowercase)
+}
