@@ -5,6 +5,7 @@
 //! history, and that two writers cannot both take themselves for the last. See `docs/fleet.md`.
 
 pub mod address;
+pub mod changed;
 pub mod client;
 pub mod content;
 pub mod entry;

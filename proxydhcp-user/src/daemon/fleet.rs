@@ -3,15 +3,16 @@
 //! [`follow`] keeps it up to date. Nothing waits for etcd: what is in service stays until there is
 //! something newer, and lies on the disk for the next start.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use anyhow::{Context, Result};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::api::status::{SourceStatus, age};
+use crate::fleet::changed::Boots;
 use crate::fleet::client::Access;
 use crate::fleet::content::BadNode;
 use crate::fleet::followed::Followed;
@@ -19,10 +20,11 @@ use crate::fleet::kept::{self, Kept, Origin};
 use crate::fleet::keys::Keys;
 use crate::nodes::cfg::texts::Texts;
 use crate::sys::clock;
-use crate::text::{Few, with_causes};
+use crate::text::{Few, printable, with_causes};
 use crate::winpe::path::Rules;
 
 mod follow;
+mod keep;
 
 pub(super) use follow::follow;
 
@@ -37,6 +39,8 @@ pub struct Fleet {
     state: Mutex<State>,
     /// Notified when what is in service is not what is on the disk.
     unkept: Notify,
+    /// Held by whoever writes it there.
+    keeping: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -62,24 +66,53 @@ struct Stale {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) texts: Texts,
+    /// What makes it another than what was taken before, if that is little.
+    change: Option<(Weak<Self>, Texts)>,
     origin: Origin,
     bad: Vec<BadNode>,
 }
 
 impl Taken {
-    fn new(followed: &Followed, prefix: &str, rules: Rules<'_>) -> Self {
+    /// What is known now. If only some nodes boot something else than in `before`, which was taken last,
+    /// this costs as much as they do.
+    fn new(
+        followed: &Followed,
+        before: Option<&Arc<Self>>,
+        prefix: &str,
+        rules: Rules<'_>,
+    ) -> Self {
         let content = followed.content();
-        let (texts, bad) = content.texts(rules);
-        Self {
-            texts,
-            origin: Origin {
-                prefix: prefix.to_owned(),
-                revision: followed.manifest().map_or(0, |held| held.revision),
-                nodes: content.len(),
-                hash: content.hash(),
-            },
-            bad,
-        }
+        let origin = Origin {
+            prefix: prefix.to_owned(),
+            revision: followed.manifest().map_or(0, |held| held.revision),
+            nodes: content.len(),
+            hash: content.hash(),
+        };
+        let little = before.zip(followed.changed());
+        let little = little.and_then(|(before, changed)| {
+            let Boots { texts, bad } = changed.boots(content, rules)?;
+            let whole = before.texts.with(&texts)?;
+            let names: HashSet<_> = changed
+                .names()
+                .map(|name| printable(name.as_bytes()))
+                .collect();
+            let other = before.bad.iter().filter(|bad| !names.contains(&bad.name));
+            Some(Self {
+                texts: whole,
+                change: Some((Arc::downgrade(before), texts)),
+                origin: origin.clone(),
+                bad: other.cloned().chain(bad).collect(),
+            })
+        });
+        little.unwrap_or_else(|| {
+            let (texts, bad) = content.texts(rules);
+            Self {
+                texts,
+                change: None,
+                origin,
+                bad,
+            }
+        })
     }
 }
 
@@ -105,10 +138,11 @@ impl Fleet {
                     "serving what {} had {since} ago, revision {}, until etcd answers",
                     access.address, origin.revision
                 );
-                stale.since = known.duration_since(UNIX_EPOCH)?.as_secs_f64();
+                stale.since = clock::seconds(known);
                 state.kept = Some(origin.clone());
                 state.newest = Some(Arc::new(Taken {
                     texts,
+                    change: None,
                     origin,
                     bad: Vec::new(),
                 }));
@@ -124,6 +158,7 @@ impl Fleet {
             kept,
             state: Mutex::new(state),
             unkept: Notify::new(),
+            keeping: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -142,6 +177,14 @@ impl Fleet {
             let why = state.stale.as_ref().map_or("", |stale| &stale.why);
             format!("{}: no nodes are known yet: {why}", self.access.address)
         })
+    }
+
+    /// What of this is new, if it is little, and all else is in service.
+    pub(super) fn change<'t>(&self, taken: &'t Taken) -> Option<&'t Texts> {
+        let (before, texts) = taken.change.as_ref()?;
+        let state = self.state();
+        let in_service = state.in_service.as_ref()?;
+        (Weak::as_ptr(before) == Arc::as_ptr(in_service)).then_some(texts)
     }
 
     /// Notes that this is in service.
@@ -178,8 +221,11 @@ impl Fleet {
         }
     }
 
-    /// Has this be what should be in service. Returns whether it differs from what is.
-    fn offer(&self, taken: Taken) -> bool {
+    /// Has what is known be what should be in service. Returns whether it differs from what is.
+    fn offer(&self, followed: &Followed, rules: Rules<'_>) -> bool {
+        let before = self.state().newest.clone();
+        let prefix = &self.access.address.prefix;
+        let taken = Taken::new(followed, before.as_ref(), prefix, rules);
         let mut state = self.state();
         let is_same = state.in_service.as_ref().is_some_and(|in_service| {
             in_service.texts == taken.texts && in_service.bad == taken.bad
@@ -211,30 +257,39 @@ impl Fleet {
         state.stale = Some(Stale { since, why });
     }
 
-    /// Brings what is in service to the disk, if it is not there.
-    async fn keep(self: &Arc<Self>) {
-        let taken = {
-            let state = self.state();
-            let origin = |taken: &Arc<Taken>| Some(&taken.origin) != state.kept.as_ref();
-            state.in_service.clone().filter(origin)
-        };
-        let Some(taken) = taken else { return };
-        let fleet = Arc::clone(self);
-        let written = tokio::task::spawn_blocking(move || {
-            fleet.kept.write(&taken.texts, &taken.origin)?;
-            fleet.state().kept = Some(taken.origin.clone());
-            anyhow::Ok(())
-        });
-        if let Ok(Err(error)) = written.await {
-            warn!(
-                "a start without etcd will serve older nodes: {}",
-                with_causes(&error)
-            );
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic cannot leave a half-made change, so a poisoned lock is still sound.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, FileTimes};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn what_was_kept_is_served_whatever_the_clock_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let access = Access {
+            address: "etcd://127.0.0.1/p".parse().unwrap(),
+            ca: PathBuf::new(),
+            login: None,
+        };
+        let origin = Origin {
+            prefix: "p".to_owned(),
+            revision: 7,
+            ..Origin::default()
+        };
+        let kept = Kept::within(folder.path());
+        kept.write(&Texts::default(), &origin).unwrap();
+        let times = FileTimes::new().set_modified(UNIX_EPOCH - Duration::from_hours(24));
+        let of = folder.path().join("last/origin.json");
+        File::open(of).unwrap().set_times(times).unwrap();
+        let fleet = Fleet::open(access, "sn1".to_owned(), folder.path()).unwrap();
+        assert_eq!(fleet.newest().unwrap().origin, origin);
+        assert_eq!(fleet.status().stale_since, Some(0.0));
     }
 }

@@ -126,7 +126,7 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     if let Some(port) = manner.tftp {
         service.serve_files(port);
     }
-    if let Some(fleet) = fleet {
+    if let Some(fleet) = fleet.clone() {
         tokio::spawn(fleet::follow(Arc::clone(&service), fleet));
     }
     let storm = Storm::new(&service);
@@ -149,6 +149,9 @@ async fn run(settings: Settings, privileges: &Privileges, manner: Manner<'_>) ->
     }
     systemd::stopping();
     service.stop();
+    if let Some(fleet) = fleet {
+        fleet.keep().await;
+    }
     Ok(())
 }
 

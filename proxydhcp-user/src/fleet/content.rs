@@ -83,23 +83,28 @@ impl Content {
         self.nodes.get(name)
     }
 
-    /// Puts a node.
-    pub fn insert(&mut self, name: &str, bytes: &[u8], revision: i64) {
+    /// Puts a node. Returns what it was before.
+    pub fn insert(&mut self, name: &str, bytes: &[u8], revision: i64) -> Option<Value> {
         self.sum = self.sum.wrapping_add(hash_of(name, bytes));
         let value = Value {
             bytes: bytes.into(),
             revision,
         };
-        if let Some(old) = self.nodes.insert(name.into(), value) {
-            self.sum = self.sum.wrapping_sub(hash_of(name, &old.bytes));
-        }
+        let old = self.nodes.insert(name.into(), value);
+        self.forget(name, old)
     }
 
-    /// Removes a node.
-    pub fn remove(&mut self, name: &str) {
-        if let Some(old) = self.nodes.remove(name) {
+    /// Removes a node. Returns what it was.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        let old = self.nodes.remove(name);
+        self.forget(name, old)
+    }
+
+    fn forget(&mut self, name: &str, old: Option<Value>) -> Option<Value> {
+        if let Some(old) = &old {
             self.sum = self.sum.wrapping_sub(hash_of(name, &old.bytes));
         }
+        old
     }
 
     /// The hash of all nodes. It is a sum, whatever their order, so that a change of one node costs as
@@ -156,17 +161,16 @@ impl Content {
         for (_, (name, entry)) in found.0 {
             check(&name).map_err(|why| anyhow::anyhow!("{}: {why}", printable(name.as_bytes())))?;
             let before = self.get(&name);
-            match before.map(|before| (before, Entry::parse(&before.bytes))) {
+            let is_as_before = |before: &&Value| {
+                let old = Entry::parse(&before.bytes);
                 // What this host refuses may be sound on another.
-                Some((before, old))
-                    if old.as_ref() == Ok(&entry)
-                        || entry == refused() && is_refused(&name, &old, rules) =>
-                {
-                    content.insert(&name, &before.bytes, before.revision);
-                }
-                Some((before, _)) => content.insert(&name, &entry.value(), before.revision),
-                None => content.insert(&name, &entry.value(), 0),
-            }
+                old.as_ref() == Ok(&entry) || entry == refused() && is_refused(&name, &old, rules)
+            };
+            let revision = before.map_or(0, |before| before.revision);
+            match before.filter(is_as_before) {
+                Some(before) => content.insert(&name, &before.bytes, revision),
+                None => content.insert(&name, &entry.value(), revision),
+            };
         }
         Ok(content)
     }
@@ -198,10 +202,13 @@ fn add(texts: &mut Texts, name: &str, entry: &Entry, rules: Rules<'_>) -> Result
         let known = || Known::new(path.map(|_| name).into_iter());
         Disabled::parse(name, known).names().eq([name])
     };
-    let is_known = HardwareFile::parse(&hardware)
-        .ids()
-        .map(|(_, of, id)| (of, id))
-        .eq(ids.iter().map(|&id| (name, id)));
+    // Most names are so plain that there is nothing to find out.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let is_known = name.bytes().all(is_plain)
+        || HardwareFile::parse(&hardware)
+            .ids()
+            .map(|(_, of, id)| (of, id))
+            .eq(ids.iter().map(|&id| (name, id)));
     if !is_read_back || !is_known {
         return Err("the files beside proxydhcp.cfg cannot have this name; use another".to_owned());
     }

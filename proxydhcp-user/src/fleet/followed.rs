@@ -1,7 +1,8 @@
 //! A content that follows the events of a watch.
 
+use crate::fleet::changed::Changed;
 use crate::fleet::client::Client;
-use crate::fleet::content::Content;
+use crate::fleet::content::{Content, Value};
 use crate::fleet::keys::{Key, Keys};
 use crate::fleet::store::{self, Held, Snapshot, StoreError};
 use crate::fleet::wire::{Event, WatchResponse};
@@ -12,6 +13,11 @@ pub struct Followed {
     snapshot: Snapshot,
     /// Whether the nodes that are known are those of the manifest.
     is_whole: bool,
+    /// What has changed since it was taken last; `None`: everything may have.
+    changed: Option<Changed>,
+    /// A content that is being written, and may be in force next, so that nothing of it has to be read
+    /// again then.
+    next: Option<(Box<str>, Content)>,
 }
 
 /// What answers of a watch have changed.
@@ -34,6 +40,7 @@ impl Followed {
         Ok(Self {
             snapshot: store::load(client, keys, None).await?,
             is_whole: true,
+            ..Self::default()
         })
     }
 
@@ -52,13 +59,22 @@ impl Followed {
         self.snapshot.revision
     }
 
+    /// What has changed since it was taken last; `None`: everything may have.
+    pub fn changed(&self) -> Option<&Changed> {
+        self.changed.as_ref()
+    }
+
+    /// Notes that it is taken as it is now.
+    pub fn is_taken(&mut self) {
+        self.changed = Some(Changed::default());
+    }
+
     /// Whether the nodes are those that the manifest says.
     pub fn is_true(&self) -> bool {
         self.is_whole
-            && self.manifest().is_none_or(|held| {
-                held.manifest.hash == self.content().hash()
-                    && held.manifest.nodes == self.content().len()
-            })
+            && self
+                .manifest()
+                .is_none_or(|held| held.manifest.is_of(self.content()))
     }
 
     /// Takes an answer of a watch. Other keys, and those of other contents, change nothing.
@@ -98,30 +114,65 @@ impl Followed {
             Some(Key::Manifest) if event.is_delete() => {
                 self.snapshot.manifest = None;
                 self.snapshot.content = Content::default();
-                self.is_whole = true;
+                (self.changed, self.is_whole) = (None, true);
             }
             Some(Key::Manifest) => {
                 let held = store::held(&kv.value.0, kv.mod_revision.0, kv.version.0)?;
-                self.is_whole &= self.is_of(&held.manifest.content);
+                if !self.is_of(&held.manifest.content) {
+                    self.turn_to(&held);
+                }
                 self.snapshot.manifest = Some(held);
             }
-            Some(Key::Node { content, name }) if self.is_whole && self.is_of(content) => {
-                let nodes = &mut self.snapshot.content;
-                if event.is_delete() {
-                    nodes.remove(name);
-                } else {
-                    nodes.insert(name, &kv.value.0, kv.mod_revision.0);
+            Some(Key::Node { content, name }) if self.is_of(content) => {
+                if !self.is_whole {
+                    return Ok(false);
                 }
+                let before = apply(&mut self.snapshot.content, name, event);
+                if let Some(changed) = &mut self.changed {
+                    changed.note(name, before);
+                }
+            }
+            Some(Key::Node { content, name }) => {
+                // Of several that are written at once, one will be in force, and be loaded if need be.
+                if self.next.as_ref().is_none_or(|(of, _)| **of != *content) && !event.is_delete() {
+                    self.next = Some((content.into(), Content::default()));
+                }
+                if let Some((_, next)) = self.next.as_mut().filter(|(of, _)| **of == *content) {
+                    apply(next, name, event);
+                }
+                return Ok(false);
             }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
+    /// Turns to another content. If not all of it was seen, it must be loaded.
+    fn turn_to(&mut self, held: &Held) {
+        let next = self
+            .next
+            .take()
+            .filter(|(of, content)| **of == *held.manifest.content && held.manifest.is_of(content));
+        self.changed = None;
+        self.is_whole = next.is_some();
+        if let Some((_, content)) = next {
+            self.snapshot.content = content;
+        }
+    }
+
     fn is_of(&self, content: &str) -> bool {
         self.manifest()
             .is_some_and(|held| held.manifest.content == content)
     }
+}
+
+/// Applies an event to a content. Returns what the node was before.
+fn apply(content: &mut Content, name: &str, event: &Event) -> Option<Value> {
+    if event.is_delete() {
+        return content.remove(name);
+    }
+    let kv = &event.kv;
+    content.insert(name, &kv.value.0, kv.mod_revision.0)
 }
 
 #[cfg(test)]
@@ -179,6 +230,7 @@ mod tests {
                 revision: 3,
             },
             is_whole: true,
+            ..Followed::default()
         }
     }
 
@@ -228,6 +280,46 @@ mod tests {
         let more = answer(7, &[(keys.node("d-3", "n1"), Some(b"y"))]);
         assert!(followed.take(&keys, &more).unwrap().must_load);
         assert_eq!(followed.content(), &before);
+    }
+
+    #[test]
+    fn a_content_that_was_seen_as_it_was_written_need_not_be_loaded() {
+        let (keys, mut followed) = (keys(), following());
+        followed.is_taken();
+        let mut other = Content::default();
+        for (revision, name) in [(5, "n1"), (6, "n7")] {
+            other.insert(name, b"z", revision);
+            let event = answer(revision, &[(keys.node("d-3", name), Some(b"z"))]);
+            assert_eq!(followed.take(&keys, &event).unwrap(), News::default());
+        }
+        assert!(followed.changed().is_some() && followed.content().get("n7").is_none());
+        let value = manifest("d-3", &other);
+        let news = followed.take(&keys, &answer(7, &[(keys.manifest(), Some(&value))]));
+        let news = news.unwrap();
+        assert!(news.is_any && !news.must_load && followed.is_true());
+        assert_eq!(followed.content(), &other);
+        assert!(followed.changed().is_none());
+        // What was in force is removed, and what is now changes.
+        let gone = answer(8, &[(keys.node("c-0", "n1"), None)]);
+        assert_eq!(followed.take(&keys, &gone).unwrap(), News::default());
+        let more = answer(9, &[(keys.node("d-3", "n7"), Some(b"y"))]);
+        assert!(followed.take(&keys, &more).unwrap().is_any);
+        assert_eq!(&*followed.content().get("n7").unwrap().bytes, b"y");
+    }
+
+    #[test]
+    fn of_what_has_changed_it_is_known_what_it_was() {
+        let (keys, mut followed) = (keys(), following());
+        assert!(followed.changed().is_none());
+        followed.is_taken();
+        for (revision, value) in [(5, &b"x"[..]), (6, b"y")] {
+            let event = answer(revision, &[(keys.node("c-0", "n1"), Some(value))]);
+            followed.take(&keys, &event).unwrap();
+        }
+        let changed = followed.changed().unwrap();
+        assert_eq!(changed.names().collect::<Vec<_>>(), ["n1"]);
+        followed.is_taken();
+        assert_eq!(followed.changed().unwrap().names().count(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::content::Content;
 use crate::fleet::wire::parsed;
 
 /// The manifest of a fleet. Fields of later versions are passed over.
@@ -37,6 +38,11 @@ impl Manifest {
             return Err(format!("{id:?} is no id of a content"));
         }
         Ok(manifest)
+    }
+
+    /// Whether these are the nodes that it says.
+    pub fn is_of(&self, content: &Content) -> bool {
+        self.nodes == content.len() && self.hash == content.hash()
     }
 }
 

@@ -294,8 +294,9 @@ pub fn parse<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Records<'a> {
 /// The names of a file's records that are text, each once, in the file's order.
 pub fn names(bytes: &[u8]) -> Known {
     let names = bytes.as_chunks::<RECORD>().0.iter().filter_map(|record| {
-        let name = split(record.split_at(NAME).0).0;
-        str::from_utf8(name).ok().filter(|name| !name.is_empty())
+        str::from_utf8(name_field(record))
+            .ok()
+            .filter(|name| !name.is_empty())
     });
     Known::new(names)
 }
@@ -349,6 +350,11 @@ impl<'a> Records<'a> {
             }
         }
     }
+}
+
+/// The text in the name's field of a record.
+fn name_field(record: &[u8; RECORD]) -> &[u8] {
+    split(record.split_at(NAME).0).0
 }
 
 /// Splits a field into its text and what follows it.

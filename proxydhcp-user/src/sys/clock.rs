@@ -15,6 +15,11 @@ pub(crate) fn nanoseconds(clock: ClockId) -> u64 {
 
 /// The time of day, in seconds since 1970.
 pub(crate) fn since_1970() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    seconds(SystemTime::now())
+}
+
+/// A time in seconds since 1970; 0 for an earlier one, which a file has from a clock that was not set.
+pub(crate) fn seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
 }

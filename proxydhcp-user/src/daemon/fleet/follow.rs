@@ -7,8 +7,7 @@ use tokio::task;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::{Fleet, Taken};
-use crate::api::control::Allowed;
+use super::Fleet;
 use crate::daemon::service::Service;
 use crate::fleet::client::Client;
 use crate::fleet::followed::Followed;
@@ -29,6 +28,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5
 
 /// Follows the source for as long as the daemon runs.
 pub(in crate::daemon) async fn follow(service: Arc<Service>, fleet: Arc<Fleet>) {
+    tokio::spawn(Arc::clone(&fleet).keep_up());
     let [first, longest] = PAUSES;
     let mut pause = first;
     let mut follower = Follower {
@@ -48,11 +48,7 @@ pub(in crate::daemon) async fn follow(service: Arc<Service>, fleet: Arc<Fleet>) 
             Err(error) => {
                 follower.fleet.is_stale(error.to_string());
                 follower.client.next_member();
-                let fleet = Arc::clone(&follower.fleet);
-                tokio::select! {
-                    () = sleep(pause) => {}
-                    () = fleet.unkept.notified() => fleet.keep().await,
-                }
+                sleep(pause).await;
                 pause = longest.min(pause * 2);
             }
         }
@@ -79,9 +75,9 @@ impl Follower {
         let mut known = if let Some(known) = self.known.take() {
             known
         } else {
-            let known = Followed::load(&mut self.client, &keys).await?;
+            let mut known = Followed::load(&mut self.client, &keys).await?;
             self.doubted = (!known.is_true()).then(|| known.revision());
-            self.publish(&known).await;
+            self.publish(&mut known).await;
             known
         };
         let mut watch = match self.watch(known.revision() + 1).await {
@@ -96,7 +92,6 @@ impl Follower {
         let mut due = None;
         let mut is_part = false;
         let mut behind = None;
-        let fleet = Arc::clone(&self.fleet);
         loop {
             let publication = async {
                 match due.filter(|_| !is_part) {
@@ -131,13 +126,12 @@ impl Follower {
                 }
                 () = publication => {
                     due = None;
-                    self.publish(&known).await;
+                    self.publish(&mut known).await;
                     // Whoever waits for it is told at once.
                     beat.reset_immediately();
                 }
-                () = fleet.unkept.notified() => fleet.keep().await,
                 _ = beat.tick() => match self.beat(&known, &mut behind).await {
-                    Ok(true) => fleet.is_current(),
+                    Ok(true) => self.fleet.is_current(),
                     Ok(false) => return Ok(()),
                     Err(error) => return self.interrupted(known, is_part, error),
                 },
@@ -164,14 +158,13 @@ impl Follower {
     }
 
     /// Puts what is known into service.
-    async fn publish(&self, known: &Followed) {
-        let fleet = &self.fleet;
+    async fn publish(&self, known: &mut Followed) {
         let rules = self.service.rules();
-        let prefix = &fleet.access.address.prefix;
-        let taken = task::block_in_place(|| Taken::new(known, prefix, rules));
-        if fleet.offer(taken) {
+        let is_other = task::block_in_place(|| self.fleet.offer(known, rules));
+        known.is_taken();
+        if is_other {
             // The outcome is in the log and in the status.
-            let _ = self.service.reload(Allowed::default()).await;
+            let _ = self.service.take_up().await;
         }
     }
 

@@ -65,7 +65,7 @@ impl Catalogue {
         follow: impl FnOnce(&Table) -> Arc<Followed>,
         all: &[Interface],
     ) -> Result<(Self, Generation)> {
-        let (files, mut rejected) = match read(settings).await {
+        let (files, mut rejected) = match read(settings, None).await {
             Ok(files) => (files, None),
             Err(error) if settings.may_lack_config && error.is_missing() => (
                 Read::of(Files::not_there_yet(&settings.sources.config)),
@@ -147,20 +147,26 @@ impl Read {
     }
 }
 
-/// Reads the files, which blocks, on a thread where it may.
+/// Reads the files, which blocks, on a thread where it may. If those in service are `known`, only what is
+/// new at the source of the fleet is read, where that suffices.
 ///
 /// # Errors
 ///
 /// If the files are rejected; see [`LoadError`].
-pub(super) async fn read(settings: &Settings) -> Result<Read, LoadError> {
-    let sources = settings.sources.clone();
-    let newest = settings.fleet.as_ref().map(|fleet| fleet.newest());
-    let taken = newest.transpose().map_err(LoadError::Unknown)?;
+pub(super) async fn read(
+    settings: &Settings,
+    known: Option<Arc<Files>>,
+) -> Result<Read, LoadError> {
+    let (sources, fleet) = (settings.sources.clone(), settings.fleet.clone());
     task::spawn_blocking(move || {
-        let files = match &taken {
-            Some(taken) => Files::of(&taken.texts, &sources)?,
-            None => Files::read(&sources)?,
+        let Some(fleet) = fleet else {
+            return Ok(Read::of(Files::read(&sources)?));
         };
+        let taken = fleet.newest().map_err(LoadError::Unknown)?;
+        let news = known.zip(fleet.change(&taken));
+        let changed = news.and_then(|(known, news)| known.with(news, sources.rules()));
+        let files = changed.map_or_else(|| Files::of(&taken.texts, &sources), Ok)?;
+        let taken = Some(taken);
         Ok(Read { files, taken })
     })
     .await?

@@ -24,6 +24,14 @@ pub(crate) type Outcome = Arc<Result<Arc<Reloaded>>>;
 /// A reload that several clients wait for.
 pub(super) type Awaited = future::Shared<BoxFuture<'static, Outcome>>;
 
+/// What a reload reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    All,
+    /// What is new at the source of the fleet.
+    News,
+}
+
 impl Service {
     /// Reads the files again and puts them into service, in one step. Names that the hosts file
     /// lacks keep the addresses that the resolver gave before, and are asked for afterwards.
@@ -35,25 +43,31 @@ impl Service {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let reload = waiting
                 .entry(allowed)
-                .or_insert_with(|| self.begin_reload(allowed));
+                .or_insert_with(|| self.begin_reload(allowed, What::All));
             reload.clone()
         };
         reload.await
     }
 
-    fn begin_reload(self: &Arc<Self>, allowed: Allowed) -> Awaited {
+    /// Puts into service what is new at the source of the fleet. The files of this host are not read
+    /// again for a few nodes that boot something else.
+    pub(crate) async fn take_up(self: &Arc<Self>) -> Outcome {
+        self.begin_reload(Allowed::default(), What::News).await
+    }
+
+    fn begin_reload(self: &Arc<Self>, allowed: Allowed, what: What) -> Awaited {
         let service = Arc::clone(self);
         // The client that asked may hang up.
         let reload = tokio::spawn(async move {
             let _one_at_a_time = service.installing.lock().await;
-            // Clients that ask from here on may have changed what is being read now.
-            service
-                .waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&allowed);
+            if what == What::All {
+                // Clients that ask from here on may have changed what is being read now.
+                let mut waiting = service.waiting.lock();
+                let waiting = waiting.as_deref_mut().map_err(PoisonError::get_mut);
+                waiting.unwrap_or_else(|it| it).remove(&allowed);
+            }
             service.reloading.send_replace(Some(Instant::now()));
-            let result = service.reload_files(allowed).await;
+            let result = service.reload_files(allowed, what).await;
             service.reload_ended(&result);
             result.map(Arc::new)
         });
@@ -93,9 +107,11 @@ impl Service {
         self.reloading.send_replace(None);
     }
 
-    async fn reload_files(&self, allowed: Allowed) -> Result<Reloaded> {
+    async fn reload_files(&self, allowed: Allowed, what: What) -> Result<Reloaded> {
         let started = Instant::now();
-        let Read { files, taken } = read(&self.settings).await?;
+        let in_service = Arc::clone(self.catalogue().table.files());
+        let known = (what == What::News).then_some(in_service);
+        let Read { files, taken } = read(&self.settings, known).await?;
         let files = Arc::new(files);
         let (old, mut names, awaits_tables) = {
             let mut catalogue = self.catalogue();

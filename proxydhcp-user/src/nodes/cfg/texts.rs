@@ -1,9 +1,10 @@
 //! `proxydhcp.cfg` and the files beside it, which say what a record has no room for: all that a node
 //! is, wherever it comes from.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::nodes::cfg::{self, CfgError, disabled, hardware};
+use crate::nodes::cfg::{self, CfgError, RECORD, disabled, hardware};
 use crate::sys::file::FileError;
 use crate::sys::text_file;
 
@@ -55,6 +56,27 @@ impl Texts {
             hardware: text(&hardware::path(config))?,
             hosts: text_file::read_if_there(&hosts(config))?.unwrap_or_default(),
         })
+    }
+
+    /// These texts, in which the nodes of `changed` have its records, and are disabled if they are in
+    /// it. The records of both are in the order of the nodes' names, as are the lines of disabled nodes,
+    /// one each. `None` if a node has no record yet.
+    pub fn with(&self, changed: &Self) -> Option<Self> {
+        let mut texts = self.clone();
+        let (records, _) = texts.records.as_chunks_mut::<RECORD>();
+        let mut names = HashSet::new();
+        for new in changed.records.as_chunks::<RECORD>().0 {
+            let of_new = cfg::name_field(new);
+            let at = records.binary_search_by(|record| cfg::name_field(record).cmp(of_new));
+            *records.get_mut(at.ok()?)? = *new;
+            names.insert(of_new);
+        }
+        let is_as_before = |line: &&str| !names.contains(line.as_bytes());
+        let disabled = self.disabled.lines().filter(is_as_before);
+        let mut disabled: Vec<_> = disabled.chain(changed.disabled.lines()).collect();
+        disabled.sort_unstable();
+        texts.disabled = disabled.iter().flat_map(|line| [line, "\n"]).collect();
+        Some(texts)
     }
 }
 
