@@ -38,7 +38,7 @@ impl Node {
         Ipv4Addr::from(u32::from(first).wrapping_add(offset))
     }
 
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         format!("node{:07}", self.0 + 1)
     }
 

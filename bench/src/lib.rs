@@ -8,6 +8,7 @@ mod contender;
 mod contest;
 mod conversations;
 mod dnsmasq;
+mod fleet;
 mod flood;
 mod generator;
 mod machine;

@@ -32,6 +32,8 @@ pub enum Figure {
     Memory,
     /// The making of a WinPE.
     Winpe,
+    /// Service nodes that follow etcd.
+    Fleet,
 }
 
 /// The figures to measure, and the means.
@@ -107,6 +109,15 @@ impl Plan {
         }
     }
 
+    /// How often a load and each change of a fleet are measured, and the number of its nodes.
+    pub(crate) fn fleet_effort(&self) -> (usize, u32) {
+        if self.quick {
+            (3, 10_000)
+        } else {
+            (20, 100_000)
+        }
+    }
+
     pub(crate) fn rounds(&self) -> u32 {
         if self.quick { 20 } else { 100 }
     }
@@ -144,7 +155,8 @@ impl Plan {
                 self.wants_any([Figure::Reload, Figure::Memory]),
                 self.tables().len(),
             )
-            + times(self.wants(Figure::Winpe), 1);
+            + times(self.wants(Figure::Winpe), 1)
+            + times(self.wants(Figure::Fleet), 1);
         steps as u64
     }
 }

@@ -39,6 +39,9 @@ pub struct Results {
     /// The making of a WinPE.
     #[serde(default)]
     pub winpe: Option<WinpeCreation>,
+    /// A fleet.
+    #[serde(default)]
+    pub fleet: Option<FleetCost>,
     /// What could not be measured, and why.
     pub failures: Vec<String>,
 }
@@ -200,6 +203,62 @@ pub struct WinpeCreation {
     pub seconds: f64,
     /// The greatest resident set of all its programs together, in bytes.
     pub memory: u64,
+}
+
+/// Service nodes that follow members of etcd. Times are from the first write, or from the start of the
+/// service nodes, until clients of all of them get what is new.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FleetCost {
+    /// The number of nodes.
+    pub nodes: u32,
+    /// The number of service nodes.
+    pub service_nodes: usize,
+    /// The number of members.
+    pub members: usize,
+    /// How often each was measured.
+    pub runs: usize,
+    /// The rate of requests to each service node, per second.
+    pub load_per_second: usize,
+    /// The first load, by all service nodes at the same time, from the start of their processes.
+    pub first_load: Spread,
+    /// A change of one node.
+    pub one_node: Spread,
+    /// A change of all nodes.
+    pub all_nodes: Spread,
+    /// The same, from when all was written and only had to be put into force.
+    pub all_nodes_in_force: Spread,
+    /// The number of requests during changes.
+    pub asked: u64,
+    /// The number of these requests without an answer.
+    pub lost: u64,
+    /// The number of answers that were of an earlier version than one before them, or of none.
+    pub wrong: u64,
+    /// The greatest resident set of a service node in the end, in bytes.
+    pub resident: u64,
+}
+
+/// Several measurements of a time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The shortest.
+    pub least_ms: f64,
+    /// The median.
+    pub median_ms: f64,
+    /// The longest.
+    pub most_ms: f64,
+    /// Whose work the cores did in the longest.
+    pub slowest: Shares,
+}
+
+/// Shares of the time of all cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shares {
+    /// All members of etcd.
+    pub etcd: f64,
+    /// All service nodes.
+    pub daemons: f64,
+    /// The clients, and whoever writes the change.
+    pub clients: f64,
 }
 
 /// The cost of the XDP program, which runs alone on a frame in memory. Nanoseconds are medians,

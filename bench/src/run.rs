@@ -9,6 +9,7 @@ use crate::cluster::Files;
 use crate::contender::{Contender, Start};
 use crate::contest::contest;
 use crate::conversations::offers;
+use crate::fleet::fleet;
 use crate::machine::{Machine, date};
 use crate::memory::memory;
 use crate::pin::Cores;
@@ -30,6 +31,9 @@ const MANY_NODES: u32 = 1_000_000;
 pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
     let machine = Machine::this();
     let cores = Cores::choose()?;
+    // It needs all cores, and what is started from a pinned thread is pinned, too.
+    let fleet = plan.wants(Figure::Fleet).then(|| fleet(plan, observer));
+    let fleet = fleet.transpose()?;
     cores.pin_generator()?;
     let mut results = Results {
         date: date(),
@@ -45,6 +49,7 @@ pub fn run(plan: &Plan, observer: &mut Observer) -> Result<Results> {
         answer_cost: None,
         tables: Vec::new(),
         winpe: None,
+        fleet,
         failures: Vec::new(),
     };
     if plan.wants_any([Figure::Storm, Figure::Flood]) {

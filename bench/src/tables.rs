@@ -4,8 +4,8 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use proxydhcp_bench::grouped;
 use proxydhcp_bench::results::{
-    AnswerCost, Download, Flood, Offers, Results, Siege, Storm, TableCost, Unacknowledged,
-    WinpeCreation,
+    AnswerCost, Download, FleetCost, Flood, Offers, Results, Siege, Spread, Storm, TableCost,
+    Unacknowledged, WinpeCreation,
 };
 
 /// Renders all tables and notes.
@@ -54,6 +54,7 @@ pub(crate) fn render(results: &Results) -> String {
         parts.push(format!("The daemon\n{}", tables(&results.tables)));
     }
     parts.extend(results.winpe.as_ref().map(winpe));
+    parts.extend(results.fleet.as_ref().map(fleet));
     let lines = |title: &str, lines: &[String]| {
         let lines: Vec<String> = lines.iter().map(|line| format!("- {line}")).collect();
         format!("{title}\n{}", lines.join("\n"))
@@ -212,6 +213,51 @@ fn winpe(creation: &WinpeCreation) -> String {
         creation.drivers,
         creation.seconds,
         mebibytes(creation.memory)
+    )
+}
+
+fn fleet(cost: &FleetCost) -> String {
+    let mut table = new_table(&[
+        "in service on all",
+        "least",
+        "median",
+        "most",
+        "etcd",
+        "service nodes",
+        "clients",
+    ]);
+    for (what, spread) in [
+        ("first load", cost.first_load),
+        ("one node changed", cost.one_node),
+        ("all nodes changed", cost.all_nodes),
+        ("the same, once written", cost.all_nodes_in_force),
+    ] {
+        let Spread {
+            least_ms,
+            median_ms,
+            most_ms,
+            slowest,
+        } = spread;
+        let mut row = vec![what.to_owned()];
+        row.extend([least_ms, median_ms, most_ms].map(|time| milliseconds(Some(time))));
+        let shares = [slowest.etcd, slowest.daemons, slowest.clients];
+        row.extend(shares.map(|share| format!("{:.0} %", share * 100.0)));
+        table.add_row(row);
+    }
+    format!(
+        "A fleet of {} nodes: {} service nodes, {} members of etcd, {} times each; shares of the cores are \
+         those of the slowest\n{}\n{} of {} requests lost during changes, at {}/s to each; {} answers out of \
+         order; a service node has {}",
+        thousands(cost.nodes as usize),
+        cost.service_nodes,
+        cost.members,
+        cost.runs,
+        aligned(table),
+        cost.lost,
+        grouped(&cost.asked.to_string()),
+        grouped(&cost.load_per_second.to_string()),
+        cost.wrong,
+        mebibytes(cost.resident)
     )
 }
 

@@ -1,4 +1,5 @@
-//! etcd, as one member or several, on the loopback of a namespace: with TLS and users, or without.
+//! etcd, as one member or several, on a host of its own or on that of the daemon: with TLS and users, or
+//! without.
 #![allow(
     clippy::missing_errors_doc,
     missing_docs,
@@ -6,6 +7,7 @@
 )]
 
 use std::fs::{self, Permissions};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +35,8 @@ pub enum Clients {
 /// A cluster. Dropping it ends its members.
 pub struct Etcd {
     namespace: Namespace,
+    /// Where clients find the members.
+    address: Ipv4Addr,
     folder: TempDir,
     clients: Clients,
     members: Vec<Option<Daemon>>,
@@ -41,12 +45,23 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    /// Starts a cluster of this many members, and waits until it has a leader.
+    /// Starts a cluster of this many members on the loopback, and waits until it has a leader.
     pub fn start(namespace: &Namespace, size: usize, clients: Clients) -> Result<Self> {
+        Self::start_at(namespace, Ipv4Addr::LOCALHOST, size, clients)
+    }
+
+    /// Starts a cluster for clients on other hosts, too, and waits until it has a leader.
+    pub fn start_at(
+        namespace: &Namespace,
+        address: Ipv4Addr,
+        size: usize,
+        clients: Clients,
+    ) -> Result<Self> {
         ensure_installed("etcd", "etcd-server")?;
         ensure_installed("etcdctl", "etcd-client")?;
         let mut cluster = Self {
             namespace: namespace.try_clone()?,
+            address,
             folder: TempDir::new()?,
             clients,
             members: (0..size).map(|_| None).collect(),
@@ -105,6 +120,11 @@ impl Etcd {
         self.kill(0..self.members.len())
     }
 
+    /// The process numbers of the members that run.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().flatten().map(Daemon::pid)
+    }
+
     /// The number of the member that leads.
     pub fn leader(&self) -> Result<usize> {
         let status = self.ctl(&["endpoint", "status", "--write-out", "fields"])?;
@@ -123,7 +143,7 @@ impl Etcd {
     /// The URL of a fleet in it.
     pub fn url(&self, prefix: &str) -> String {
         let members: Vec<_> = (0..self.members.len())
-            .map(|number| format!("127.0.0.1:{}", port(number)))
+            .map(|number| format!("{}:{}", self.address, port(number)))
             .collect();
         let scheme = match self.clients {
             Clients::All => "etcd",
@@ -158,7 +178,7 @@ impl Etcd {
     fn command(&self, args: &[&str]) -> Command {
         let scheme = self.scheme();
         let members: Vec<_> = (0..self.members.len())
-            .map(|number| format!("{scheme}://127.0.0.1:{}", port(number)))
+            .map(|number| format!("{scheme}://{}:{}", self.address, port(number)))
             .collect();
         let mut command = Command::new("etcdctl");
         command.env("ETCDCTL_API", "3");
@@ -183,7 +203,7 @@ impl Etcd {
     fn spawn(&self, number: usize) -> Result<Daemon> {
         let peer = |number: usize| format!("http://127.0.0.1:{}", port(number) + 1);
         let scheme = self.scheme();
-        let client = format!("{scheme}://127.0.0.1:{}", port(number));
+        let client = format!("{scheme}://{}:{}", self.address, port(number));
         let all: Vec<_> = (0..self.members.len())
             .map(|number| format!("m{number}={}", peer(number)))
             .collect();
@@ -226,9 +246,10 @@ impl Etcd {
             "req", "-x509", "-subj", "/CN=etcd", "-keyout", "etcd.key", "-out", "etcd.crt", "-CA",
             "ca.crt", "-CAkey", "ca.key",
         ];
+        let names = format!("subjectAltName=IP:{},DNS:localhost", self.address);
         let names = [
             "-addext",
-            "subjectAltName=IP:127.0.0.1,DNS:localhost",
+            &names,
             "-addext",
             "basicConstraints=critical,CA:FALSE",
         ];

@@ -56,6 +56,15 @@ impl Fleet {
         self.wait_until(|source| source["revision"].as_i64() >= Some(revision))
     }
 
+    /// Waits until what is in service is on the disk, too.
+    pub(crate) fn wait_until_kept(&self) -> Result<()> {
+        self.wait_until(|source| {
+            let kept = std::fs::read(self.site.files.path("state/last/origin.json"));
+            let kept: Option<Value> = kept.ok().and_then(|it| serde_json::from_slice(&it).ok());
+            kept.is_some_and(|kept| kept["revision"] == source["revision"])
+        })
+    }
+
     /// Waits until what the status says of the source is so.
     pub(crate) fn wait_until(&self, is_so: impl Fn(&Value) -> bool) -> Result<()> {
         let started = Instant::now();

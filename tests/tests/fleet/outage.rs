@@ -35,6 +35,7 @@ fn nodes_come_from_three_members_with_users_and_outlive_them() -> Result<()> {
     assert!(said.stdout.contains("STALE: it was the newest"), "{said:?}");
 
     // A start without etcd.
+    fleet.wait_until_kept()?;
     fleet.site.daemon.crash()?;
     fleet.serve_again()?;
     fleet.site.ask_uefi(NODE_A, "winboot/without-leader/")?;
@@ -82,6 +83,7 @@ fn who_lags_behind_a_compaction_loads_all_anew() -> Result<()> {
 #[test]
 fn a_suddenly_empty_prefix_is_not_taken() -> Result<()> {
     let mut fleet = Fleet::start(1, Clients::All)?;
+    fleet.wait_until_kept()?;
     let before = fleet.site.status()?["source"]["revision"].clone();
     fleet.etcd.ctl(&["del", "--prefix", "site/"])?;
     fleet

@@ -13,7 +13,7 @@ use super::{Fleet, Taken};
 use crate::text::with_causes;
 
 /// Changes within this time are written together.
-const TOGETHER: Duration = Duration::from_secs(1);
+const TOGETHER: Duration = Duration::from_millis(500);
 /// How much longer than a write the pause after it is: what is large is not written all the time.
 const REST: u32 = 20;
 

@@ -1,0 +1,1 @@
+//! Whose work the cores did meanwhile: what a time is bound by.
