@@ -27,6 +27,8 @@ use site::Site;
 use spent::{Run, Spent};
 use writer::Writer;
 
+/// The number of nodes.
+const NODES: u32 = 100_000;
 /// The rate of requests to each service node, per second.
 const LOAD: usize = 1000;
 /// The number of nodes that send them. The first one's answers are watched.
@@ -37,10 +39,10 @@ const REST: Duration = Duration::from_secs(4);
 
 /// Measures all of it.
 pub(crate) fn fleet(plan: &Plan, observer: &mut Observer) -> Result<FleetCost> {
-    let (runs, nodes) = plan.fleet_effort();
+    let runs = plan.fleet_rounds();
     tell(observer, Progress::Step("a fleet"))?;
     let mut site = Site::start(plan)?;
-    let mut writer = Writer::new(&site, nodes)?;
+    let mut writer = Writer::new(&site, NODES)?;
     writer.write_all(&site)?;
     let mut go_on = |what: &str, run: usize| -> Result<()> {
         let detail = format!("{what}, {} of {runs}", run + 1);
@@ -93,7 +95,7 @@ pub(crate) fn fleet(plan: &Plan, observer: &mut Observer) -> Result<FleetCost> {
         .map(|pid| memory(pid).map(|memory| memory.resident));
     let resident = resident.collect::<Result<Vec<_>>>()?;
     Ok(FleetCost {
-        nodes,
+        nodes: NODES,
         service_nodes: wires.len(),
         members: site::MEMBERS,
         runs,

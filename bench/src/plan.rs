@@ -109,13 +109,9 @@ impl Plan {
         }
     }
 
-    /// How often a load and each change of a fleet are measured, and the number of its nodes.
-    pub(crate) fn fleet_effort(&self) -> (usize, u32) {
-        if self.quick {
-            (3, 10_000)
-        } else {
-            (20, 100_000)
-        }
+    /// How often a load and each change of a fleet are measured.
+    pub(crate) fn fleet_rounds(&self) -> usize {
+        if self.quick { 3 } else { 20 }
     }
 
     pub(crate) fn rounds(&self) -> u32 {
