@@ -115,24 +115,24 @@ impl Client {
         }
     }
 
-    /// The first key of a range, if it has any.
+    /// The first keys of a range, so many at most.
     ///
     /// # Errors
     /// See [`TransportError`].
-    pub async fn first(
+    pub async fn keys(
         &mut self,
-        first: Vec<u8>,
-        end: Vec<u8>,
-    ) -> Result<Option<Vec<u8>>, TransportError> {
+        (first, end): Range,
+        most: i64,
+    ) -> Result<Vec<Vec<u8>>, TransportError> {
         let request = RangeRequest {
             key: Bytes64(first),
             range_end: Some(Bytes64(end)),
-            limit: Some(Int(1)),
+            limit: Some(Int(most)),
             keys_only: true,
             ..RangeRequest::default()
         };
         let page: RangeResponse = self.ask("/v3/kv/range", &request).await?;
-        Ok(page.kvs.into_iter().next().map(|kv| kv.key.0))
+        Ok(page.kvs.into_iter().map(|kv| kv.key.0).collect())
     }
 
     /// Does a transaction. If it is unknown whether it was done, as when a member has died meanwhile, it

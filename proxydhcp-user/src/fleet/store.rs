@@ -8,7 +8,7 @@
 
 use crate::fleet::client::Client;
 use crate::fleet::content::Content;
-use crate::fleet::keys::{Key, Keys};
+use crate::fleet::keys::{Key, Keys, Range};
 use crate::fleet::manifest::Manifest;
 use crate::fleet::transport::TransportError;
 use crate::fleet::wire::{Compare, Operation, Transaction};
@@ -18,6 +18,9 @@ const OPERATIONS: usize = 128;
 /// The most bytes of keys and values in a transaction. etcd takes 1.5 MiB, and this becomes a third more
 /// on the way.
 const BYTES: usize = 512 << 10;
+/// The most keys to remove at once. Whoever watches is told of all of them in one answer, and etcd's work
+/// to cut one that is too long into pieces grows with the square of its length.
+const REMOVED: i64 = 1000;
 
 /// What a fleet has in etcd, all of it as it was at one revision.
 #[derive(Clone, Debug, Default)]
@@ -301,9 +304,8 @@ pub async fn clean(client: &mut Client, keys: &Keys) -> Result<(), StoreError> {
     let (mut from, end) = keys.contents();
     loop {
         // The first key of each content is enough.
-        let next = client.first(from, end.clone()).await?;
-        let Some(Key::Node { content, .. }) = next.as_deref().and_then(|key| keys.parse(key))
-        else {
+        let next = client.keys((from, end.clone()), 1).await?;
+        let Some(Key::Node { content, .. }) = next.first().and_then(|key| keys.parse(key)) else {
             return Ok(());
         };
         let base = content
@@ -311,13 +313,26 @@ pub async fn clean(client: &mut Client, keys: &Keys) -> Result<(), StoreError> {
             .and_then(|(_, base)| base.parse::<i64>().ok());
         let is_overtaken = base.is_some_and(|base| base < held.revision);
         if content != held.manifest.content && is_overtaken {
-            let transaction = Transaction {
-                compare: Vec::new(),
-                success: vec![Operation::delete_range(keys.content(content))],
-            };
-            client.transact(&transaction).await?;
+            remove(client, keys.content(content)).await?;
         }
         from = keys.content(content).1;
+    }
+}
+
+/// Removes the keys of a range, some at a time.
+async fn remove(client: &mut Client, (mut from, end): Range) -> Result<(), StoreError> {
+    loop {
+        let some = client.keys((from.clone(), end.clone()), REMOVED).await?;
+        let Some(mut next) = some.into_iter().last() else {
+            return Ok(());
+        };
+        next.push(0);
+        let transaction = Transaction {
+            compare: Vec::new(),
+            success: vec![Operation::delete_range((from, next.clone()))],
+        };
+        client.transact(&transaction).await?;
+        from = next;
     }
 }
 
