@@ -14,6 +14,7 @@ pub mod kept;
 pub mod keys;
 pub mod login;
 pub mod manifest;
+pub mod portion;
 pub mod serving;
 pub mod store;
 pub mod transport;

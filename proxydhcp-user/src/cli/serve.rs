@@ -15,12 +15,12 @@ use jiff::SignedDuration;
 use proxydhcp_common::limit::Limit;
 use proxydhcp_common::vendor_class::VendorClass;
 
-use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, SourceArgs, percent};
+use crate::cli::args::{ConfigArgs, ControlArgs, NamesArgs, SourceArgs, percent, range};
 use crate::cli::exit::{Exit, last_line};
 use crate::cli::runtime::block_on;
 use crate::cli::settings::{DEFAULT_FILE, SettingsError};
 use crate::cli::{Context, complete};
-use crate::daemon::fleet::Fleet;
+use crate::daemon::fleet::{Fleet, Host};
 use crate::daemon::http::{self, Listener};
 use crate::daemon::logging::{self, LineFormat};
 use crate::daemon::run::{Manner, serve};
@@ -72,6 +72,11 @@ pub struct ServeArgs {
     /// What `fleet status` calls this host [default: its host name]
     #[arg(long, value_name = "NAME", value_parser = fleet_name)]
     pub fleet_name: Option<String>,
+    /// Serve these nodes of --source, and no others [default: all]
+    ///
+    /// Other nodes get no answer, as they are another service node's.
+    #[arg(long, value_name = "RANGE", allow_hyphen_values = true, value_parser = range)]
+    pub fleet_range: Option<String>,
     /// Reload when the configuration or the hosts file changes
     #[arg(long)]
     pub watch: bool,
@@ -395,8 +400,12 @@ impl ServeArgs {
     /// If the folder for them cannot be made, or others may change it.
     fn follow(&self, mut settings: Settings) -> Result<Settings> {
         if let Some(access) = self.source.access() {
-            let name = self.fleet_name.clone().map_or_else(host_name, Ok)?;
-            let fleet = Fleet::open(access, name, &self.fleet_state)?;
+            let host = Host {
+                name: self.fleet_name.clone().map_or_else(host_name, Ok)?,
+                range: self.fleet_range.clone(),
+                serves_strangers: self.unknown.serves_strangers(),
+            };
+            let fleet = Fleet::open(access, host, &self.fleet_state)?;
             settings.sources.config = fleet.config();
             settings.fleet = Some(Arc::new(fleet));
         }
@@ -448,6 +457,13 @@ impl ServeArgs {
                 ["path", "xdp_mode"],
                 "the raw datapath has no XDP program for xdp-mode to apply to; leave out one of path \
                  and xdp-mode",
+            ));
+        }
+        if self.fleet_range.is_some() && self.source.source.is_none() {
+            return Some((
+                ["fleet_range", "config"],
+                "fleet-range is of the nodes of a source, and none is named; set source, or leave out \
+                 fleet-range",
             ));
         }
         let is_public = self.metrics.is_some_and(http::Address::is_public);

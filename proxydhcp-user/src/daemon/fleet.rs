@@ -3,6 +3,7 @@
 //! [`follow`] keeps it up to date. Nothing waits for etcd: what is in service stays until there is
 //! something newer, and lies on the disk for the next start.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,6 +19,7 @@ use crate::fleet::content::BadNode;
 use crate::fleet::followed::Followed;
 use crate::fleet::kept::{self, Kept, Origin};
 use crate::fleet::keys::Keys;
+use crate::fleet::portion::{self, Portion};
 use crate::nodes::cfg::texts::Texts;
 use crate::sys::clock;
 use crate::text::{Few, printable, with_causes};
@@ -33,8 +35,8 @@ pub(super) use follow::follow;
 pub struct Fleet {
     access: Access,
     keys: Keys,
-    /// The name of this service node.
-    name: String,
+    /// What this service node is called, and what it serves.
+    host: Host,
     kept: Kept,
     state: Mutex<State>,
     /// Notified when what is in service is not what is on the disk.
@@ -43,12 +45,25 @@ pub struct Fleet {
     keeping: tokio::sync::Mutex<()>,
 }
 
+/// A service node.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// The noderange that it serves; `None`: all nodes.
+    pub range: Option<String>,
+    /// Whether clients without a record are served, and so must not be taken for nodes of other ranges.
+    pub serves_strangers: bool,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// What should be in service.
     newest: Option<Arc<Taken>>,
     /// What is.
     in_service: Option<Arc<Taken>>,
+    /// What of it is served, if not all.
+    portion: Option<Portion>,
     /// What is on the disk.
     kept: Option<Origin>,
     stale: Option<Stale>,
@@ -65,7 +80,7 @@ struct Stale {
 /// Nodes that were taken from the source.
 #[derive(Debug)]
 pub(super) struct Taken {
-    pub(super) texts: Texts,
+    texts: Texts,
     /// What makes it another than what was taken before, if that is little.
     change: Option<(Weak<Self>, Texts)>,
     origin: Origin,
@@ -117,12 +132,11 @@ impl Taken {
 }
 
 impl Fleet {
-    /// The source, with what was served from it last, which is in `folder`. `name` is that of this
-    /// service node.
+    /// The source, with what was served from it last, which is in `folder`.
     ///
     /// # Errors
     /// If the folder cannot be made, or others may change it.
-    pub fn open(access: Access, name: String, folder: &Path) -> Result<Self> {
+    pub fn open(access: Access, host: Host, folder: &Path) -> Result<Self> {
         let kept = Kept::within(folder);
         kept.provide().context("the fleet's nodes have no place")?;
         let prefix = &access.address.prefix;
@@ -154,7 +168,7 @@ impl Fleet {
         Ok(Self {
             keys: Keys::below(prefix),
             access,
-            name,
+            host,
             kept,
             state: Mutex::new(state),
             unkept: Notify::new(),
@@ -179,20 +193,45 @@ impl Fleet {
         })
     }
 
-    /// What of this is new, if it is little, and all else is in service.
+    /// What of this is new, if it is little, and all else is in service on a service node that serves all
+    /// nodes.
     pub(super) fn change<'t>(&self, taken: &'t Taken) -> Option<&'t Texts> {
         let (before, texts) = taken.change.as_ref()?;
         let state = self.state();
         let in_service = state.in_service.as_ref()?;
+        if self.host.range.is_some() {
+            return None;
+        }
         (Weak::as_ptr(before) == Arc::as_ptr(in_service)).then_some(texts)
     }
 
-    /// Notes that this is in service.
-    pub(super) fn accept(&self, taken: Arc<Taken>) {
+    /// What this service node serves of it, which is all of it where no portion is returned. This reads
+    /// the groups file.
+    ///
+    /// # Errors
+    /// If the noderange is wrong, or names a group that there is not.
+    pub(super) fn portion<'t>(
+        &self,
+        taken: &'t Taken,
+    ) -> Result<(Cow<'t, Texts>, Option<Portion>)> {
+        let Some(range) = &self.host.range else {
+            return Ok((Cow::Borrowed(&taken.texts), None));
+        };
+        let (texts, portion) = portion::of(&taken.texts, range, self.host.serves_strangers)?;
+        if portion.nodes == 0 {
+            warn!("no node of {} is in the range {range}", self.access.address);
+        }
+        Ok((Cow::Owned(texts), Some(portion)))
+    }
+
+    /// Notes that this is in service, or this portion of it.
+    pub(super) fn accept(&self, taken: Arc<Taken>, portion: Option<Portion>) {
         for BadNode { name, why } in taken.bad.iter().take(crate::text::SHOWN) {
             warn!("node {name} is refused: {why}");
         }
-        self.state().in_service = Some(taken);
+        let mut state = self.state();
+        (state.in_service, state.portion) = (Some(taken), portion);
+        drop(state);
         self.unkept.notify_one();
     }
 
@@ -211,6 +250,7 @@ impl Fleet {
                 .map_or(0, |taken| taken.origin.revision),
             hash: origin.map_or_else(String::new, |origin| origin.hash.clone()),
             nodes: origin.map_or(0, |origin| origin.nodes),
+            range: state.portion.clone(),
             bad: Few::of(bad.iter().cloned()),
             stale_since: state.stale.as_ref().map(|stale| stale.since),
             stale_for: state
@@ -278,6 +318,11 @@ mod tests {
             ca: PathBuf::new(),
             login: None,
         };
+        let host = Host {
+            name: "sn1".to_owned(),
+            range: None,
+            serves_strangers: false,
+        };
         let origin = Origin {
             prefix: "p".to_owned(),
             revision: 7,
@@ -288,7 +333,7 @@ mod tests {
         let times = FileTimes::new().set_modified(UNIX_EPOCH - Duration::from_hours(24));
         let of = folder.path().join("last/origin.json");
         File::open(of).unwrap().set_times(times).unwrap();
-        let fleet = Fleet::open(access, "sn1".to_owned(), folder.path()).unwrap();
+        let fleet = Fleet::open(access, host, folder.path()).unwrap();
         assert_eq!(fleet.newest().unwrap().origin, origin);
         assert_eq!(fleet.status().stale_since, Some(0.0));
     }

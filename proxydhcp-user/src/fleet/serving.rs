@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::portion::Portion;
 use crate::fleet::wire::parsed;
 
 /// A service node.
@@ -15,6 +16,9 @@ pub struct Serving {
     pub hash: String,
     /// The number of tables installed since the start.
     pub generation: u64,
+    /// The nodes that it serves, if it does not serve all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Portion>,
     /// The number of addresses served.
     pub nodes: usize,
     /// The number of replies since the start.

@@ -57,16 +57,7 @@ impl Nodes {
     /// The nodes of a noderange, which need not be among these; `all` and its regular expressions
     /// mean these. Its groups come from the file `groups`, or from the default one.
     pub(crate) fn of_range(&self, range: &str, groups: Option<&Path>) -> Result<Vec<String>> {
-        let context = noderange::Context {
-            known: &self.names(),
-            groups: Some(&read_groups(groups)?),
-            read: &|path| text(path).map_err(|error| error.to_string()),
-        };
-        let mut names = noderange::expand(range, &context)?;
-        // Names that differ in case are different in noderanges.
-        let mut seen = HashSet::with_capacity(names.len());
-        names.retain(|name| seen.insert(name.to_ascii_lowercase()));
-        Ok(names)
+        expand(range, &self.names(), groups)
     }
 
     /// The nodes of a noderange, as [`Nodes::of_range`] selects them, for commands that need at
@@ -81,7 +72,7 @@ impl Nodes {
 
     /// The names of all nodes that are valid text: those of records in the file's order, then those of
     /// disabled nodes without a record.
-    fn names(&self) -> Known {
+    pub(crate) fn names(&self) -> Known {
         let recorded = cfg::names(self.bytes());
         Known::new(
             recorded
@@ -117,6 +108,21 @@ impl Nodes {
             str::from_utf8(record.name()).is_ok_and(|name| self.disabled.contains(name))
         })
     }
+}
+
+/// The nodes of a noderange, where there are those that are `known`. Its groups come from the file
+/// `groups`, or from the default one.
+pub(crate) fn expand(range: &str, known: &Known, groups: Option<&Path>) -> Result<Vec<String>> {
+    let context = noderange::Context {
+        known,
+        groups: Some(&read_groups(groups)?),
+        read: &|path| text(path).map_err(|error| error.to_string()),
+    };
+    let mut names = noderange::expand(range, &context)?;
+    // Names that differ in case are different in noderanges.
+    let mut seen = HashSet::with_capacity(names.len());
+    names.retain(|name| seen.insert(name.to_ascii_lowercase()));
+    Ok(names)
 }
 
 /// The groups of the default groups file, with those of these names that each has, in lower case. One that

@@ -55,6 +55,11 @@ impl Unknown {
     pub fn is_looked_up(self) -> bool {
         matches!(self, Self::Lookup | Self::LookupDefault)
     }
+
+    /// Whether clients that turn out to have no record get the default WinPE.
+    pub fn serves_strangers(self) -> bool {
+        matches!(self, Self::Default | Self::LookupDefault)
+    }
 }
 
 /// The layout of replies.

@@ -11,7 +11,7 @@ use proxydhcp_lab::{Daemon, Ended, Lab, SERVER_INTERFACE, binary};
 use serde_json::Value;
 
 /// Far longer than anything takes, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) const PREFIX: &str = "site/a";
 
 /// A service node whose nodes are in etcd.

@@ -5,4 +5,6 @@
 mod bad;
 mod fleet;
 mod outage;
+mod range;
+mod segment;
 mod writers;

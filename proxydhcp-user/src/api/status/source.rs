@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::age;
 use crate::fleet::content::BadNode;
+use crate::fleet::portion::Portion;
 use crate::text::{Few, count};
 
 /// The source of a fleet, and what of it is in service.
@@ -22,6 +23,9 @@ pub struct SourceStatus {
     pub hash: String,
     /// The number of nodes in service, bad ones included.
     pub nodes: usize,
+    /// The nodes that this host serves of them, if it does not serve all.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub range: Option<Portion>,
     /// The nodes that are bad, and get no answer.
     pub bad: Few<BadNode>,
     /// Since when what is in service may not be the newest, in seconds since 1970, if that is so.
@@ -53,6 +57,10 @@ impl fmt::Display for SourceStatus {
             _ if self.newest != self.revision => write!(f, ", and NOT the newest")?,
             _ => write!(f, ", the newest")?,
         }
+        if let Some(Portion { range, nodes, .. }) = &self.range {
+            let nodes = count(*nodes, "node");
+            write!(f, "\nthis host serves {range} of it: {nodes}")?;
+        }
         for bad in &self.bad.first {
             write!(f, "\nnode {} is refused: {}", bad.name, bad.why)?;
         }
@@ -75,6 +83,7 @@ mod tests {
             newest: 7,
             hash: String::new(),
             nodes: 2,
+            range: None,
             bad: Few::of(
                 [BadNode {
                     name: "n1".to_owned(),
@@ -90,6 +99,16 @@ mod tests {
             status.to_string(),
             "source etcds://a:2379/p: revision 7 with 2 nodes is in service, the newest\n\
              node n1 is refused: it has a '..'"
+        );
+        status.range = Some(Portion {
+            range: "n[1-9]".to_owned(),
+            nodes: 1,
+            hash: String::new(),
+        });
+        let text = status.to_string();
+        assert!(
+            text.contains("the newest\nthis host serves n[1-9] of it: 1 node\n"),
+            "{text}"
         );
         status.newest = 8;
         let text = status.to_string();

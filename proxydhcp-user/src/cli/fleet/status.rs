@@ -1,5 +1,6 @@
 //! `fleet status` and `fleet wait`: which service node serves what.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,11 +14,15 @@ use super::{Fleet, StatusArgs, WaitArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{note, print};
 use crate::cli::runtime::block_on;
+use crate::fleet::content::Content;
 use crate::fleet::keys::Key;
+use crate::fleet::portion::Portion;
 use crate::fleet::serving::Serving;
 use crate::fleet::store::{self, StoreError};
+use crate::nodes::noderange::Known;
+use crate::nodes::selection::expand;
 use crate::sys::clock;
-use crate::text::{count, listed, printable};
+use crate::text::{Few, count, listed, printable};
 
 /// How often `fleet wait` looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -29,8 +34,11 @@ struct Report {
     revision: i64,
     nodes: usize,
     hash: String,
-    /// Whether all service nodes serve it.
+    /// Whether all service nodes serve it, or the nodes of their ranges, and each node is served.
     is_everywhere: bool,
+    /// The nodes that are in the range of no service node, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orphans: Option<Few<String>>,
     hosts: Vec<Host>,
 }
 
@@ -67,11 +75,42 @@ impl Report {
             nodes: held.as_ref().map_or(0, |held| held.manifest.nodes),
             hash: held.map(|held| held.manifest.hash).unwrap_or_default(),
             is_everywhere: false,
+            orphans: None,
             hosts,
         };
-        report.is_everywhere =
-            !report.hosts.is_empty() && report.hosts.iter().all(|host| report.is_served_by(host));
+        if !report.hosts.is_empty() && report.ranges().count() == report.hosts.len() {
+            let now = store::load(client, keys, None).await?;
+            report.orphans = orphans(&now.content, report.ranges());
+        }
+        report.is_everywhere = !report.hosts.is_empty()
+            && report.hosts.iter().all(|host| report.is_served_by(host))
+            && report.unlike().is_empty()
+            && report.orphans.is_none();
         Ok(report)
+    }
+
+    /// The ranges of the service nodes that do not serve all.
+    fn ranges(&self) -> impl Iterator<Item = &Portion> {
+        let serving = self.hosts.iter().filter_map(|host| host.serving.as_ref());
+        serving.filter_map(|serving| serving.range.as_ref())
+    }
+
+    /// The service nodes that serve other nodes by the same noderange as another one, at the same
+    /// revision: their groups differ.
+    fn unlike(&self) -> Vec<&str> {
+        let is_unlike = |host: &&Host| {
+            let Some(mine) = host.serving.as_ref().and_then(|it| it.range.as_ref()) else {
+                return false;
+            };
+            let is_other = |other: &Host| {
+                let serving = other.serving.as_ref().filter(|_| self.is_served_by(other));
+                let range = serving.and_then(|it| it.range.as_ref());
+                range.is_some_and(|it| it.range == mine.range && it.hash != mine.hash)
+            };
+            self.is_served_by(host) && self.hosts.iter().any(is_other)
+        };
+        let unlike = self.hosts.iter().filter(is_unlike);
+        unlike.map(|host| host.name.as_str()).collect()
     }
 
     fn is_served_by(&self, host: &Host) -> bool {
@@ -88,16 +127,56 @@ impl Report {
             self.revision,
             count(self.nodes, "node")
         );
+        let parts = self.ranges().count();
+        let ranges = match parts {
+            0 => String::new(),
+            _ if parts == all => ", each a range of it".to_owned(),
+            1 => ", one of them a range of it".to_owned(),
+            _ => format!(", {parts} of them a range of it"),
+        };
+        let unlike = self.unlike();
+        if !unlike.is_empty() {
+            return format!(
+                "{of}: NOT the same on {}: their groups differ, and by the same range they serve other \
+                 nodes",
+                listed(&unlike)
+            );
+        }
+        if let Some(orphans) = self.orphans.as_ref().filter(|_| others.is_empty()) {
+            return format!("{of}: NOT all of it is served: no range has {orphans}");
+        }
         match (all, others.len()) {
             (0, _) => format!("{of}: no service node has a say in it yet"),
+            (1, 0) if parts == 1 => {
+                format!("{of}: the only service node serves a range that has all")
+            }
             (1, 0) => format!("{of}: the only service node serves it"),
-            (_, 0) => format!("{of}: all {all} service nodes serve it"),
+            (_, 0) => format!("{of}: all {all} service nodes serve it{ranges}"),
             (_, some) => format!(
                 "{of}: NOT in service on {some} of {all}: {}",
                 listed(&others)
             ),
         }
     }
+}
+
+/// The nodes that none of these portions has. One whose noderange this host cannot tell, as the service
+/// node has other groups, is taken for all nodes.
+fn orphans<'p>(
+    content: &Content,
+    portions: impl Iterator<Item = &'p Portion>,
+) -> Option<Few<String>> {
+    let known = Known::new(content.nodes().map(|(name, _)| name));
+    let mut served = HashSet::new();
+    for Portion { range, .. } in portions {
+        let names = expand(range, &known, None).ok()?;
+        served.extend(names.iter().map(|name| name.to_ascii_lowercase()));
+    }
+    let is_orphan = |name: &&str| !served.contains(&name.to_ascii_lowercase());
+    let names = content.nodes().map(|(name, _)| name);
+    let orphans = names.filter(is_orphan);
+    let orphans = Few::of(orphans.map(|name| printable(name.as_bytes())));
+    (orphans.count > 0).then_some(orphans)
 }
 
 /// Shows the service nodes.
@@ -119,7 +198,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
 fn table(report: &Report) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
-    let heads = "host version revision hash generation nodes bad answered age";
+    let heads = "host version revision hash range generation nodes bad answered age";
     table.set_header(heads.split(' '));
     for host in &report.hosts {
         let mut row = vec![host.name.clone()];
@@ -130,6 +209,7 @@ fn table(report: &Report) -> Table {
                     it.version.clone(),
                     it.revision.to_string(),
                     it.hash.chars().take(8).collect(),
+                    it.range.as_ref().map_or("all", |it| &it.range).to_owned(),
                     it.generation.to_string(),
                     it.nodes.to_string(),
                     it.bad.to_string(),

@@ -12,7 +12,7 @@ use proxydhcp_common::nodes::ARCHITECTURES;
 const EXAMPLE: &str = include_str!("../../../../docs/proxydhcp.toml.example");
 
 const KEYS: &str = "the keys are allow-loss, bcd, burst, config, control, control-group, ethers, \
-                    fleet-name, fleet-state, hosts, interface, loaders, log-format, metrics, next-server, no-pin, \
+                    fleet-name, fleet-range, fleet-state, hosts, interface, loaders, log-format, metrics, next-server, no-pin, \
                     offer-delay, offers, outlive, path, rate-limit, reply-format, source, source-ca, \
                     source-login, suffix, tftp, tftp-root, unknown, vendor-class, watch, web-config, xdp-mode";
 
@@ -329,7 +329,7 @@ fn the_example_has_each_key_with_its_default() {
     let text = text.replace("\nconfig = ", "\n#config = ");
     let mut all = serve(&text, &[], &[]);
     assert!(all.source.source.take().is_some() && all.source.source_login.take().is_some());
-    assert!(all.fleet_name.take().is_some());
+    assert!(all.fleet_name.take().is_some() && all.fleet_range.take().is_some());
     assert_eq!(all.interfaces, ["eth1", "eth2"]);
     assert!(all.next_server.is_some());
     assert_eq!(all.names.suffixes, ["-ib0", "-pri"]);

@@ -213,6 +213,7 @@ impl Follower {
             version: status.version,
             revision: source.revision,
             hash: source.hash,
+            range: source.range,
             generation: status.generation,
             nodes: status.nodes,
             answered: counters.sum(),
@@ -225,7 +226,7 @@ impl Follower {
             _ => self.client.grant(LEASE).await?,
         };
         self.lease = Some(lease);
-        let key = self.fleet.keys.serving(&self.fleet.name);
+        let key = self.fleet.keys.serving(&self.fleet.host.name);
         let value = serde_json::to_vec(&serving).unwrap_or_default();
         self.client.put(key, value, lease).await
     }

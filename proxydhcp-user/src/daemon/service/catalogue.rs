@@ -16,6 +16,7 @@ use crate::api::control::Allowed;
 use crate::api::status::Reloads;
 use crate::daemon::Settings;
 use crate::daemon::fleet::Taken;
+use crate::fleet::portion::Portion;
 use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
@@ -26,7 +27,7 @@ use crate::tables::followed::Followed;
 use crate::tables::generation::Generation;
 use crate::tables::policy::{Policy, Unknown};
 use crate::tables::table::{Files, LoadError, Sources, Table};
-use crate::text::{count, listed};
+use crate::text::{count, listed, with_causes};
 
 /// How long to wait for the resolver where nodes in service would be lost otherwise.
 const LOSS_LIMIT: Duration = Duration::from_secs(3);
@@ -76,7 +77,11 @@ impl Catalogue {
                 (Read::none(), Some(error.to_string()))
             }
         };
-        let Read { files, taken } = files;
+        let Read {
+            files,
+            taken,
+            portion,
+        } = files;
         let serves_strangers = settings.policy.unknown == Unknown::LookupDefault;
         let looked_up = LookedUp::new(serves_strangers);
         let mut names = Names::default().of(files.wanted(), Instant::now());
@@ -99,7 +104,7 @@ impl Catalogue {
         report(&table, &names);
         let awaits_tables = rejected.is_some();
         if !awaits_tables {
-            accept(settings, taken);
+            accept(settings, taken, portion);
         }
         let policy = effective_policy::of(&settings.policy, awaits_tables, &names);
         let generation = Generation::following(
@@ -135,11 +140,17 @@ pub(super) struct Read {
     pub(super) files: Files,
     /// What was taken from the source of the fleet, if there is one.
     pub(super) taken: Option<Arc<Taken>>,
+    /// What of it this service node serves, if not all.
+    pub(super) portion: Option<Portion>,
 }
 
 impl Read {
     fn of(files: Files) -> Self {
-        Self { files, taken: None }
+        Self {
+            files,
+            taken: None,
+            portion: None,
+        }
     }
 
     fn none() -> Self {
@@ -165,17 +176,27 @@ pub(super) async fn read(
         let taken = fleet.newest().map_err(LoadError::Unknown)?;
         let news = known.zip(fleet.change(&taken));
         let changed = news.and_then(|(known, news)| known.with(news, sources.rules()));
-        let files = changed.map_or_else(|| Files::of(&taken.texts, &sources), Ok)?;
-        let taken = Some(taken);
-        Ok(Read { files, taken })
+        let (files, portion) = if let Some(files) = changed {
+            (files, None)
+        } else {
+            let portion = fleet.portion(&taken);
+            let (texts, portion) =
+                portion.map_err(|error| LoadError::Unknown(with_causes(&error)))?;
+            (Files::of(&texts, &sources)?, portion)
+        };
+        Ok(Read {
+            files,
+            taken: Some(taken),
+            portion,
+        })
     })
     .await?
 }
 
-/// Notes that what was taken from the source of the fleet is in service.
-pub(super) fn accept(settings: &Settings, taken: Option<Arc<Taken>>) {
+/// Notes that what was taken from the source of the fleet is in service, or this portion of it.
+pub(super) fn accept(settings: &Settings, taken: Option<Arc<Taken>>, portion: Option<Portion>) {
     if let (Some(fleet), Some(taken)) = (&settings.fleet, taken) {
-        fleet.accept(taken);
+        fleet.accept(taken, portion);
     }
 }
 

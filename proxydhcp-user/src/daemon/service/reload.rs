@@ -111,7 +111,11 @@ impl Service {
         let started = Instant::now();
         let in_service = Arc::clone(self.catalogue().table.files());
         let known = (what == What::News).then_some(in_service);
-        let Read { files, taken } = read(&self.settings, known).await?;
+        let Read {
+            files,
+            taken,
+            portion,
+        } = read(&self.settings, known).await?;
         let files = Arc::new(files);
         let (old, mut names, awaits_tables) = {
             let mut catalogue = self.catalogue();
@@ -148,7 +152,7 @@ impl Service {
             reloaded: Some((Arc::clone(&names), allowed)),
             is_final: true,
         })?;
-        accept(&self.settings, taken);
+        accept(&self.settings, taken, portion);
         let installed = Arc::clone(&self.catalogue().table);
         if !Arc::ptr_eq(&installed, &table) {
             // Some nodes did not fit into the tables.
