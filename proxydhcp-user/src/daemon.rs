@@ -21,7 +21,7 @@ mod service;
 mod storm;
 mod systemd;
 pub mod tftp;
-mod watch;
+pub(crate) mod watch;
 
 /// What the daemon serves, and how.
 #[derive(Clone, Debug)]

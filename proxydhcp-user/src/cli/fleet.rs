@@ -19,6 +19,7 @@ mod edit;
 mod push;
 mod revisions;
 mod status;
+mod watch;
 
 pub(super) use edit::{edit, nodes};
 
@@ -33,7 +34,8 @@ pub enum FleetCommand {
 Examples:
   proxydhcp fleet push /var/lib/xcat/proxydhcp.cfg --dry-run
   proxydhcp fleet push /var/lib/xcat/proxydhcp.cfg
-  proxydhcp fleet push /var/lib/xcat/proxydhcp.cfg --range @rack1   these nodes, and no others")]
+  proxydhcp fleet push /var/lib/xcat/proxydhcp.cfg --range @rack1   these nodes, and no others
+  proxydhcp fleet push /var/lib/xcat/proxydhcp.cfg --watch          and each later change")]
     Push(PushArgs),
     /// Write what is in etcd into a proxydhcp.cfg, and the files beside it
     #[command(after_help = "\
@@ -111,6 +113,12 @@ pub struct PushArgs {
     /// Show what would change, without changing it
     #[arg(long)]
     pub dry_run: bool,
+    /// Go on, and push each later change of the file and of those beside it
+    ///
+    /// Where etcd does not answer, it is tried again and again. A file that is wrong changes nothing. What
+    /// others change in etcd meanwhile stays until the file changes.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub watch: bool,
     /// Push a file without nodes, so that none is served any longer
     #[arg(long)]
     pub allow_empty: bool,
@@ -264,6 +272,7 @@ pub(super) fn in_force(written: Option<i64>) -> String {
 /// If etcd cannot be asked, or a file or the command's arguments are wrong. Nothing is half done.
 pub(super) fn run(command: &FleetCommand, context: &Context) -> Result<ExitCode> {
     match command {
+        FleetCommand::Push(args) if args.watch => watch::push(args, context),
         FleetCommand::Push(args) => push::push(args, context),
         FleetCommand::Pull(args) => push::pull(args, context),
         FleetCommand::Diff(args) => push::diff(args, context),

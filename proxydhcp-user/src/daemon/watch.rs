@@ -33,8 +33,7 @@ use crate::text::with_causes;
 mod thread;
 
 use thread::Told;
-pub(super) use thread::Watching;
-pub(crate) use thread::start;
+pub(crate) use thread::{Watching, over, start};
 
 /// Files that have not changed for this long count as written.
 const QUIET: Duration = Duration::from_millis(50);
@@ -57,7 +56,7 @@ const LINKS: usize = 40;
 /// The watch over the files.
 struct Watch {
     /// `proxydhcp.cfg`, whose size says whether it is whole.
-    config: PathBuf,
+    config: Option<PathBuf>,
     /// All files: `proxydhcp.cfg` with those beside it, the hosts file, and that of hardware addresses.
     files: Vec<PathBuf>,
     /// Receives the reports; the watch itself sets the trouble in them.
@@ -83,7 +82,7 @@ type Stamps = Vec<Option<Stamp>>;
 
 impl Watch {
     /// Begins to watch these files: later changes are noticed.
-    fn new(config: PathBuf, files: Vec<PathBuf>, tell: Sender<Told>) -> Self {
+    fn new(config: Option<PathBuf>, files: Vec<PathBuf>, tell: Sender<Told>) -> Self {
         let mut watch = Self {
             config,
             files,
@@ -175,7 +174,8 @@ impl Watch {
         let is_gone =
             |(now, seen): (&Option<Stamp>, &Option<Stamp>)| now.is_none() && seen.is_some();
         let is_cut = |(_, _, size, _): Stamp| size % RECORD as u64 != 0;
-        let at = self.files.iter().position(|file| *file == self.config);
+        let is_config = |file: &PathBuf| Some(file) == self.config.as_ref();
+        let at = self.files.iter().position(is_config);
         let config = at.and_then(|at| stamps.get(at).copied().flatten());
         config.is_some_and(is_cut) || stamps.iter().zip(&self.seen).any(is_gone)
     }

@@ -53,6 +53,11 @@ pub enum StoreError {
     /// The manifest is none.
     #[error("the manifest is not one of a fleet: {0}; was it written by a later version?")]
     Manifest(String),
+    /// Others write all the time.
+    #[error(
+        "others have changed the fleet again and again meanwhile; nothing is written: try again"
+    )]
+    Overtaken,
 }
 
 impl StoreError {

@@ -5,6 +5,7 @@
 mod bad;
 mod fleet;
 mod outage;
+mod pushing;
 mod range;
 mod segment;
 mod writers;

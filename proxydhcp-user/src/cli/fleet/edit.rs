@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use nix::unistd::{User, geteuid};
 use tokio::time::sleep;
 
@@ -10,7 +10,7 @@ use super::Fleet;
 use crate::cli::runtime::block_on;
 use crate::fleet::client::Access;
 use crate::fleet::content::Content;
-use crate::fleet::store::{self, Author, Outcome, Snapshot};
+use crate::fleet::store::{self, Author, Outcome, Snapshot, StoreError};
 use crate::nodes::selection::Nodes;
 use crate::sys::{host_name, random};
 use crate::winpe::path::Rules;
@@ -79,9 +79,7 @@ impl Fleet {
             let pause = random::number() % (PAUSE.min(10 * u64::from(number)));
             sleep(Duration::from_millis(pause)).await;
         }
-        bail!(
-            "others have changed the fleet again and again meanwhile; nothing is written: try again"
-        )
+        Err(StoreError::Overtaken.into())
     }
 
     pub(super) async fn replace(

@@ -1,6 +1,7 @@
 //! `fleet push`, `fleet pull` and `fleet diff`: between files and etcd.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,30 +31,15 @@ pub(super) fn push(args: &PushArgs, context: &Context) -> Result<ExitCode> {
     let texts = Texts::read(&args.cfg)?;
     let mut fleet = args.rules.fleet.fleet()?;
     let what = format!("push {}", args.cfg.display());
-    if let Some(range) = &args.range {
-        let names = Nodes::of_texts(&texts).some_of_range(range, args.groups.file())?;
-        let names: HashSet<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        let what = format!("{what} --range {range}");
-        let changed = block_on(fleet.change(&what, args.dry_run, |content| {
-            let new = of_file(content, &args.cfg, &texts, rules)?;
-            let new = only(content, &new, &names);
-            Ok((shown(&content.difference(&new)), new))
-        }))?;
-        let (shown, written) = changed?;
+    if args.range.is_some() {
+        let (shown, written) = block_on(change(&mut fleet, args, &texts, rules))??;
         return Ok(told(&shown, args.dry_run, written));
     }
     let base = load(&mut fleet)?;
     let new = of_file(&base.content, &args.cfg, &texts, rules)?;
     let difference = base.content.difference(&new);
     let shown = shown(&difference);
-    if new.is_empty() && !base.content.is_empty() && !args.allow_empty {
-        bail!(
-            "{}: it has no nodes, as if its writer had just begun, and the fleet has {}; to serve none \
-             from now on, use --allow-empty",
-            args.cfg.display(),
-            count(base.content.len(), "node")
-        );
-    }
+    refuse_loss(args, &base.content, &new)?;
     let is_same = difference.is_empty();
     if args.dry_run || is_same && base.manifest.is_some() {
         if !args.dry_run {
@@ -80,6 +66,46 @@ pub(super) fn push(args: &PushArgs, context: &Context) -> Result<ExitCode> {
             base.written()
         ),
     }
+}
+
+/// Writes a file into etcd, or the nodes of a range of it, whatever others have changed meanwhile. Returns
+/// what changes, and the revision since when it is in force, if anything was written.
+pub(super) async fn change(
+    fleet: &mut Fleet,
+    args: &PushArgs,
+    texts: &Texts,
+    rules: Rules<'_>,
+) -> Result<(String, Option<i64>)> {
+    let mut what = format!("push {}", args.cfg.display());
+    let mut names = None;
+    if let Some(range) = &args.range {
+        let _ = write!(what, " --range {range}");
+        let chosen = Nodes::of_texts(texts).some_of_range(range, args.groups.file())?;
+        let folded = chosen.iter().map(|name| name.to_ascii_lowercase());
+        names = Some(folded.collect::<HashSet<_>>());
+    }
+    let change = |content: &Content| {
+        let mut new = of_file(content, &args.cfg, texts, rules)?;
+        match &names {
+            Some(names) => new = only(content, &new, names),
+            None => refuse_loss(args, content, &new)?,
+        }
+        Ok((shown(&content.difference(&new)), new))
+    };
+    fleet.change(&what, args.dry_run, change).await
+}
+
+/// Refuses to empty the fleet by a file that may not be whole.
+fn refuse_loss(args: &PushArgs, content: &Content, new: &Content) -> Result<()> {
+    if new.is_empty() && !content.is_empty() && !args.allow_empty {
+        bail!(
+            "{}: it has no nodes, as if its writer had just begun, and the fleet has {}; to serve none \
+             from now on, use --allow-empty",
+            args.cfg.display(),
+            count(content.len(), "node")
+        );
+    }
+    Ok(())
 }
 
 fn told(shown: &str, is_dry_run: bool, written: Option<i64>) -> ExitCode {

@@ -27,7 +27,7 @@ impl Place {
             .into();
         Self {
             watch: Watch::new(
-                folder.path().join("lib/cfg"),
+                Some(folder.path().join("lib/cfg")),
                 files,
                 Sender::new(Told::default()),
             ),

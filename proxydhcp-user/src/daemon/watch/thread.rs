@@ -1,7 +1,7 @@
 //! The thread that watches the files, and what it reports.
 
 use std::io;
-use std::path::absolute;
+use std::path::{Path, PathBuf, absolute};
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -33,27 +33,37 @@ pub(crate) struct Watching {
     heard: u64,
 }
 
-/// Starts a thread that watches the files. It is never joined, because the files may be on a disk
-/// that hangs.
+/// Starts a thread that watches the files of a daemon.
+///
+/// # Errors
+///
+/// As [`over`].
+pub(crate) fn start(settings: &Settings) -> Result<Watching> {
+    let sources = &settings.sources;
+    let mut files = vec![absolute(&sources.hosts)?];
+    if let Some(ethers) = &sources.ethers {
+        files.push(absolute(ethers)?);
+    }
+    // The nodes of a fleet come from elsewhere.
+    let config = settings.fleet.is_none().then_some(&*sources.config);
+    over(config, files)
+}
+
+/// Starts a thread that watches `config`, with the files beside it, and `files`. It is never joined,
+/// because the files may be on a disk that hangs.
 ///
 /// # Errors
 ///
 /// If the thread or its runtime cannot be started.
-pub(crate) fn start(settings: &Settings) -> Result<Watching> {
-    let sources = &settings.sources;
-    let config = absolute(&sources.config)?;
-    let mut files = vec![absolute(&sources.hosts)?];
-    // The nodes of a fleet come from elsewhere.
-    if settings.fleet.is_none() {
+pub(crate) fn over(config: Option<&Path>, mut files: Vec<PathBuf>) -> Result<Watching> {
+    let config = config.map(absolute).transpose()?;
+    if let Some(config) = &config {
         files.extend([
-            disabled::path(&config),
-            hardware::path(&config),
-            texts::hosts(&config),
+            disabled::path(config),
+            hardware::path(config),
+            texts::hosts(config),
+            config.clone(),
         ]);
-        files.push(config.clone());
-    }
-    if let Some(ethers) = &sources.ethers {
-        files.push(absolute(ethers)?);
     }
     let (tell, told) = watch::channel(Told::default());
     let runtime = Builder::new_current_thread().enable_all().build()?;
