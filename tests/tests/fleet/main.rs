@@ -3,8 +3,10 @@
 //! These tests need root, and the binary that `cargo xtask test` builds.
 
 mod bad;
+mod clock;
 mod fleet;
 mod outage;
+mod parted;
 mod pushing;
 mod range;
 mod segment;

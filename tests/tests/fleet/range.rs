@@ -67,8 +67,9 @@ fn what_others_serve_is_no_loss_and_a_start_without_etcd_may_serve_another_range
     let node = segment.serve(&["--fleet-range", "a", "--allow-loss", "0"])?;
     // Most of the fleet goes, and nothing of its own.
     segment.run(&["node", "rm", "default"])?;
-    segment.set("b", "winboot/new")?;
+    let revision = segment.set("b", "winboot/new")?;
     segment.ask(node, NODE_A, "winboot/a/")?;
+    segment.wait_until_kept(node, revision)?;
     // All of its own would go.
     segment.run(&["node", "rm", "a"])?;
     segment
@@ -85,6 +86,7 @@ fn what_others_serve_is_no_loss_and_a_start_without_etcd_may_serve_another_range
     );
 
     segment.etcd.kill_all()?;
+    segment.crash(node)?;
     segment.serve_again(node, &["--fleet-range", "b"])?;
     segment.ask(node, NODE_B, "winboot/new/")?;
     segment.stays_silent(node, NODE_A)?;
@@ -96,6 +98,7 @@ fn a_range_that_means_nothing_is_named() -> Result<()> {
     let mut segment = Segment::new(1)?;
     segment.push_usual()?;
     let node = segment.serve(&[])?;
+    segment.crash(node)?;
     segment.serve_again(node, &["--fleet-range", "@no-such-group"])?;
     segment
         .nodes

@@ -33,8 +33,8 @@ pub(crate) struct Segment {
     pub(crate) etcd: Etcd,
     pub(crate) head: Namespace,
     tap: Tap,
-    switch: Namespace,
-    _clients: Namespace,
+    pub(crate) switch: Namespace,
+    pub(crate) clients: Namespace,
 }
 
 /// A service node, with its own files.
@@ -60,7 +60,7 @@ impl Segment {
             nodes: Vec::new(),
             etcd: Etcd::start_at(&head, ETCD, members, Clients::Users)?,
             tap: Tap::open(&clients, "eth0")?,
-            _clients: clients,
+            clients,
             head,
             switch,
         })
@@ -76,11 +76,21 @@ impl Segment {
 
     /// Starts one more service node, with these options. Returns its place among them.
     pub(crate) fn serve(&mut self, options: &[&str]) -> Result<usize> {
+        self.serve_among(options, &[])
+    }
+
+    /// Starts one with an environment of its own.
+    pub(crate) fn serve_among(
+        &mut self,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<usize> {
         let number = u8::try_from(self.nodes.len() + 1)?;
         let namespace = Namespace::new()?;
         bridge::add_host(&self.switch, BRIDGE, &namespace, address(number))?;
         let files = Files::usual()?;
-        let command = serve(&self.etcd, &files, number, options)?;
+        let mut command = serve(&self.etcd, &files, number, options)?;
+        command.envs(environment.iter().copied());
         let daemon = Daemon::start_command(&namespace, command)?;
         self.nodes.push(ServiceNode {
             daemon,
@@ -93,23 +103,55 @@ impl Segment {
         Ok(place)
     }
 
-    /// Starts a service node anew, after a `kill -9`, with these options.
+    /// Kills a service node's daemon, as kill -9 does.
+    pub(crate) fn crash(&mut self, place: usize) -> Result<()> {
+        let node = self.nodes.get_mut(place).context("there is none")?;
+        node.daemon.crash()
+    }
+
+    /// Starts the daemon of a service node anew, with these options.
     pub(crate) fn serve_again(&mut self, place: usize, options: &[&str]) -> Result<()> {
         let etcd = &self.etcd;
         let node = self.nodes.get_mut(place).context("there is none")?;
-        node.daemon.crash()?;
         let command = serve(etcd, &node.files, node.number, options)?;
         node.daemon = Daemon::start_command(&node.namespace, command)?;
         Ok(())
     }
 
-    /// Cuts the wire between etcd and the switch, or mends it.
-    pub(crate) fn part_etcd(&self, is_cut: bool) -> Result<()> {
-        let port = "to-0-10";
-        if is_cut {
-            bridge::remove_port(&self.switch, port)
+    /// Pulls the wire of a host with this last number of its address from the switch, or plugs it in.
+    pub(crate) fn plug(&self, number: u8, is_in: bool) -> Result<()> {
+        let port = format!("to-0-{number}");
+        if is_in {
+            bridge::add_port(&self.switch, BRIDGE, &port)
         } else {
-            bridge::add_port(&self.switch, BRIDGE, port)
+            bridge::remove_port(&self.switch, &port)
+        }
+    }
+
+    /// Waits until `fleet status` ends with 0, and returns what it prints. Until then, it must not say
+    /// so.
+    pub(crate) fn wait_for_status(&self, text: &str) -> Result<String> {
+        let started = Instant::now();
+        loop {
+            let ended = self.ended(&["fleet", "status"])?;
+            if ended.stdout.contains(text) {
+                return Ok(ended.stdout);
+            }
+            ensure!(started.elapsed() < PATIENCE, "{ended:?}");
+        }
+    }
+
+    /// Waits until a service node has a revision on its disk.
+    pub(crate) fn wait_until_kept(&self, place: usize, revision: i64) -> Result<()> {
+        let started = Instant::now();
+        let file = self.node(place)?.files.path("state/last/origin.json");
+        loop {
+            let text = std::fs::read(&file).unwrap_or_default();
+            let kept: Value = serde_json::from_slice(&text).unwrap_or_default();
+            if kept["revision"].as_i64() >= Some(revision) {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < PATIENCE, "{kept}");
         }
     }
 
@@ -125,12 +167,18 @@ impl Segment {
         Ok(ended.stdout)
     }
 
-    /// Sets a node's WinPE, and waits until all service nodes have that revision.
-    pub(crate) fn set(&self, node: &str, winpe: &str) -> Result<()> {
+    /// Sets a node's WinPE. Returns the revision.
+    pub(crate) fn write(&self, node: &str, winpe: &str) -> Result<i64> {
         let said = self.run(&["node", "set", node, &format!("winpepath={winpe}")])?;
         let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
-        self.run(&["fleet", "wait", revision])?;
-        Ok(())
+        revision.parse().with_context(|| said.clone())
+    }
+
+    /// Sets a node's WinPE, and waits until all service nodes have that revision, which it returns.
+    pub(crate) fn set(&self, node: &str, winpe: &str) -> Result<i64> {
+        let revision = self.write(node, winpe)?;
+        self.run(&["fleet", "wait", &revision.to_string()])?;
+        Ok(revision)
     }
 
     /// Asks a service node as EDK2 does, and checks the reply in every field.
@@ -154,7 +202,11 @@ impl Segment {
         Ok(())
     }
 
-    fn request(&self, place: usize, client: Ipv4Addr) -> Result<(RequestFrame, Ipv4Addr)> {
+    pub(crate) fn request(
+        &self,
+        place: usize,
+        client: Ipv4Addr,
+    ) -> Result<(RequestFrame, Ipv4Addr)> {
         let number = self.node(place)?.number;
         let mut request = RequestFrame::edk2(client, UEFI_X64);
         request.destination_mac = [0x02, 0, 2, 0, 0, number];
@@ -198,7 +250,7 @@ impl Segment {
 }
 
 /// The address of a service node.
-fn address(number: u8) -> Ipv4Addr {
+pub(crate) fn address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 0, number)
 }
 
