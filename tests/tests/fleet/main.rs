@@ -10,4 +10,5 @@ mod parted;
 mod pushing;
 mod range;
 mod segment;
+mod vip;
 mod writers;
