@@ -2,19 +2,22 @@
 
 use std::path::Path;
 
-use proxydhcp::fleet::content::Content;
+use proxydhcp::fleet::content::{Content, Item};
 use proxydhcp::fleet::entry::Entry;
 use proxydhcp::fleet::followed::Followed;
+use proxydhcp::fleet::group::Group;
 use proxydhcp::fleet::keys::Keys;
 use proxydhcp::fleet::manifest::Manifest;
 use proxydhcp::fleet::serving::Serving;
 use proxydhcp::fleet::watch::response;
 use proxydhcp::nodes::cfg;
 use proxydhcp::nodes::cfg::disabled::Disabled;
+use proxydhcp::nodes::noderange::Groups;
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp::winpe::path::{Rules, WinPe};
 
-/// Takes bytes for a line of a watch, and for a node: its name up to the first line feed, and its value.
+/// Takes bytes for a line of a watch, and for a node and a group: the name up to the first line feed, and the
+/// value.
 ///
 /// # Panics
 /// Where a node is served anything that `proxydhcp.cfg` could not have, or one that is refused is served.
@@ -34,6 +37,23 @@ pub(crate) fn fleet(data: &[u8]) {
     }
     if let Ok(name) = str::from_utf8(name) {
         node(name, value);
+        group(name, value);
+    }
+}
+
+fn group(name: &str, value: &[u8]) {
+    let mut content = Content::default();
+    content.put(Item::Group(name), value, 1);
+    let (lines, bad) = content.groups();
+    let lines = lines.expect("there is a group");
+    let groups = Groups::parse("", &lines).expect("they are lines of a groups file");
+    // A group is what its key says, and no other one.
+    if bad.is_empty() {
+        assert!(groups.names().eq([name]), "{lines:?}");
+        let group = Group::parse(value).expect("it is not bad");
+        assert!(groups.ranges(name).eq(&group.ranges), "{lines:?}");
+    } else {
+        assert_eq!(lines, "");
     }
 }
 

@@ -10,6 +10,7 @@ pub mod client;
 pub mod content;
 pub mod entry;
 pub mod followed;
+pub mod group;
 pub mod kept;
 pub mod keys;
 pub mod login;

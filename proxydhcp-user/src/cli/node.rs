@@ -115,6 +115,7 @@ fn change(
             disabled: Disabled::read(config, || cfg::names(records.as_bytes()))?,
             hardware: HardwareFile::read(config)?,
             records: std::mem::take(records),
+            groups: None,
         };
         let report = plan(&mut nodes)?;
         // All files change while the lock on proxydhcp.cfg is held.

@@ -226,8 +226,8 @@ impl Fleet {
 
     /// Notes that this is in service, or this portion of it.
     pub(super) fn accept(&self, taken: Arc<Taken>, portion: Option<Portion>) {
-        for BadNode { name, why } in taken.bad.iter().take(crate::text::SHOWN) {
-            warn!("node {name} is refused: {why}");
+        for bad in taken.bad.iter().take(crate::text::SHOWN) {
+            warn!("{bad}");
         }
         let mut state = self.state();
         (state.in_service, state.portion) = (Some(taken), portion);

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::fleet::entry::Entry;
+use crate::fleet::group::Group;
 use crate::names::hosts::Hosts;
 use crate::nodes::cfg;
 use crate::nodes::cfg::disabled::Disabled;
@@ -17,18 +18,28 @@ use crate::nodes::cfg::edit::{RawRecord, raw_records};
 use crate::nodes::cfg::hardware::HardwareFile;
 use crate::nodes::cfg::texts::Texts;
 use crate::nodes::hardware::Id;
-use crate::nodes::noderange::Known;
+use crate::nodes::noderange::{Groups, Known};
 use crate::text::printable;
 use crate::winpe::path::Rules;
 
-/// The nodes.
+/// The nodes, and groups of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     nodes: BTreeMap<Box<str>, Value>,
+    groups: BTreeMap<Box<str>, Value>,
     sum: u128,
 }
 
-/// The value of a node's key, as it is.
+/// What has a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item<'c> {
+    /// A node of this name.
+    Node(&'c str),
+    /// A group of this name.
+    Group(&'c str),
+}
+
+/// The value of a key, as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
     /// The bytes.
@@ -37,7 +48,8 @@ pub struct Value {
     pub revision: i64,
 }
 
-/// A node that cannot be served as its key has it. It gets no answer.
+/// A node that cannot be served as its key has it, and gets no answer; or a group that there is not, and
+/// whose name is `group NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadNode {
     /// Its name, with unprintable characters escaped.
@@ -46,13 +58,24 @@ pub struct BadNode {
     pub why: String,
 }
 
+impl fmt::Display for BadNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.name.starts_with("group ") {
+            ""
+        } else {
+            "node "
+        };
+        write!(f, "{kind}{} is refused: {}", self.name, self.why)
+    }
+}
+
 /// What makes one content another.
 #[derive(Debug, Default)]
 pub struct Difference<'c> {
-    /// The nodes that are new or changed.
-    pub put: Vec<(&'c str, &'c [u8])>,
-    /// The nodes that go.
-    pub delete: Vec<&'c str>,
+    /// What is new or changed.
+    pub put: Vec<(Item<'c>, &'c [u8])>,
+    /// What goes.
+    pub delete: Vec<Item<'c>>,
 }
 
 impl Difference<'_> {
@@ -83,31 +106,80 @@ impl Content {
         self.nodes.get(name)
     }
 
+    /// The value of an item's key.
+    pub fn value_of(&self, item: Item<'_>) -> Option<&Value> {
+        match item {
+            Item::Node(name) => self.nodes.get(name),
+            Item::Group(name) => self.groups.get(name),
+        }
+    }
+
+    fn items(&self) -> impl Iterator<Item = (Item<'_>, &Value)> {
+        let nodes = self.nodes.iter();
+        let nodes = nodes.map(|(name, value)| (Item::Node(name), value));
+        let groups = self.groups.iter();
+        nodes.chain(groups.map(|(name, value)| (Item::Group(name), value)))
+    }
+
+    /// The groups as lines of the groups file, if there are any. A bad one is left out.
+    pub fn groups(&self) -> (Option<String>, Vec<BadNode>) {
+        let (mut text, mut bad) = (String::new(), Vec::new());
+        for (name, value) in &self.groups {
+            match Group::parse(&value.bytes).and_then(|group| group.lines(name)) {
+                Ok(lines) => text.push_str(&lines),
+                Err(why) => bad.push(BadNode {
+                    name: format!("group {}", printable(name.as_bytes())),
+                    why,
+                }),
+            }
+        }
+        ((!self.groups.is_empty()).then_some(text), bad)
+    }
+
     /// Puts a node. Returns what it was before.
     pub fn insert(&mut self, name: &str, bytes: &[u8], revision: i64) -> Option<Value> {
-        self.sum = self.sum.wrapping_add(hash_of(name, bytes));
-        let value = Value {
-            bytes: bytes.into(),
-            revision,
-        };
-        let old = self.nodes.insert(name.into(), value);
-        self.forget(name, old)
+        self.put(Item::Node(name), bytes, revision)
     }
 
     /// Removes a node. Returns what it was.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        let old = self.nodes.remove(name);
-        self.forget(name, old)
+        self.take(Item::Node(name))
     }
 
-    fn forget(&mut self, name: &str, old: Option<Value>) -> Option<Value> {
+    /// Puts an item. Returns what it was before.
+    pub fn put(&mut self, item: Item<'_>, bytes: &[u8], revision: i64) -> Option<Value> {
+        self.sum = self.sum.wrapping_add(hash_of(item, bytes));
+        let value = Value {
+            bytes: bytes.into(),
+            revision,
+        };
+        let (of_kind, name) = self.kind(item);
+        let old = of_kind.insert(name.into(), value);
+        self.forget(item, old)
+    }
+
+    /// Removes an item. Returns what it was.
+    pub fn take(&mut self, item: Item<'_>) -> Option<Value> {
+        let (of_kind, name) = self.kind(item);
+        let old = of_kind.remove(name);
+        self.forget(item, old)
+    }
+
+    fn kind<'c>(&mut self, item: Item<'c>) -> (&mut BTreeMap<Box<str>, Value>, &'c str) {
+        match item {
+            Item::Node(name) => (&mut self.nodes, name),
+            Item::Group(name) => (&mut self.groups, name),
+        }
+    }
+
+    fn forget(&mut self, item: Item<'_>, old: Option<Value>) -> Option<Value> {
         if let Some(old) = &old {
-            self.sum = self.sum.wrapping_sub(hash_of(name, &old.bytes));
+            self.sum = self.sum.wrapping_sub(hash_of(item, &old.bytes));
         }
         old
     }
 
-    /// The hash of all nodes. It is a sum, whatever their order, so that a change of one node costs as
+    /// The hash of all nodes and groups. It is a sum, whatever their order, so that a change of one node costs as
     /// little as the node; it finds what was lost, not who means harm.
     pub fn hash(&self) -> String {
         format!("{:032x}", self.sum)
@@ -115,14 +187,17 @@ impl Content {
 
     /// What is to be done to `self` so that it is `new`.
     pub fn difference<'c>(&'c self, new: &'c Self) -> Difference<'c> {
-        let is_new = |(name, value): &(&str, &Value)| {
-            self.get(name).is_none_or(|old| old.bytes != value.bytes)
+        let is_new = |(item, value): &(Item<'_>, &Value)| {
+            let old = self.value_of(*item);
+            old.is_none_or(|old| old.bytes != value.bytes)
         };
-        let put = new.nodes().filter(is_new);
-        let gone = self.nodes().filter(|(name, _)| new.get(name).is_none());
+        let put = new.items().filter(is_new);
+        let gone = self
+            .items()
+            .filter(|(item, _)| new.value_of(*item).is_none());
         Difference {
-            put: put.map(|(name, value)| (name, &*value.bytes)).collect(),
-            delete: gone.map(|(name, _)| name).collect(),
+            put: put.map(|(item, value)| (item, &*value.bytes)).collect(),
+            delete: gone.map(|(item, _)| item).collect(),
         }
     }
 
@@ -144,10 +219,14 @@ impl Content {
             // Without a sound name, no client can be this node.
             let _ = added;
         }
+        let (groups, bad_groups) = self.groups();
+        texts.groups = groups;
+        bad.extend(bad_groups);
         (texts, bad)
     }
 
-    /// The nodes of these files. Where a node says the same as in `self`, its value stays as it is.
+    /// The nodes of these files, and the groups, which stay if there is no such file. Where a node or group
+    /// says the same as in `self`, its value stays as it is.
     ///
     /// # Errors
     /// If a record or a line is one that `proxydhcp cfg check` finds wrong: nothing is passed over.
@@ -158,6 +237,7 @@ impl Content {
         found.hardware(texts)?;
         found.hosts(texts);
         let mut content = Self::default();
+        self.groups_of(texts, &mut content)?;
         for (_, (name, entry)) in found.0 {
             check(&name).map_err(|why| anyhow::anyhow!("{}: {why}", printable(name.as_bytes())))?;
             let before = self.get(&name);
@@ -173,6 +253,33 @@ impl Content {
             };
         }
         Ok(content)
+    }
+}
+
+impl Content {
+    /// Puts the groups of these files into `content`.
+    fn groups_of(&self, texts: &Texts, content: &mut Self) -> Result<()> {
+        let Some(text) = &texts.groups else {
+            for (name, value) in &self.groups {
+                content.put(Item::Group(name), &value.bytes, value.revision);
+            }
+            return Ok(());
+        };
+        let groups = Groups::parse("the groups file", text)?;
+        for name in groups.names() {
+            let group = Group {
+                ranges: groups.ranges(name).cloned().collect(),
+            };
+            let before = self.groups.get(name);
+            let revision = before.map_or(0, |before| before.revision);
+            let is_as_before = |before: &&Value| Group::parse(&before.bytes).as_ref() == Ok(&group);
+            let item = Item::Group(name);
+            match before.filter(is_as_before) {
+                Some(before) => content.put(item, &before.bytes, revision),
+                None => content.put(item, &group.value(), revision),
+            };
+        }
+        Ok(())
     }
 }
 
@@ -330,10 +437,15 @@ impl Found {
     }
 }
 
-fn hash_of(name: &str, value: &[u8]) -> u128 {
+fn hash_of(item: Item<'_>, value: &[u8]) -> u128 {
+    // The byte between name and value tells the kinds apart.
+    let (name, kind) = match item {
+        Item::Node(name) => (name, 0),
+        Item::Group(name) => (name, 1),
+    };
     let mut hasher = Sha256::new();
     hasher.update(name.as_bytes());
-    hasher.update([0]);
+    hasher.update([kind]);
     hasher.update(value);
     let hash: [u8; 32] = hasher.finalize().into();
     let (half, _) = hash.split_first_chunk().unwrap_or((&[0; 16], &[]));

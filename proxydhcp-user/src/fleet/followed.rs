@@ -2,7 +2,7 @@
 
 use crate::fleet::changed::Changed;
 use crate::fleet::client::Client;
-use crate::fleet::content::{Content, Value};
+use crate::fleet::content::{Content, Item, Value};
 use crate::fleet::keys::{Key, Keys};
 use crate::fleet::store::{self, Held, Snapshot, StoreError};
 use crate::fleet::wire::{Event, WatchResponse};
@@ -123,22 +123,24 @@ impl Followed {
                 }
                 self.snapshot.manifest = Some(held);
             }
-            Some(Key::Node { content, name }) if self.is_of(content) => {
+            Some(Key::Item { content, item }) if self.is_of(content) => {
                 if !self.is_whole {
                     return Ok(false);
                 }
-                let before = apply(&mut self.snapshot.content, name, event);
-                if let Some(changed) = &mut self.changed {
-                    changed.note(name, before);
+                let before = apply(&mut self.snapshot.content, item, event);
+                match (item, &mut self.changed) {
+                    (Item::Node(name), Some(changed)) => changed.note(name, before),
+                    (Item::Group(_), changed) => *changed = None,
+                    _ => {}
                 }
             }
-            Some(Key::Node { content, name }) => {
+            Some(Key::Item { content, item }) => {
                 // Of several that are written at once, one will be in force, and be loaded if need be.
                 if self.next.as_ref().is_none_or(|(of, _)| **of != *content) && !event.is_delete() {
                     self.next = Some((content.into(), Content::default()));
                 }
                 if let Some((_, next)) = self.next.as_mut().filter(|(of, _)| **of == *content) {
-                    apply(next, name, event);
+                    apply(next, item, event);
                 }
                 return Ok(false);
             }
@@ -166,13 +168,13 @@ impl Followed {
     }
 }
 
-/// Applies an event to a content. Returns what the node was before.
-fn apply(content: &mut Content, name: &str, event: &Event) -> Option<Value> {
+/// Applies an event to a content. Returns what the item was before.
+fn apply(content: &mut Content, item: Item<'_>, event: &Event) -> Option<Value> {
     if event.is_delete() {
-        return content.remove(name);
+        return content.take(item);
     }
     let kv = &event.kv;
-    content.insert(name, &kv.value.0, kv.mod_revision.0)
+    content.put(item, &kv.value.0, kv.mod_revision.0)
 }
 
 #[cfg(test)]

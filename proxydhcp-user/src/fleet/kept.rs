@@ -112,8 +112,10 @@ impl Kept {
             (texts::hosts(&config), texts.hosts.as_slice()),
             (new.path().join(ORIGIN), origin.as_slice()),
         ] {
-            fs::write(&path, bytes)
-                .with_context(|| format!("{}: cannot be written", path.display()))?;
+            write(&path, bytes)?;
+        }
+        if let Some(groups) = &texts.groups {
+            write(&texts::groups(&config), groups.as_bytes())?;
         }
         new.put()
     }
@@ -124,6 +126,10 @@ impl Kept {
         let now = FileTimes::new().set_modified(SystemTime::now());
         let _ = File::open(self.origin()).and_then(|file| file.set_times(now));
     }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 /// How long ago this was; none if a clock was set.
@@ -149,6 +155,7 @@ mod tests {
             disabled: "n2\n".to_owned(),
             hardware: String::new(),
             hosts: b"10.0.0.1 n1\n".to_vec(),
+            groups: Some("rack1: n1\n".to_owned()),
         };
         let mut origin = Origin {
             prefix: "p".to_owned(),

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! PREFIX/v1/content/ID/nodes/NAME   a node of the content ID
+//! PREFIX/v1/content/ID/groups/NAME  a group of nodes of the content ID
 //! PREFIX/v1/manifest                names the content in force
 //! PREFIX/v1/serving/HOST            a service node, with a lease
 //! ```
 //!
 //! Contents and the manifest are next to each other in the order of keys, so that one watch sees both,
 //! and nothing of what thousands of service nodes say about themselves.
+
+use crate::fleet::content::Item;
 
 /// The keys of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +27,12 @@ pub type Range = (Vec<u8>, Vec<u8>);
 pub enum Key<'k> {
     /// The manifest.
     Manifest,
-    /// A node.
-    Node {
+    /// A node or a group.
+    Item {
         /// The id of its content.
         content: &'k str,
-        /// The node's name.
-        name: &'k str,
+        /// Which it is.
+        item: Item<'k>,
     },
     /// A service node.
     Serving(&'k str),
@@ -38,6 +41,7 @@ pub enum Key<'k> {
 const MANIFEST: &str = "manifest";
 const CONTENT: &str = "content/";
 const NODES: &str = "/nodes/";
+const GROUPS: &str = "/groups/";
 const SERVING: &str = "serving/";
 
 impl Keys {
@@ -58,9 +62,14 @@ impl Keys {
         format!("{}{CONTENT}{content}{NODES}{name}", self.root).into_bytes()
     }
 
-    /// All nodes of a content.
-    pub fn nodes(&self, content: &str) -> Range {
-        below(format!("{}{CONTENT}{content}{NODES}", self.root))
+    /// The key of an item of a content.
+    pub fn item(&self, content: &str, item: Item<'_>) -> Vec<u8> {
+        match item {
+            Item::Node(name) => self.node(content, name),
+            Item::Group(name) => {
+                format!("{}{CONTENT}{content}{GROUPS}{name}", self.root).into_bytes()
+            }
+        }
     }
 
     /// All that is of a content.
@@ -102,10 +111,14 @@ impl Keys {
         }
         // A node's name may have slashes, and an id has none.
         let (content, name) = key.strip_prefix(CONTENT)?.split_once('/')?;
-        let name = name
-            .strip_prefix("nodes/")
-            .filter(|name| !name.is_empty())?;
-        Some(Key::Node { content, name })
+        let (kind, name) = name.split_once('/')?;
+        let item = match kind {
+            _ if name.is_empty() => return None,
+            "nodes" => Item::Node(name),
+            "groups" => Item::Group(name),
+            _ => return None,
+        };
+        Some(Key::Item { content, item })
     }
 }
 
@@ -133,15 +146,20 @@ mod tests {
         assert_eq!(keys.parse(&keys.manifest()), Some(Key::Manifest));
         let key = keys.node("1f-7", "odd/node:1");
         assert_eq!(key, b"site/a/v1/content/1f-7/nodes/odd/node:1");
-        let (content, name) = ("1f-7", "odd/node:1");
-        assert_eq!(keys.parse(&key), Some(Key::Node { content, name }));
+        let (content, item) = ("1f-7", Item::Node("odd/node:1"));
+        assert_eq!(keys.parse(&key), Some(Key::Item { content, item }));
+        let item = Item::Group("rack1");
+        let key = keys.item(content, item);
+        assert_eq!(key, b"site/a/v1/content/1f-7/groups/rack1");
+        assert_eq!(keys.parse(&key), Some(Key::Item { content, item }));
         assert_eq!(keys.parse(&keys.serving("sn1")), Some(Key::Serving("sn1")));
         for other in [
             "site/a/v1/",
             "site/a/v2/manifest",
             "site/b/v1/manifest",
             "site/a/v1/content/x/nodes/",
-            "site/a/v1/content/x/groups/g",
+            "site/a/v1/content/x/groups/",
+            "site/a/v1/content/x/others/g",
             "site/a/v1/content/x",
         ] {
             assert_eq!(keys.parse(other.as_bytes()), None, "{other}");
@@ -158,8 +176,12 @@ mod tests {
         }
         assert!(!is_in(&keys.serving("a"), &watched));
         assert!(!is_in(b"p/v1/manifest2", &watched));
-        let nodes = keys.nodes("1-2");
-        assert!(is_in(&keys.node("1-2", "n"), &nodes) && !is_in(&keys.node("1-20", "n"), &nodes));
+        let items = keys.content("1-2");
+        assert!(
+            is_in(&keys.node("1-2", "n"), &items)
+                && is_in(&keys.item("1-2", Item::Group("g")), &items)
+        );
+        assert!(!is_in(&keys.node("1-20", "n"), &items));
         assert!(is_in(&keys.serving("a"), &keys.all_serving()));
     }
 }

@@ -127,6 +127,14 @@ mod tests {
         assert_eq!((portion.nodes, portion.range.as_str()), (3, "n[2-9]"));
         let (whole, portion) = of(&all, "all", false).unwrap();
         assert_eq!((whole, portion.nodes), (all.clone(), 4));
+        // Groups that come with the nodes are those that count.
+        let groups = Some("rack1: n1,N3\n".to_owned());
+        let with_groups = Texts {
+            groups,
+            ..all.clone()
+        };
+        let (_, portion) = of(&with_groups, "@rack1", false).unwrap();
+        assert_eq!(portion.nodes, 2);
         let (none, portion) = of(&all, "m1", false).unwrap();
         assert_eq!((none, portion.nodes), (Texts::default(), 0));
     }

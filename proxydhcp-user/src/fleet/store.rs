@@ -104,7 +104,7 @@ pub async fn load(
     let revision = at.unwrap_or(revision);
     let mut content = Content::default();
     if let Some(held) = &manifest {
-        content = nodes(client, keys, &held.manifest.content, revision).await?;
+        content = items(client, keys, &held.manifest.content, revision).await?;
     }
     Ok(Snapshot {
         manifest,
@@ -113,18 +113,18 @@ pub async fn load(
     })
 }
 
-/// The nodes of a content at a revision.
-async fn nodes(
+/// The nodes and groups of a content at a revision.
+async fn items(
     client: &mut Client,
     keys: &Keys,
     id: &str,
     revision: i64,
 ) -> Result<Content, StoreError> {
     let mut content = Content::default();
-    let range = keys.nodes(id);
+    let range = keys.content(id);
     let take = |kv: crate::fleet::wire::KeyValue| {
-        if let Some(Key::Node { name, .. }) = keys.parse(&kv.key.0) {
-            content.insert(name, &kv.value.0, kv.mod_revision.0);
+        if let Some(Key::Item { item, .. }) = keys.parse(&kv.key.0) {
+            content.put(item, &kv.value.0, kv.mod_revision.0);
         }
     };
     client.range(range, Some(revision), take).await?;
@@ -167,7 +167,7 @@ pub async fn replace(
     let bytes = difference
         .put
         .iter()
-        .map(|(name, value)| 64 + name.len() + value.len());
+        .map(|(item, value)| keys.item("", *item).len() + 64 + value.len());
     let is_small =
         difference.put.len() + difference.delete.len() < OPERATIONS && bytes.sum::<usize>() < BYTES;
     match &base.manifest {
@@ -207,21 +207,22 @@ async fn change_in_place(
     let mut transaction = step(keys, base, id, new, author);
     let manifest = transaction.success.pop();
     let difference = base.content.difference(new);
-    let names = difference.put.iter().map(|(name, _)| name);
+    let items = difference.put.iter().map(|(item, _)| item);
     // Somebody may write nodes without the manifest.
-    for name in names.chain(&difference.delete) {
-        let written = base.content.get(name).map_or(0, |value| value.revision);
-        let compare = Compare::written_by(keys.node(id, name), written);
+    for &item in items.chain(&difference.delete) {
+        let before = base.content.value_of(item);
+        let written = before.map_or(0, |value| value.revision);
+        let compare = Compare::written_by(keys.item(id, item), written);
         transaction.compare.push(compare);
     }
-    for (name, value) in &difference.put {
-        let put = Operation::put(keys.node(id, name), value.to_vec());
+    for &(item, value) in &difference.put {
+        let put = Operation::put(keys.item(id, item), value.to_vec());
         transaction.success.push(put);
     }
-    for name in &difference.delete {
+    for &item in &difference.delete {
         transaction
             .success
-            .push(Operation::delete(keys.node(id, name)));
+            .push(Operation::delete(keys.item(id, item)));
     }
     // A watch gives the events of a transaction in their order: the manifest comes last.
     transaction.success.extend(manifest);
@@ -251,15 +252,15 @@ async fn replace_as_a_whole(
     let id = id(new, base.written());
     // What a writer that was killed has left of it need not be written again.
     let (_, newest) = manifest(client, keys, None).await?;
-    let left = nodes(client, keys, &id, newest).await?;
+    let left = items(client, keys, &id, newest).await?;
     let difference = left.difference(new);
-    let puts = difference.put.iter().map(|(name, value)| {
-        let key = keys.node(&id, name);
+    let puts = difference.put.iter().map(|&(item, value)| {
+        let key = keys.item(&id, item);
         let size = 64 + key.len() + value.len();
         (size, Operation::put(key, value.to_vec()))
     });
-    let deletes = difference.delete.iter().map(|name| {
-        let key = keys.node(&id, name);
+    let deletes = difference.delete.iter().map(|&item| {
+        let key = keys.item(&id, item);
         (64 + key.len(), Operation::delete(key))
     });
     let all = difference.put.len() + difference.delete.len();
@@ -310,7 +311,7 @@ pub async fn clean(client: &mut Client, keys: &Keys) -> Result<(), StoreError> {
     loop {
         // The first key of each content is enough.
         let next = client.keys((from, end.clone()), 1).await?;
-        let Some(Key::Node { content, .. }) = next.first().and_then(|key| keys.parse(key)) else {
+        let Some(Key::Item { content, .. }) = next.first().and_then(|key| keys.parse(key)) else {
             return Ok(());
         };
         let base = content

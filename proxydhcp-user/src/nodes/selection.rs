@@ -24,6 +24,8 @@ pub(crate) struct Nodes {
     pub(crate) records: Vec<RawRecord>,
     pub(crate) disabled: Disabled,
     pub(crate) hardware: HardwareFile,
+    /// The groups that come with the nodes, if some do.
+    pub(crate) groups: Option<String>,
 }
 
 impl Nodes {
@@ -43,6 +45,7 @@ impl Nodes {
             records: raw_records(&texts.records).0.to_vec(),
             disabled: Disabled::parse(&texts.disabled, || cfg::names(&texts.records)),
             hardware: HardwareFile::parse(&texts.hardware),
+            groups: texts.groups.clone(),
         }
     }
 
@@ -51,13 +54,15 @@ impl Nodes {
             records: raw_records(bytes).0.to_vec(),
             disabled: Disabled::read(config, || cfg::names(bytes))?,
             hardware: HardwareFile::read(config)?,
+            groups: None,
         })
     }
 
     /// The nodes of a noderange, which need not be among these; `all` and its regular expressions
-    /// mean these. Its groups come from the file `groups`, or from the default one.
+    /// mean these. Its groups come from the file `groups`, or with the nodes, or from the default file.
     pub(crate) fn of_range(&self, range: &str, groups: Option<&Path>) -> Result<Vec<String>> {
-        expand(range, &self.names(), groups)
+        let own = self.groups.as_deref().filter(|_| groups.is_none());
+        expand(range, &self.names(), &groups_or_file(own, groups)?)
     }
 
     /// The nodes of a noderange, as [`Nodes::of_range`] selects them, for commands that need at
@@ -110,12 +115,11 @@ impl Nodes {
     }
 }
 
-/// The nodes of a noderange, where there are those that are `known`. Its groups come from the file
-/// `groups`, or from the default one.
-pub(crate) fn expand(range: &str, known: &Known, groups: Option<&Path>) -> Result<Vec<String>> {
+/// The nodes of a noderange, where there are those that are `known`, and these groups.
+pub(crate) fn expand(range: &str, known: &Known, groups: &Groups) -> Result<Vec<String>> {
     let context = noderange::Context {
         known,
-        groups: Some(&read_groups(groups)?),
+        groups: Some(groups),
         read: &|path| text(path).map_err(|error| error.to_string()),
     };
     let mut names = noderange::expand(range, &context)?;
@@ -146,6 +150,14 @@ pub(crate) fn groups_of(names: &[&str]) -> Vec<(String, Vec<String>)> {
     groups
         .filter_map(|group| Some((group.to_owned(), nodes(group)?)))
         .collect()
+}
+
+/// These groups, or those of the file `path`, or of the default one.
+pub(crate) fn groups_or_file(groups: Option<&str>, path: Option<&Path>) -> Result<Groups> {
+    match groups {
+        Some(text) => Ok(Groups::parse("the fleet's groups", text)?),
+        None => read_groups(path),
+    }
 }
 
 fn read_groups(path: Option<&Path>) -> Result<Groups> {

@@ -38,6 +38,15 @@ fn a_bad_key_costs_that_node_alone_and_is_named() -> Result<()> {
         fleet.site.stays_silent_to(NODE_A)?;
         fleet.site.ask_uefi(NODE_B, "winboot/b/")?;
     }
+    // A group, too.
+    let group = format!("{PREFIX}/v1/content/{id}/groups/rack1");
+    fleet
+        .etcd
+        .ctl(&["put", &group, r#"{"ranges":["b # a"]}"#])?;
+    fleet.wait_until(|source| source["bad"]["count"] == 2)?;
+    fleet.site.ask_uefi(NODE_B, "winboot/b/")?;
+    fleet.etcd.ctl(&["del", &group])?;
+    fleet.wait_until(|source| source["bad"]["count"] == 1)?;
     // A change of another node leaves it as it is, and its own mends it.
     fleet.set("b", "winboot/b2")?;
     let kept = fleet.etcd.ctl(&["get", "--print-value-only", &key("a")])?;

@@ -1,8 +1,10 @@
 //! Service nodes that serve a range of the fleet.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 use proxydhcp_lab::Ended;
-use proxydhcp_lab::site::{NODE_A, NODE_B, NODE_DEFAULT, STRANGER};
+use proxydhcp_lab::site::{Files, NODE_A, NODE_B, NODE_DEFAULT, STRANGER};
 
 use crate::fleet::PATIENCE;
 use crate::segment::Segment;
@@ -122,5 +124,64 @@ fn a_range_that_means_nothing_is_named() -> Result<()> {
     let without: Ended = without.transpose()?.context("there is none")?.into();
     assert_eq!(without.code, Some(64), "{without:?}");
     assert!(without.stderr.contains("set source"), "{without:?}");
+    Ok(())
+}
+
+#[test]
+fn groups_come_from_etcd_to_service_nodes_and_commands() -> Result<()> {
+    let mut segment = Segment::new(1)?;
+    let files = Files::usual()?;
+    let config = files.path("proxydhcp.cfg").display().to_string();
+    let groups = format!("{config}.groups");
+    fs::write(&groups, "rack1: a\nrack2: b,default\n")?;
+    segment.run(&["fleet", "push", &config])?;
+    let first = segment.serve(&["--fleet-range", "@rack1"])?;
+    let second = segment.serve(&["--fleet-range", "@rack2"])?;
+    segment.ask(first, NODE_A, "winboot/a/")?;
+    segment.stays_silent(first, NODE_B)?;
+    segment.ask(second, NODE_B, "winboot/b/")?;
+    segment.wait_for_status("all 2 service nodes serve it, each a range of it")?;
+
+    // A node changes its rack: both service nodes follow.
+    fs::write(&groups, "rack1: a,b\nrack2: default\n")?;
+    let ended = segment.ended(&["fleet", "diff", &config])?;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("~ group rack1"), "{ended:?}");
+    let before = segment.run(&["fleet", "history", "--json", "--limit", "1"])?;
+    let before: serde_json::Value = serde_json::from_str(&before)?;
+    let before = before[0]["revision"].to_string();
+    let said = segment.run(&["fleet", "push", &config])?;
+    let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
+    segment.run(&["fleet", "wait", revision])?;
+    segment.ask(first, NODE_B, "winboot/b/")?;
+    segment.stays_silent(second, NODE_B)?;
+
+    // Commands know them, and a change of nodes leaves them as they are.
+    let said = segment.run(&["node", "set", "@rack1", "winpepath=winboot/rack1"])?;
+    let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
+    segment.run(&["fleet", "wait", revision])?;
+    segment.ask(first, NODE_A, "winboot/rack1/")?;
+    segment.ask(first, NODE_B, "winboot/rack1/")?;
+    // A push without such a file does, too.
+    fs::remove_file(&groups)?;
+    segment.run(&["fleet", "push", &config])?;
+    let pulled = files.path("pulled.cfg");
+    segment.run(&["fleet", "pull", &pulled.display().to_string()])?;
+    let text = fs::read_to_string(files.path("pulled.cfg.groups"))?;
+    assert_eq!(text, "rack1: a,b\nrack2: default\n");
+
+    let said = segment.run(&["fleet", "rollback", &before])?;
+    let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
+    segment.run(&["fleet", "wait", revision])?;
+    segment.ask(second, NODE_B, "winboot/b/")?;
+    segment.stays_silent(first, NODE_B)?;
+
+    // They are on the disk, for a start without etcd.
+    segment.wait_until_kept(first, revision.parse()?)?;
+    segment.etcd.kill_all()?;
+    segment.crash(first)?;
+    segment.serve_again(first, &["--fleet-range", "@rack2"])?;
+    segment.ask(first, NODE_B, "winboot/b/")?;
+    segment.stays_silent(first, NODE_A)?;
     Ok(())
 }

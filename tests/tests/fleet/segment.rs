@@ -148,7 +148,7 @@ impl Segment {
         loop {
             let text = std::fs::read(&file).unwrap_or_default();
             let kept: Value = serde_json::from_slice(&text).unwrap_or_default();
-            if kept["revision"].as_i64() >= Some(revision) {
+            if kept.get("revision").and_then(Value::as_i64) >= Some(revision) {
                 return Ok(());
             }
             ensure!(started.elapsed() < PATIENCE, "{kept}");

@@ -62,7 +62,7 @@ impl fmt::Display for SourceStatus {
             write!(f, "\nthis host serves {range} of it: {nodes}")?;
         }
         for bad in &self.bad.first {
-            write!(f, "\nnode {} is refused: {}", bad.name, bad.why)?;
+            write!(f, "\n{bad}")?;
         }
         if self.bad.more() > 0 {
             write!(f, "\nand {} more are refused", self.bad.more())?;

@@ -50,6 +50,8 @@ pub(in crate::cli) fn edit<T>(
         nodes.bytes().clone_into(&mut texts.records);
         texts.disabled = nodes.disabled.text();
         texts.hardware = nodes.hardware.text();
+        // They stay as they are, bad ones too.
+        texts.groups = None;
         Ok((outcome, content.with(&texts, rules)?))
     }))?
 }

@@ -13,7 +13,7 @@ use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::output::{note, print};
 use crate::cli::runtime::block_on;
-use crate::fleet::content::{Content, Difference};
+use crate::fleet::content::{Content, Difference, Item};
 use crate::fleet::store::{self, Outcome, Snapshot};
 use crate::nodes::cfg::texts::{self, Texts};
 use crate::nodes::cfg::{disabled, hardware};
@@ -123,7 +123,7 @@ pub(super) fn pull(args: &PullArgs, context: &Context) -> Result<ExitCode> {
     let of = at(&mut fleet, args.revision)?;
     let (texts, bad) = of.content.texts(args.rules.rules(context));
     for bad in &bad {
-        note(&format!("node {} is refused: {}", bad.name, bad.why));
+        note(&bad.to_string());
     }
     let config = &args.cfg;
     let replacement = Replacement::begin(config)?;
@@ -131,6 +131,10 @@ pub(super) fn pull(args: &PullArgs, context: &Context) -> Result<ExitCode> {
         (disabled::path(config), texts.disabled.as_bytes()),
         (hardware::path(config), texts.hardware.as_bytes()),
         (texts::hosts(config), texts.hosts.as_slice()),
+        (
+            texts::groups(config),
+            texts.groups.as_deref().unwrap_or_default().as_bytes(),
+        ),
     ] {
         put(&path, text)?;
     }
@@ -167,17 +171,17 @@ pub(super) fn diff(args: &DiffArgs, context: &Context) -> Result<ExitCode> {
     let DiffArgs { cfg: file, rules } = args;
     let (now, new) = both(file, rules, context)?;
     let difference = now.content.difference(&new);
-    for (name, value) in &difference.put {
-        let sign = if now.content.get(name).is_some() {
+    for &(item, value) in &difference.put {
+        let sign = if now.content.value_of(item).is_some() {
             '~'
         } else {
             '+'
         };
-        let name = printable(name.as_bytes());
-        print(&format!("{sign} {name} {}", String::from_utf8_lossy(value)));
+        let value = String::from_utf8_lossy(value);
+        print(&format!("{sign} {} {value}", described(item)));
     }
-    for name in &difference.delete {
-        print(&format!("- {}", printable(name.as_bytes())));
+    for &item in &difference.delete {
+        print(&format!("- {}", described(item)));
     }
     let is_same = difference.is_empty();
     note(&format!(
@@ -203,27 +207,51 @@ fn of_file(content: &Content, file: &Path, texts: &Texts, rules: Rules<'_>) -> R
 /// `content`, with these nodes as they are in `new`.
 fn only(content: &Content, new: &Content, names: &HashSet<String>) -> Content {
     let is_chosen = |name: &str| names.contains(&name.to_ascii_lowercase());
-    let mut mixed = Content::default();
-    let chosen = new.nodes().filter(|(name, _)| is_chosen(name));
-    let others = content.nodes().filter(|(name, _)| !is_chosen(name));
-    for (name, value) in chosen.chain(others) {
+    let mut mixed = content.clone();
+    for (name, _) in content.nodes().filter(|(name, _)| is_chosen(name)) {
+        mixed.remove(name);
+    }
+    for (name, value) in new.nodes().filter(|(name, _)| is_chosen(name)) {
         mixed.insert(name, &value.bytes, value.revision);
     }
     mixed
 }
 
+fn described(item: Item<'_>) -> String {
+    match item {
+        Item::Node(name) => printable(name.as_bytes()),
+        Item::Group(name) => format!("group {}", printable(name.as_bytes())),
+    }
+}
+
 /// What changes, in a line.
-pub(super) fn shown(difference: &Difference<'_>) -> String {
-    let of = |what: &str, names: Vec<&str>| {
+pub(super) fn shown<'c>(difference: &Difference<'c>) -> String {
+    let of = |kind: &str, what: &str, names: &[&str]| {
         let first = match names.len() {
             0 => String::new(),
-            _ => format!(" ({})", first_of(&names, SHOWN, ", ")),
+            _ => format!(" ({})", first_of(names, SHOWN, ", ")),
         };
-        format!("{} {what}{first}", count(names.len(), "node"))
+        format!("{} {what}{first}", count(names.len(), kind))
     };
-    let put = difference.put.iter().map(|(name, _)| *name).collect();
-    let put = of("added or changed", put);
-    format!("{put}, {}", of("removed", difference.delete.clone()))
+    let nodes = |item: &Item<'_>| matches!(item, Item::Node(_));
+    let name = |item: Item<'c>| match item {
+        Item::Node(name) | Item::Group(name) => name,
+    };
+    let put = difference.put.iter().map(|&(item, _)| item);
+    let (put, put_groups): (Vec<_>, Vec<_>) = put.partition(nodes);
+    let gone = difference.delete.iter().copied();
+    let (gone, gone_groups): (Vec<_>, Vec<_>) = gone.partition(nodes);
+    let names = |items: Vec<Item<'c>>| items.into_iter().map(name).collect::<Vec<_>>();
+    let mut shown = vec![
+        of("node", "added or changed", &names(put)),
+        of("node", "removed", &names(gone)),
+    ];
+    for (what, groups) in [("added or changed", put_groups), ("removed", gone_groups)] {
+        if !groups.is_empty() {
+            shown.push(of("group", what, &names(groups)));
+        }
+    }
+    shown.join(", ")
 }
 
 fn load(fleet: &mut Fleet) -> Result<Snapshot> {

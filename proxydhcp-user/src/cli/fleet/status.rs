@@ -20,7 +20,7 @@ use crate::fleet::portion::Portion;
 use crate::fleet::serving::Serving;
 use crate::fleet::store::{self, StoreError};
 use crate::nodes::noderange::Known;
-use crate::nodes::selection::expand;
+use crate::nodes::selection::{expand, groups_or_file};
 use crate::sys::clock;
 use crate::text::{Few, count, listed, printable};
 
@@ -166,10 +166,11 @@ fn orphans<'p>(
     content: &Content,
     portions: impl Iterator<Item = &'p Portion>,
 ) -> Option<Few<String>> {
+    let groups = groups_or_file(content.groups().0.as_deref(), None).ok()?;
     let known = Known::new(content.nodes().map(|(name, _)| name));
     let mut served = HashSet::new();
     for Portion { range, .. } in portions {
-        let names = expand(range, &known, None).ok()?;
+        let names = expand(range, &known, &groups).ok()?;
         served.extend(names.iter().map(|name| name.to_ascii_lowercase()));
     }
     let is_orphan = |name: &&str| !served.contains(&name.to_ascii_lowercase());

@@ -62,6 +62,7 @@ pub(crate) fn over(config: Option<&Path>, mut files: Vec<PathBuf>) -> Result<Wat
             disabled::path(config),
             hardware::path(config),
             texts::hosts(config),
+            texts::groups(config),
             config.clone(),
         ]);
     }

@@ -56,9 +56,9 @@ fn what_a_person_has_written_stays_as_it_is() {
     let difference = content.difference(&new);
     assert_eq!(
         difference.put,
-        [("n2", &br#"{"winpe":"","disabled":true}"#[..])]
+        [(Item::Node("n2"), &br#"{"winpe":"","disabled":true}"#[..])]
     );
-    assert_eq!(difference.delete, [""; 0]);
+    assert_eq!(difference.delete, []);
 }
 
 #[test]
@@ -155,4 +155,35 @@ fn what_would_be_lost_of_a_file_is_an_error() {
     assert!(error.contains("line 2"), "{error}");
     let error = refused(&|texts| texts.hardware.push_str("n1 mac=1\n"));
     assert!(error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn groups_are_lines_of_a_file_and_a_bad_one_costs_itself_alone() {
+    let mut content = content(&[("n1", r#"{"winpe":"a"}"#)]);
+    let without = content.hash();
+    let rack = r#"{ "ranges": ["n[1-9]", "@old"] }"#;
+    content.put(Item::Group("rack1"), rack.as_bytes(), 1);
+    content.put(Item::Group("bad"), b"{}", 1);
+    let (mut texts, bad) = content.texts(rules());
+    assert_eq!(
+        texts.groups.as_deref(),
+        Some("rack1: n[1-9]\nrack1: @old\n")
+    );
+    assert_eq!(bad.len(), 1);
+    assert!(bad[0].to_string().starts_with("group bad is refused: "));
+    // Without such a file, they stay; what says the same stays as it was written.
+    texts.groups = None;
+    assert_eq!(content.with(&texts, rules()).unwrap(), content);
+    texts.groups = Some("rack1: n[1-9]\nrack1: @old\nnew: n1\n".to_owned());
+    let new = content.with(&texts, rules()).unwrap();
+    let difference = content.difference(&new);
+    assert_eq!(
+        difference.put,
+        [(Item::Group("new"), &br#"{"ranges":["n1"]}"#[..])]
+    );
+    assert_eq!(difference.delete, [Item::Group("bad")]);
+    texts.groups = Some(String::new());
+    assert_eq!(content.with(&texts, rules()).unwrap().hash(), without);
+    texts.groups = Some("no group\n".to_owned());
+    assert!(content.with(&texts, rules()).is_err());
 }

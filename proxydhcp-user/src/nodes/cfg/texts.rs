@@ -19,6 +19,8 @@ pub struct Texts {
     pub hardware: String,
     /// The addresses that nodes have whatever the hosts file says, in the form of a hosts file.
     pub hosts: Vec<u8>,
+    /// The lines of the file of groups, if there is one.
+    pub groups: Option<String>,
 }
 
 /// Why they cannot be used.
@@ -55,6 +57,8 @@ impl Texts {
             disabled: text(&disabled::path(config))?,
             hardware: text(&hardware::path(config))?,
             hosts: text_file::read_if_there(&hosts(config))?.unwrap_or_default(),
+            groups: text_file::read_if_there(&groups(config))?
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
         })
     }
 
@@ -84,5 +88,12 @@ impl Texts {
 pub fn hosts(config: &Path) -> PathBuf {
     let mut path = config.as_os_str().to_owned();
     path.push(".hosts");
+    path.into()
+}
+
+/// The path of the file with the groups that go with `config` into a fleet.
+pub fn groups(config: &Path) -> PathBuf {
+    let mut path = config.as_os_str().to_owned();
+    path.push(".groups");
     path.into()
 }

@@ -75,6 +75,12 @@ impl Groups {
         self.groups.get(name).map(Vec::as_slice)
     }
 
+    /// The noderanges of a group.
+    pub fn ranges(&self, name: &str) -> impl Iterator<Item = &String> {
+        let lines = self.lines(name).unwrap_or_default();
+        lines.iter().map(|(_, range)| range)
+    }
+
     /// The names of all groups, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.groups.keys().map(String::as_str)

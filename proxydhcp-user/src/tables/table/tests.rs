@@ -478,6 +478,7 @@ fn what_nodes_boot_changes_without_joining_them_again() {
         disabled: disabled.to_owned(),
         hardware: "n3 mac=52:54:00:00:00:03\n".to_owned(),
         hosts: b"10.0.0.1 n1\n10.0.0.2 n2\n10.0.0.3 n3\n10.0.0.4 N4\n".to_vec(),
+        ..Texts::default()
     };
     let before = texts(&[("N4", "a"), ("n1", "a"), ("n2", "b"), ("n3", "")], "n3\n");
     let files = Files::of(&before, &sources).unwrap();
