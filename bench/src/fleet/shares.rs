@@ -1,1 +1,0 @@
-//! Whose work the cores did meanwhile: what a time is bound by.
