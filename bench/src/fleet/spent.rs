@@ -117,7 +117,11 @@ mod tests {
             (spread.least_ms, spread.median_ms, spread.most_ms),
             (1.0, 3.0, 9.0)
         );
-        assert_eq!(spread.slowest.etcd, 0.9);
+        let most = Shares {
+            etcd: 0.9,
+            ..Shares::default()
+        };
+        assert_eq!(spread.slowest, most);
         assert!(Spread::of(Vec::new()).is_err());
     }
 }

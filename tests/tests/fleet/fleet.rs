@@ -61,7 +61,7 @@ impl Fleet {
         self.wait_until(|source| {
             let kept = std::fs::read(self.site.files.path("state/last/origin.json"));
             let kept: Option<Value> = kept.ok().and_then(|it| serde_json::from_slice(&it).ok());
-            kept.is_some_and(|kept| kept["revision"] == source["revision"])
+            kept.is_some_and(|kept| kept.get("revision") == source.get("revision"))
         })
     }
 

@@ -245,14 +245,13 @@ impl Files {
     fn enter(&mut self, winpes: Vec<WinPe>) -> Vec<usize> {
         let known = (0..).zip(&self.winpes);
         let known: HashMap<_, usize> = known.map(|(at, it)| (it.path().to_owned(), at)).collect();
-        let mut enter = |winpe: WinPe| match known.get(winpe.path()) {
-            Some(&at) => {
+        let mut enter = |winpe: WinPe| {
+            if let Some(&at) = known.get(winpe.path()) {
                 if let Some(known) = self.winpes.get_mut(at) {
                     *known = winpe;
                 }
                 at
-            }
-            None => {
+            } else {
                 self.winpes.push(winpe);
                 self.winpes.len() - 1
             }
