@@ -48,7 +48,6 @@ pub(crate) fn reload(lab: &Lab, daemon: &Daemon, files: &Files, effort: Effort) 
         .collect();
     let load = Load {
         rate: LOAD,
-        most_unanswered: u32::MAX,
         requests: &requests,
     };
     let done = AtomicBool::new(false);

@@ -13,8 +13,6 @@ use proxydhcp_lab::{CLIENT_INTERFACE, RequestFrame};
 /// Requests a second, on a machine that has the time; `PROXYDHCP_RATE` is for one that has not,
 /// because it is emulated.
 const RATE: u32 = 50_000;
-/// How many of them wait for their answers at most: less than any ring or queue on their way holds.
-const MOST_UNANSWERED: u32 = 1_000;
 /// The load is well under way, and goes on, when so many requests have been answered before the
 /// work, and after it.
 const LEAST: u32 = 5_000;
@@ -44,11 +42,7 @@ pub(crate) fn amid_load<T>(
     let (answered, over) = (AtomicU32::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         let load = scope.spawn(|| {
-            let load = Load {
-                rate,
-                most_unanswered: MOST_UNANSWERED,
-                requests,
-            };
+            let load = Load { rate, requests };
             let go_on = |elapsed| !over.load(Relaxed) && elapsed < PATIENCE;
             steady(&client, CLIENT_INTERFACE, &load, &go_on, &mut |reply| {
                 answered.fetch_add(1, Relaxed);

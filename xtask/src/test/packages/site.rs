@@ -102,7 +102,6 @@ impl Site {
             let load = scope.spawn(|| {
                 let load = Load {
                     rate: RATE,
-                    most_unanswered: u32::MAX,
                     requests: &requests,
                 };
                 let go_on = |elapsed| !over.load(Relaxed) && elapsed < PATIENCE;
