@@ -41,7 +41,6 @@ fn a_partition_loses_no_answer_and_leaves_no_stale_node() -> Result<()> {
         let load = scope.spawn(|| {
             let load = Load {
                 rate: RATE,
-                most_unanswered: u32::MAX,
                 requests: &requests,
             };
             let go_on = |_| !over.load(Relaxed);
