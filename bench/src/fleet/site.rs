@@ -86,7 +86,14 @@ impl Site {
             File::create(&settings)?;
             let mut command = Command::new(&self.binary);
             command.args(["serve", "-i", SERVER_INTERFACE]);
-            command.args(["--rate-limit", LIMIT, "--burst", LIMIT]);
+            command.args([
+                "--xdp-mode",
+                "native",
+                "--rate-limit",
+                LIMIT,
+                "--burst",
+                LIMIT,
+            ]);
             command.arg("--hosts").arg(&hosts);
             command.arg("--settings").arg(&settings);
             command
