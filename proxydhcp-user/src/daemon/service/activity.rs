@@ -120,7 +120,7 @@ impl ActivityView {
         let (name, winpe) = self.table.of_record(record)?;
         let addresses: Vec<_> = self.addresses.of(record).collect();
         let number = self.followed.number(record);
-        let activity = number.and_then(|it| self.memory.node(it)?.read());
+        let activity = number.and_then(|it| self.memory.activity(it));
         let running = addresses.iter().find_map(|it| self.running.get(it));
         let transfer = activity.and_then(|it| it.transfer);
         let transfer = self.transfer(number, transfer, running);

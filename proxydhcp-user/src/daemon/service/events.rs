@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use proxydhcp_common::activity::{
-    Activity, FileKind, Moment, Outcome, PAUSE, Record, TransferState,
-};
+use proxydhcp_common::activity::{Activity, FileKind, Moment, Outcome, PAUSE, TransferState};
 use tokio::task::block_in_place;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -232,7 +230,7 @@ impl Service {
             let Some(seen) = looked.nodes.get_mut(at) else {
                 continue;
             };
-            match memory.node(number).and_then(Record::read) {
+            match memory.activity(number) {
                 Some(activity) => {
                     let name = table.of_record(record).map_or("", |(name, _)| name);
                     seen.take(&activity, now, name, |what| {
@@ -262,7 +260,7 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use proxydhcp_common::activity::Transfer;
+    use proxydhcp_common::activity::{Record, Transfer};
     use proxydhcp_common::verdict::Reason;
 
     use super::*;

@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 use aya::maps::MapData;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use nix::fcntl::OFlag;
-use proxydhcp_common::activity::{Record, STRANGERS};
+use proxydhcp_common::activity::{Activity, Moment, Record, STRANGERS};
 use rustix::process::geteuid;
 
 use crate::datapath::xdp::pins::LAYOUT;
@@ -192,6 +192,22 @@ impl Memory {
             .flatten()
     }
 
+    /// What the node with this number has done; `None` if it has never asked.
+    pub fn activity(&self, number: u32) -> Option<Activity> {
+        let mut activity = self.node(number)?.read()?;
+        let Activity {
+            first, boot, last, ..
+        } = activity;
+        // The clocks of the kernel's program and of userspace, and those of two CPUs, may differ by a
+        // moment. What has come later must not seem to be earlier.
+        activity.boot = later(first, boot);
+        activity.last = later(activity.boot, last);
+        if activity.answered == Some(last) {
+            activity.answered = Some(activity.last);
+        }
+        Some(activity)
+    }
+
     /// Two records of clients that are no node, by the number of the first.
     pub(super) fn strangers(&self, pair: u32) -> Option<(&Record, &Record)> {
         let first = self.capacity + pair;
@@ -264,14 +280,41 @@ impl Memory {
     }
 }
 
+/// The later one of two moments, which are not far from each other.
+fn later(one: Moment, other: Moment) -> Moment {
+    if other.wrapping_sub(one).cast_signed() < 0 {
+        one
+    } else {
+        other
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use proxydhcp_common::activity::Outcome;
+    use proxydhcp_common::activity::{Outcome, PAUSE};
 
     use super::*;
+
+    #[test]
+    fn what_comes_later_is_not_earlier() {
+        let memory = Memory::anonymous(LEAST);
+        let node = memory.node(7).unwrap();
+        node.note(5, Outcome::Answered, Some(7));
+        // By a clock that is behind.
+        node.note(4, Outcome::Answered, Some(7));
+        let activity = memory.activity(7).unwrap();
+        assert_eq!((activity.first, activity.boot), (5, 5));
+        assert_eq!((activity.last, activity.answered), (5, Some(5)));
+        // The last answer may have been before this boot.
+        node.note(5 + 2 * PAUSE, Outcome::Limited, Some(7));
+        let activity = memory.activity(7).unwrap();
+        assert_eq!((activity.first, activity.boot), (5, 5 + 2 * PAUSE));
+        assert_eq!((activity.last, activity.answered), (activity.boot, Some(4)));
+        assert_eq!(memory.activity(8), None);
+    }
 
     #[test]
     fn a_file_keeps_what_was_noted_and_grows() {
