@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use proxydhcp_clients::{WiresReport, on_wires};
+use proxydhcp_clients::{WiresReport, now, on_wires};
 use proxydhcp_lab::{CLIENT_INTERFACE, Namespace, RequestFrame};
 
 use crate::cluster::Node;
@@ -22,7 +22,7 @@ mod site;
 mod spent;
 mod writer;
 
-use heard::{Heard, now};
+use heard::Heard;
 use site::Site;
 use spent::{Run, Spent};
 use writer::Writer;

@@ -10,7 +10,7 @@ use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::packet::{BATCH, FrameReceiver, FrameSender};
 use proxydhcp_lab::{Expected, Namespace, RequestFrame, check_offer, check_reply};
 
-use crate::wire::{now, send_all, xid_of};
+use crate::wire::{ensure_none_lost, now, send_all, xid_of};
 
 /// The wait for one more packet after which all others are lost.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -123,11 +123,7 @@ pub fn converse(
             bail!("the conversations were broken off");
         }
     }
-    let drops = receiver.drops()?;
-    ensure!(
-        drops == 0,
-        "the clients' own socket lost {drops} frames: the figures mean nothing"
-    );
+    ensure_none_lost(&mut receiver)?;
     talk.report.took = started.elapsed();
     Ok(talk.report)
 }

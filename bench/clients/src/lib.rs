@@ -30,4 +30,5 @@ pub use downloads::{Downloads, Wanted, content, download};
 pub use report::{Outcome, StormReport, Summary, percentile};
 pub use steady::{Load, LoadReport, Reply, steady};
 pub use storm::{Progress, storm};
+pub use wire::now;
 pub use wires::{Heard, WiresReport, on_wires};

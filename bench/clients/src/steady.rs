@@ -10,7 +10,7 @@ use proxydhcp_lab::packet::{BATCH, FrameReceiver, FrameSender};
 use proxydhcp_lab::{Namespace, RequestFrame};
 
 use crate::numbered::NumberedFrame;
-use crate::wire::{open, send_all, xid_of};
+use crate::wire::{ensure_none_lost, open, send_all, xid_of};
 
 /// How long to wait for answers after the last request.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -218,11 +218,7 @@ fn listen(
             break;
         }
     }
-    let drops = receiver.drops()?;
-    ensure!(
-        drops == 0,
-        "the load's own socket lost {drops} frames: its figures mean nothing"
-    );
+    ensure_none_lost(&mut receiver)?;
     Ok(report)
 }
 

@@ -12,7 +12,7 @@ use proxydhcp_lab::packet::{BATCH, FrameReceiver, FrameSender};
 use proxydhcp_lab::{Namespace, check_reply};
 
 use crate::report::{Outcome, StormReport};
-use crate::wire::{now, open, send_all, xid_of};
+use crate::wire::{ensure_none_lost, now, open, send_all, xid_of};
 use crate::{Client, Firmware};
 
 /// The interval between progress reports.
@@ -161,11 +161,7 @@ fn listen(
             shared.answered.fetch_add(1, Ordering::Relaxed);
         })?;
     }
-    let drops = receiver.drops()?;
-    ensure!(
-        drops == 0,
-        "the storm's own socket lost {drops} frames: its figures mean nothing"
-    );
+    ensure_none_lost(&mut receiver)?;
     Ok(heard)
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::Namespace;
 use proxydhcp_lab::datagram::Datagram;
 use proxydhcp_lab::packet::{FrameReceiver, FrameSender};
@@ -54,8 +54,18 @@ fn is_full(error: &io::Error) -> bool {
     error.raw_os_error() == Some(ENOBUFS) || error.kind() == io::ErrorKind::Interrupted
 }
 
-/// The current time on the clock that the kernel uses for arrival timestamps.
-pub(crate) fn now() -> Duration {
+/// Makes sure that the clients' own socket has lost no frames, which would be taken for lost answers.
+pub(crate) fn ensure_none_lost(receiver: &mut FrameReceiver) -> Result<()> {
+    let drops = receiver.drops()?;
+    ensure!(
+        drops == 0,
+        "the clients' own socket lost {drops} frames: the figures mean nothing"
+    );
+    Ok(())
+}
+
+/// The current time, since the epoch, on the clock that the kernel uses for arrival timestamps.
+pub fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -10,14 +10,13 @@ use proxydhcp_lab::packet::{FrameReceiver, FrameSender};
 use proxydhcp_lab::{Namespace, RequestFrame};
 
 use crate::numbered::NumberedFrame;
-use crate::wire::{open, send_all};
+use crate::wire::{ensure_none_lost, open, send_all, xid_of};
 
 /// How often each wire is turned to.
 const TICK: Duration = Duration::from_millis(10);
 /// How long to wait for answers after the last request.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The offsets in a BOOTP message.
-const XID: usize = 4;
+/// Where the file is in a BOOTP message.
 const FILE: usize = 108;
 const FILE_LENGTH: usize = 128;
 
@@ -92,11 +91,7 @@ pub fn on_wires(
     }
     let mut report = WiresReport::default();
     for wire in &mut wires {
-        let drops = wire.receiver.drops()?;
-        ensure!(
-            drops == 0,
-            "the load's own socket lost {drops} frames: its figures mean nothing"
-        );
+        ensure_none_lost(&mut wire.receiver)?;
         report.sent += wire.asked.len() as u64;
         report.answered += wire.answered;
         report.strays += wire.strays;
@@ -185,14 +180,11 @@ impl Wire {
 
 /// The xid and the file of a reply.
 fn read(frame: &[u8]) -> Option<(usize, &str)> {
+    let xid = usize::try_from(xid_of(frame)?).ok()?;
     let payload = Datagram::parse(frame).ok()?.payload;
-    let xid = u32::from_be_bytes(*payload.get(XID..)?.first_chunk()?);
     let file = payload.get(FILE..FILE + FILE_LENGTH)?;
     let end = file.iter().position(|&byte| byte == 0)?;
-    Some((
-        usize::try_from(xid).ok()?,
-        str::from_utf8(file.get(..end)?).ok()?,
-    ))
+    Some((xid, str::from_utf8(file.get(..end)?).ok()?))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -19,12 +19,6 @@ const PATH: &str = "winboot/run-";
 /// The path of a version.
 pub(super) fn path(version: u64) -> String {
     format!("{PATH}{version}")
-}
-
-/// The time, since the epoch.
-pub(super) fn now() -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default()
 }
 
 /// What was heard, by the wires.

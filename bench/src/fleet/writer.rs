@@ -11,9 +11,10 @@ use proxydhcp::fleet::entry::Entry;
 use proxydhcp::fleet::keys::Keys;
 use proxydhcp::fleet::store::{self, Author, Outcome, Snapshot};
 use proxydhcp::fleet::wire::{Operation, Transaction};
+use proxydhcp_clients::now;
 use tokio::runtime::{Builder, Runtime};
 
-use super::heard::{now, path};
+use super::heard::path;
 use super::site::{PREFIX, Site};
 use crate::cluster::Node;
 
