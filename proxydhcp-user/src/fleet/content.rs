@@ -447,6 +447,11 @@ fn hash_of(item: Item<'_>, value: &[u8]) -> u128 {
     hasher.update(name.as_bytes());
     hasher.update([kind]);
     hasher.update(value);
+    half(hasher)
+}
+
+/// The first half of a hash.
+pub(super) fn half(hasher: Sha256) -> u128 {
     let hash: [u8; 32] = hasher.finalize().into();
     let (half, _) = hash.split_first_chunk().unwrap_or((&[0; 16], &[]));
     u128::from_be_bytes(*half)

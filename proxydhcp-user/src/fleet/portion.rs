@@ -2,12 +2,12 @@
 //! noderange.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::fleet::content::half;
 use crate::nodes::cfg::edit::raw_records;
 use crate::nodes::cfg::texts::Texts;
 use crate::nodes::selection::Nodes;
@@ -70,16 +70,10 @@ pub(crate) fn of(texts: &Texts, range: &str, serves_strangers: bool) -> Result<(
             part.disabled.push('\n');
         }
     }
-    let hash: [u8; 32] = hasher.finalize().into();
-    let mut text = String::new();
-    for byte in hash.iter().take(16) {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
     let portion = Portion {
         range: range.to_owned(),
         nodes: count,
-        hash: text,
+        hash: format!("{:032x}", half(hasher)),
     };
     Ok((part, portion))
 }

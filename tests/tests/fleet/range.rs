@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use proxydhcp_lab::Ended;
 use proxydhcp_lab::site::{Files, NODE_A, NODE_B, NODE_DEFAULT, STRANGER};
 
-use crate::fleet::PATIENCE;
 use crate::segment::Segment;
 
 #[test]
@@ -74,11 +73,7 @@ fn what_others_serve_is_no_loss_and_a_start_without_etcd_may_serve_another_range
     segment.wait_until_kept(node, revision)?;
     // All of its own would go.
     segment.run(&["node", "rm", "a"])?;
-    segment
-        .nodes
-        .first_mut()
-        .map(|node| node.daemon.wait_for("not reloaded", PATIENCE))
-        .transpose()?;
+    segment.wait_for(node, "not reloaded")?;
     segment.ask(node, NODE_A, "winboot/a/")?;
     let ended = segment.ended(&["fleet", "status"])?;
     assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -102,11 +97,7 @@ fn a_range_that_means_nothing_is_named() -> Result<()> {
     let node = segment.serve(&[])?;
     segment.crash(node)?;
     segment.serve_again(node, &["--fleet-range", "@no-such-group"])?;
-    segment
-        .nodes
-        .first_mut()
-        .map(|node| node.daemon.wait_for("no group no-such-group", PATIENCE))
-        .transpose()?;
+    segment.wait_for(node, "no group no-such-group")?;
     let said = segment.status(node, &[])?;
     assert_eq!(said.code, Some(2), "{said:?}");
     let without = segment.nodes.first().map(|node| {

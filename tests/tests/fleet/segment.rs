@@ -128,6 +128,13 @@ impl Segment {
         }
     }
 
+    /// Waits until a service node has logged this.
+    pub(crate) fn wait_for(&mut self, place: usize, text: &str) -> Result<()> {
+        let node = self.nodes.get_mut(place).context("there is none")?;
+        node.daemon.wait_for(text, PATIENCE)?;
+        Ok(())
+    }
+
     /// Waits until `fleet status` ends with 0, and returns what it prints. Until then, it must not say
     /// so.
     pub(crate) fn wait_for_status(&self, text: &str) -> Result<String> {
