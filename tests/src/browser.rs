@@ -147,9 +147,22 @@ impl Browser {
     /// # Errors
     /// When the browser cannot load it.
     pub fn go(&mut self, url: &str) -> Result<()> {
-        let gone = self.call("Page.navigate", &json!({"url": url}))?;
-        ensure!(gone["errorText"].is_null(), "{url}: {}", gone["errorText"]);
-        Ok(())
+        // An interface that gets an address has the browser give up what it is loading.
+        const CHANGED: &str = "ERR_NETWORK_CHANGED";
+        const TRIES: usize = 5;
+        for _ in 0..TRIES {
+            let gone = self.call("Page.navigate", &json!({"url": url}))?;
+            let error = gone["errorText"].as_str().unwrap_or_default();
+            if !error.contains(CHANGED) {
+                ensure!(error.is_empty(), "{url}: {error}");
+                self.wait_for("document.readyState === 'complete'")?;
+                if !self.complaints.iter().any(|it| it.contains(CHANGED)) {
+                    return Ok(());
+                }
+            }
+            self.complaints.retain(|it| !it.contains(CHANGED));
+        }
+        bail!("{url}: the network changes all the time")
     }
 
     /// The value of an expression of the page.
