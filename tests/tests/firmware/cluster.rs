@@ -247,8 +247,9 @@ impl Cluster {
             booted.with_context(|| format!("{} ({:?})", node.name, node.firmware))?;
         }
         match manner.way {
+            Way::OffersOfTwo => self.both_have_offered(nodes.len()),
             // Either may have answered.
-            Way::OffersOfTwo | Way::OffersBesideAnother => Ok(()),
+            Way::OffersBesideAnother => Ok(()),
             Way::HandOff(_) => self.answered_by(manner.datapath, nodes.len()),
             Way::Offers(_) => {
                 self.answered_by(manner.datapath, nodes.len())?;
@@ -279,9 +280,24 @@ impl Cluster {
         Ok(())
     }
 
+    /// Each of the two service nodes has answered the DISCOVERs of every machine.
+    fn both_have_offered(&self, nodes: usize) -> Result<()> {
+        for socket in ["control.sock", "second.sock"] {
+            let status = self.status_at(socket)?;
+            let offered = status.pointer("/interfaces/0/offers/answered");
+            let offered = offered.and_then(Value::as_u64);
+            ensure!(offered >= Some(nodes as u64), "{socket}: {status}");
+        }
+        Ok(())
+    }
+
     fn status(&self) -> Result<Value> {
+        self.status_at("control.sock")
+    }
+
+    fn status_at(&self, socket: &str) -> Result<Value> {
         let (_, daemon) = self.servers.first().context("nothing runs")?;
-        let socket = self.files.path("control.sock").display().to_string();
+        let socket = self.files.path(socket).display().to_string();
         let args = ["status", "--json", "--control", &socket];
         let output = daemon.proxydhcp(&self.lab.server, &args)?;
         Ok(serde_json::from_slice(&output.stdout)?)
