@@ -27,9 +27,9 @@ use crate::daemon::tftp;
 use crate::daemon::watch::{self, Watching};
 use crate::datapath::unknown_clients::UnknownClients;
 use crate::datapath::xdp::pins::{self, PinsError};
-use crate::sys::descriptors;
 use crate::sys::interface::{self, Interface};
 use crate::sys::privileges::Privileges;
+use crate::sys::{descriptors, heap};
 use crate::text::with_causes;
 
 /// How often it is looked whether the interfaces are as they should be: not all changes are told of,
@@ -78,6 +78,7 @@ impl Default for Manner<'_> {
 /// resource the service needs.
 pub fn serve(settings: Settings, privileges: &Privileges, manner: Manner) -> Result<()> {
     descriptors::provide()?;
+    heap::share_arenas();
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
