@@ -15,9 +15,20 @@ pub(super) fn is_written(record: &[u8; RECORD]) -> bool {
     })
 }
 
+/// Whether only NULs follow the texts of a record.
+pub(super) fn is_none(record: &[u8; RECORD]) -> bool {
+    let (name, path) = record.split_at(NAME);
+    let is_padding = |field| split(field).1.iter().all(|&byte| byte == 0);
+    is_padding(name) && is_padding(path)
+}
+
 /// Describes the bytes behind the texts of a record, and the nodes that they concern; `None` if there
 /// are only NULs.
 pub(super) fn describe(record: &[u8; RECORD]) -> Option<String> {
+    // So are nearly all records, and nothing is made for them.
+    if is_none(record) {
+        return None;
+    }
     let (name_field, path_field) = record.split_at(NAME);
     let ((name, after_name), (path, after_path)) = (split(name_field), split(path_field));
     let node = printable(name);

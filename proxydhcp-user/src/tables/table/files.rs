@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 
 use super::hardware;
 use super::join::{self, Joined};
-use super::register::Register;
+use super::register::{Mark, Register};
 use crate::names::hosts::{self, Hosts, Malformed};
 use crate::nodes::cfg::disabled::{self, Disabled, Problem};
 use crate::nodes::cfg::texts::{self, Texts, TextsError};
@@ -149,6 +149,68 @@ impl Files {
     /// # Errors
     /// If a file cannot be read or there is no record to serve: see [`LoadError`].
     pub fn of(texts: &Texts, sources: &Sources) -> Result<Self, LoadError> {
+        Self::following(None, texts, sources)
+    }
+
+    /// The same, after `before`: if the nodes are those of `before`, whatever they boot, nothing is joined
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(crate) fn following(
+        before: Option<&Self>,
+        texts: &Texts,
+        sources: &Sources,
+    ) -> Result<Self, LoadError> {
+        let hosts = hosts::read_at_rest(&sources.hosts)?;
+        let ethers = sources.ethers.as_deref();
+        let ethers = ethers.map(|path| Ok((path, text_file::read(path)?)));
+        let ethers = ethers.transpose().map_err(LoadError::Beside)?;
+        let ethers = ethers.as_ref().map(|(path, text)| (*path, text.as_slice()));
+        let mark = Mark::of(
+            texts,
+            sources,
+            hosts.as_deref(),
+            ethers.map(|(_, text)| text),
+        );
+        let same = before.filter(|before| before.register.mark == Some(mark));
+        if let Some(files) = same.and_then(|before| before.booting(texts, sources.rules())) {
+            return Ok(files);
+        }
+        Self::join(texts, sources, hosts.as_deref(), ethers, mark)
+    }
+
+    /// These nodes, which boot what `texts` says. `None` if the records are not those of the nodes, each as a
+    /// writer leaves it.
+    fn booting(&self, texts: &Texts, rules: Rules<'_>) -> Option<Self> {
+        let (records, register) = (&texts.records, &self.register);
+        if records.len() / cfg::RECORD != register.records_read {
+            return None;
+        }
+        let is_name = |position, name: &[u8]| register.has(position, name);
+        let (winpes, booted) = cfg::boots(records, rules, is_name)?;
+        let disabled = Disabled::parse(&texts.disabled, || cfg::names(records));
+        let boots = (0..).zip(booted).map(|(record, winpe)| {
+            let name = register.name(record);
+            (!disabled.contains(name)).then_some(winpe)
+        });
+        let mut boots: Vec<_> = boots.collect();
+        // Disabled nodes without a record.
+        boots.resize(self.boots.len(), None);
+        Some(Self {
+            register: Arc::clone(register),
+            winpes,
+            boots,
+        })
+    }
+
+    fn join(
+        texts: &Texts,
+        sources: &Sources,
+        file: Option<&[u8]>,
+        ethers: Option<(&Path, &[u8])>,
+        mark: Mark,
+    ) -> Result<Self, LoadError> {
         let config = texts.records.as_slice();
         let disabled = Disabled::parse(&texts.disabled, || cfg::names(config));
         let mut parsed = cfg::parse(config, sources.rules());
@@ -165,8 +227,7 @@ impl Files {
         }
 
         parsed.deny(disabled.names().map(|name| Denied { number: None, name }));
-        let file = hosts::read_at_rest(&sources.hosts)?;
-        let mut hosts = Hosts::new(file.as_deref().unwrap_or_default());
+        let mut hosts = Hosts::new(file.unwrap_or_default());
         let mut own = Hosts::new(&texts.hosts);
         let joined = join::join(&parsed, &sources.suffixes, &mut own, &mut hosts);
         let Joined { claims, named } = joined;
@@ -179,7 +240,9 @@ impl Files {
             .denied
             .iter()
             .map(|node| (node.name, node.number, None));
+        let is_plain = parsed.refused.is_empty() && parsed.warnings.is_empty();
         let mut register = Register {
+            mark: is_plain.then_some(mark),
             claims,
             refused: parsed.refused,
             warnings: parsed.warnings,
@@ -194,7 +257,7 @@ impl Files {
         let boots = boots.collect();
         let wanted = (0..).zip(named).filter(|&(_, named)| !named);
         register.wanted = wanted.map(|(record, _)| record).collect();
-        register.warn_of_hosts(&sources.hosts, file.as_deref());
+        register.warn_of_hosts(&sources.hosts, file);
         register.warn_of_malformed(&texts::hosts(&sources.config), own.malformed());
         register.warn_of_malformed(&sources.hosts, hosts.malformed());
         register.warn_of_disabled(&disabled::path(&sources.config), &disabled);
@@ -204,11 +267,10 @@ impl Files {
         register.claims = claims;
         let hardware = hardware::join(
             (&cfg::hardware::path(&sources.config), &texts.hardware),
-            sources.ethers.as_deref(),
+            ethers,
             |name| register.by_any_name(name),
             |record| register.name(record),
         );
-        let hardware = hardware.map_err(LoadError::Beside)?;
         register.hardware = hardware.claims;
         register.warnings.extend(hardware.warnings);
         Ok(Self {

@@ -6,8 +6,6 @@ use std::path::Path;
 use crate::nodes::cfg::Warning;
 use crate::nodes::cfg::hardware::HardwareFile;
 use crate::nodes::hardware::{Id, MacList};
-use crate::sys::file::FileError;
-use crate::sys::text_file;
 
 /// A hardware address or UUID that leads to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +27,13 @@ pub(super) struct Joined {
 
 /// Finds the records that hardware addresses lead to: `record` finds that of a name, and `name` has the
 /// names of records. Of two nodes with the same address, the first has it: that of `beside`, the path
-/// and the text of the file beside `proxydhcp.cfg`, in its order, before those of the file `ethers`.
-///
-/// # Errors
-///
-/// If `ethers` cannot be read.
+/// and the text of the file beside `proxydhcp.cfg`, in its order, before those of `ethers`.
 pub(super) fn join<'n>(
     (beside, text): (&Path, &str),
-    ethers: Option<&Path>,
+    ethers: Option<(&Path, &[u8])>,
     record: impl Fn(&str) -> Option<u32>,
     name: impl Fn(u32) -> &'n str,
-) -> Result<Joined, FileError> {
+) -> Joined {
     let mut joined = Joined::default();
     let file = HardwareFile::parse(text);
     for (line, fault) in file.faults() {
@@ -57,11 +51,10 @@ pub(super) fn join<'n>(
             ),
         }
     }
-    let Some(path) = ethers else {
-        return Ok(joined);
+    let Some((path, text)) = ethers else {
+        return joined;
     };
-    let text = text_file::read(path)?;
-    let list = MacList::parse(&String::from_utf8_lossy(&text));
+    let list = MacList::parse(&String::from_utf8_lossy(text));
     for (line, why) in list.left_out() {
         joined.warn(path, *line, &format!("left out: {why}"));
     }
@@ -72,7 +65,7 @@ pub(super) fn join<'n>(
             joined.claim(Claim { id, record }, (path, line), &name);
         }
     }
-    Ok(joined)
+    joined
 }
 
 impl Joined {

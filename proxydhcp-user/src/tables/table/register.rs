@@ -1,10 +1,14 @@
 //! Who the nodes are: their names, their addresses and their hardware addresses. What a node boots is
 //! none of it, so tables that differ in that alone have one register, which was joined once.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::hardware;
+use sha2::{Digest, Sha256};
+
 use super::join::{self, Claim};
+use super::{Sources, hardware};
+use crate::nodes::cfg::texts::Texts;
 use crate::nodes::cfg::{Refused, Warning};
 use crate::nodes::hardware::Id;
 
@@ -24,6 +28,9 @@ pub(super) struct Register {
     pub(super) wanted: Vec<u32>,
     pub(super) records_read: usize,
     pub(super) suffixes: Vec<String>,
+    /// What it follows from, besides the names of the records; `None` if a record is refused, or out of the
+    /// ordinary.
+    pub(super) mark: Option<Mark>,
     /// The records sorted by name, ignoring ASCII case; made when needed.
     pub(super) alphabet: OnceLock<Vec<u32>>,
 }
@@ -34,6 +41,48 @@ pub(super) struct Node {
     name_end: usize,
     /// Its record's position in the file, from 1. A disabled node may have none.
     number: Option<u32>,
+}
+
+/// What a register follows from besides the names of records: the hash of it. As long as both are the same,
+/// so is the register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark([u8; 32]);
+
+impl Mark {
+    /// The mark of these texts, with the hosts file and the list of hardware addresses, if there are any.
+    pub(super) fn of(
+        texts: &Texts,
+        sources: &Sources,
+        hosts: Option<&[u8]>,
+        ethers: Option<&[u8]>,
+    ) -> Self {
+        let path = |path: &'_ PathBuf| path.as_os_str().as_encoded_bytes().to_owned();
+        let paths = [
+            Some(path(&sources.config)),
+            Some(path(&sources.hosts)),
+            sources.ethers.as_ref().map(path),
+        ];
+        let beside = [
+            Some(texts.disabled.as_bytes()),
+            Some(texts.hardware.as_bytes()),
+            Some(&*texts.hosts),
+            hosts,
+            ethers,
+        ];
+        let suffixes = sources
+            .suffixes
+            .iter()
+            .map(|suffix| Some(suffix.as_bytes()));
+        let paths = paths.iter().map(Option::as_deref);
+        let mut hasher = Sha256::new();
+        for part in beside.into_iter().chain(paths).chain(suffixes) {
+            // Their lengths keep parts apart, and a file that is missing from one that is empty.
+            let length = part.map_or(u64::MAX, |part| part.len() as u64);
+            hasher.update(length.to_le_bytes());
+            hasher.update(part.unwrap_or_default());
+        }
+        Self(hasher.finalize().into())
+    }
 }
 
 impl Register {
@@ -91,6 +140,13 @@ impl Register {
         let position = |name: &[u8]| self.position(name);
         let name = name.as_bytes();
         join::by_name(name, position).or_else(|| join::by_suffix(name, &self.suffixes, position))
+    }
+
+    /// Whether the record at this position of the file is that of a node of the same position and name.
+    pub(super) fn has(&self, position: usize, name: &[u8]) -> bool {
+        let number = u32::try_from(position).ok();
+        let node = number.filter(|&record| self.number(record) == Some(record + 1));
+        node.is_some_and(|record| self.name(record).as_bytes() == name)
     }
 
     /// The record that has this hardware address.

@@ -514,3 +514,83 @@ fn what_nodes_boot_changes_without_joining_them_again() {
         assert!(files.with(&changed, rules).is_none(), "{name}");
     }
 }
+
+#[test]
+fn what_boots_something_else_is_not_joined_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    let ethers = folder.path().join("ethers");
+    let mut sources = Sources {
+        config: "/nowhere/proxydhcp.cfg".into(),
+        hosts: hosts.clone(),
+        tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
+        suffixes: Vec::new(),
+        ethers: Some(ethers.clone()),
+    };
+    let texts = |nodes: &[(&str, &str)], disabled: &str| Texts {
+        records: config(nodes),
+        disabled: disabled.to_owned(),
+        hosts: b"10.0.0.1 n1\n".to_vec(),
+        ..Texts::default()
+    };
+    let usual: &[(&str, &str)] = &[("n1", "a"), ("n2", "b"), ("n3", "")];
+    fs::write(&hosts, "10.0.0.2 n2\n10.0.0.3 n3\n10.0.0.9 n1-ib0\n").unwrap();
+    fs::write(&ethers, "52:54:00:00:00:01 n1\n").unwrap();
+    let before = Files::of(&texts(usual, "n3\nn9\n"), &sources).unwrap();
+    let check = |before: &Files, texts: &Texts, sources: &Sources, is_same: bool| {
+        let after = Files::following(Some(before), texts, sources).unwrap();
+        assert_eq!(after.has_nodes_of(before), is_same);
+        let anew = Table::of_files(Arc::new(Files::of(texts, sources).unwrap()));
+        let table = Table::of_files(Arc::new(after.clone()));
+        assert_eq!(changes(&anew, &table), Changes::default());
+        assert_eq!(table.served(), anew.served());
+        assert_eq!(table.len(), anew.len());
+        assert_eq!(table.winpes(), anew.winpes());
+        assert_eq!(table.warnings(), anew.warnings());
+        assert_eq!(table.denied(), anew.denied());
+        assert!(table.hardware().eq(anew.hardware()));
+        after
+    };
+    let others: &[(&str, &str)] = &[("n1", "c"), ("n2", "a/"), ("n3", "c")];
+    let after = check(&before, &texts(others, "n3\nn9\n"), &sources, true);
+    check(&after, &texts(usual, "n3\nn9\n"), &sources, true);
+    for nodes in [
+        &[("n1", "a"), ("n2", "b")][..],
+        &[("n1", "a"), ("n3", "b"), ("n2", "")],
+        &[("n1", "a"), ("n2", "b"), ("N3", "")],
+        &[("n1", "a"), ("n2", "b"), ("n3", ""), ("n4", "")],
+        &[("n1", "a"), ("n2", "../x"), ("n3", "")],
+        &[("n1", "a"), ("n1", "b"), ("n3", "")],
+    ] {
+        let after = check(&before, &texts(nodes, "n3\nn9\n"), &sources, false);
+        check(&after, &texts(usual, "n3\nn9\n"), &sources, false);
+    }
+    for disabled in ["", "n3\n", "n1\nn9\n"] {
+        check(&before, &texts(usual, disabled), &sources, false);
+    }
+    // Who was disabled by a change of its own is not for ever.
+    let of_n1 = Texts {
+        records: config(&[("n1", "a")]),
+        disabled: "n1\n".to_owned(),
+        ..Texts::default()
+    };
+    let without = before.with(&of_n1, sources.rules()).unwrap();
+    check(&without, &texts(usual, "n3\nn9\n"), &sources, true);
+    // Bytes behind a text are for a warning.
+    let mut leftover = texts(usual, "n3\nn9\n");
+    leftover.records[NAME - 1] = b'x';
+    check(&before, &leftover, &sources, false);
+    let mut elsewhere = texts(usual, "n3\nn9\n");
+    elsewhere.hosts = b"10.0.0.7 n1\n".to_vec();
+    check(&before, &elsewhere, &sources, false);
+    sources.suffixes = vec!["-ib0".to_owned()];
+    check(&before, &texts(usual, "n3\nn9\n"), &sources, false);
+    sources.suffixes = Vec::new();
+    fs::write(&ethers, "52:54:00:00:00:02 n1\n").unwrap();
+    check(&before, &texts(usual, "n3\nn9\n"), &sources, false);
+    fs::write(&ethers, "52:54:00:00:00:01 n1\n").unwrap();
+    check(&before, &texts(usual, "n3\nn9\n"), &sources, true);
+    fs::write(&hosts, "10.0.0.2 n2\n10.0.0.4 n3\n").unwrap();
+    check(&before, &texts(usual, "n3\nn9\n"), &sources, false);
+}
