@@ -43,7 +43,12 @@ impl Node {
     }
 
     pub(crate) fn winpe(self) -> String {
-        format!("winboot/winpe-{:02}/", self.0 % WINPES)
+        self.winpe_after(0)
+    }
+
+    /// Its WinPE after this many changes.
+    fn winpe_after(self, changes: u32) -> String {
+        format!("winboot/winpe-{:02}/", (self.0 + changes) % WINPES)
     }
 
     /// The node as a UEFI machine behind a router, which its frames come from, so that the size of
@@ -66,6 +71,7 @@ pub(crate) struct Files {
     pub(crate) hosts: PathBuf,
     pub(crate) control: PathBuf,
     settings: PathBuf,
+    count: u32,
 }
 
 impl Files {
@@ -76,10 +82,11 @@ impl Files {
             hosts: folder.join("hosts"),
             control: folder.join("control.sock"),
             settings: folder.join("proxydhcp.toml"),
+            count,
         };
         fs::create_dir_all(folder)?;
         files
-            .fill(count)
+            .fill()
             .with_context(|| format!("cannot write files for {count} nodes"))?;
         Ok(files)
     }
@@ -97,22 +104,39 @@ impl Files {
             .with_context(|| format!("cannot write {}", hardware.display()))
     }
 
-    fn fill(&self, count: u32) -> Result<()> {
-        let mut config = BufWriter::new(File::create(&self.config)?);
+    fn fill(&self) -> Result<()> {
+        self.change(0, self.count)?;
         let mut hosts = BufWriter::new(File::create(&self.hosts)?);
-        for node in Node::all(count) {
-            let name = node.name();
-            for (text, length) in [(&name, NAME_LENGTH), (&node.winpe(), PATH_LENGTH)] {
-                let mut field = text.clone().into_bytes();
-                field.resize(length, 0);
-                config.write_all(&field)?;
-            }
-            writeln!(hosts, "{} {name}", node.address())?;
+        for node in Node::all(self.count) {
+            writeln!(hosts, "{} {}", node.address(), node.name())?;
         }
         // An empty file, because the settings of this machine are for its own daemon.
         File::create(&self.settings)?;
-        config.flush()?;
         Ok(hosts.flush()?)
+    }
+
+    /// Has all nodes but the first ones, which stay as they are, boot what they do after this many changes.
+    pub(crate) fn change(&self, changes: u32, first: u32) -> Result<()> {
+        let mut config = BufWriter::new(File::create(&self.config)?);
+        for node in Node::all(self.count) {
+            let changes = if node.0 < first { 0 } else { changes };
+            let fields = [
+                (node.name(), NAME_LENGTH),
+                (node.winpe_after(changes), PATH_LENGTH),
+            ];
+            for (text, length) in fields {
+                let mut field = text.into_bytes();
+                field.resize(length, 0);
+                config.write_all(&field)?;
+            }
+        }
+        Ok(config.flush()?)
+    }
+
+    /// Adds a line to the hosts file that is of no node.
+    pub(crate) fn add_host(&self) -> Result<()> {
+        let mut hosts = File::options().append(true).open(&self.hosts)?;
+        Ok(writeln!(hosts, "10.64.0.1 no-node")?)
     }
 
     /// The arguments that make the daemon use these files.

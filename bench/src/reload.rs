@@ -31,14 +31,17 @@ pub(crate) struct Effort {
 
 /// Reloads the daemon's files, first without load, then while known nodes send requests.
 pub(crate) fn reload(lab: &Lab, daemon: &Daemon, files: &Files, effort: Effort) -> Result<Reload> {
-    let mut times = Vec::new();
-    for _ in 0..effort.quiet {
-        times.push(reload_once(lab, daemon, files)?);
-    }
-    times.sort_by(|one, other| one.total.total_cmp(&other.total));
-    let median = *times
-        .get(times.len() / 2)
-        .context("no reload was asked for")?;
+    let mut changes = 0;
+    let mut change = || {
+        changes += 1;
+        files.change(changes, ASKING)?;
+        reload_once(lab, daemon, files)
+    };
+    let times = median(effort.quiet, &mut change)?;
+    let joined = median(effort.quiet, || {
+        files.add_host()?;
+        reload_once(lab, daemon, files)
+    })?;
 
     let nodes: Vec<Node> = Node::all(ASKING).collect();
     let requests: Vec<RequestFrame> = nodes.iter().map(|node| node.request()).collect();
@@ -54,7 +57,7 @@ pub(crate) fn reload(lab: &Lab, daemon: &Daemon, files: &Files, effort: Effort) 
     let (reloads, report) = thread::scope(|scope| {
         let reloader = scope.spawn(|| {
             thread::sleep(MARGIN);
-            let reloads = reload_for(effort.loaded, || reload_once(lab, daemon, files));
+            let reloads = reload_for(effort.loaded, change);
             thread::sleep(MARGIN);
             done.store(true, Ordering::Release);
             reloads
@@ -76,16 +79,26 @@ pub(crate) fn reload(lab: &Lab, daemon: &Daemon, files: &Files, effort: Effort) 
     });
     let report = report?;
     Ok(Reload {
-        total_ms: median.total,
-        read_ms: median.read,
-        resolve_ms: median.resolve,
-        fill_ms: median.fill,
-        swap_ms: median.swap,
+        total_ms: times.total,
+        joined_ms: joined.total,
+        read_ms: times.read,
+        resolve_ms: times.resolve,
+        fill_ms: times.fill,
+        swap_ms: times.swap,
         reloads_under_load: reloads?,
         load_per_second: report.rate(),
         asked: report.sent,
         lost: report.missing() + report.wrong,
     })
+}
+
+/// The median of so many reloads, by the time they take.
+fn median(count: u32, mut reload: impl FnMut() -> Result<Took>) -> Result<Took> {
+    let times: Result<Vec<_>> = (0..count).map(|_| reload()).collect();
+    let mut times = times?;
+    times.sort_by(|one, other| one.total.total_cmp(&other.total));
+    let median = times.get(times.len() / 2).copied();
+    median.context("no reload was asked for")
 }
 
 fn reload_for(time: Duration, mut reload: impl FnMut() -> Result<Took>) -> Result<u32> {

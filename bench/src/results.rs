@@ -299,8 +299,11 @@ pub struct TableCost {
 /// How long a reload takes, in milliseconds, and the requests it loses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reload {
-    /// The whole reload.
+    /// The whole of one by which nearly all nodes boot something else.
     pub total_ms: f64,
+    /// The whole of one after another line of the hosts file, for which all nodes are joined again.
+    #[serde(default)]
+    pub joined_ms: f64,
     /// Reading and joining the files.
     pub read_ms: f64,
     /// Asking the system resolver.

@@ -313,6 +313,7 @@ fn tables(sizes: &[TableCost]) -> Table {
         "resolve",
         "fill",
         "swap",
+        "all joined",
         "lost under load",
         "resident",
         "maps",
@@ -327,6 +328,7 @@ fn tables(sizes: &[TableCost]) -> Table {
                     reload.resolve_ms,
                     reload.fill_ms,
                     reload.swap_ms,
+                    reload.joined_ms,
                 ];
                 row.extend(times.map(|time| milliseconds(Some(time))));
                 row.push(format!(
@@ -336,7 +338,7 @@ fn tables(sizes: &[TableCost]) -> Table {
                     reload.reloads_under_load
                 ));
             }
-            None => row.extend(["-"; 6].map(str::to_owned)),
+            None => row.extend(["-"; 7].map(str::to_owned)),
         }
         match size.memory {
             Some(memory) => row.extend([memory.resident, memory.maps].map(mebibytes)),
