@@ -1,6 +1,7 @@
 //! A client of etcd's JSON gateway. It asks one member after another until one answers, and logs in anew
 //! when its token has expired.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -49,6 +50,17 @@ impl Client {
             connection: None,
             token: None,
         }
+    }
+
+    /// The client of a host, which begins with a member that follows from the host's name, so that many
+    /// hosts share the members' load.
+    pub fn of_host(access: Access, name: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let mut client = Self::new(access);
+        let members = client.access.address.members.len().max(1);
+        client.member = usize::try_from(hasher.finish() % members as u64).unwrap_or_default();
+        client
     }
 
     /// The key with its value, if there is one, and the revision of the store.
@@ -370,4 +382,26 @@ struct Lease {
     id: Int,
     #[serde(rename = "TTL", default, skip_serializing)]
     ttl: Int,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_share_the_members() {
+        let access = Access {
+            address: "etcds://a:2379,b:2379,c:2379/p".parse().unwrap(),
+            ca: PathBuf::new(),
+            login: None,
+        };
+        let mut hosts = [0; 3];
+        for number in 0..300 {
+            let name = format!("sn{number}");
+            let first = Client::of_host(access.clone(), &name).member;
+            assert_eq!(Client::of_host(access.clone(), &name).member, first);
+            hosts[first] += 1;
+        }
+        assert!(hosts.iter().all(|&hosts| hosts > 60), "{hosts:?}");
+    }
 }

@@ -32,7 +32,7 @@ pub(in crate::daemon) async fn follow(service: Arc<Service>, fleet: Arc<Fleet>) 
     let [first, longest] = PAUSES;
     let mut pause = first;
     let mut follower = Follower {
-        client: Client::new(fleet.access.clone()),
+        client: Client::of_host(fleet.access.clone(), &fleet.host.name),
         service,
         fleet,
         known: None,
