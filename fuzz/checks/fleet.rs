@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use proxydhcp::fleet::content::{Content, Item};
+use proxydhcp::fleet::content::Content;
 use proxydhcp::fleet::entry::Entry;
 use proxydhcp::fleet::followed::Followed;
 use proxydhcp::fleet::group::Group;
+use proxydhcp::fleet::item::Item;
 use proxydhcp::fleet::keys::Keys;
 use proxydhcp::fleet::manifest::Manifest;
 use proxydhcp::fleet::serving::Serving;
+use proxydhcp::fleet::settings::FleetSettings;
 use proxydhcp::fleet::watch::response;
 use proxydhcp::nodes::cfg;
 use proxydhcp::nodes::cfg::disabled::Disabled;
@@ -16,8 +18,8 @@ use proxydhcp::nodes::noderange::Groups;
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp::winpe::path::{Rules, WinPe};
 
-/// Takes bytes for a line of a watch, and for a node and a group: the name up to the first line feed, and the
-/// value.
+/// Takes bytes for a line of a watch, and for a node, a group and a setting: the name up to the
+/// first line feed, and the value.
 ///
 /// # Panics
 /// Where a node is served anything that `proxydhcp.cfg` could not have, or one that is refused is served.
@@ -38,6 +40,7 @@ pub(crate) fn fleet(data: &[u8]) {
     if let Ok(name) = str::from_utf8(name) {
         node(name, value);
         group(name, value);
+        setting(name, value);
     }
 }
 
@@ -54,6 +57,23 @@ fn group(name: &str, value: &[u8]) {
         assert!(groups.ranges(name).eq(&group.ranges), "{lines:?}");
     } else {
         assert_eq!(lines, "");
+    }
+}
+
+fn setting(key: &str, value: &[u8]) {
+    let mut content = Content::default();
+    content.put(Item::Setting(key), value, 1);
+    let (settings, bad) = content.settings();
+    let again = FleetSettings::parse(&settings.text()).expect("they are a file of settings");
+    assert_eq!(again, settings);
+    assert_eq!(settings.values().count(), usize::from(bad.is_empty()));
+    let loaders = Loaders::default();
+    let own = Rules {
+        tftp_root: Path::new("/tftpboot"),
+        loaders: &loaders,
+    };
+    for path in settings.rules(own).loaders.paths() {
+        assert!(!path.starts_with('/') && !path.split('/').any(|part| part == ".."));
     }
 }
 

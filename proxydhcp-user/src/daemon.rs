@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::daemon::fleet::Fleet;
 use crate::datapath::served_interface::DatapathPlan;
+use crate::fleet::settings::FleetSettings;
 use crate::tables::policy::{Offers, Policy};
 use crate::tables::table::Sources;
 
@@ -22,6 +23,13 @@ mod storm;
 mod systemd;
 pub mod tftp;
 pub(crate) mod watch;
+
+/// What tables and replies are made by. The source of a fleet may have other settings for it than the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Configured {
+    pub(crate) sources: Sources,
+    pub(crate) policy: Policy,
+}
 
 /// What the daemon serves, and how.
 #[derive(Clone, Debug)]
@@ -57,4 +65,13 @@ pub struct Settings {
     pub allow_loss: u16,
     /// The path of the control socket.
     pub socket: PathBuf,
+}
+
+impl Settings {
+    /// What tables and replies are made by, with the settings of the fleet.
+    pub(crate) fn configured(&self, fleet: &FleetSettings) -> Configured {
+        let (mut sources, mut policy) = (self.sources.clone(), self.policy.clone());
+        fleet.replace(&mut sources, &mut policy);
+        Configured { sources, policy }
+    }
 }

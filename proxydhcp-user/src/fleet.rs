@@ -1,7 +1,7 @@
 //! The fleet: many service nodes that serve the nodes of one source, which is in etcd.
 //!
-//! What is in etcd is a [`content::Content`], a key a node, and a [`manifest::Manifest`], which names the
-//! content in force. Each change of a node also changes the manifest, so that its revisions are the
+//! What is in etcd is a [`content::Content`], a key a node, group or setting, and a
+//! [`manifest::Manifest`], which names the content in force. Each change of a node also changes the manifest, so that its revisions are the
 //! history, and that two writers cannot both take themselves for the last. See `docs/fleet.md`.
 
 pub mod address;
@@ -11,12 +11,14 @@ pub mod content;
 pub mod entry;
 pub mod followed;
 pub mod group;
+pub mod item;
 pub mod kept;
 pub mod keys;
 pub mod login;
 pub mod manifest;
 pub mod portion;
 pub mod serving;
+pub mod settings;
 pub mod store;
 pub mod transport;
 pub mod watch;

@@ -31,7 +31,7 @@ const MAY_IMPORT: [(&str, &str); 14] = [
     ("datapath", "api tables sys"),
     ("api", "tables fleet nodes names sys"),
     ("tables", "nodes names winpe sys"),
-    ("fleet", "nodes names winpe sys"),
+    ("fleet", "tables nodes names winpe sys"),
     ("nodes", "winpe sys"),
     ("names", "sys"),
     ("tftp", ""),

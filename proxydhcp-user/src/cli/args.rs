@@ -11,6 +11,7 @@ use super::Context;
 use crate::api::control::DEFAULT_SOCKET;
 use crate::fleet::address::Address;
 use crate::fleet::client::Access;
+use crate::names::hosts::is_suffix;
 use crate::tables::policy::{ReplyFormat, Unknown};
 use crate::tables::table::Sources;
 
@@ -213,10 +214,9 @@ pub(super) fn percent() -> RangedI64ValueParser<u16> {
     value_parser!(u16).range(0..=100)
 }
 
-/// Parses a suffix of the first part of a host name; an option that follows by mistake is not one.
+/// Parses a suffix; an option that follows by mistake is not one.
 pub(super) fn suffix(text: &str) -> Result<String, String> {
-    let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
-    if text.is_empty() || text.starts_with("--") || !text.chars().all(is_part) {
+    if text.starts_with("--") || !is_suffix(text) {
         return Err("name what follows the node's own name, such as --suffix=-ib0".to_owned());
     }
     Ok(text.to_owned())

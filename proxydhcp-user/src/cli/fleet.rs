@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use crate::cli::Context;
@@ -104,8 +105,8 @@ pub struct RulesArgs {
 /// Arguments of `fleet push`.
 #[derive(Clone, Debug, Args)]
 pub struct PushArgs {
-    /// The proxydhcp.cfg
-    #[arg(value_name = "FILE", default_value = CONFIG)]
+    /// The proxydhcp.cfg, or the folder that has it
+    #[arg(value_name = "FILE|DIR", default_value = CONFIG, value_parser = PathBufValueParser::new().map(file_or_folder))]
     pub cfg: PathBuf,
     /// Only these nodes; all others stay as they are
     #[arg(long, value_name = "RANGE", allow_hyphen_values = true, value_parser = range, add = complete::files::nodes())]
@@ -130,6 +131,14 @@ pub struct PushArgs {
     pub rules: RulesArgs,
 }
 
+/// The path of a `proxydhcp.cfg`, of itself or of its folder.
+fn file_or_folder(path: PathBuf) -> PathBuf {
+    if path.is_dir() {
+        return path.join("proxydhcp.cfg");
+    }
+    path
+}
+
 /// Arguments of `fleet pull`.
 #[derive(Clone, Debug, Args)]
 pub struct PullArgs {
@@ -147,8 +156,8 @@ pub struct PullArgs {
 /// Arguments of `fleet diff`.
 #[derive(Clone, Debug, Args)]
 pub struct DiffArgs {
-    /// The proxydhcp.cfg
-    #[arg(value_name = "FILE", default_value = CONFIG)]
+    /// The proxydhcp.cfg, or the folder that has it
+    #[arg(value_name = "FILE|DIR", default_value = CONFIG, value_parser = PathBufValueParser::new().map(file_or_folder))]
     pub cfg: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)]

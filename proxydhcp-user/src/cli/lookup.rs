@@ -157,7 +157,8 @@ async fn offline(args: &LookupArgs, config: PathBuf, loaders: &Loaders) -> Resul
     let files = Arc::new(spawn_blocking(move || Files::read(&files)).await??);
     let mut names = Names::default().of(files.wanted(), Instant::now());
     ask_for_all(&mut names, PATIENCE).await;
-    let mut looked_up = LookedUp::new(args.unknown == Unknown::LookupDefault);
+    let mut looked_up = LookedUp::default();
+    looked_up.serve_strangers(args.unknown.serves_looked_up());
     if let (true, Ok(address)) = (args.unknown.is_looked_up(), args.client.parse()) {
         let name = resolver::name(address).await;
         looked_up.answer(address, name, Instant::now());

@@ -403,7 +403,8 @@ impl ServeArgs {
             let host = Host {
                 name: self.fleet_name.clone().map_or_else(host_name, Ok)?,
                 range: self.fleet_range.clone(),
-                serves_strangers: self.unknown.serves_strangers(),
+                unknown: self.unknown,
+                offers_to_all: settings.offers.is_some_and(|offers| offers.to_all),
             };
             let fleet = Fleet::open(access, host, &self.fleet_state)?;
             settings.sources.config = fleet.config();

@@ -15,13 +15,15 @@ use tracing::{error, info, warn};
 use crate::api::status::{SourceStatus, age};
 use crate::fleet::changed::Boots;
 use crate::fleet::client::Access;
-use crate::fleet::content::BadNode;
 use crate::fleet::followed::Followed;
+use crate::fleet::item::{BadItem, Kind};
 use crate::fleet::kept::{self, Kept, Origin};
 use crate::fleet::keys::Keys;
 use crate::fleet::portion::{self, Portion};
+use crate::fleet::settings::FleetSettings;
 use crate::nodes::cfg::texts::Texts;
 use crate::sys::clock;
+use crate::tables::policy::Unknown;
 use crate::text::{Few, printable, with_causes};
 use crate::winpe::path::Rules;
 
@@ -52,8 +54,28 @@ pub struct Host {
     pub name: String,
     /// The noderange that it serves; `None`: all nodes.
     pub range: Option<String>,
-    /// Whether clients without a record are served, and so must not be taken for nodes of other ranges.
-    pub serves_strangers: bool,
+    /// What clients without a record get, unless the source says something else.
+    pub unknown: Unknown,
+    /// Whether all clients get an offer, which leads those without a record to the default WinPE.
+    pub offers_to_all: bool,
+}
+
+impl Host {
+    /// The settings without those that contradict this host's own.
+    fn heed(&self, settings: FleetSettings) -> (FleetSettings, Option<BadItem>) {
+        let is_sound = |unknown| unknown == Unknown::Default;
+        if !self.offers_to_all || settings.unknown().is_none_or(is_sound) {
+            return (settings, None);
+        }
+        let bad = BadItem {
+            kind: Kind::Setting,
+            name: "unknown".to_owned(),
+            why: "this host's offers to all clients lead those without a record to the default WinPE; set \
+                  unknown = \"default\" for the fleet, or offers = \"known\" on this host"
+                .to_owned(),
+        };
+        (settings.without_unknown(), Some(bad))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -81,22 +103,31 @@ struct Stale {
 #[derive(Debug)]
 pub(super) struct Taken {
     texts: Texts,
+    /// The settings that count on this host.
+    settings: FleetSettings,
     /// What makes it another than what was taken before, if that is little.
     change: Option<(Weak<Self>, Texts)>,
     origin: Origin,
-    bad: Vec<BadNode>,
+    bad: Vec<BadItem>,
 }
 
 impl Taken {
+    /// The settings that count on this host.
+    pub(super) fn settings(&self) -> &FleetSettings {
+        &self.settings
+    }
+
     /// What is known now. If only some nodes boot something else than in `before`, which was taken last,
     /// this costs as much as they do.
     fn new(
         followed: &Followed,
         before: Option<&Arc<Self>>,
         prefix: &str,
+        host: &Host,
         rules: Rules<'_>,
     ) -> Self {
         let content = followed.content();
+        let (settings, contradiction) = host.heed(content.settings().0);
         let origin = Origin {
             prefix: prefix.to_owned(),
             revision: followed.manifest().map_or(0, |held| held.revision),
@@ -111,18 +142,22 @@ impl Taken {
                 .names()
                 .map(|name| printable(name.as_bytes()))
                 .collect();
-            let other = before.bad.iter().filter(|bad| !names.contains(&bad.name));
+            let is_other = |bad: &&BadItem| bad.kind != Kind::Node || !names.contains(&bad.name);
+            let other = before.bad.iter().filter(is_other);
             Some(Self {
                 texts: whole,
+                settings: settings.clone(),
                 change: Some((Arc::downgrade(before), texts)),
                 origin: origin.clone(),
                 bad: other.cloned().chain(bad).collect(),
             })
         });
         little.unwrap_or_else(|| {
-            let (texts, bad) = content.texts(rules);
+            let (texts, mut bad) = content.texts(rules);
+            bad.extend(contradiction);
             Self {
                 texts,
+                settings,
                 change: None,
                 origin,
                 bad,
@@ -154,11 +189,18 @@ impl Fleet {
                 );
                 stale.since = clock::seconds(known);
                 state.kept = Some(origin.clone());
+                let settings = texts.settings.as_deref().unwrap_or_default();
+                let settings = FleetSettings::parse(settings).unwrap_or_else(|why| {
+                    error!("the fleet's settings are lost, and this host's own count: {why}");
+                    FleetSettings::default()
+                });
+                let (settings, contradiction) = host.heed(settings);
                 state.newest = Some(Arc::new(Taken {
                     texts,
+                    settings,
                     change: None,
                     origin,
-                    bad: Vec::new(),
+                    bad: contradiction.into_iter().collect(),
                 }));
             }
             Ok(None) => {}
@@ -217,7 +259,8 @@ impl Fleet {
         let Some(range) = &self.host.range else {
             return Ok((Cow::Borrowed(&taken.texts), None));
         };
-        let (texts, portion) = portion::of(&taken.texts, range, self.host.serves_strangers)?;
+        let unknown = taken.settings.unknown().unwrap_or(self.host.unknown);
+        let (texts, portion) = portion::of(&taken.texts, range, unknown.serves_strangers())?;
         if portion.nodes == 0 {
             warn!("no node of {} is in the range {range}", self.access.address);
         }
@@ -265,7 +308,7 @@ impl Fleet {
     fn offer(&self, followed: &Followed, rules: Rules<'_>) -> bool {
         let before = self.state().newest.clone();
         let prefix = &self.access.address.prefix;
-        let taken = Taken::new(followed, before.as_ref(), prefix, rules);
+        let taken = Taken::new(followed, before.as_ref(), prefix, &self.host, rules);
         let mut state = self.state();
         let is_same = state.in_service.as_ref().is_some_and(|in_service| {
             in_service.texts == taken.texts && in_service.bad == taken.bad
@@ -321,7 +364,8 @@ mod tests {
         let host = Host {
             name: "sn1".to_owned(),
             range: None,
-            serves_strangers: false,
+            unknown: Unknown::Ignore,
+            offers_to_all: false,
         };
         let origin = Origin {
             prefix: "p".to_owned(),

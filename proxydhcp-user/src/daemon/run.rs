@@ -195,7 +195,8 @@ async fn start(
         watch.began().await;
     }
     let watching = watch.map(|watch| watch.clone());
-    let (clients, waiting) = if settings.policy.unknown.is_looked_up() {
+    // The source of a fleet may say later that they are to be looked up.
+    let (clients, waiting) = if settings.policy.unknown.is_looked_up() || settings.fleet.is_some() {
         let (clients, waiting) = UnknownClients::new();
         (Some(clients), Some(waiting))
     } else {

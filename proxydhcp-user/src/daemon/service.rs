@@ -217,13 +217,18 @@ impl Service {
         &self,
         of: impl FnOnce(&Table, &Names, Option<String>) -> P,
     ) -> Status<P> {
-        let unknown_clients = self.shared.unknown_clients.as_ref();
         let catalogue = self.catalogue();
+        let is_looked_up = catalogue.configured.policy.unknown.is_looked_up();
+        let unknown_clients = self
+            .shared
+            .unknown_clients
+            .as_ref()
+            .filter(|_| is_looked_up);
         let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
         let looked_up = Arc::clone(&catalogue.looked_up);
         let lookups = unknown_clients
             .map(|clients| LookupStatus::new(&catalogue.looked_up, clients.dropped()));
-        let waited_for = self.waited_for(&catalogue);
+        let waited_for = waited_for(&catalogue);
         let rejected = catalogue.rejected.clone();
         let uninstalled = catalogue.uninstalled.as_ref().map(|it| it.why.clone());
         let reloads = catalogue.reloads;
@@ -291,11 +296,6 @@ impl Service {
         self.catalogue().local.clone()
     }
 
-    /// The number of names that clients without a record wait for.
-    fn waited_for(&self, catalogue: &Catalogue) -> usize {
-        effective_policy::waited_for(&self.settings.policy, &catalogue.policy, &catalogue.names)
-    }
-
     /// What a client gets from the tables in service, and why. This reads the hosts file, which may
     /// be long or on a slow disk, outside the locks.
     pub(crate) fn look_up(&self, client: &str, arch: Architecture) -> Vec<Looked> {
@@ -304,11 +304,12 @@ impl Service {
         let generation = self.shared.tables.load_full();
         let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
         let looked_up = Arc::clone(&catalogue.looked_up);
-        let waited_for = self.waited_for(&catalogue);
+        let configured = Arc::clone(&catalogue.configured);
+        let waited_for = waited_for(&catalogue);
         let policy = match waited_for {
             0 => catalogue.policy.clone(),
             // A temporary policy is explained elsewhere in the reply; show the configured one.
-            _ => self.settings.policy.clone(),
+            _ => configured.policy.clone(),
         };
         let (local, rejected) = (catalogue.local.clone(), catalogue.rejected.clone());
         drop(catalogue);
@@ -320,7 +321,7 @@ impl Service {
             looked_up: &looked_up,
             generation: &generation,
             policy: &policy,
-            sources: &self.settings.sources,
+            sources: &configured.sources,
             hosts: &hosts,
             local: &local,
             rejected: rejected.as_deref(),
@@ -448,7 +449,8 @@ impl Service {
     /// Logs each new or changed node's files, if that is asked for.
     fn announce(&self, old: &Table, new: &Table) {
         if self.settings.announces {
-            announce(old, new, &self.settings.policy.loaders);
+            let loaders = self.catalogue().policy.loaders.clone();
+            announce(old, new, &loaders);
         }
     }
 
@@ -465,4 +467,10 @@ impl Service {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The number of names that clients without a record wait for.
+fn waited_for(catalogue: &Catalogue) -> usize {
+    let configured = &catalogue.configured.policy;
+    effective_policy::waited_for(configured, &catalogue.policy, &catalogue.names)
 }

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::fleet::content::{BadNode, Content, Value};
+use crate::fleet::content::{Content, Value};
+use crate::fleet::item::BadItem;
 use crate::nodes::cfg::RECORD;
 use crate::nodes::cfg::texts::Texts;
 use crate::winpe::path::Rules;
@@ -18,7 +19,7 @@ pub struct Boots {
     /// The records, and which of them are disabled.
     pub texts: Texts,
     /// Those that cannot be served, and are disabled.
-    pub bad: Vec<BadNode>,
+    pub bad: Vec<BadItem>,
 }
 
 impl Changed {
@@ -38,6 +39,8 @@ impl Changed {
     /// What these nodes of `content` boot, by the rules of this host. `None` if anything else of them
     /// has changed, or one is new, or gone: then all must be joined again.
     pub fn boots(&self, content: &Content, rules: Rules<'_>) -> Option<Boots> {
+        let (settings, _) = content.settings();
+        let rules = settings.rules(rules);
         let (mut before, mut after) = (Content::default(), Content::default());
         for (name, old) in &self.0 {
             let (old, new) = (old.as_ref()?, content.get(name)?);
@@ -83,7 +86,7 @@ mod tests {
     }
 
     /// What becomes of the nodes by these changes: the whole texts, put together, as they are made anew.
-    fn changed(changes: &[(&str, Option<&str>)]) -> Option<(Texts, Vec<BadNode>)> {
+    fn changed(changes: &[(&str, Option<&str>)]) -> Option<(Texts, Vec<BadItem>)> {
         let mut content = content();
         let (before, _) = content.texts(rules());
         let mut changed = Changed::default();

@@ -1,16 +1,17 @@
-//! The nodes of a fleet, as their keys have them, and as `proxydhcp.cfg` and the files beside it have
-//! them: both say the same, and one is turned into the other here.
+//! The nodes of a fleet, with groups and settings, as their keys have them, and as `proxydhcp.cfg` and the
+//! files beside it have them: both say the same, and one is turned into the other here.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
-use anyhow::{Result, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use crate::fleet::entry::Entry;
 use crate::fleet::group::Group;
+use crate::fleet::item::{BadItem, Item, Kind};
+use crate::fleet::settings::FleetSettings;
 use crate::names::hosts::Hosts;
 use crate::nodes::cfg;
 use crate::nodes::cfg::disabled::Disabled;
@@ -22,22 +23,17 @@ use crate::nodes::noderange::{Groups, Known};
 use crate::text::printable;
 use crate::winpe::path::Rules;
 
-/// The nodes, and groups of them.
+/// The nodes, groups of them, and settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
-    nodes: BTreeMap<Box<str>, Value>,
-    groups: BTreeMap<Box<str>, Value>,
+    nodes: Values,
+    groups: Values,
+    settings: Values,
     sum: u128,
 }
 
-/// What has a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Item<'c> {
-    /// A node of this name.
-    Node(&'c str),
-    /// A group of this name.
-    Group(&'c str),
-}
+/// The values of a kind, by their names.
+type Values = BTreeMap<Box<str>, Value>;
 
 /// The value of a key, as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,27 +42,6 @@ pub struct Value {
     pub bytes: Box<[u8]>,
     /// The revision that has written them; 0 for those that are yet to be written.
     pub revision: i64,
-}
-
-/// A node that cannot be served as its key has it, and gets no answer; or a group that there is not, and
-/// whose name is `group NAME`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BadNode {
-    /// Its name, with unprintable characters escaped.
-    pub name: String,
-    /// What is wrong, with the remedy.
-    pub why: String,
-}
-
-impl fmt::Display for BadNode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.name.starts_with("group ") {
-            ""
-        } else {
-            "node "
-        };
-        write!(f, "{kind}{} is refused: {}", self.name, self.why)
-    }
 }
 
 /// What makes one content another.
@@ -108,32 +83,40 @@ impl Content {
 
     /// The value of an item's key.
     pub fn value_of(&self, item: Item<'_>) -> Option<&Value> {
-        match item {
-            Item::Node(name) => self.nodes.get(name),
-            Item::Group(name) => self.groups.get(name),
-        }
+        let of_kind = match item.kind() {
+            Kind::Node => &self.nodes,
+            Kind::Group => &self.groups,
+            Kind::Setting => &self.settings,
+        };
+        of_kind.get(item.name())
     }
 
     fn items(&self) -> impl Iterator<Item = (Item<'_>, &Value)> {
         let nodes = self.nodes.iter();
         let nodes = nodes.map(|(name, value)| (Item::Node(name), value));
         let groups = self.groups.iter();
-        nodes.chain(groups.map(|(name, value)| (Item::Group(name), value)))
+        let groups = groups.map(|(name, value)| (Item::Group(name), value));
+        let settings = self.settings.iter();
+        let settings = settings.map(|(key, value)| (Item::Setting(key), value));
+        nodes.chain(groups).chain(settings)
     }
 
     /// The groups as lines of the groups file, if there are any. A bad one is left out.
-    pub fn groups(&self) -> (Option<String>, Vec<BadNode>) {
+    pub fn groups(&self) -> (Option<String>, Vec<BadItem>) {
         let (mut text, mut bad) = (String::new(), Vec::new());
         for (name, value) in &self.groups {
             match Group::parse(&value.bytes).and_then(|group| group.lines(name)) {
                 Ok(lines) => text.push_str(&lines),
-                Err(why) => bad.push(BadNode {
-                    name: format!("group {}", printable(name.as_bytes())),
-                    why,
-                }),
+                Err(why) => bad.push(BadItem::new(Item::Group(name), why)),
             }
         }
         ((!self.groups.is_empty()).then_some(text), bad)
+    }
+
+    /// The settings. A bad one is left out.
+    pub fn settings(&self) -> (FleetSettings, Vec<BadItem>) {
+        let values = self.settings.iter();
+        FleetSettings::of_values(values.map(|(key, value)| (&**key, &*value.bytes)))
     }
 
     /// Puts a node. Returns what it was before.
@@ -153,22 +136,21 @@ impl Content {
             bytes: bytes.into(),
             revision,
         };
-        let (of_kind, name) = self.kind(item);
-        let old = of_kind.insert(name.into(), value);
+        let old = self.of_kind(item.kind()).insert(item.name().into(), value);
         self.forget(item, old)
     }
 
     /// Removes an item. Returns what it was.
     pub fn take(&mut self, item: Item<'_>) -> Option<Value> {
-        let (of_kind, name) = self.kind(item);
-        let old = of_kind.remove(name);
+        let old = self.of_kind(item.kind()).remove(item.name());
         self.forget(item, old)
     }
 
-    fn kind<'c>(&mut self, item: Item<'c>) -> (&mut BTreeMap<Box<str>, Value>, &'c str) {
-        match item {
-            Item::Node(name) => (&mut self.nodes, name),
-            Item::Group(name) => (&mut self.groups, name),
+    fn of_kind(&mut self, kind: Kind) -> &mut Values {
+        match kind {
+            Kind::Node => &mut self.nodes,
+            Kind::Group => &mut self.groups,
+            Kind::Setting => &mut self.settings,
         }
     }
 
@@ -179,8 +161,8 @@ impl Content {
         old
     }
 
-    /// The hash of all nodes and groups. It is a sum, whatever their order, so that a change of one node costs as
-    /// little as the node; it finds what was lost, not who means harm.
+    /// The hash of all nodes, groups and settings. It is a sum, whatever their order, so that a change of one
+    /// node costs as little as the node; it finds what was lost, not who means harm.
     pub fn hash(&self) -> String {
         format!("{:032x}", self.sum)
     }
@@ -201,19 +183,18 @@ impl Content {
         }
     }
 
-    /// The files that say the same, by the rules of this host. A bad node is disabled in them, so that
-    /// it is not taken for a client without a record.
-    pub fn texts(&self, rules: Rules<'_>) -> (Texts, Vec<BadNode>) {
+    /// The files that say the same, by the rules of this host where the settings have no others. A bad node
+    /// is disabled in them, so that it is not taken for a client without a record.
+    pub fn texts(&self, rules: Rules<'_>) -> (Texts, Vec<BadItem>) {
+        let (settings, bad_settings) = self.settings();
+        let rules = settings.rules(rules);
         let (mut texts, mut bad) = (Texts::default(), Vec::new());
         texts.records.reserve(self.nodes.len() * cfg::RECORD);
         for (name, value) in self.nodes() {
             let added = Entry::parse(&value.bytes)
                 .and_then(|entry| add(&mut texts, name, &entry, rules))
                 .or_else(|why| {
-                    bad.push(BadNode {
-                        name: printable(name.as_bytes()),
-                        why,
-                    });
+                    bad.push(BadItem::new(Item::Node(name), why));
                     add(&mut texts, name, &refused(), rules)
                 });
             // Without a sound name, no client can be this node.
@@ -221,36 +202,39 @@ impl Content {
         }
         let (groups, bad_groups) = self.groups();
         texts.groups = groups;
-        bad.extend(bad_groups);
+        texts.settings = (!self.settings.is_empty()).then(|| settings.text());
+        bad.extend(bad_groups.into_iter().chain(bad_settings));
         (texts, bad)
     }
 
-    /// The nodes of these files, and the groups, which stay if there is no such file. Where a node or group
-    /// says the same as in `self`, its value stays as it is.
+    /// The nodes of these files, and the groups and settings, which stay if there is no such file. What says
+    /// the same as in `self` stays as it is written.
     ///
     /// # Errors
     /// If a record or a line is one that `proxydhcp cfg check` finds wrong: nothing is passed over.
     pub fn with(&self, texts: &Texts, rules: Rules<'_>) -> Result<Self> {
+        let mut content = Self::default();
+        let settings = self.settings_of(texts, &mut content)?;
+        let rules = settings.rules(rules);
         let mut found = Found::default();
         found.records(texts, rules)?;
         found.disabled(texts)?;
         found.hardware(texts)?;
         found.hosts(texts);
-        let mut content = Self::default();
         self.groups_of(texts, &mut content)?;
         for (_, (name, entry)) in found.0 {
-            check(&name).map_err(|why| anyhow::anyhow!("{}: {why}", printable(name.as_bytes())))?;
-            let before = self.get(&name);
-            let is_as_before = |before: &&Value| {
+            check(&name).map_err(|why| anyhow!("{}: {why}", printable(name.as_bytes())))?;
+            let is_as_before = |before: &Value| {
                 let old = Entry::parse(&before.bytes);
                 // What this host refuses may be sound on another.
                 old.as_ref() == Ok(&entry) || entry == refused() && is_refused(&name, &old, rules)
             };
-            let revision = before.map_or(0, |before| before.revision);
-            match before.filter(is_as_before) {
-                Some(before) => content.insert(&name, &before.bytes, revision),
-                None => content.insert(&name, &entry.value(), revision),
-            };
+            self.keep_or(
+                Item::Node(&name),
+                is_as_before,
+                &entry.value(),
+                &mut content,
+            );
         }
         Ok(content)
     }
@@ -270,16 +254,44 @@ impl Content {
             let group = Group {
                 ranges: groups.ranges(name).cloned().collect(),
             };
-            let before = self.groups.get(name);
-            let revision = before.map_or(0, |before| before.revision);
-            let is_as_before = |before: &&Value| Group::parse(&before.bytes).as_ref() == Ok(&group);
-            let item = Item::Group(name);
-            match before.filter(is_as_before) {
-                Some(before) => content.put(item, &before.bytes, revision),
-                None => content.put(item, &group.value(), revision),
-            };
+            let is_as_before = |before: &Value| Group::parse(&before.bytes).as_ref() == Ok(&group);
+            self.keep_or(Item::Group(name), is_as_before, &group.value(), content);
         }
         Ok(())
+    }
+
+    /// Puts the settings of these files into `content`, and returns them.
+    fn settings_of(&self, texts: &Texts, content: &mut Self) -> Result<FleetSettings> {
+        let Some(text) = &texts.settings else {
+            for (key, value) in &self.settings {
+                content.put(Item::Setting(key), &value.bytes, value.revision);
+            }
+            return Ok(self.settings().0);
+        };
+        let settings =
+            FleetSettings::parse(text).map_err(|why| anyhow!("the file of settings: {why}"))?;
+        for (key, bytes) in settings.values() {
+            let is_as_before = |before: &Value| {
+                let before = FleetSettings::of_values([(&*key, &*before.bytes)].into_iter()).0;
+                before.values().eq([(key.clone(), bytes.clone())])
+            };
+            self.keep_or(Item::Setting(&key), is_as_before, &bytes, content);
+        }
+        Ok(settings)
+    }
+
+    /// Puts an item into `content`: as it is written in `self`, if that says the same, or else as `bytes`.
+    fn keep_or(
+        &self,
+        item: Item<'_>,
+        is_same: impl Fn(&Value) -> bool,
+        bytes: &[u8],
+        content: &mut Self,
+    ) {
+        let before = self.value_of(item);
+        let revision = before.map_or(0, |before| before.revision);
+        let same = before.filter(|before| is_same(before));
+        content.put(item, same.map_or(bytes, |before| &before.bytes), revision);
     }
 }
 
@@ -439,12 +451,13 @@ impl Found {
 
 fn hash_of(item: Item<'_>, value: &[u8]) -> u128 {
     // The byte between name and value tells the kinds apart.
-    let (name, kind) = match item {
-        Item::Node(name) => (name, 0),
-        Item::Group(name) => (name, 1),
+    let kind = match item.kind() {
+        Kind::Node => 0,
+        Kind::Group => 1,
+        Kind::Setting => 2,
     };
     let mut hasher = Sha256::new();
-    hasher.update(name.as_bytes());
+    hasher.update(item.name().as_bytes());
     hasher.update([kind]);
     hasher.update(value);
     half(hasher)

@@ -2,7 +2,8 @@
 
 use crate::fleet::changed::Changed;
 use crate::fleet::client::Client;
-use crate::fleet::content::{Content, Item, Value};
+use crate::fleet::content::{Content, Value};
+use crate::fleet::item::Item;
 use crate::fleet::keys::{Key, Keys};
 use crate::fleet::store::{self, Held, Snapshot, StoreError};
 use crate::fleet::wire::{Event, WatchResponse};
@@ -130,7 +131,7 @@ impl Followed {
                 let before = apply(&mut self.snapshot.content, item, event);
                 match (item, &mut self.changed) {
                     (Item::Node(name), Some(changed)) => changed.note(name, before),
-                    (Item::Group(_), changed) => *changed = None,
+                    (Item::Group(_) | Item::Setting(_), changed) => *changed = None,
                     _ => {}
                 }
             }

@@ -12,8 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::nodes::cfg::texts::{self, Texts};
-use crate::nodes::cfg::{disabled, hardware};
+use crate::nodes::cfg::texts::Texts;
 use crate::sys::new_folder::NewFolder;
 use crate::sys::trusted::TrustedFolder;
 
@@ -104,18 +103,12 @@ impl Kept {
         let place = self.folder.join(FOLDER);
         let new = NewFolder::begin(&place)?;
         let config = new.path().join(CONFIG);
-        let origin = serde_json::to_vec(origin)?;
-        for (path, bytes) in [
-            (config.clone(), texts.records.as_slice()),
-            (disabled::path(&config), texts.disabled.as_bytes()),
-            (hardware::path(&config), texts.hardware.as_bytes()),
-            (texts::hosts(&config), texts.hosts.as_slice()),
-            (new.path().join(ORIGIN), origin.as_slice()),
-        ] {
-            write(&path, bytes)?;
-        }
-        if let Some(groups) = &texts.groups {
-            write(&texts::groups(&config), groups.as_bytes())?;
+        write(&new.path().join(ORIGIN), &serde_json::to_vec(origin)?)?;
+        write(&config, &texts.records)?;
+        for (path, text) in texts.files(&config) {
+            if let Some(text) = text {
+                write(&path, text)?;
+            }
         }
         new.put()
     }
@@ -156,6 +149,7 @@ mod tests {
             hardware: String::new(),
             hosts: b"10.0.0.1 n1\n".to_vec(),
             groups: Some("rack1: n1\n".to_owned()),
+            settings: Some("unknown = \"default\"\n".to_owned()),
         };
         let mut origin = Origin {
             prefix: "p".to_owned(),

@@ -3,6 +3,7 @@
 //! ```text
 //! PREFIX/v1/content/ID/nodes/NAME   a node of the content ID
 //! PREFIX/v1/content/ID/groups/NAME  a group of nodes of the content ID
+//! PREFIX/v1/content/ID/settings/KEY a setting of the content ID
 //! PREFIX/v1/manifest                names the content in force
 //! PREFIX/v1/serving/HOST            a service node, with a lease
 //! ```
@@ -10,7 +11,7 @@
 //! Contents and the manifest are next to each other in the order of keys, so that one watch sees both,
 //! and nothing of what thousands of service nodes say about themselves.
 
-use crate::fleet::content::Item;
+use crate::fleet::item::Item;
 
 /// The keys of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub type Range = (Vec<u8>, Vec<u8>);
 pub enum Key<'k> {
     /// The manifest.
     Manifest,
-    /// A node or a group.
+    /// A node, a group or a setting.
     Item {
         /// The id of its content.
         content: &'k str,
@@ -42,6 +43,7 @@ const MANIFEST: &str = "manifest";
 const CONTENT: &str = "content/";
 const NODES: &str = "/nodes/";
 const GROUPS: &str = "/groups/";
+const SETTINGS: &str = "/settings/";
 const SERVING: &str = "serving/";
 
 impl Keys {
@@ -59,17 +61,17 @@ impl Keys {
 
     /// The key of a node of a content.
     pub fn node(&self, content: &str, name: &str) -> Vec<u8> {
-        format!("{}{CONTENT}{content}{NODES}{name}", self.root).into_bytes()
+        self.item(content, Item::Node(name))
     }
 
     /// The key of an item of a content.
     pub fn item(&self, content: &str, item: Item<'_>) -> Vec<u8> {
-        match item {
-            Item::Node(name) => self.node(content, name),
-            Item::Group(name) => {
-                format!("{}{CONTENT}{content}{GROUPS}{name}", self.root).into_bytes()
-            }
-        }
+        let (kind, name) = match item {
+            Item::Node(name) => (NODES, name),
+            Item::Group(name) => (GROUPS, name),
+            Item::Setting(key) => (SETTINGS, key),
+        };
+        format!("{}{CONTENT}{content}{kind}{name}", self.root).into_bytes()
     }
 
     /// All that is of a content.
@@ -116,6 +118,7 @@ impl Keys {
             _ if name.is_empty() => return None,
             "nodes" => Item::Node(name),
             "groups" => Item::Group(name),
+            "settings" => Item::Setting(name),
             _ => return None,
         };
         Some(Key::Item { content, item })
@@ -151,6 +154,10 @@ mod tests {
         let item = Item::Group("rack1");
         let key = keys.item(content, item);
         assert_eq!(key, b"site/a/v1/content/1f-7/groups/rack1");
+        assert_eq!(keys.parse(&key), Some(Key::Item { content, item }));
+        let item = Item::Setting("unknown");
+        let key = keys.item(content, item);
+        assert_eq!(key, b"site/a/v1/content/1f-7/settings/unknown");
         assert_eq!(keys.parse(&key), Some(Key::Item { content, item }));
         assert_eq!(keys.parse(&keys.serving("sn1")), Some(Key::Serving("sn1")));
         for other in [

@@ -25,6 +25,13 @@ pub fn read_at_rest(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     text_file::read_at_rest(path)
 }
 
+/// Whether this can follow a node's name in a hosts file, as in the names of its other interfaces: it is
+/// a part of the first part of a host name.
+pub fn is_suffix(text: &str) -> bool {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+    !text.is_empty() && text.chars().all(is_part)
+}
+
 /// Iterates over the lines of a hosts file that name a client's address.
 ///
 /// Comments, IPv6 addresses and addresses that no client has are skipped. So are malformed lines,

@@ -56,13 +56,9 @@ struct Known {
 }
 
 impl LookedUp {
-    /// No results yet. Whether clients that turn out to have no record are served, too, is said by
-    /// `serves_strangers`.
-    pub fn new(serves_strangers: bool) -> Self {
-        Self {
-            serves_strangers,
-            ..Self::default()
-        }
+    /// Serves clients that turn out to have no record, too, from now on, or does not.
+    pub fn serve_strangers(&mut self, serves: bool) {
+        self.serves_strangers = serves;
     }
 
     /// Whether the name of `address` should be looked up now. If so, it is not asked for again

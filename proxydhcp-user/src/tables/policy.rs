@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proxydhcp_common::limit::Limit;
 use proxydhcp_common::vendor_class::VendorClass;
+use serde::{Deserialize, Serialize};
 
 use crate::winpe::loaders::Loaders;
 
@@ -36,7 +37,8 @@ pub struct Offers {
 }
 
 /// How clients without a record are treated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unknown {
     /// They get no answer.
     #[default]
@@ -54,6 +56,11 @@ impl Unknown {
     /// Whether names of clients are looked up.
     pub fn is_looked_up(self) -> bool {
         matches!(self, Self::Lookup | Self::LookupDefault)
+    }
+
+    /// Whether clients that were looked up, and turn out to have no record, get the default WinPE.
+    pub fn serves_looked_up(self) -> bool {
+        self == Self::LookupDefault
     }
 
     /// Whether clients that turn out to have no record get the default WinPE.

@@ -10,5 +10,6 @@ mod parted;
 mod pushing;
 mod range;
 mod segment;
+mod settings;
 mod vip;
 mod writers;

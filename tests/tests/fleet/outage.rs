@@ -99,8 +99,10 @@ fn a_suddenly_empty_prefix_is_not_taken() -> Result<()> {
     fleet.site.daemon.crash()?;
     fleet.serve_again()?;
     fleet.site.ask_uefi(NODE_A, "winboot/a/")?;
-    let config = fleet.site.files.path("proxydhcp.cfg").display().to_string();
-    fleet.run(&["fleet", "push", &config])?;
+    // What it has on its disk is enough for that: the whole folder.
+    let kept = fleet.site.files.path("state/last").display().to_string();
+    fleet.run(&["fleet", "push", &kept])?;
+    fleet.site.ask_uefi(NODE_B, "winboot/b/")?;
     fleet.set("a", "winboot/back")?;
     fleet.site.ask_uefi(NODE_A, "winboot/back/")?;
     Ok(())

@@ -190,13 +190,35 @@ impl Segment {
 
     /// Asks a service node as EDK2 does, and checks the reply in every field.
     pub(crate) fn ask(&mut self, place: usize, client: Ipv4Addr, winpe: &str) -> Result<()> {
+        self.ask_for(place, client, Expected::new(winpe, UEFI_X64))
+    }
+
+    /// The same, for what is expected of a server at whatever address.
+    pub(crate) fn ask_for(
+        &mut self,
+        place: usize,
+        client: Ipv4Addr,
+        expected: Expected,
+    ) -> Result<()> {
         let (request, server) = self.request(place, client)?;
         let reply = self.tap.ask(&request).with_context(|| self.log(place))?;
         let expected = Expected {
             siaddr: server,
-            ..Expected::new(winpe, UEFI_X64)
+            ..expected
         };
         check_reply(&request.bytes(), &reply, &expected)
+    }
+
+    /// Sends a request again and again, as a client does, until there is a reply.
+    pub(crate) fn ask_until_answered(&mut self, request: &RequestFrame) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            self.tap.send(&request.bytes())?;
+            if self.tap.reply(SILENCE)?.is_some() {
+                return Ok(());
+            }
+            ensure!(started.elapsed() < PATIENCE, "no reply");
+        }
     }
 
     /// Asks a service node, which must not answer.

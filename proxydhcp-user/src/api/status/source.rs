@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::age;
-use crate::fleet::content::BadNode;
+use crate::fleet::item::BadItem;
 use crate::fleet::portion::Portion;
 use crate::text::{Few, count};
 
@@ -26,8 +26,8 @@ pub struct SourceStatus {
     /// The nodes that this host serves of them, if it does not serve all.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub range: Option<Portion>,
-    /// The nodes that are bad, and get no answer.
-    pub bad: Few<BadNode>,
+    /// What of it is bad: nodes that get no answer, and groups and settings that do not count.
+    pub bad: Few<BadItem>,
     /// Since when what is in service may not be the newest, in seconds since 1970, if that is so.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stale_since: Option<f64>,
@@ -74,6 +74,7 @@ impl fmt::Display for SourceStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::item::Kind;
 
     #[test]
     fn a_stale_source_says_since_when_and_why() {
@@ -85,7 +86,8 @@ mod tests {
             nodes: 2,
             range: None,
             bad: Few::of(
-                [BadNode {
+                [BadItem {
+                    kind: Kind::Node,
                     name: "n1".to_owned(),
                     why: "it has a '..'".to_owned(),
                 }]

@@ -51,7 +51,7 @@ pub(in crate::cli) fn edit<T>(
         texts.disabled = nodes.disabled.text();
         texts.hardware = nodes.hardware.text();
         // They stay as they are, bad ones too.
-        texts.groups = None;
+        (texts.groups, texts.settings) = (None, None);
         Ok((outcome, content.with(&texts, rules)?))
     }))?
 }

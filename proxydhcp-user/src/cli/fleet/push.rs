@@ -13,10 +13,10 @@ use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::output::{note, print};
 use crate::cli::runtime::block_on;
-use crate::fleet::content::{Content, Difference, Item};
+use crate::fleet::content::{Content, Difference};
+use crate::fleet::item::{Item, Kind};
 use crate::fleet::store::{self, Outcome, Snapshot};
-use crate::nodes::cfg::texts::{self, Texts};
-use crate::nodes::cfg::{disabled, hardware};
+use crate::nodes::cfg::texts::Texts;
 use crate::nodes::selection::Nodes;
 use crate::sys::replace::Replacement;
 use crate::text::{count, first_of, printable};
@@ -127,16 +127,8 @@ pub(super) fn pull(args: &PullArgs, context: &Context) -> Result<ExitCode> {
     }
     let config = &args.cfg;
     let replacement = Replacement::begin(config)?;
-    for (path, text) in [
-        (disabled::path(config), texts.disabled.as_bytes()),
-        (hardware::path(config), texts.hardware.as_bytes()),
-        (texts::hosts(config), texts.hosts.as_slice()),
-        (
-            texts::groups(config),
-            texts.groups.as_deref().unwrap_or_default().as_bytes(),
-        ),
-    ] {
-        put(&path, text)?;
+    for (path, text) in texts.files(config) {
+        put(&path, text.unwrap_or_default())?;
     }
     replacement.replace(&texts.records)?;
     print(&format!(
@@ -218,37 +210,30 @@ fn only(content: &Content, new: &Content, names: &HashSet<String>) -> Content {
 }
 
 fn described(item: Item<'_>) -> String {
-    match item {
-        Item::Node(name) => printable(name.as_bytes()),
-        Item::Group(name) => format!("group {}", printable(name.as_bytes())),
+    let name = printable(item.name().as_bytes());
+    match item.kind() {
+        Kind::Node => name,
+        kind => format!("{kind} {name}"),
     }
 }
 
 /// What changes, in a line.
-pub(super) fn shown<'c>(difference: &Difference<'c>) -> String {
-    let of = |kind: &str, what: &str, names: &[&str]| {
-        let first = match names.len() {
-            0 => String::new(),
-            _ => format!(" ({})", first_of(names, SHOWN, ", ")),
-        };
-        format!("{} {what}{first}", count(names.len(), kind))
-    };
-    let nodes = |item: &Item<'_>| matches!(item, Item::Node(_));
-    let name = |item: Item<'c>| match item {
-        Item::Node(name) | Item::Group(name) => name,
-    };
-    let put = difference.put.iter().map(|&(item, _)| item);
-    let (put, put_groups): (Vec<_>, Vec<_>) = put.partition(nodes);
-    let gone = difference.delete.iter().copied();
-    let (gone, gone_groups): (Vec<_>, Vec<_>) = gone.partition(nodes);
-    let names = |items: Vec<Item<'c>>| items.into_iter().map(name).collect::<Vec<_>>();
-    let mut shown = vec![
-        of("node", "added or changed", &names(put)),
-        of("node", "removed", &names(gone)),
-    ];
-    for (what, groups) in [("added or changed", put_groups), ("removed", gone_groups)] {
-        if !groups.is_empty() {
-            shown.push(of("group", what, &names(groups)));
+pub(super) fn shown(difference: &Difference<'_>) -> String {
+    let put: Vec<_> = difference.put.iter().map(|&(item, _)| item).collect();
+    let mut shown = Vec::new();
+    for kind in [Kind::Node, Kind::Group, Kind::Setting] {
+        for (what, items) in [("added or changed", &put), ("removed", &difference.delete)] {
+            let items = items.iter().filter(|item| item.kind() == kind);
+            let names: Vec<_> = items.map(|item| item.name()).collect();
+            if kind != Kind::Node && names.is_empty() {
+                continue;
+            }
+            let first = match names.len() {
+                0 => String::new(),
+                _ => format!(" ({})", first_of(&names, SHOWN, ", ")),
+            };
+            let number = count(names.len(), &kind.to_string());
+            shown.push(format!("{number} {what}{first}"));
         }
     }
     shown.join(", ")

@@ -14,18 +14,20 @@ use super::effective_policy;
 use super::failure::Uninstalled;
 use crate::api::control::Allowed;
 use crate::api::status::Reloads;
-use crate::daemon::Settings;
 use crate::daemon::fleet::Taken;
+use crate::daemon::{Configured, Settings};
 use crate::fleet::portion::Portion;
+use crate::fleet::settings::FleetSettings;
 use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::names::saved;
+use crate::nodes::cfg::texts::Texts;
 use crate::sys::clock;
 use crate::sys::interface::{self, Interface};
 use crate::tables::followed::Followed;
 use crate::tables::generation::Generation;
-use crate::tables::policy::{Policy, Unknown};
+use crate::tables::policy::Policy;
 use crate::tables::table::{Files, LoadError, Sources, Table};
 use crate::text::{count, listed, with_causes};
 
@@ -39,6 +41,8 @@ pub(super) struct Catalogue {
     pub(super) names: Arc<Names>,
     /// What it has answered about the addresses of clients without a record.
     pub(super) looked_up: Arc<LookedUp>,
+    /// What they are made by.
+    pub(super) configured: Arc<Configured>,
     /// The policy of the tables in service.
     pub(super) policy: Policy,
     /// This host's own addresses.
@@ -66,24 +70,25 @@ impl Catalogue {
         follow: impl FnOnce(&Table) -> Arc<Followed>,
         all: &[Interface],
     ) -> Result<(Self, Generation)> {
-        let (files, mut rejected) = match read(settings, None).await {
+        let (files, mut rejected) = match read(settings, None, What::All).await {
             Ok(files) => (files, None),
-            Err(error) if settings.may_lack_config && error.is_missing() => (
-                Read::of(Files::not_there_yet(&settings.sources.config)),
-                None,
-            ),
+            Err(error) if settings.may_lack_config && error.is_missing() => {
+                let files = Files::not_there_yet(&settings.sources.config);
+                (Read::of(files, settings), None)
+            }
             Err(error) => {
                 error!("no node is served until this is corrected and reloaded: {error}");
-                (Read::none(), Some(error.to_string()))
+                (Read::of(Files::none(), settings), Some(error.to_string()))
             }
         };
         let Read {
             files,
+            configured,
             taken,
             portion,
         } = files;
-        let serves_strangers = settings.policy.unknown == Unknown::LookupDefault;
-        let looked_up = LookedUp::new(serves_strangers);
+        let mut looked_up = LookedUp::default();
+        looked_up.serve_strangers(configured.policy.unknown.serves_looked_up());
         let mut names = Names::default().of(files.wanted(), Instant::now());
         restore(&settings.saved, &mut names);
         let mut table = Table::new(Arc::new(files), &names, &looked_up);
@@ -106,7 +111,7 @@ impl Catalogue {
         if !awaits_tables {
             accept(settings, taken, portion);
         }
-        let policy = effective_policy::of(&settings.policy, awaits_tables, &names);
+        let policy = effective_policy::of(&configured.policy, awaits_tables, &names);
         let generation = Generation::following(
             &Generation::default(),
             &table,
@@ -120,6 +125,7 @@ impl Catalogue {
             table,
             names: Arc::new(names),
             looked_up: Arc::new(looked_up),
+            configured: Arc::new(configured),
             policy,
             local,
             rejected,
@@ -138,6 +144,8 @@ impl Catalogue {
 /// What tables are to be made from.
 pub(super) struct Read {
     pub(super) files: Files,
+    /// What they are to be made by.
+    pub(super) configured: Configured,
     /// What was taken from the source of the fleet, if there is one.
     pub(super) taken: Option<Arc<Taken>>,
     /// What of it this service node serves, if not all.
@@ -145,35 +153,50 @@ pub(super) struct Read {
 }
 
 impl Read {
-    fn of(files: Files) -> Self {
+    fn of(files: Files, settings: &Settings) -> Self {
         Self {
             files,
+            configured: settings.configured(&FleetSettings::default()),
             taken: None,
             portion: None,
         }
     }
-
-    fn none() -> Self {
-        Self::of(Files::none())
-    }
 }
 
-/// Reads the files, which blocks, on a thread where it may. If those in service are `known`, only what is
-/// new at the source of the fleet is read, where that suffices.
+/// What is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    All,
+    /// What is new at the source of the fleet, where that suffices.
+    News,
+}
+
+/// Reads the files, which blocks, on a thread where it may. What has not changed since those in service, if
+/// there are any, is not joined again.
 ///
 /// # Errors
 ///
 /// If the files are rejected; see [`LoadError`].
 pub(super) async fn read(
     settings: &Settings,
-    known: Option<Arc<Files>>,
+    in_service: Option<Arc<Files>>,
+    what: What,
 ) -> Result<Read, LoadError> {
-    let (sources, fleet) = (settings.sources.clone(), settings.fleet.clone());
+    let settings = settings.clone();
     task::spawn_blocking(move || {
-        let Some(fleet) = fleet else {
-            return Ok(Read::of(Files::read(&sources)?));
+        let before = in_service.as_deref();
+        let Some(fleet) = &settings.fleet else {
+            let sources = &settings.sources;
+            let texts = Texts::read(&sources.config)?;
+            return Ok(Read::of(
+                Files::following(before, &texts, sources)?,
+                &settings,
+            ));
         };
         let taken = fleet.newest().map_err(LoadError::Unknown)?;
+        let configured = settings.configured(taken.settings());
+        let sources = &configured.sources;
+        let known = before.filter(|_| what == What::News);
         let news = known.zip(fleet.change(&taken));
         let changed = news.and_then(|(known, news)| known.with(news, sources.rules()));
         let (files, portion) = if let Some(files) = changed {
@@ -182,10 +205,11 @@ pub(super) async fn read(
             let portion = fleet.portion(&taken);
             let (texts, portion) =
                 portion.map_err(|error| LoadError::Unknown(with_causes(&error)))?;
-            (Files::of(&texts, &sources)?, portion)
+            (Files::following(before, &texts, sources)?, portion)
         };
         Ok(Read {
             files,
+            configured,
             taken: Some(taken),
             portion,
         })

@@ -14,6 +14,7 @@ use super::catalogue::{Catalogue, is_empty, leave_out};
 use super::failure::Uninstalled;
 use super::{Service, effective_policy};
 use crate::api::control::Allowed;
+use crate::daemon::Configured;
 use crate::datapath::xdp::KernelTables;
 use crate::names::forward::Names;
 use crate::sys::{clock, heap};
@@ -46,8 +47,8 @@ pub(super) struct Next {
     pub(super) table: Arc<Table>,
     pub(super) policy: Policy,
     pub(super) local: Vec<Ipv4Addr>,
-    /// After a reload: the names of the new files, and what may go out of service.
-    pub(super) reloaded: Option<(Arc<Names>, Allowed)>,
+    /// After a reload: what the table is made by, the names of the new files, and what may go out of service.
+    pub(super) reloaded: Option<(Arc<Configured>, Arc<Names>, Allowed)>,
     /// Whether what killed daemons have left need not answer any longer.
     pub(super) is_final: bool,
 }
@@ -139,10 +140,17 @@ impl Service {
 
     /// Builds and installs tables from the files as last read, if clients would see a difference.
     fn rebuild(&self, local: Vec<Ipv4Addr>) -> Result<()> {
-        let (old, names, allowed, awaits_tables) = {
+        let (old, names, configured, allowed, awaits_tables) = {
             let catalogue = self.catalogue();
             let (table, names) = (Arc::clone(&catalogue.table), Arc::clone(&catalogue.names));
-            (table, names, catalogue.allowed, catalogue.awaits_tables)
+            let configured = Arc::clone(&catalogue.configured);
+            (
+                table,
+                names,
+                configured,
+                catalogue.allowed,
+                catalogue.awaits_tables,
+            )
         };
         let mut table = self.build(Arc::clone(old.files()), &names);
         if is_empty(&table) && !is_empty(&old) && !allowed.empty {
@@ -154,7 +162,7 @@ impl Service {
         let nodes = table.served();
         // At the start no name had an address; now one has.
         let is_final = nodes > 0 || !awaits_tables;
-        let policy = effective_policy::of(&self.settings.policy, !is_final, &names);
+        let policy = effective_policy::of(&configured.policy, !is_final, &names);
         let (is_readdressed, is_wait_over) = {
             let catalogue = self.catalogue();
             (
@@ -242,7 +250,8 @@ impl Catalogue {
         self.policy = next.policy;
         self.local = next.local;
         self.uninstalled = None;
-        if let Some((names, allowed)) = next.reloaded {
+        if let Some((configured, names, allowed)) = next.reloaded {
+            self.configured = configured;
             self.names = names;
             self.allowed = allowed;
         }

@@ -9,7 +9,9 @@ use futures_util::future::{self, BoxFuture};
 use tokio::task;
 use tracing::{error, info};
 
-use super::catalogue::{Read, accept, ask_before_loss, is_empty, read, report, restore, why_empty};
+use super::catalogue::{
+    Read, What, accept, ask_before_loss, is_empty, read, report, restore, why_empty,
+};
 use super::install::{Filling, Next};
 use super::{Service, effective_policy};
 use crate::api::control::Allowed;
@@ -23,14 +25,6 @@ pub(crate) type Outcome = Arc<Result<Arc<Reloaded>>>;
 
 /// A reload that several clients wait for.
 pub(super) type Awaited = future::Shared<BoxFuture<'static, Outcome>>;
-
-/// What a reload reads.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
-    All,
-    /// What is new at the source of the fleet.
-    News,
-}
 
 impl Service {
     /// Reads the files again and puts them into service, in one step. Names that the hosts file
@@ -94,6 +88,11 @@ impl Service {
         {
             let mut catalogue = self.catalogue();
             catalogue.rejected = result.as_ref().err().map(with_causes);
+            // As it was, if what was read is not in service.
+            let serves_strangers = catalogue.configured.policy.unknown.serves_looked_up();
+            if catalogue.rejected.is_some() {
+                Arc::make_mut(&mut catalogue.looked_up).serve_strangers(serves_strangers);
+            }
             let took = result.as_ref().ok().map(|reloaded| reloaded.took);
             catalogue.reloads.count(took, clock::since_1970());
         }
@@ -110,16 +109,18 @@ impl Service {
     async fn reload_files(&self, allowed: Allowed, what: What) -> Result<Reloaded> {
         let started = Instant::now();
         let in_service = Arc::clone(self.catalogue().table.files());
-        let known = (what == What::News).then_some(in_service);
         let Read {
             files,
+            configured,
             taken,
             portion,
-        } = read(&self.settings, known).await?;
-        let files = Arc::new(files);
+        } = read(&self.settings, Some(in_service), what).await?;
+        let (files, configured) = (Arc::new(files), Arc::new(configured));
         let (old, mut names, awaits_tables) = {
             let mut catalogue = self.catalogue();
-            Arc::make_mut(&mut catalogue.looked_up).forget_nameless();
+            let looked_up = Arc::make_mut(&mut catalogue.looked_up);
+            looked_up.forget_nameless();
+            looked_up.serve_strangers(configured.policy.unknown.serves_looked_up());
             let names = catalogue.names.of(files.wanted(), Instant::now());
             (Arc::clone(&catalogue.table), names, catalogue.awaits_tables)
         };
@@ -147,9 +148,9 @@ impl Service {
         let (mut table, names) = (Arc::new(table), Arc::new(names));
         let Filling { fill, swap } = self.install(Next {
             table: Arc::clone(&table),
-            policy: effective_policy::of(&self.settings.policy, false, &names),
+            policy: effective_policy::of(&configured.policy, false, &names),
             local,
-            reloaded: Some((Arc::clone(&names), allowed)),
+            reloaded: Some((configured, Arc::clone(&names), allowed)),
             is_final: true,
         })?;
         accept(&self.settings, taken, portion);

@@ -11,7 +11,7 @@ use tracing::error;
 
 use super::Watch;
 use crate::daemon::Settings;
-use crate::nodes::cfg::{disabled, hardware, texts};
+use crate::nodes::cfg::texts;
 use crate::sys::privileges;
 
 /// What the thread reports.
@@ -58,13 +58,8 @@ pub(crate) fn start(settings: &Settings) -> Result<Watching> {
 pub(crate) fn over(config: Option<&Path>, mut files: Vec<PathBuf>) -> Result<Watching> {
     let config = config.map(absolute).transpose()?;
     if let Some(config) = &config {
-        files.extend([
-            disabled::path(config),
-            hardware::path(config),
-            texts::hosts(config),
-            texts::groups(config),
-            config.clone(),
-        ]);
+        files.extend(texts::paths(config));
+        files.push(config.clone());
     }
     let (tell, told) = watch::channel(Told::default());
     let runtime = Builder::new_current_thread().enable_all().build()?;

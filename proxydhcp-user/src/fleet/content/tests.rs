@@ -187,3 +187,47 @@ fn groups_are_lines_of_a_file_and_a_bad_one_costs_itself_alone() {
     texts.groups = Some("no group\n".to_owned());
     assert!(content.with(&texts, rules()).is_err());
 }
+
+#[test]
+fn settings_are_lines_of_a_file_and_rules_for_paths() {
+    let long = "x".repeat(100);
+    let mut content = content(&[("n1", &format!(r#"{{"winpe":"{long}"}}"#))]);
+    let (texts, bad) = content.texts(rules());
+    assert_eq!((texts.settings, bad), (None, vec![]));
+    let unknown = br#" "default" "#;
+    content.put(Item::Setting("unknown"), unknown, 1);
+    content.put(Item::Setting("next-server"), br#""10.0.0.1""#, 1);
+    let path = format!(r#"{{"9":"Boot/{}.efi"}}"#, "y".repeat(40));
+    content.put(Item::Setting("loaders"), path.as_bytes(), 1);
+    let (mut texts, bad) = content.texts(rules());
+    let settings = texts.settings.clone().unwrap();
+    assert!(
+        settings.starts_with("unknown = \"default\"\n\n[loaders]\n9 = "),
+        "{settings}"
+    );
+    // The longer loader leaves less room for the path.
+    let names: Vec<_> = bad.iter().map(|bad| (bad.kind, &*bad.name)).collect();
+    assert_eq!(names, [(Kind::Node, "n1"), (Kind::Setting, "next-server")]);
+    // Without such a file, they stay; what says the same stays as it was written.
+    texts.settings = None;
+    assert_eq!(content.with(&texts, rules()).unwrap(), content);
+    content.remove("n1");
+    texts = Texts::default();
+    texts.settings = Some("unknown = \"default\"\nsuffix = [\"-ib0\"]\n".to_owned());
+    let new = content.with(&texts, rules()).unwrap();
+    let difference = content.difference(&new);
+    assert_eq!(
+        difference.put,
+        [(Item::Setting("suffix"), &br#"["-ib0"]"#[..])]
+    );
+    let gone = ["loaders", "next-server"].map(Item::Setting);
+    assert_eq!(difference.delete, gone);
+    texts.settings = Some(String::new());
+    assert_eq!(content.with(&texts, rules()).unwrap(), Content::default());
+    texts.settings = Some("unknown = 1\n".to_owned());
+    let error = content.with(&texts, rules()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the file of settings: line 1: "),
+        "{error}"
+    );
+}

@@ -21,6 +21,8 @@ pub struct Texts {
     pub hosts: Vec<u8>,
     /// The lines of the file of groups, if there is one.
     pub groups: Option<String>,
+    /// The lines of the file of settings, if there is one.
+    pub settings: Option<String>,
 }
 
 /// Why they cannot be used.
@@ -49,17 +51,29 @@ impl Texts {
     /// If one of them exists, but cannot be read.
     pub fn beside(records: Vec<u8>, config: &Path) -> Result<Self, FileError> {
         let text = |path: &Path| {
-            let bytes = text_file::read_if_there(path)?.unwrap_or_default();
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+            let bytes = text_file::read_if_there(path)?;
+            Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
         };
         Ok(Self {
             records,
-            disabled: text(&disabled::path(config))?,
-            hardware: text(&hardware::path(config))?,
+            disabled: text(&disabled::path(config))?.unwrap_or_default(),
+            hardware: text(&hardware::path(config))?.unwrap_or_default(),
             hosts: text_file::read_if_there(&hosts(config))?.unwrap_or_default(),
-            groups: text_file::read_if_there(&groups(config))?
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+            groups: text(&groups(config))?,
+            settings: text(&settings(config))?,
         })
+    }
+
+    /// The files beside `config`, and what is in each; `None`: there is no such file.
+    pub(crate) fn files(&self, config: &Path) -> impl Iterator<Item = (PathBuf, Option<&[u8]>)> {
+        let texts = [
+            Some(self.disabled.as_bytes()),
+            Some(self.hardware.as_bytes()),
+            Some(&*self.hosts),
+            self.groups.as_deref().map(str::as_bytes),
+            self.settings.as_deref().map(str::as_bytes),
+        ];
+        paths(config).into_iter().zip(texts)
     }
 
     /// These texts, in which the nodes of `changed` have its records, and are disabled if they are in
@@ -84,16 +98,34 @@ impl Texts {
     }
 }
 
+/// The paths of the files beside `config`.
+pub(crate) fn paths(config: &Path) -> [PathBuf; 5] {
+    [
+        disabled::path(config),
+        hardware::path(config),
+        hosts(config),
+        groups(config),
+        settings(config),
+    ]
+}
+
 /// The path of the file with the addresses of the nodes of `config`.
 pub fn hosts(config: &Path) -> PathBuf {
-    let mut path = config.as_os_str().to_owned();
-    path.push(".hosts");
-    path.into()
+    beside(config, ".hosts")
 }
 
 /// The path of the file with the groups that go with `config` into a fleet.
 pub fn groups(config: &Path) -> PathBuf {
+    beside(config, ".groups")
+}
+
+/// The path of the file with the settings that go with `config` into a fleet.
+pub fn settings(config: &Path) -> PathBuf {
+    beside(config, ".settings")
+}
+
+fn beside(config: &Path, ending: &str) -> PathBuf {
     let mut path = config.as_os_str().to_owned();
-    path.push(".groups");
+    path.push(ending);
     path.into()
 }
