@@ -68,7 +68,7 @@ struct Locked {
 /// Those of others, by name and version.
 pub(super) fn of_program() -> Result<Vec<Crate>> {
     let mut command = cargo();
-    command.args(["metadata", "--format-version=1", "--locked", "--offline"]);
+    command.args(["metadata", "--format-version=1", "--locked"]);
     command.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
     let output = command.output()?;
     ensure!(
