@@ -16,6 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::hash::{hardware_hash, hash, mac_key, uuid_key};
 use crate::limit::Limit;
 use crate::template::Loader;
+use crate::wire::Address;
 
 /// The number of entries in a bucket.
 pub const SLOTS: usize = 8;
@@ -159,28 +160,37 @@ pub struct Header {
     pub loaders: LoaderNumbers,
     /// The number of loaders: each WinPE has two templates for each.
     pub loader_count: u8,
-    /// 1 if replies echo the UUID (option 97) and the boot item (in option 43) of requests; 0 if
-    /// they never do.
-    pub echoes: u8,
+    /// What else holds for all: see [`flags`].
+    pub flags: u8,
     /// The rate limit for each source: see [`Limit`].
     pub interval: u16,
     /// The number of answers that a source gets at once: see [`Limit`].
     pub whole: u32,
-    /// 1 if clients of other vendor classes than `PXEClient` are served, too, by the slow path; else 0.
-    pub other_classes: u8,
-    /// 1 if there are UUIDs among the hardware addresses, else 0.
-    pub uuids: u8,
     /// The number of bits of a target that hold the WinPE's number: see [`Target::node`].
     pub winpe_bits: u8,
     /// The number of buckets of hardware addresses as a power of two, at least 1; 0 if there are no
     /// hardware addresses.
     pub hardware_bits: u8,
-    /// 1 if the numbers of nodes are the places of their records: see [`Nodes::number`]; else 0.
-    pub follows: u8,
     /// Unused, zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
+    /// The first of this host's addresses, which need not be searched for, because a host's clients ask one
+    /// as a rule; 0.0.0.0 if it has none.
+    pub host: Address,
     /// The seed of the hardware addresses: see [`Hardware::key`].
     pub hardware_seed: u64,
+}
+
+/// The bits of [`Header::flags`].
+pub mod flags {
+    /// Replies echo the UUID (option 97) and the boot item (in option 43) of requests. Otherwise they never
+    /// do.
+    pub const ECHOES: u8 = 1;
+    /// Clients of other vendor classes than `PXEClient` are served, too, by the slow path.
+    pub const OTHER_CLASSES: u8 = 1 << 1;
+    /// There are UUIDs among the hardware addresses.
+    pub const UUIDS: u8 = 1 << 2;
+    /// The numbers of nodes are the places of their records: see [`Nodes::number`](super::Nodes::number).
+    pub const FOLLOWS: u8 = 1 << 3;
 }
 
 impl Header {
@@ -288,10 +298,16 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
         Some(Self { lines, header })
     }
 
+    #[inline(always)]
+    fn has(&self, flag: u8) -> bool {
+        self.header.flags & flag != 0
+    }
+
     /// Whether `address` is one of this host's own.
     #[inline(always)]
-    pub fn is_local(&self, address: [u8; 4]) -> bool {
-        self.search(address, Line::first) == Target::HOST.0
+    pub fn is_local(&self, address: Address) -> bool {
+        let host = self.header.host;
+        address == host && host != [0; 4] || self.search(address, Line::first) == Target::HOST.0
     }
 
     /// The table's information about the client at `address`, as far as its address tells.
@@ -345,7 +361,7 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
             known = self.search_hardware(mac_key(mac));
         }
         if known == 0
-            && self.header.uuids != 0
+            && self.has(flags::UUIDS)
             && let Some(uuid) = uuid
         {
             known = self.search_hardware(uuid_key(uuid, self.header.hardware_seed));
@@ -413,7 +429,7 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
     pub fn number(&self, stored: u32) -> u32 {
         if stored & (Target::PRESENT | Target::NO_NODE) != Target::PRESENT {
             0
-        } else if self.header.follows == 0 {
+        } else if !self.has(flags::FOLLOWS) {
             Target::ANONYMOUS
         } else {
             (stored & Target::MAX_WINPE) >> (self.header.winpe_bits & 31)
@@ -434,13 +450,13 @@ impl<'t, L: Lines + ?Sized> Nodes<'t, L> {
     /// Whether replies echo the UUID and the boot item of requests.
     #[inline(always)]
     pub fn echoes(&self) -> bool {
-        self.header.echoes != 0
+        self.has(flags::ECHOES)
     }
 
     /// Whether clients of other vendor classes than `PXEClient` are served.
     #[inline(always)]
     pub fn has_other_classes(&self) -> bool {
-        self.header.other_classes != 0
+        self.has(flags::OTHER_CLASSES)
     }
 
     /// The rate limit for each source.

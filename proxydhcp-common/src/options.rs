@@ -6,6 +6,8 @@ use crate::nodes::{ARCHITECTURES, Lines, Nodes};
 use crate::template::{Loader, UUID_LEN};
 use crate::verdict::{Reason, Stop};
 
+mod edk2;
+
 /// The options this project reads or writes.
 pub mod code {
     /// Padding, without a length.
@@ -18,6 +20,10 @@ pub mod code {
     pub const MESSAGE_TYPE: u8 = 53;
     /// Server identifier.
     pub const SERVER: u8 = 54;
+    /// Parameters that the client asks for.
+    pub const PARAMETERS: u8 = 55;
+    /// The longest message that the client takes.
+    pub const MAXIMUM_SIZE: u8 = 57;
     /// User class (RFC 3004).
     pub const USER_CLASS: u8 = 77;
     /// Relay agent information (RFC 3046).
@@ -26,6 +32,8 @@ pub mod code {
     pub const VENDOR_CLASS: u8 = 60;
     /// Client system architecture (RFC 4578, section 2.1).
     pub const ARCHITECTURE: u8 = 93;
+    /// Client network interface (RFC 4578, section 2.2).
+    pub const INTERFACE: u8 = 94;
     /// Client machine identifier (RFC 4578, section 2.3).
     pub const UUID: u8 = 97;
     /// End of options, without a length.
@@ -89,6 +97,41 @@ pub fn walk<F: Frame, L: Lines + ?Sized>(
     datagram: &Datagram,
     nodes: &Nodes<'_, L>,
 ) -> Result<(Facts, usize), Stop> {
+    let Read {
+        architecture,
+        loader,
+        uuid_at,
+    } = match edk2::read(frame, datagram, nodes) {
+        Some(read) => read,
+        None => search(frame, datagram, nodes)?,
+    };
+    let uuid_at = frame.bound(uuid_at);
+    let facts = Facts {
+        architecture,
+        loader,
+        uuid: match frame.at::<{ 2 + UUID_LEN }>(uuid_at) {
+            Some([code::UUID, 17, uuid @ ..]) => Some(*uuid),
+            _ => None,
+        },
+    };
+    Ok((facts, uuid_at))
+}
+
+/// What is read of a request's options.
+struct Read {
+    architecture: u8,
+    loader: Loader,
+    /// The offset in the frame at which option 97 would be.
+    uuid_at: usize,
+}
+
+/// Reads the options wherever they are.
+#[inline(always)]
+fn search<F: Frame, L: Lines + ?Sized>(
+    frame: &F,
+    datagram: &Datagram,
+    nodes: &Nodes<'_, L>,
+) -> Result<Read, Stop> {
     let found = find(frame, datagram)?;
     match frame.at::<3>(found.message_type) {
         Some([code::MESSAGE_TYPE, 1, REQUEST | INFORM]) => {}
@@ -100,15 +143,11 @@ pub fn walk<F: Frame, L: Lines + ?Sized>(
         _ => return Err(Stop::Refuse(Reason::VendorClass)),
     }
     let (architecture, loader) = loader(frame, &found, nodes)?;
-    let facts = Facts {
+    Ok(Read {
         architecture,
         loader,
-        uuid: match frame.at::<{ 2 + UUID_LEN }>(found.uuid) {
-            Some([code::UUID, 17, uuid @ ..]) => Some(*uuid),
-            _ => None,
-        },
-    };
-    Ok((facts, found.uuid))
+        uuid_at: found.uuid,
+    })
 }
 
 /// Iterates over the options once and records the offsets of those that matter.

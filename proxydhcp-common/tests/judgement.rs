@@ -16,7 +16,7 @@ use proxydhcp_common::checksum::Sum;
 use proxydhcp_common::frame::{Frame, Slice};
 use proxydhcp_common::headers::{self, Packet};
 use proxydhcp_common::judge::{Tables, judge};
-use proxydhcp_common::nodes::{Header, Line, LoaderNumbers, Target};
+use proxydhcp_common::nodes::{Header, Line, LoaderNumbers, Target, flags};
 use proxydhcp_common::template::{Loader, MAX_BODY, Template};
 use proxydhcp_common::verdict::{Reason, Stop};
 use proxydhcp_common::{reply, slow_path};
@@ -68,15 +68,13 @@ fn header() -> Line {
         seed: 1,
         loaders,
         loader_count: 2,
-        echoes: 1,
+        flags: flags::ECHOES,
         interval: 0,
         whole: 0,
-        other_classes: 0,
-        uuids: 0,
         winpe_bits: Target::BITS,
         hardware_bits: 0,
-        follows: 0,
-        reserved: [0; 3],
+        reserved: [0; 2],
+        host: [0; 4],
         hardware_seed: 0,
     };
     header.line()

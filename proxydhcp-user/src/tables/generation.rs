@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use proxydhcp_common::judge::Tables;
-use proxydhcp_common::nodes::{Header, LOADERS, Line, LoaderNumbers, Nodes, Target};
+use proxydhcp_common::nodes::{Header, LOADERS, Line, LoaderNumbers, Nodes, Target, flags};
 use proxydhcp_common::template::{Loader, Template};
 use proxydhcp_common::vendor_class::VendorClass;
 
@@ -103,7 +103,8 @@ impl Generation {
             Unknown::Lookup | Unknown::LookupDefault => Some(Target::ASK),
         };
         let mut header = header(unknown, policy);
-        header.follows = numbers.follows().into();
+        header.host = local.first().map_or([0; 4], Ipv4Addr::octets);
+        header.flags |= flag(numbers.follows(), flags::FOLLOWS);
         hardware.describe(&mut header);
         let Filled {
             mut lines,
@@ -187,6 +188,11 @@ impl Tables for Generation {
     }
 }
 
+/// A flag of the header, if it holds.
+fn flag(holds: bool, flag: u8) -> u8 {
+    if holds { flag } else { 0 }
+}
+
 /// The part of the table that all nodes share; masks and seeds are set when the table is filled.
 fn header(unknown: Option<Target>, policy: &Policy) -> Header {
     const _: () = assert!(MAX_PATHS <= LOADERS);
@@ -203,15 +209,14 @@ fn header(unknown: Option<Target>, policy: &Policy) -> Header {
         loaders,
         // There are only a few loaders.
         loader_count: u8::try_from(policy.loaders.paths().len()).unwrap_or(u8::MAX),
-        echoes: u8::from(policy.reply_format == ReplyFormat::Pxe),
+        flags: flag(policy.reply_format == ReplyFormat::Pxe, flags::ECHOES)
+            | flag(!policy.vendor_classes.is_empty(), flags::OTHER_CLASSES),
         interval: policy.limit.interval,
         whole: policy.limit.whole,
-        other_classes: u8::from(!policy.vendor_classes.is_empty()),
-        uuids: 0,
         winpe_bits: Target::BITS,
         hardware_bits: 0,
-        follows: 0,
-        reserved: [0; 3],
+        reserved: [0; 2],
+        host: [0; 4],
         hardware_seed: 0,
     }
 }

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 
 use proxydhcp_common::hash::hardware_hash;
 use proxydhcp_common::nodes::{
-    HARDWARE_SLOTS, Hardware, HardwareLine, Header, Line, PROBES, Target,
+    HARDWARE_SLOTS, Hardware, HardwareLine, Header, Line, PROBES, Target, flags,
 };
 
 use super::fill::{DOUBLINGS, Entered, SEEDS, enter};
+use super::flag;
 use crate::nodes::hardware::Id;
 use crate::tables::followed::Followed;
 use crate::tables::table::Table;
@@ -104,7 +105,7 @@ pub(super) struct FilledHardware {
 impl FilledHardware {
     /// Says in the table's header what there is.
     pub(super) fn describe(&self, header: &mut Header) {
-        header.uuids = self.has_uuids.into();
+        header.flags |= flag(self.has_uuids, flags::UUIDS);
         header.winpe_bits = self.winpe_bits;
         header.hardware_bits = self.bits;
         header.hardware_seed = self.seed;
