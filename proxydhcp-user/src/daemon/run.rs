@@ -78,7 +78,7 @@ impl Default for Manner<'_> {
 /// resource the service needs.
 pub fn serve(settings: Settings, privileges: &Privileges, manner: Manner) -> Result<()> {
     descriptors::provide()?;
-    heap::share_arenas();
+    heap::settle();
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
