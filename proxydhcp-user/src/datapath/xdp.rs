@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{ArrayOfMaps, Map, XskMap};
+use aya::maps::{Map, XskMap};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -35,8 +35,8 @@ pub use deadline::Deadline;
 pub use left::Left;
 use pins::{ACTIVITY, Pins};
 pub use renewal::Renewal;
+use tables::Banks;
 pub use tables::KernelTables;
-use tables::{Nodes, Templates};
 
 /// The compiled `proxydhcp-ebpf`, made by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] =
@@ -68,6 +68,7 @@ pub struct Program {
     duty: Duty,
     /// The kernel's number for the program.
     id: u32,
+    banks: Banks,
     has_nodes: bool,
     /// Whether the program and its maps are pinned, for a successor and for inspection.
     is_shown: bool,
@@ -111,6 +112,7 @@ impl Program {
             ebpf,
             duty,
             id: 0,
+            banks: Banks::default(),
             has_nodes: true,
             is_shown: false,
             log,
@@ -150,18 +152,9 @@ impl Program {
     ///
     /// If the kernel refuses to replace a map. What was in service stays.
     pub fn install(&mut self, tables: &KernelTables) -> Result<()> {
-        // Nothing refers to this bank yet: the node table in service points to the other one. When
-        // the kernel returns from replacing the node table, no run of the program reads the old one
-        // any longer, so the next generation may replace the other bank.
-        let mut templates: ArrayOfMaps<_, Templates> =
-            ArrayOfMaps::try_from(self.map("TEMPLATES")?)?;
-        templates
-            .set(tables.bank, &tables.templates, 0)
-            .context("cannot install the templates")?;
-        let mut nodes: ArrayOfMaps<_, Nodes> = ArrayOfMaps::try_from(self.map("NODES")?)?;
-        nodes
-            .set(0, &tables.nodes, 0)
-            .context("cannot install the nodes")?;
+        let banks = &mut self.banks;
+        banks.fill(map(&mut self.ebpf, "TEMPLATES")?, tables)?;
+        banks.serve(map(&mut self.ebpf, "NODES")?, tables)?;
         self.has_nodes = tables.has_nodes();
         Ok(())
     }
@@ -274,8 +267,11 @@ impl Program {
     }
 
     fn map(&mut self, name: &str) -> Result<&mut Map> {
-        self.ebpf
-            .map_mut(name)
-            .with_context(|| format!("the object has no map {name}"))
+        map(&mut self.ebpf, name)
     }
+}
+
+fn map<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut Map> {
+    ebpf.map_mut(name)
+        .with_context(|| format!("the object has no map {name}"))
 }
