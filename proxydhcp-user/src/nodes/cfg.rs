@@ -19,12 +19,15 @@ use crate::sys::xcat::{node_set, write_anew_or};
 use crate::text::printable;
 use crate::winpe::path::{Rules, WinPe, WinPeError, WinPes};
 
+mod boots;
 pub mod disabled;
 pub mod edit;
 pub mod hardware;
 mod leftover;
 pub mod salvage;
 pub mod texts;
+
+pub(crate) use boots::Boots;
 
 /// The length of a record, in bytes.
 pub const RECORD: usize = 200;
@@ -289,26 +292,6 @@ pub fn parse<'a>(bytes: &'a [u8], rules: Rules<'_>) -> Records<'a> {
     parsed.deny(denied.into_iter());
     parsed.winpes = winpes.list;
     parsed
-}
-
-/// What the records of a file boot whose names `is_name` knows, by the positions of the records: each WinPE
-/// once, and where in that list each record's is. `None` if a record has another name, or is not as a writer
-/// leaves it: then [`parse`] says what there is.
-pub(crate) fn boots(
-    bytes: &[u8],
-    rules: Rules<'_>,
-    is_name: impl Fn(usize, &[u8]) -> bool,
-) -> Option<(Vec<WinPe>, Vec<usize>)> {
-    let (chunks, _) = bytes.as_chunks::<RECORD>();
-    let mut winpes = WinPes::new(rules);
-    let mut boots = Vec::with_capacity(chunks.len());
-    for (position, chunk) in chunks.iter().enumerate() {
-        if !is_name(position, name_field(chunk)) || !leftover::is_none(chunk) {
-            return None;
-        }
-        boots.push(winpes.index(split(chunk.split_at(NAME).1).0).ok()?);
-    }
-    Some((winpes.list, boots))
 }
 
 /// The names of a file's records that are text, each once, in the file's order.

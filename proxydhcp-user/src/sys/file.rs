@@ -130,44 +130,83 @@ fn rested(path: &Path) -> Option<Duration> {
     fs::metadata(path).ok()?.modified().ok()?.elapsed().ok()
 }
 
+/// Passes on the file at `path` in pieces of so many bytes, of which the last may be shorter, as long as
+/// `each` takes them. Returns whether it took all of the file, which did not change meanwhile.
+///
+/// # Errors
+/// If the file cannot be read: see [`FileError`].
+pub(crate) fn read_in_pieces(
+    path: &Path,
+    size: usize,
+    mut each: impl FnMut(&[u8]) -> bool,
+) -> Result<bool, FileError> {
+    let (mut file, before) = open(path)?;
+    let mut piece = Vec::with_capacity(size);
+    let mut read = 0;
+    loop {
+        piece.clear();
+        file.by_ref()
+            .take(size as u64)
+            .read_to_end(&mut piece)
+            .map_err(|error| failed(path, error))?;
+        if piece.is_empty() {
+            return is_unchanged(&file, &before, read).map_err(|error| failed(path, error));
+        }
+        read += piece.len() as u64;
+        // A file that grows without end must not be read without end.
+        if read > before.len() || !each(&piece) {
+            return Ok(false);
+        }
+    }
+}
+
 /// Reads the file once; `None` if it changed meanwhile.
 fn read_once(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    let failed = |source: io::Error| match source.kind() {
+    let (mut file, before) = open(path)?;
+    let size = before.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    // A file that grows without end must not be read without end.
+    file.by_ref()
+        .take(size.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(path, error))?;
+    let unchanged = is_unchanged(&file, &before, bytes.len() as u64);
+    let unchanged = unchanged.map_err(|error| failed(path, error))?;
+    Ok(unchanged.then_some(bytes))
+}
+
+fn failed(path: &Path, source: io::Error) -> FileError {
+    match source.kind() {
         io::ErrorKind::NotFound => FileError::Missing(path.to_owned()),
         _ => FileError::Io {
             path: path.to_owned(),
             source,
         },
-    };
-    let mut file = open(path).map_err(failed)?;
-    let before = file.metadata().map_err(failed)?;
-    if !before.is_file() {
+    }
+}
+
+/// Opens a regular file that is not too large, without blocking, so that a FIFO is not waited for.
+fn open(path: &Path) -> Result<(File, Metadata), FileError> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = options.open(path).map_err(|error| failed(path, error))?;
+    let metadata = file.metadata().map_err(|error| failed(path, error))?;
+    if !metadata.is_file() {
         return Err(FileError::NotRegular(path.to_owned()));
     }
-    let size = before.len();
+    let size = metadata.len();
     if size > LIMIT {
         return Err(FileError::TooLarge {
             path: path.to_owned(),
             size,
         });
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    // A file that grows without end must not be read without end.
-    file.by_ref()
-        .take(size.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    let after = file.metadata().map_err(failed)?;
-    let unchanged = stamp(&before) == stamp(&after) && u64::try_from(bytes.len()) == Ok(size);
-    Ok(unchanged.then_some(bytes))
+    Ok((file, metadata))
 }
 
-/// Opens without blocking, so that a FIFO is not waited for.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlag::O_NONBLOCK.bits())
-        .open(path)
+/// Whether a file of which so many bytes were read is what it was `before`.
+fn is_unchanged(file: &File, before: &Metadata, read: u64) -> io::Result<bool> {
+    Ok(stamp(before) == stamp(&file.metadata()?) && read == before.len())
 }
 
 fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
@@ -218,6 +257,36 @@ mod tests {
             b"half",
             "at rest, so it is what there is"
         );
+    }
+
+    #[test]
+    fn a_file_is_read_in_pieces_unless_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut pieces = Vec::new();
+        let mut read = |each: &mut dyn FnMut() -> bool| {
+            pieces.clear();
+            let whole = read_in_pieces(&path, 4, |piece| {
+                pieces.push(String::from_utf8(piece.to_vec()).unwrap());
+                each()
+            });
+            (whole.unwrap(), pieces.join("|"))
+        };
+        fs::write(&path, "").unwrap();
+        assert_eq!(read(&mut || true), (true, String::new()));
+        fs::write(&path, "123456789").unwrap();
+        assert_eq!(read(&mut || true), (true, "1234|5678|9".to_owned()));
+        assert_eq!(read(&mut || false), (false, "1234".to_owned()));
+        for other in ["12345678", "1234567890", "1234567890123"] {
+            let mut change = || {
+                fs::write(&path, other).unwrap();
+                true
+            };
+            assert!(!read(&mut change).0, "{other}");
+            fs::write(&path, "123456789").unwrap();
+        }
+        let missing = read_in_pieces(&folder.path().join("missing"), 4, |_| true);
+        assert!(matches!(missing, Err(FileError::Missing(_))));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::tables::policy::Offers;
 use crate::text::Few;
 use crate::winpe::path::WinPe;
 
+mod boots;
 mod changes;
 mod compare;
 mod files;
@@ -45,8 +46,9 @@ const MOST_ADDRESSES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Table {
     files: Arc<Files>,
-    /// Sorted by address, each address once. All their records are sound.
-    claims: Vec<Claim>,
+    /// Sorted by address, each address once. All their records are sound. Mostly these are those of the hosts
+    /// file, which are there once.
+    claims: Arc<Vec<Claim>>,
     /// The addresses of nodes whose record is refused, and of disabled nodes.
     denied: Vec<Ipv4Addr>,
     /// The clients that turned out to have no record, if they are served.
@@ -99,7 +101,7 @@ impl Table {
     /// file lacks, and with the clients that were looked up. An address belongs to the first of
     /// these that claims it.
     pub fn new(files: Arc<Files>, names: &Names, looked_up: &LookedUp) -> Self {
-        let mut claims = files.register.claims.clone();
+        let mut claims = Arc::clone(&files.register.claims);
         let mut warnings = files.register.warnings.clone();
         let mut resolved = Vec::new();
         for (record, name) in files.wanted_records() {
@@ -120,10 +122,10 @@ impl Table {
         }
         // The name that had an address first keeps it.
         resolved.sort_by_key(|(since, _)| *since);
-        claims.extend(resolved.into_iter().map(|(_, claim)| claim));
-        warnings.extend(files.register.settle(&mut claims));
+        let resolved = resolved.into_iter().map(|(_, claim)| claim).collect();
+        warnings.extend(files.register.enter(&mut claims, resolved));
         // A client that asked before its address had a record is not a conflict.
-        let news: Vec<_> = looked_up
+        let news = looked_up
             .named()
             .filter(|(address, _)| position(&claims, *address).is_err())
             .filter_map(|(address, name)| {
@@ -135,8 +137,7 @@ impl Table {
                 })
             })
             .collect();
-        claims.extend(news);
-        warnings.extend(files.register.settle(&mut claims));
+        warnings.extend(files.register.enter(&mut claims, news));
 
         let mut strangers = looked_up.strangers();
         strangers.retain(|address| position(&claims, *address).is_err());
@@ -155,13 +156,15 @@ impl Table {
             .filter(|&record| is_sound(record))
             .collect();
         let mut denied = Vec::new();
-        claims.retain(|claim| {
-            let sound = is_sound(claim.record);
-            if !sound {
-                denied.push(claim.address);
-            }
-            sound
-        });
+        if !claims.iter().all(|claim| is_sound(claim.record)) {
+            Arc::make_mut(&mut claims).retain(|claim| {
+                let sound = is_sound(claim.record);
+                if !sound {
+                    denied.push(claim.address);
+                }
+                sound
+            });
+        }
         let mut table = Self {
             files,
             claims,
@@ -255,7 +258,7 @@ impl Table {
     /// Counts the nodes that have no address, and are known by their hardware addresses.
     fn count_by_hardware(&mut self) {
         let mut is_counted = vec![false; self.files.len()];
-        for claim in &self.claims {
+        for claim in self.claims.iter() {
             if let Some(is_counted) = is_counted.get_mut(claim.record as usize) {
                 *is_counted = true;
             }
@@ -289,7 +292,7 @@ impl Table {
     #[must_use]
     pub fn with_nodes_of(self, other: &Self) -> Self {
         Self {
-            claims: other.claims.clone(),
+            claims: Arc::clone(&other.claims),
             denied: other.denied.clone(),
             unresolved: other.unresolved.clone(),
             by_hardware_alone: other.by_hardware_alone,
@@ -386,7 +389,7 @@ impl Table {
     pub(crate) fn leave_out(&mut self, addresses: &[Ipv4Addr]) {
         for &address in addresses {
             let claim = position(&self.claims, address).ok();
-            let claim = claim.map(|position| self.claims.remove(position));
+            let claim = claim.map(|position| Arc::make_mut(&mut self.claims).remove(position));
             let record = claim.and_then(|claim| self.files.number(claim.record));
             let of = claim.map_or("no node", |claim| self.files.name(claim.record));
             let text = format!(

@@ -205,7 +205,7 @@ pub(crate) struct WinPes<'a> {
     pub(crate) list: Vec<WinPe>,
     rules: Rules<'a>,
     // A site has few WinPEs, so most records repeat a text that was parsed before.
-    texts: HashMap<&'a [u8], usize>,
+    texts: HashMap<Box<[u8]>, usize>,
     indexes: HashMap<WinPe, usize>,
 }
 
@@ -220,7 +220,7 @@ impl<'a> WinPes<'a> {
     }
 
     /// The index in the list of the WinPE that `path` denotes.
-    pub(crate) fn index(&mut self, path: &'a [u8]) -> Result<usize, WinPeError> {
+    pub(crate) fn index(&mut self, path: &[u8]) -> Result<usize, WinPeError> {
         if let Some(&index) = self.texts.get(path) {
             return Ok(index);
         }
@@ -231,7 +231,7 @@ impl<'a> WinPes<'a> {
                 .push(winpe.clone().looked_up(self.rules.tftp_root));
             next
         });
-        self.texts.insert(path, index);
+        self.texts.insert(path.into(), index);
         Ok(index)
     }
 }

@@ -22,7 +22,6 @@ use crate::names::ask::ask_for_all;
 use crate::names::forward::Names;
 use crate::names::reverse::LookedUp;
 use crate::names::saved;
-use crate::nodes::cfg::texts::Texts;
 use crate::sys::clock;
 use crate::sys::interface::{self, Interface};
 use crate::tables::followed::Followed;
@@ -187,11 +186,7 @@ pub(super) async fn read(
         let before = in_service.as_deref();
         let Some(fleet) = &settings.fleet else {
             let sources = &settings.sources;
-            let texts = Texts::read(&sources.config)?;
-            return Ok(Read::of(
-                Files::following(before, &texts, sources)?,
-                &settings,
-            ));
+            return Ok(Read::of(Files::read_following(before, sources)?, &settings));
         };
         let taken = fleet.newest().map_err(LoadError::Unknown)?;
         let configured = settings.configured(taken.settings());

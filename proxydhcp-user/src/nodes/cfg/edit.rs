@@ -73,9 +73,7 @@ impl RawRecord {
 
     /// Whether only NULs follow its texts, as every writer pads them.
     pub fn is_padded(&self) -> bool {
-        let (name, path) = self.0.split_at(NAME);
-        let padding = split(name).1.iter().chain(split(path).1);
-        padding.copied().all(|byte| byte == 0)
+        leftover::is_none(&self.0)
     }
 
     /// The node's name, up to the field's first NUL.

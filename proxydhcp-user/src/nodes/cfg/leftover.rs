@@ -11,15 +11,23 @@ use crate::text::printable;
 pub(super) fn is_written(record: &[u8; RECORD]) -> bool {
     let (name, path) = record.split_at(NAME);
     [split(name).1, split(path).1].iter().all(|rest| {
-        str::from_utf8(rest).is_ok_and(|rest| rest.chars().all(|c| c == '\0' || !c.is_control()))
+        is_padding(rest)
+            || str::from_utf8(rest)
+                .is_ok_and(|rest| rest.chars().all(|c| c == '\0' || !c.is_control()))
     })
 }
 
 /// Whether only NULs follow the texts of a record.
 pub(super) fn is_none(record: &[u8; RECORD]) -> bool {
     let (name, path) = record.split_at(NAME);
-    let is_padding = |field| split(field).1.iter().all(|&byte| byte == 0);
-    is_padding(name) && is_padding(path)
+    is_padding(split(name).1) && is_padding(split(path).1)
+}
+
+/// Whether these bytes of a record are all NULs.
+pub(super) fn is_padding(rest: &[u8]) -> bool {
+    // At once: byte by byte, it is most of the time that a reload takes to read the records.
+    const PADDING: [u8; RECORD] = [0; RECORD];
+    PADDING.starts_with(rest)
 }
 
 /// Describes the bytes behind the texts of a record, and the nodes that they concern; `None` if there

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinError;
 
+use super::boots::Boots;
 use super::hardware;
 use super::join::{self, Joined};
 use super::register::{Mark, Register};
@@ -102,9 +103,30 @@ impl LoadError {
 pub struct Files {
     pub(super) register: Arc<Register>,
     pub(super) winpes: Vec<WinPe>,
-    /// The WinPE of each node, an index into the WinPEs; `None` if the record is refused or the node
-    /// disabled.
-    boots: Vec<Option<usize>>,
+    /// What each node boots.
+    pub(super) boots: Vec<Boots>,
+}
+
+/// The files besides `proxydhcp.cfg` and those beside it, which may be missing.
+struct Others {
+    hosts: Option<Vec<u8>>,
+    ethers: Option<Vec<u8>>,
+    mark: Mark,
+}
+
+impl Others {
+    /// Reads them, to go with these texts.
+    fn read(texts: &Texts, sources: &Sources) -> Result<Self, LoadError> {
+        let hosts = hosts::read_at_rest(&sources.hosts)?;
+        let ethers = sources.ethers.as_deref().map(text_file::read);
+        let ethers = ethers.transpose().map_err(LoadError::Beside)?;
+        let mark = Mark::of(texts, sources, hosts.as_deref(), ethers.as_deref());
+        Ok(Self {
+            hosts,
+            ethers,
+            mark,
+        })
+    }
 }
 
 impl Files {
@@ -162,56 +184,40 @@ impl Files {
         texts: &Texts,
         sources: &Sources,
     ) -> Result<Self, LoadError> {
-        let hosts = hosts::read_at_rest(&sources.hosts)?;
-        let ethers = sources.ethers.as_deref();
-        let ethers = ethers.map(|path| Ok((path, text_file::read(path)?)));
-        let ethers = ethers.transpose().map_err(LoadError::Beside)?;
-        let ethers = ethers.as_ref().map(|(path, text)| (*path, text.as_slice()));
-        let mark = Mark::of(
-            texts,
-            sources,
-            hosts.as_deref(),
-            ethers.map(|(_, text)| text),
-        );
-        let same = before.filter(|before| before.register.mark == Some(mark));
+        let others = Others::read(texts, sources)?;
+        let same = before.filter(|before| before.register.mark == Some(others.mark));
         if let Some(files) = same.and_then(|before| before.booting(texts, sources.rules())) {
             return Ok(files);
         }
-        Self::join(texts, sources, hosts.as_deref(), ethers, mark)
+        Self::join(texts, sources, &others)
     }
 
-    /// These nodes, which boot what `texts` says. `None` if the records are not those of the nodes, each as a
-    /// writer leaves it.
-    fn booting(&self, texts: &Texts, rules: Rules<'_>) -> Option<Self> {
-        let (records, register) = (&texts.records, &self.register);
-        if records.len() / cfg::RECORD != register.records_read {
-            return None;
-        }
-        let is_name = |position, name: &[u8]| register.has(position, name);
-        let (winpes, booted) = cfg::boots(records, rules, is_name)?;
-        let disabled = Disabled::parse(&texts.disabled, || cfg::names(records));
-        let boots = (0..).zip(booted).map(|(record, winpe)| {
-            let name = register.name(record);
-            (!disabled.contains(name)).then_some(winpe)
-        });
-        let mut boots: Vec<_> = boots.collect();
-        // Disabled nodes without a record.
-        boots.resize(self.boots.len(), None);
-        Some(Self {
-            register: Arc::clone(register),
-            winpes,
-            boots,
-        })
-    }
-
-    fn join(
-        texts: &Texts,
+    /// Reads the files like [`Self::read`], after `before`: if the nodes are those of `before`, whatever they
+    /// boot, nothing is joined again, and the records are never in memory as a whole.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_following(
+        before: Option<&Self>,
         sources: &Sources,
-        file: Option<&[u8]>,
-        ethers: Option<(&Path, &[u8])>,
-        mark: Mark,
     ) -> Result<Self, LoadError> {
-        let config = texts.records.as_slice();
+        let Some(before) = before else {
+            return Self::read(sources);
+        };
+        let config = &sources.config;
+        let mut texts = Texts::beside(Vec::new(), config).map_err(LoadError::Beside)?;
+        let others = Others::read(&texts, sources)?;
+        if before.register.mark == Some(others.mark)
+            && let Some(files) = before.booting_by_file(&texts, sources)
+        {
+            return Ok(files);
+        }
+        texts.records = cfg::read(config)?;
+        Self::join(&texts, sources, &others)
+    }
+
+    fn join(texts: &Texts, sources: &Sources, others: &Others) -> Result<Self, LoadError> {
+        let (config, file) = (texts.records.as_slice(), others.hosts.as_deref());
         let disabled = Disabled::parse(&texts.disabled, || cfg::names(config));
         let mut parsed = cfg::parse(config, sources.rules());
         let records_read = config.len() / cfg::RECORD;
@@ -230,7 +236,7 @@ impl Files {
         let mut hosts = Hosts::new(file.unwrap_or_default());
         let mut own = Hosts::new(&texts.hosts);
         let joined = join::join(&parsed, &sources.suffixes, &mut own, &mut hosts);
-        let Joined { claims, named } = joined;
+        let Joined { mut claims, named } = joined;
 
         let sound = parsed.records.iter().map(|record| {
             let winpe = (!disabled.contains(record.name)).then_some(record.winpe);
@@ -242,8 +248,7 @@ impl Files {
             .map(|node| (node.name, node.number, None));
         let is_plain = parsed.refused.is_empty() && parsed.warnings.is_empty();
         let mut register = Register {
-            mark: is_plain.then_some(mark),
-            claims,
+            mark: is_plain.then_some(others.mark),
             refused: parsed.refused,
             warnings: parsed.warnings,
             records_read,
@@ -252,7 +257,7 @@ impl Files {
         };
         let boots = sound.chain(denied).map(|(name, number, winpe)| {
             register.add(name, number);
-            winpe
+            Boots::of(winpe)
         });
         let boots = boots.collect();
         let wanted = (0..).zip(named).filter(|&(_, named)| !named);
@@ -261,18 +266,19 @@ impl Files {
         register.warn_of_malformed(&texts::hosts(&sources.config), own.malformed());
         register.warn_of_malformed(&sources.hosts, hosts.malformed());
         register.warn_of_disabled(&disabled::path(&sources.config), &disabled);
-        let mut claims = std::mem::take(&mut register.claims);
         let conflicts = register.settle(&mut claims);
         register.warnings.extend(conflicts);
-        register.claims = claims;
+        claims.shrink_to_fit();
+        register.claims = Arc::new(claims);
         let hardware = hardware::join(
             (&cfg::hardware::path(&sources.config), &texts.hardware),
-            ethers,
+            sources.ethers.as_deref().zip(others.ethers.as_deref()),
             |name| register.by_any_name(name),
             |record| register.name(record),
         );
         register.hardware = hardware.claims;
         register.warnings.extend(hardware.warnings);
+        register.shrink();
         Ok(Self {
             register: Arc::new(register),
             winpes: parsed.winpes,
@@ -297,7 +303,7 @@ impl Files {
             let is_it = self.name(position) == record.name && self.number(position).is_some();
             let winpe = winpes.get(record.winpe).filter(|_| is_it)?;
             let boots = files.boots.get_mut(position as usize)?;
-            *boots = (!disabled.contains(record.name)).then_some(*winpe);
+            *boots = Boots::of((!disabled.contains(record.name)).then_some(*winpe));
         }
         files.forget_unused();
         Some(files)
@@ -324,8 +330,9 @@ impl Files {
     /// Removes the WinPEs that no node has, except the default one.
     fn forget_unused(&mut self) {
         let mut is_used = vec![false; self.winpes.len()];
-        for at in self.boots.iter().flatten().chain(&[0]) {
-            if let Some(used) = is_used.get_mut(*at) {
+        let all = self.boots.iter().filter_map(|boots| boots.winpe());
+        for at in all.chain([0]) {
+            if let Some(used) = is_used.get_mut(at) {
                 *used = true;
             }
         }
@@ -343,7 +350,7 @@ impl Files {
         let mut used = is_used.into_iter();
         self.winpes.retain(|_| used.next().unwrap_or(true));
         for boots in &mut self.boots {
-            *boots = boots.and_then(|at| places.get(at).copied());
+            *boots = Boots::of(boots.winpe().and_then(|at| places.get(at).copied()));
         }
     }
 
@@ -374,7 +381,7 @@ impl Files {
 
     /// The record's WinPE; `None` if the record is refused or the node disabled.
     pub(super) fn winpe(&self, record: u32) -> Option<usize> {
-        *self.boots.get(record as usize)?
+        self.boots.get(record as usize)?.winpe()
     }
 
     pub(super) fn name(&self, record: u32) -> &str {

@@ -1,8 +1,9 @@
 //! Who the nodes are: their names, their addresses and their hardware addresses. What a node boots is
 //! none of it, so tables that differ in that alone have one register, which was joined once.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
@@ -19,7 +20,7 @@ pub(super) struct Register {
     pub(super) names: String,
     pub(super) nodes: Vec<Node>,
     /// The claims of the hosts file, sorted by address, each address once.
-    pub(super) claims: Vec<Claim>,
+    pub(super) claims: Arc<Vec<Claim>>,
     /// What nodes are known by besides their addresses, each once.
     pub(super) hardware: Vec<hardware::Claim>,
     pub(super) refused: Vec<Refused>,
@@ -37,10 +38,11 @@ pub(super) struct Register {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
-    /// The end of its name among the names; it begins where the previous one ends.
-    name_end: usize,
+    /// The end of its name among the names; it begins where the previous one ends. A file may not be as large
+    /// as would need more.
+    name_end: u32,
     /// Its record's position in the file, from 1. A disabled node may have none.
-    number: Option<u32>,
+    number: Option<NonZeroU32>,
 }
 
 /// What a register follows from besides the names of records: the hash of it. As long as both are the same,
@@ -89,8 +91,16 @@ impl Register {
     /// Adds a node behind the others.
     pub(super) fn add(&mut self, name: &str, number: Option<u32>) {
         self.names.push_str(name);
-        let name_end = self.names.len();
+        let name_end = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let number = number.and_then(NonZeroU32::new);
         self.nodes.push(Node { name_end, number });
+    }
+
+    /// Gives back the room for more nodes.
+    pub(super) fn shrink(&mut self) {
+        self.names.shrink_to_fit();
+        self.nodes.shrink_to_fit();
+        self.hardware.shrink_to_fit();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -99,15 +109,25 @@ impl Register {
 
     /// The record's position in the file, from 1; `None` for a disabled node without one.
     pub(super) fn number(&self, record: u32) -> Option<u32> {
-        self.nodes.get(record as usize)?.number
+        Some(self.nodes.get(record as usize)?.number?.get())
     }
 
     pub(super) fn name(&self, record: u32) -> &str {
         let record = record as usize;
-        let end_of = |record: usize| self.nodes.get(record).map(|node| node.name_end);
+        let end_of = |record: usize| self.nodes.get(record).map(|node| node.name_end as usize);
         let start = record.checked_sub(1).and_then(end_of).unwrap_or_default();
         let end = end_of(record).unwrap_or_default();
         self.names.get(start..end).unwrap_or_default()
+    }
+
+    /// Enters claims behind others that are settled, and settles all of them.
+    pub(super) fn enter(&self, claims: &mut Arc<Vec<Claim>>, more: Vec<Claim>) -> Vec<Warning> {
+        if more.is_empty() {
+            return Vec::new();
+        }
+        let claims = Arc::make_mut(claims);
+        claims.extend(more);
+        self.settle(claims)
     }
 
     /// Gives each address to the first claim on it, and warns about the other claims.
@@ -142,11 +162,10 @@ impl Register {
         join::by_name(name, position).or_else(|| join::by_suffix(name, &self.suffixes, position))
     }
 
-    /// Whether the record at this position of the file is that of a node of the same position and name.
-    pub(super) fn has(&self, position: usize, name: &[u8]) -> bool {
-        let number = u32::try_from(position).ok();
-        let node = number.filter(|&record| self.number(record) == Some(record + 1));
-        node.is_some_and(|record| self.name(record).as_bytes() == name)
+    /// The name of the node whose record is at this position of the file, if that is its own position, too.
+    pub(super) fn name_at(&self, position: usize) -> Option<&str> {
+        let record = u32::try_from(position).ok()?;
+        (self.number(record)? == record + 1).then(|| self.name(record))
     }
 
     /// The record that has this hardware address.
@@ -174,6 +193,7 @@ impl Register {
     }
 }
 
-fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
+/// The name's letters in lower case.
+pub(super) fn folded(name: &[u8]) -> impl Iterator<Item = u8> {
     name.iter().map(u8::to_ascii_lowercase)
 }

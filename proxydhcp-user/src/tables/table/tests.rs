@@ -521,7 +521,7 @@ fn what_boots_something_else_is_not_joined_again() {
     let hosts = folder.path().join("hosts");
     let ethers = folder.path().join("ethers");
     let mut sources = Sources {
-        config: "/nowhere/proxydhcp.cfg".into(),
+        config: folder.path().join("proxydhcp.cfg"),
         hosts: hosts.clone(),
         tftp_root: "/tftpboot".into(),
         loaders: Loaders::default(),
@@ -539,18 +539,30 @@ fn what_boots_something_else_is_not_joined_again() {
     fs::write(&ethers, "52:54:00:00:00:01 n1\n").unwrap();
     let before = Files::of(&texts(usual, "n3\nn9\n"), &sources).unwrap();
     let check = |before: &Files, texts: &Texts, sources: &Sources, is_same: bool| {
-        let after = Files::following(Some(before), texts, sources).unwrap();
-        assert_eq!(after.has_nodes_of(before), is_same);
+        let config = &sources.config;
+        fs::write(config, &texts.records).unwrap();
+        for (path, text) in texts.files(config) {
+            fs::write(path, text.unwrap_or_default()).unwrap();
+        }
         let anew = Table::of_files(Arc::new(Files::of(texts, sources).unwrap()));
-        let table = Table::of_files(Arc::new(after.clone()));
-        assert_eq!(changes(&anew, &table), Changes::default());
-        assert_eq!(table.served(), anew.served());
-        assert_eq!(table.len(), anew.len());
-        assert_eq!(table.winpes(), anew.winpes());
-        assert_eq!(table.warnings(), anew.warnings());
-        assert_eq!(table.denied(), anew.denied());
-        assert!(table.hardware().eq(anew.hardware()));
-        after
+        let old = Table::of_files(Arc::new(before.clone()));
+        let after = [
+            Files::following(Some(before), texts, sources).unwrap(),
+            Files::read_following(Some(before), sources).unwrap(),
+        ];
+        for after in &after {
+            assert_eq!(after.has_nodes_of(before), is_same);
+            let table = Table::of_files(Arc::new(after.clone()));
+            assert_eq!(changes(&anew, &table), Changes::default());
+            assert_eq!(changes(&old, &table), changes(&old, &anew));
+            assert_eq!(table.served(), anew.served());
+            assert_eq!(table.len(), anew.len());
+            assert_eq!(table.winpes(), anew.winpes());
+            assert_eq!(table.warnings(), anew.warnings());
+            assert_eq!(table.denied(), anew.denied());
+            assert!(table.hardware().eq(anew.hardware()));
+        }
+        after.into_iter().next().unwrap()
     };
     let others: &[(&str, &str)] = &[("n1", "c"), ("n2", "a/"), ("n3", "c")];
     let after = check(&before, &texts(others, "n3\nn9\n"), &sources, true);
@@ -593,4 +605,21 @@ fn what_boots_something_else_is_not_joined_again() {
     check(&before, &texts(usual, "n3\nn9\n"), &sources, true);
     fs::write(&hosts, "10.0.0.2 n2\n10.0.0.4 n3\n").unwrap();
     check(&before, &texts(usual, "n3\nn9\n"), &sources, false);
+    // Of the same size, at the same moment.
+    fs::write(&hosts, "10.0.0.2 n2\n10.0.0.3 n3\n10.0.0.8 n1-ib0\n").unwrap();
+    check(&before, &texts(usual, "n3\nn9\n"), &sources, false);
+    // Half a record, as while a writer is not done.
+    fs::write(&hosts, "10.0.0.2 n2\n10.0.0.3 n3\n10.0.0.9 n1-ib0\n").unwrap();
+    check(&before, &texts(usual, "n3\nn9\n"), &sources, true);
+    let mut half = config(usual);
+    half.truncate(3 * RECORD - 1);
+    fs::write(&sources.config, half).unwrap();
+    let read = Files::read_following(Some(&before), &sources);
+    assert!(matches!(
+        read,
+        Err(LoadError::Config(CfgError::Size { .. }))
+    ));
+    fs::remove_file(&sources.config).unwrap();
+    let read = Files::read_following(Some(&before), &sources);
+    assert!(read.unwrap_err().is_missing());
 }
