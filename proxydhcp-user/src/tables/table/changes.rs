@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::Table;
-use super::compare::{Change, compare};
+use super::compare::{Change, Comparison};
 use super::loss::Loss;
+use super::register::folded;
 use crate::winpe::path::WinPe;
 
 /// The differences between two tables.
@@ -24,33 +25,38 @@ pub struct Changes {
 /// Compares the nodes that two tables serve, by name, ignoring ASCII case.
 pub fn changes(old: &Table, new: &Table) -> Changes {
     let mut changes = Changes::default();
-    compare(old, new, |before, after| {
-        changes.loss.note(before, after, new);
-        match (before, after) {
-            (before, []) => changes.removed.note(before),
-            ([], after) => changes.added.note(after),
-            (_, after) => changes.changed.note(after),
+    let comparison = Comparison::of(old, new);
+    for node in comparison.differences() {
+        changes.loss.note(&node);
+        match (node.before, node.after) {
+            (Some(_), Some((name, _))) => changes.changed.note(name),
+            (None, Some((name, _))) => changes.added.note(name),
+            (Some(name), None) => changes.removed.note(name),
+            (None, None) => {}
         }
-    });
-    changes.loss.compare_with(old, new);
+    }
+    changes.loss.compare_with(&comparison);
     changes
 }
 
 /// The nodes that `new` serves and `old` does not, or serves differently: each once, by name.
 pub fn news<'a>(old: &'a Table, new: &'a Table) -> Vec<(&'a str, &'a WinPe)> {
-    let mut news = Vec::new();
-    compare(old, new, |_, after| {
-        news.extend(
-            after
-                .first()
-                .and_then(|node| Some((node.name, node.winpe?))),
-        );
-    });
+    let comparison = Comparison::of(old, new);
+    let mut news: Vec<_> = comparison
+        .differences()
+        .filter_map(|node| node.after)
+        .collect();
+    news.sort_unstable_by(|(a, _), (b, _)| folded(a.as_bytes()).cmp(folded(b.as_bytes())));
     news
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+
     use super::*;
     use crate::tables::table::compare::EXAMPLES;
     use crate::tables::table::tests::table;
@@ -115,5 +121,79 @@ mod tests {
         let added = changes(&Table::empty(), &table(&nodes, &hosts.join("\n"))).added;
         assert_eq!((added.count, added.examples.len()), (50, EXAMPLES));
         assert_eq!(added.examples[19], "cn119");
+    }
+
+    /// What a table serves, by name in lower case: the addresses and the WinPE of each node.
+    fn served(table: &Table) -> BTreeMap<String, (Vec<Ipv4Addr>, String)> {
+        let mut served = BTreeMap::new();
+        for node in table.nodes() {
+            let winpe = table.winpes()[node.winpe].path().to_owned();
+            let of_node = served.entry(node.name.to_ascii_lowercase());
+            let (addresses, _) = of_node.or_insert((Vec::new(), winpe));
+            addresses.push(node.address);
+        }
+        served
+    }
+
+    type Described = (Vec<(u8, bool, u8)>, Vec<(u8, u8)>);
+
+    /// A table of nodes as (name, whether in capitals, WinPE), with addresses as (last byte, name).
+    fn described((nodes, hosts): &Described) -> Table {
+        let nodes: Vec<_> = nodes
+            .iter()
+            .map(|(name, is_capital, winpe)| {
+                let letter = if *is_capital { 'N' } else { 'n' };
+                let winpe = ["", "w", "x", ".."][usize::from(*winpe)];
+                (format!("{letter}{name}"), winpe)
+            })
+            .collect();
+        let nodes: Vec<_> = nodes
+            .iter()
+            .map(|(name, winpe)| (&**name, *winpe))
+            .collect();
+        let lines = hosts
+            .iter()
+            .map(|(last, name)| format!("10.0.0.{last} n{name}\n"));
+        let bad = nodes.iter().all(|(_, winpe)| *winpe == "..");
+        let usual: &[_] = if bad { &[("z", "w")] } else { &[] };
+        let all: Vec<_> = nodes.iter().chain(usual).copied().collect();
+        table(&all, &lines.collect::<String>())
+    }
+
+    proptest! {
+        #[test]
+        fn changes_are_those_of_each_node(
+            before in described_by(),
+            after in described_by(),
+        ) {
+            let (old, new) = (described(&before), described(&after));
+            let (before, after) = (served(&old), served(&new));
+            let found = changes(&old, &new);
+            let names = |is_in: &dyn Fn(&str) -> bool| -> Vec<String> {
+                let all: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+                all.into_iter().filter(|name| is_in(name)).cloned().collect()
+            };
+            let is_added = |name: &str| !before.contains_key(name);
+            let is_removed = |name: &str| !after.contains_key(name);
+            let differs = |name: &str| before.get(name) != after.get(name);
+            for (found, expected) in [
+                (&found.added, names(&is_added)),
+                (&found.removed, names(&is_removed)),
+                (&found.changed, names(&|it| differs(it) && !is_added(it) && !is_removed(it))),
+            ] {
+                let examples = found.examples.iter().map(|it| it.to_ascii_lowercase());
+                prop_assert_eq!(examples.collect::<Vec<_>>(), &*expected);
+                prop_assert_eq!(found.count, expected.len());
+            }
+            let news: Vec<_> = news(&old, &new).into_iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+            prop_assert_eq!(news, names(&|it| differs(it) && !is_removed(it)));
+        }
+    }
+
+    fn described_by() -> impl Strategy<Value = Described> {
+        (
+            prop::collection::vec((0..8_u8, any::<bool>(), 0..4_u8), 0..10),
+            prop::collection::vec((1..12_u8, 0..8_u8), 0..12),
+        )
     }
 }

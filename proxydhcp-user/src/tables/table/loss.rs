@@ -3,8 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use super::Table;
-use super::compare::{Change, Served};
+use super::compare::{Change, Comparison, Difference};
 use crate::text::Few;
 
 /// The number of names in a message.
@@ -22,21 +21,21 @@ pub struct Loss {
 }
 
 impl Loss {
-    /// Notes a node's addresses before and after `new`.
-    pub(super) fn note(&mut self, before: &[Served<'_>], after: &[Served<'_>], new: &Table) {
-        let addresses =
-            |all: &[Served<'_>]| all.iter().filter(|served| served.is_address()).count();
-        let lost = addresses(before).saturating_sub(addresses(after));
-        if lost > 0 && before.first().is_some_and(|node| is_kept(node.name, new)) {
-            self.lost += lost;
-            self.nodes.note(before);
+    /// Notes what a node has lost, if it has and its record stays.
+    pub(super) fn note(&mut self, node: &Difference<'_>) {
+        if let Some(name) = node.before
+            && node.lost > 0
+            && node.is_kept
+        {
+            self.lost += node.lost;
+            self.nodes.note(name);
         }
     }
 
     /// Compares what was noted with all that is in service.
-    pub(super) fn compare_with(&mut self, old: &Table, new: &Table) {
+    pub(super) fn compare_with(&mut self, comparison: &Comparison<'_>) {
         if self.lost > 0 {
-            self.of = old.nodes().filter(|node| is_kept(node.name, new)).count();
+            self.of = comparison.kept();
         }
     }
 
@@ -53,12 +52,6 @@ impl Loss {
             hosts.display()
         )
     }
-}
-
-/// Whether the node still has a record that can be served.
-fn is_kept(name: &str, table: &Table) -> bool {
-    let record = table.files.record(name);
-    record.is_some_and(|record| table.files.winpe(record).is_some())
 }
 
 impl fmt::Display for Loss {
