@@ -9,6 +9,7 @@ use proxydhcp::fleet::group::Group;
 use proxydhcp::fleet::item::Item;
 use proxydhcp::fleet::keys::Keys;
 use proxydhcp::fleet::manifest::Manifest;
+use proxydhcp::fleet::page::{self, Pages};
 use proxydhcp::fleet::serving::Serving;
 use proxydhcp::fleet::settings::FleetSettings;
 use proxydhcp::fleet::watch::response;
@@ -18,17 +19,19 @@ use proxydhcp::nodes::noderange::Groups;
 use proxydhcp::winpe::loaders::Loaders;
 use proxydhcp::winpe::path::{Rules, WinPe};
 
-/// Takes bytes for a line of a watch, and for a node, a group and a setting: the name up to the
-/// first line feed, and the value.
+/// Takes bytes for a line of a watch, for a page, and for a node, a group and a setting: the name up to
+/// the first line feed, and the value.
 ///
 /// # Panics
-/// Where a node is served anything that `proxydhcp.cfg` could not have, or one that is refused is served.
+/// Where a node is served anything that `proxydhcp.cfg` could not have, or one that is refused is served; or
+/// where pages do not say what they were made of.
 pub(crate) fn fleet(data: &[u8]) {
     let keys = Keys::below("p");
     if let Ok(answer) = response(data) {
         // The manifest may be none.
         let _ = Followed::default().take(&keys, &answer);
     }
+    page(data);
     let end = data.iter().position(|&byte| byte == b'\n');
     let (name, value) = data.split_at(end.unwrap_or(data.len()));
     let value = value.get(1..).unwrap_or_default();
@@ -38,10 +41,31 @@ pub(crate) fn fleet(data: &[u8]) {
         assert!(!manifest.content.contains('/'));
     }
     if let Ok(name) = str::from_utf8(name) {
+        if value.is_empty() {
+            let mut content = Content::default();
+            content.put(Item::Group(name), value, 1);
+            assert_eq!(content.groups().0, None);
+            return;
+        }
         node(name, value);
         group(name, value);
         setting(name, value);
     }
+}
+
+fn page(data: &[u8]) {
+    let mut content = Content::default();
+    page::items(data, |item, value| drop(content.put(item, value, 0)));
+    let Pages { pages, others } = Pages::of(&content);
+    let mut again = Content::default();
+    for page in &pages {
+        assert!(str::from_utf8(page).is_ok_and(|page| page.ends_with('\n')));
+        page::items(page, |item, value| drop(again.put(item, value, 0)));
+    }
+    for (item, value) in others {
+        assert_eq!(again.put(item, value, 0), None);
+    }
+    assert_eq!(again, content);
 }
 
 fn group(name: &str, value: &[u8]) {

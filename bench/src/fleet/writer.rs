@@ -56,7 +56,7 @@ impl Writer {
         self.version
     }
 
-    /// Has all nodes boot something else. Returns when all keys were written, and nothing was left to be
+    /// Has all nodes boot something else. Returns when all pages were written, and nothing was left to be
     /// done but to put them into force.
     pub(super) fn write_all(&mut self, site: &Site) -> Result<Duration> {
         self.version += 1;

@@ -16,8 +16,6 @@ use crate::fleet::wire::{
     Bytes64, Int, KeyValue, Line, RangeRequest, RangeResponse, Transaction, TransactionResponse,
 };
 
-/// The keys of a page.
-const PAGE: i64 = 5000;
 /// The most keys of a range: as many records as a file may have.
 const MOST: usize = 2_000_000;
 
@@ -77,11 +75,11 @@ impl Client {
             revision: at.map(Int),
             ..RangeRequest::default()
         };
-        let page: RangeResponse = self.ask("/v3/kv/range", &request).await?;
-        Ok((page.kvs.into_iter().next(), page.header.revision.0))
+        let part: RangeResponse = self.ask("/v3/kv/range", &request).await?;
+        Ok((part.kvs.into_iter().next(), part.header.revision.0))
     }
 
-    /// All keys of a range, page by page, all as they were at one revision: at this one, or the newest.
+    /// All keys of a range, `some` at a time, all as they were at one revision: at this one, or the newest.
     /// Returns that revision.
     ///
     /// # Errors
@@ -90,24 +88,25 @@ impl Client {
         &mut self,
         (first, end): Range,
         at: Option<i64>,
+        some: i64,
         mut take: impl FnMut(KeyValue),
     ) -> Result<i64, TransportError> {
         let mut request = RangeRequest {
             key: Bytes64(first),
             range_end: Some(Bytes64(end)),
-            limit: Some(Int(PAGE)),
+            limit: Some(Int(some)),
             revision: at.map(Int),
             keys_only: false,
         };
         let mut left = MOST;
         loop {
-            let page: RangeResponse = self.ask("/v3/kv/range", &request).await?;
-            let revision = *request.revision.get_or_insert(page.header.revision);
-            let count = page.kvs.len();
+            let part: RangeResponse = self.ask("/v3/kv/range", &request).await?;
+            let revision = *request.revision.get_or_insert(part.header.revision);
+            let count = part.kvs.len();
             left = left.checked_sub(count).ok_or_else(|| self.too_many())?;
-            let more = page.more;
+            let more = part.more;
             let mut last = None;
-            for (number, kv) in (1..).zip(page.kvs) {
+            for (number, kv) in (1..).zip(part.kvs) {
                 if number == count {
                     last = Some(kv.key.clone());
                 }
@@ -116,9 +115,9 @@ impl Client {
             match last {
                 Some(mut last) if more => {
                     last.0.push(0);
-                    // A member that gives the same page again and again is not followed for ever.
+                    // A member that gives the same again and again is not followed for ever.
                     if last.0 <= request.key.0 {
-                        return Err(self.malformed("pages in disorder"));
+                        return Err(self.malformed("keys in disorder"));
                     }
                     request.key = last;
                 }
@@ -143,8 +142,8 @@ impl Client {
             keys_only: true,
             ..RangeRequest::default()
         };
-        let page: RangeResponse = self.ask("/v3/kv/range", &request).await?;
-        Ok(page.kvs.into_iter().map(|kv| kv.key.0).collect())
+        let part: RangeResponse = self.ask("/v3/kv/range", &request).await?;
+        Ok(part.kvs.into_iter().map(|kv| kv.key.0).collect())
     }
 
     /// Does a transaction. If it is unknown whether it was done, as when a member has died meanwhile, it

@@ -1,4 +1,4 @@
-//! The nodes of a fleet, with groups and settings, as their keys have them, and as `proxydhcp.cfg` and the
+//! The nodes of a fleet, with groups and settings, as etcd has them, and as `proxydhcp.cfg` and the
 //! files beside it have them: both say the same, and one is turned into the other here.
 
 use std::collections::BTreeMap;
@@ -29,18 +29,20 @@ pub struct Content {
     nodes: Values,
     groups: Values,
     settings: Values,
+    /// The revisions of keys that say that there is no such item, by its path.
+    gone: BTreeMap<Box<str>, i64>,
     sum: u128,
 }
 
 /// The values of a kind, by their names.
 type Values = BTreeMap<Box<str>, Value>;
 
-/// The value of a key, as it is.
+/// The value of a key, or of a line of a page, as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
     /// The bytes.
     pub bytes: Box<[u8]>,
-    /// The revision that has written them; 0 for those that are yet to be written.
+    /// The revision that has written the key; 0 for what is of a page, or is yet to be written.
     pub revision: i64,
 }
 
@@ -91,7 +93,16 @@ impl Content {
         of_kind.get(item.name())
     }
 
-    fn items(&self) -> impl Iterator<Item = (Item<'_>, &Value)> {
+    /// The revision that has written the key of an item, though it may say that there is none; 0: it has no
+    /// key.
+    pub fn written_by(&self, item: Item<'_>) -> i64 {
+        let gone = || self.gone.get(&*item.path()).copied().unwrap_or(0);
+        self.value_of(item)
+            .map_or_else(gone, |value| value.revision)
+    }
+
+    /// The nodes, the groups and the settings, each by their names.
+    pub(super) fn items(&self) -> impl Iterator<Item = (Item<'_>, &Value)> {
         let nodes = self.nodes.iter();
         let nodes = nodes.map(|(name, value)| (Item::Node(name), value));
         let groups = self.groups.iter();
@@ -129,8 +140,17 @@ impl Content {
         self.take(Item::Node(name))
     }
 
-    /// Puts an item. Returns what it was before.
+    /// Has an item be what this value of its key says: an empty one says that there is none. Returns what it
+    /// was before.
     pub fn put(&mut self, item: Item<'_>, bytes: &[u8], revision: i64) -> Option<Value> {
+        if bytes.is_empty() {
+            let old = self.take(item);
+            self.gone.insert(item.path().into(), revision);
+            return old;
+        }
+        if !self.gone.is_empty() {
+            self.gone.remove(&*item.path());
+        }
         self.sum = self.sum.wrapping_add(hash_of(item, bytes));
         let value = Value {
             bytes: bytes.into(),

@@ -2,7 +2,7 @@
 
 use crate::fleet::changed::Changed;
 use crate::fleet::client::Client;
-use crate::fleet::content::{Content, Value};
+use crate::fleet::content::Content;
 use crate::fleet::item::Item;
 use crate::fleet::keys::{Key, Keys};
 use crate::fleet::store::{self, Held, Snapshot, StoreError};
@@ -12,13 +12,10 @@ use crate::fleet::wire::{Event, WatchResponse};
 #[derive(Debug, Default)]
 pub struct Followed {
     snapshot: Snapshot,
-    /// Whether the nodes that are known are those of the manifest.
+    /// Whether the nodes that are known are those of the content in force. Else it must be loaded.
     is_whole: bool,
     /// What has changed since it was taken last; `None`: everything may have.
     changed: Option<Changed>,
-    /// A content that is being written, and may be in force next, so that nothing of it has to be read
-    /// again then.
-    next: Option<(Box<str>, Content)>,
 }
 
 /// What answers of a watch have changed.
@@ -28,8 +25,8 @@ pub struct News {
     pub is_any: bool,
     /// Whether the rest of a revision is yet to come.
     pub is_part: bool,
-    /// Whether a content is in force whose nodes are not known: it must be loaded.
-    pub must_load: bool,
+    /// Whether another content is in force. Nothing that is to be put into service with it is yet to come.
+    pub is_other: bool,
 }
 
 impl Followed {
@@ -43,6 +40,26 @@ impl Followed {
             is_whole: true,
             ..Self::default()
         })
+    }
+
+    /// Loads the content in force, as it is at the revision up to which everything is known, if it is not
+    /// known. Until then, the one before is.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn complete(&mut self, client: &mut Client, keys: &Keys) -> Result<(), StoreError> {
+        let Some(held) = self.snapshot.manifest.as_ref().filter(|_| !self.is_whole) else {
+            return Ok(());
+        };
+        let id = &held.manifest.content;
+        self.snapshot.content = store::content(client, keys, id, self.snapshot.revision).await?;
+        (self.changed, self.is_whole) = (None, true);
+        Ok(())
+    }
+
+    /// Whether the nodes are those of the content in force.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// The nodes.
@@ -88,7 +105,7 @@ impl Followed {
             ..News::default()
         };
         for event in &answer.events {
-            news.is_any |= self.event(keys, event)?;
+            self.event(keys, event, &mut news)?;
         }
         if !answer.fragment {
             let revision = answer.header.revision.0;
@@ -105,11 +122,10 @@ impl Followed {
                         .max(if last == 0 { revision } else { 0 });
             }
         }
-        news.must_load = !self.is_whole;
         Ok(news)
     }
 
-    fn event(&mut self, keys: &Keys, event: &Event) -> Result<bool, StoreError> {
+    fn event(&mut self, keys: &Keys, event: &Event, news: &mut News) -> Result<(), StoreError> {
         let kv = &event.kv;
         match keys.parse(&kv.key.0) {
             Some(Key::Manifest) if event.is_delete() => {
@@ -120,46 +136,34 @@ impl Followed {
             Some(Key::Manifest) => {
                 let held = store::held(&kv.value.0, kv.mod_revision.0, kv.version.0)?;
                 if !self.is_of(&held.manifest.content) {
-                    self.turn_to(&held);
+                    (self.is_whole, news.is_other) = (false, true);
                 }
                 self.snapshot.manifest = Some(held);
             }
             Some(Key::Item { content, item }) if self.is_of(content) => {
-                if !self.is_whole {
-                    return Ok(false);
-                }
-                let before = apply(&mut self.snapshot.content, item, event);
-                match (item, &mut self.changed) {
-                    (Item::Node(name), Some(changed)) => changed.note(name, before),
-                    (Item::Group(_) | Item::Setting(_), changed) => *changed = None,
-                    _ => {}
-                }
+                self.item(item, event);
             }
-            Some(Key::Item { content, item }) => {
-                // Of several that are written at once, one will be in force, and be loaded if need be.
-                if self.next.as_ref().is_none_or(|(of, _)| **of != *content) && !event.is_delete() {
-                    self.next = Some((content.into(), Content::default()));
-                }
-                if let Some((_, next)) = self.next.as_mut().filter(|(of, _)| **of == *content) {
-                    apply(next, item, event);
-                }
-                return Ok(false);
-            }
-            _ => return Ok(false),
+            _ => return Ok(()),
         }
-        Ok(true)
+        news.is_any = true;
+        Ok(())
     }
 
-    /// Turns to another content. If not all of it was seen, it must be loaded.
-    fn turn_to(&mut self, held: &Held) {
-        let next = self
-            .next
-            .take()
-            .filter(|(of, content)| **of == *held.manifest.content && held.manifest.is_of(content));
-        self.changed = None;
-        self.is_whole = next.is_some();
-        if let Some((_, content)) = next {
-            self.snapshot.content = content;
+    fn item(&mut self, item: Item<'_>, event: &Event) {
+        // What a page may have of it is not known here.
+        self.is_whole &= !event.is_delete();
+        if !self.is_whole {
+            return;
+        }
+        let kv = &event.kv;
+        let before = self
+            .snapshot
+            .content
+            .put(item, &kv.value.0, kv.mod_revision.0);
+        match (item, &mut self.changed) {
+            (Item::Node(name), Some(changed)) => changed.note(name, before),
+            (Item::Group(_) | Item::Setting(_), changed) => *changed = None,
+            _ => {}
         }
     }
 
@@ -167,15 +171,6 @@ impl Followed {
         self.manifest()
             .is_some_and(|held| held.manifest.content == content)
     }
-}
-
-/// Applies an event to a content. Returns what the item was before.
-fn apply(content: &mut Content, item: Item<'_>, event: &Event) -> Option<Value> {
-    if event.is_delete() {
-        return content.take(item);
-    }
-    let kv = &event.kv;
-    content.put(item, &kv.value.0, kv.mod_revision.0)
 }
 
 #[cfg(test)]
@@ -243,7 +238,7 @@ mod tests {
         assert!(followed.is_true());
         let mut after = followed.content().clone();
         after.insert("n1", b"x", 5);
-        after.remove("n2");
+        after.insert("n2", b"", 5);
         after.insert("n3", b"c", 5);
         let value = manifest("c-0", &after);
         let news = followed.take(
@@ -252,7 +247,7 @@ mod tests {
                 5,
                 &[
                     (keys.node("c-0", "n1"), Some(b"x")),
-                    (keys.node("c-0", "n2"), None),
+                    (keys.node("c-0", "n2"), Some(b"")),
                     (keys.node("c-0", "n3"), Some(b"c")),
                     (keys.node("other-4", "n9"), Some(b"z")),
                     (keys.serving("sn1"), Some(b"z")),
@@ -278,36 +273,29 @@ mod tests {
         assert_eq!(followed.take(&keys, &other).unwrap(), News::default());
         let value = manifest("d-3", &before);
         let news = followed.take(&keys, &answer(6, &[(keys.manifest(), Some(&value))]));
-        assert!(news.unwrap().must_load && !followed.is_true());
+        assert!(news.unwrap().is_other && !followed.is_whole() && !followed.is_true());
         // Until then, nothing is mixed.
         let more = answer(7, &[(keys.node("d-3", "n1"), Some(b"y"))]);
-        assert!(followed.take(&keys, &more).unwrap().must_load);
-        assert_eq!(followed.content(), &before);
+        assert!(!followed.take(&keys, &more).unwrap().is_other && !followed.is_whole());
+        assert_eq!((followed.content(), followed.revision()), (&before, 7));
+        // What is removed of one that is not in force changes nothing.
+        let mut followed = following();
+        let gone = answer(8, &[(keys.node("d-3", "n1"), None)]);
+        assert_eq!(followed.take(&keys, &gone).unwrap(), News::default());
+        assert!(followed.is_true());
     }
 
     #[test]
-    fn a_content_that_was_seen_as_it_was_written_need_not_be_loaded() {
+    fn of_a_key_that_is_removed_it_is_not_known_what_a_page_has() {
         let (keys, mut followed) = (keys(), following());
-        followed.is_taken();
-        let mut other = Content::default();
-        for (revision, name) in [(5, "n1"), (6, "n7")] {
-            other.insert(name, b"z", revision);
-            let event = answer(revision, &[(keys.node("d-3", name), Some(b"z"))]);
-            assert_eq!(followed.take(&keys, &event).unwrap(), News::default());
-        }
-        assert!(followed.changed().is_some() && followed.content().get("n7").is_none());
-        let value = manifest("d-3", &other);
-        let news = followed.take(&keys, &answer(7, &[(keys.manifest(), Some(&value))]));
-        let news = news.unwrap();
-        assert!(news.is_any && !news.must_load && followed.is_true());
-        assert_eq!(followed.content(), &other);
-        assert!(followed.changed().is_none());
-        // What was in force is removed, and what is now changes.
-        let gone = answer(8, &[(keys.node("c-0", "n1"), None)]);
-        assert_eq!(followed.take(&keys, &gone).unwrap(), News::default());
-        let more = answer(9, &[(keys.node("d-3", "n7"), Some(b"y"))]);
-        assert!(followed.take(&keys, &more).unwrap().is_any);
-        assert_eq!(&*followed.content().get("n7").unwrap().bytes, b"y");
+        let gone = answer(5, &[(keys.node("c-0", "n1"), None)]);
+        let news = followed.take(&keys, &gone).unwrap();
+        assert!(news.is_any && !news.is_other && !followed.is_whole());
+        assert!(followed.content().get("n1").is_some());
+        // All of it may go, with the manifest, and nothing is to be loaded then.
+        let all = [(keys.node("c-0", "n2"), None), (keys.manifest(), None)];
+        followed.take(&keys, &answer(6, &all)).unwrap();
+        assert!(followed.is_whole() && followed.content().is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What has a key in a fleet's source.
+//! What has a key, or a line of a page, in a fleet's source.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::printable;
 
-/// What has a key.
+/// What has a key, or a line of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'c> {
     /// A node of this name.
@@ -27,6 +27,10 @@ pub enum Kind {
     Setting,
 }
 
+const NODES: &str = "nodes";
+const GROUPS: &str = "groups";
+const SETTINGS: &str = "settings";
+
 impl<'c> Item<'c> {
     /// Its kind.
     pub fn kind(self) -> Kind {
@@ -41,6 +45,29 @@ impl<'c> Item<'c> {
     pub fn name(self) -> &'c str {
         match self {
             Self::Node(name) | Self::Group(name) | Self::Setting(name) => name,
+        }
+    }
+
+    /// What keys and lines call it, such as `nodes/n1`.
+    pub fn path(self) -> String {
+        let folder = match self.kind() {
+            Kind::Node => NODES,
+            Kind::Group => GROUPS,
+            Kind::Setting => SETTINGS,
+        };
+        format!("{folder}/{}", self.name())
+    }
+
+    /// The item of a path; `None` if it is of none.
+    pub fn parse(path: &'c str) -> Option<Self> {
+        // A node's name may have slashes.
+        let (folder, name) = path.split_once('/')?;
+        match folder {
+            _ if name.is_empty() => None,
+            NODES => Some(Self::Node(name)),
+            GROUPS => Some(Self::Group(name)),
+            SETTINGS => Some(Self::Setting(name)),
+            _ => None,
         }
     }
 }

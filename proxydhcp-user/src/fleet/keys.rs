@@ -5,11 +5,15 @@
 //! PREFIX/v1/content/ID/groups/NAME  a group of nodes of the content ID
 //! PREFIX/v1/content/ID/settings/KEY a setting of the content ID
 //! PREFIX/v1/manifest                names the content in force
+//! PREFIX/v1/pages/ID/NNNNNN         many of all these, as they were pushed
 //! PREFIX/v1/serving/HOST            a service node, with a lease
 //! ```
 //!
-//! Contents and the manifest are next to each other in the order of keys, so that one watch sees both,
-//! and nothing of what thousands of service nodes say about themselves.
+//! What a key of a content says counts, whatever the pages of that content say; an empty value says that
+//! there is none.
+//!
+//! Contents and the manifest are next to each other in the order of keys, so that one watch sees both, and
+//! neither the pages, which are loaded, nor what thousands of service nodes say about themselves.
 
 use crate::fleet::item::Item;
 
@@ -35,15 +39,15 @@ pub enum Key<'k> {
         /// Which it is.
         item: Item<'k>,
     },
+    /// A page of the content of this id.
+    Page(&'k str),
     /// A service node.
     Serving(&'k str),
 }
 
 const MANIFEST: &str = "manifest";
 const CONTENT: &str = "content/";
-const NODES: &str = "/nodes/";
-const GROUPS: &str = "/groups/";
-const SETTINGS: &str = "/settings/";
+const PAGES: &str = "pages/";
 const SERVING: &str = "serving/";
 
 impl Keys {
@@ -66,20 +70,30 @@ impl Keys {
 
     /// The key of an item of a content.
     pub fn item(&self, content: &str, item: Item<'_>) -> Vec<u8> {
-        let (kind, name) = match item {
-            Item::Node(name) => (NODES, name),
-            Item::Group(name) => (GROUPS, name),
-            Item::Setting(key) => (SETTINGS, key),
-        };
-        format!("{}{CONTENT}{content}{kind}{name}", self.root).into_bytes()
+        format!("{}{CONTENT}{content}/{}", self.root, item.path()).into_bytes()
     }
 
-    /// All that is of a content.
+    /// The key of a page of a content.
+    pub fn page(&self, content: &str, number: usize) -> Vec<u8> {
+        format!("{}{PAGES}{content}/{number:06}", self.root).into_bytes()
+    }
+
+    /// The pages of a content.
+    pub fn pages(&self, content: &str) -> Range {
+        below(format!("{}{PAGES}{content}/", self.root))
+    }
+
+    /// The pages of all contents.
+    pub fn all_pages(&self) -> Range {
+        below(format!("{}{PAGES}", self.root))
+    }
+
+    /// The keys of a content, besides its pages.
     pub fn content(&self, content: &str) -> Range {
         below(format!("{}{CONTENT}{content}/", self.root))
     }
 
-    /// All contents.
+    /// The keys of all contents, besides their pages.
     pub fn contents(&self) -> Range {
         below(format!("{}{CONTENT}", self.root))
     }
@@ -111,16 +125,12 @@ impl Keys {
         if let Some(host) = key.strip_prefix(SERVING) {
             return Some(Key::Serving(host));
         }
-        // A node's name may have slashes, and an id has none.
-        let (content, name) = key.strip_prefix(CONTENT)?.split_once('/')?;
-        let (kind, name) = name.split_once('/')?;
-        let item = match kind {
-            _ if name.is_empty() => return None,
-            "nodes" => Item::Node(name),
-            "groups" => Item::Group(name),
-            "settings" => Item::Setting(name),
-            _ => return None,
-        };
+        // An id has no slashes.
+        if let Some(page) = key.strip_prefix(PAGES) {
+            return Some(Key::Page(page.split_once('/')?.0));
+        }
+        let (content, path) = key.strip_prefix(CONTENT)?.split_once('/')?;
+        let item = Item::parse(path)?;
         Some(Key::Item { content, item })
     }
 }
@@ -159,6 +169,9 @@ mod tests {
         let key = keys.item(content, item);
         assert_eq!(key, b"site/a/v1/content/1f-7/settings/unknown");
         assert_eq!(keys.parse(&key), Some(Key::Item { content, item }));
+        let key = keys.page("1f-7", 42);
+        assert_eq!(key, b"site/a/v1/pages/1f-7/000042");
+        assert_eq!(keys.parse(&key), Some(Key::Page("1f-7")));
         assert_eq!(keys.parse(&keys.serving("sn1")), Some(Key::Serving("sn1")));
         for other in [
             "site/a/v1/",
@@ -168,6 +181,7 @@ mod tests {
             "site/a/v1/content/x/groups/",
             "site/a/v1/content/x/others/g",
             "site/a/v1/content/x",
+            "site/a/v1/pages/x",
         ] {
             assert_eq!(keys.parse(other.as_bytes()), None, "{other}");
         }
@@ -183,6 +197,11 @@ mod tests {
         }
         assert!(!is_in(&keys.serving("a"), &watched));
         assert!(!is_in(b"p/v1/manifest2", &watched));
+        assert!(!is_in(&keys.page("0", 0), &watched));
+        for pages in [keys.pages("0"), keys.all_pages()] {
+            assert!(is_in(&keys.page("0", 999_999), &pages));
+        }
+        assert!(!is_in(&keys.page("00", 0), &keys.pages("0")));
         let items = keys.content("1-2");
         assert!(
             is_in(&keys.node("1-2", "n"), &items)

@@ -167,13 +167,12 @@ pub enum Operation {
         /// The value.
         value: Bytes64,
     },
-    /// Removes a key, or those of a range.
+    /// Removes the keys of a range.
     RequestDeleteRange {
-        /// The key, or the first.
+        /// The first.
         key: Bytes64,
         /// The first that is none of them any more.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        range_end: Option<Bytes64>,
+        range_end: Bytes64,
     },
 }
 
@@ -186,19 +185,11 @@ impl Operation {
         }
     }
 
-    /// Removes a key.
-    pub fn delete(key: Vec<u8>) -> Self {
-        Self::RequestDeleteRange {
-            key: Bytes64(key),
-            range_end: None,
-        }
-    }
-
     /// Removes the keys of a range.
     pub fn delete_range((first, end): (Vec<u8>, Vec<u8>)) -> Self {
         Self::RequestDeleteRange {
             key: Bytes64(first),
-            range_end: Some(Bytes64(end)),
+            range_end: Bytes64(end),
         }
     }
 }
@@ -361,12 +352,12 @@ mod tests {
             compare: vec![Compare::written_by(b"a".to_vec(), 7)],
             success: vec![
                 Operation::put(b"a".to_vec(), b"b".to_vec()),
-                Operation::delete(b"c".to_vec()),
+                Operation::delete_range((b"c".to_vec(), b"d".to_vec())),
             ],
         };
         assert_eq!(
             serde_json::to_string(&transaction).unwrap(),
-            r#"{"compare":[{"target":"MOD","result":"EQUAL","key":"YQ==","mod_revision":"7"}],"success":[{"requestPut":{"key":"YQ==","value":"Yg=="}},{"requestDeleteRange":{"key":"Yw=="}}]}"#
+            r#"{"compare":[{"target":"MOD","result":"EQUAL","key":"YQ==","mod_revision":"7"}],"success":[{"requestPut":{"key":"YQ==","value":"Yg=="}},{"requestDeleteRange":{"key":"Yw==","range_end":"ZA=="}}]}"#
         );
     }
 

@@ -6,6 +6,7 @@ mod bad;
 mod clock;
 mod fleet;
 mod outage;
+mod pages;
 mod parted;
 mod pushing;
 mod range;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -22,6 +23,8 @@ use crate::sys::replace::Replacement;
 use crate::text::{count, first_of, printable};
 use crate::winpe::path::Rules;
 
+/// How often it is said how much is written.
+const OFTEN: Duration = Duration::from_secs(1);
 /// The number of names in a message.
 const SHOWN: usize = 5;
 
@@ -50,9 +53,11 @@ pub(super) fn push(args: &PushArgs, context: &Context) -> Result<ExitCode> {
         return Ok(told(&shown, args.dry_run, None));
     }
     note(&shown);
+    let mut said = Instant::now();
     let progress = |done: usize, all: usize| {
-        if done == all || done.is_multiple_of(128 * 100) {
-            note(&format!("written: {done} of {all}"));
+        if said.elapsed() >= OFTEN {
+            said = Instant::now();
+            note(&format!("written: {} %", done * 100 / all.max(1)));
         }
     };
     match block_on(fleet.replace(&base, &new, &what, progress))?? {

@@ -24,6 +24,8 @@ use crate::nodes::selection::{expand, groups_or_file};
 use crate::sys::clock;
 use crate::text::{Few, count, listed, printable};
 
+/// How many service nodes to ask for at once.
+const MANY: i64 = 5000;
 /// How often `fleet wait` looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -69,7 +71,7 @@ impl Report {
                 });
             }
         };
-        client.range(keys.all_serving(), None, take).await?;
+        client.range(keys.all_serving(), None, MANY, take).await?;
         let mut report = Self {
             revision: held.as_ref().map_or(0, |held| held.revision),
             nodes: held.as_ref().map_or(0, |held| held.manifest.nodes),

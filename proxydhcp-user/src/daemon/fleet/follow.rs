@@ -72,11 +72,14 @@ impl Follower {
     /// Follows the source until it must be loaded anew. Resets `pause` once it answers.
     async fn session(&mut self, pause: &mut Duration) -> Result<(), StoreError> {
         let keys = self.fleet.keys.clone();
+        let mut due = None;
         let mut known = if let Some(known) = self.known.take() {
+            // What has come just before it was interrupted may not be in service.
+            due = Some(Instant::now());
             known
         } else {
             let mut known = Followed::load(&mut self.client, &keys).await?;
-            self.doubted = (!known.is_true()).then(|| known.revision());
+            self.doubt(&known);
             self.publish(&mut known).await;
             known
         };
@@ -89,7 +92,6 @@ impl Follower {
         *pause = first;
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut due = None;
         let mut is_part = false;
         let mut behind = None;
         loop {
@@ -116,21 +118,26 @@ impl Follower {
                     }
                     let news = known.take(&keys, &answer)?;
                     is_part = news.is_part;
-                    if news.must_load && !is_part {
-                        return Ok(());
-                    }
                     if news.is_any {
                         behind = None;
                         due.get_or_insert(Instant::now() + TOGETHER);
                     }
+                    if news.is_other {
+                        due = Some(Instant::now());
+                    }
                 }
                 () = publication => {
                     due = None;
+                    if !known.is_whole() {
+                        known.complete(&mut self.client, &keys).await?;
+                        self.doubt(&known);
+                    }
                     self.publish(&mut known).await;
                     // Whoever waits for it is told at once.
                     beat.reset_immediately();
                 }
-                _ = beat.tick() => match self.beat(&known, &mut behind).await {
+                // What is to be loaded in a moment is not true yet.
+                _ = beat.tick(), if is_part || due.is_none() => match self.beat(&known, &mut behind).await {
                     Ok(true) => self.fleet.is_current(),
                     Ok(false) => return Ok(()),
                     Err(error) => return self.interrupted(known, is_part, error),
@@ -146,15 +153,27 @@ impl Follower {
         Ok(self.client.watch(keys.watched(), from).await?)
     }
 
-    /// Goes on from what is known once etcd answers again, unless half of a revision is known.
+    /// Goes on from what is known once etcd answers again, unless that is half of a revision, or not the
+    /// content in force.
     fn interrupted(
         &mut self,
         known: Followed,
         is_part: bool,
         error: StoreError,
     ) -> Result<(), StoreError> {
-        self.known = Some(known).filter(|_| !is_part);
+        self.known = Some(known).filter(|known| !is_part && known.is_whole());
         Err(error)
+    }
+
+    /// Notes whether what was loaded is what the manifest says.
+    fn doubt(&mut self, known: &Followed) {
+        self.doubted = (!known.is_true()).then(|| known.revision());
+        if let Some(revision) = self.doubted {
+            warn!(
+                "what etcd has at revision {revision} is not what its manifest says, and is served as it is: \
+                 another program has written keys; the next `node set` or `fleet push` mends that"
+            );
+        }
     }
 
     /// Puts what is known into service.

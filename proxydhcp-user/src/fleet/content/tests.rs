@@ -231,3 +231,24 @@ fn settings_are_lines_of_a_file_and_rules_for_paths() {
         "{error}"
     );
 }
+
+#[test]
+fn an_empty_value_says_that_there_is_none_and_which_key_says_so() {
+    let mut content = content(&[("n1", "a"), ("n2", "b")]);
+    let without = self::content(&[("n2", "b")]).hash();
+    let n1 = Item::Node("n1");
+    assert_eq!(content.written_by(n1), 1);
+    let old = content.put(n1, b"", 7).unwrap();
+    assert_eq!((&*old.bytes, old.revision), (&b"a"[..], 1));
+    assert_eq!((content.hash(), content.len()), (without, 1));
+    assert_eq!(content.written_by(n1), 7);
+    // A group of this name is another item.
+    assert_eq!(content.written_by(Item::Group("n1")), 0);
+    // It may be said twice, and be there again.
+    assert_eq!(content.put(n1, b"", 8), None);
+    assert_eq!(content.written_by(n1), 8);
+    content.put(n1, b"c", 9);
+    assert_eq!((content.written_by(n1), content.len()), (9, 2));
+    content.remove("n1");
+    assert_eq!(content.written_by(n1), 0);
+}
