@@ -159,7 +159,7 @@ mod tests {
                      \n\r\nnodes/n7\t\xff\t\r\nnodes/n8\t8";
         let mut found = Vec::new();
         items(page, |item, value| {
-            found.push((item.path(), value.to_vec()))
+            found.push((item.path(), value.to_vec()));
         });
         let wanted = [
             ("nodes/n1", &b"1"[..]),

@@ -69,7 +69,10 @@ impl Fleet {
         let key = format!("{PREFIX}/v1/manifest");
         let manifest = self.etcd.ctl(&["get", "--print-value-only", &key])?;
         let manifest: Value = serde_json::from_str(&manifest)?;
-        let id = manifest["content"].as_str().context("no content")?;
+        let id = manifest
+            .get("content")
+            .and_then(Value::as_str)
+            .context("no content")?;
         Ok(id.to_owned())
     }
 

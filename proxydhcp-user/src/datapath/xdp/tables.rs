@@ -15,7 +15,7 @@ use crate::tables::generation::Generation;
 type Nodes = Array<MapData, [u8; Line::SIZE]>;
 type Templates = Array<MapData, [u8; Template::SIZE]>;
 
-/// The flags of the program's own definition of both: BPF_F_MMAPABLE and BPF_F_INNER_MAP.
+/// The flags of the program's own definition of both: `BPF_F_MMAPABLE` and `BPF_F_INNER_MAP`.
 const TABLE: u32 = 0x400 | 0x1000;
 
 /// A generation's tables for the kernel, ready to be installed.

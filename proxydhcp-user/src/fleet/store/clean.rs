@@ -36,9 +36,9 @@ async fn clean_of(
     loop {
         // The first key of each content is enough.
         let next = client.keys((from, end.clone()), 1).await?;
-        let content = match next.first().and_then(|key| keys.parse(key)) {
-            Some(Key::Item { content, .. } | Key::Page(content)) => content,
-            _ => return Ok(()),
+        let first = next.first().and_then(|key| keys.parse(key));
+        let Some(Key::Item { content, .. } | Key::Page(content)) = first else {
+            return Ok(());
         };
         let base = content
             .rsplit_once('-')

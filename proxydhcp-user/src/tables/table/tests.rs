@@ -608,18 +608,32 @@ fn what_boots_something_else_is_not_joined_again() {
     // Of the same size, at the same moment.
     fs::write(&hosts, "10.0.0.2 n2\n10.0.0.3 n3\n10.0.0.8 n1-ib0\n").unwrap();
     check(&before, &texts(usual, "n3\nn9\n"), &sources, false);
-    // Half a record, as while a writer is not done.
-    fs::write(&hosts, "10.0.0.2 n2\n10.0.0.3 n3\n10.0.0.9 n1-ib0\n").unwrap();
-    check(&before, &texts(usual, "n3\nn9\n"), &sources, true);
-    let mut half = config(usual);
-    half.truncate(3 * RECORD - 1);
-    fs::write(&sources.config, half).unwrap();
+}
+
+#[test]
+fn half_a_record_and_a_missing_file_are_errors_though_the_nodes_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let config_path = folder.path().join("proxydhcp.cfg");
+    let sources = Sources {
+        config: config_path.clone(),
+        hosts: folder.path().join("hosts"),
+        tftp_root: "/tftpboot".into(),
+        loaders: Loaders::default(),
+        suffixes: Vec::new(),
+        ethers: None,
+    };
+    let mut records = config(&[("n1", "a"), ("n2", "b")]);
+    fs::write(&config_path, &records).unwrap();
+    let before = Files::read(&sources).unwrap();
+    // As while a writer is not done.
+    records.pop();
+    fs::write(&config_path, records).unwrap();
     let read = Files::read_following(Some(&before), &sources);
     assert!(matches!(
         read,
         Err(LoadError::Config(CfgError::Size { .. }))
     ));
-    fs::remove_file(&sources.config).unwrap();
+    fs::remove_file(&config_path).unwrap();
     let read = Files::read_following(Some(&before), &sources);
     assert!(read.unwrap_err().is_missing());
 }
