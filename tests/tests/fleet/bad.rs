@@ -1,22 +1,16 @@
 //! Keys that are wrong cost their node alone.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use proxydhcp_lab::etcd::Clients;
 use proxydhcp_lab::site::{NODE_A, NODE_B};
 use serde_json::Value;
 
-use crate::fleet::{Fleet, PREFIX};
+use crate::fleet::{Fleet, PREFIX, content_id};
 
 #[test]
 fn a_bad_key_costs_that_node_alone_and_is_named() -> Result<()> {
     let mut fleet = Fleet::start(1, Clients::All)?;
-    let manifest = fleet.etcd.ctl(&[
-        "get",
-        "--print-value-only",
-        &format!("{PREFIX}/v1/manifest"),
-    ])?;
-    let manifest: Value = serde_json::from_str(&manifest)?;
-    let id = manifest["content"].as_str().context("no content")?;
+    let id = content_id(&fleet.etcd)?;
     let key = |node: &str| format!("{PREFIX}/v1/content/{id}/nodes/{node}");
     for (value, why) in [
         ("{", "EOF"),

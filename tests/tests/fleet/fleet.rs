@@ -46,14 +46,16 @@ impl Fleet {
 
     /// Sets a node's WinPE, and waits until the service node has that revision.
     pub(crate) fn set(&self, node: &str, winpe: &str) -> Result<()> {
-        let said = self.run(&["node", "set", node, &format!("winpepath={winpe}")])?;
-        let revision: i64 = said
-            .trim_end()
-            .rsplit(' ')
-            .next()
-            .and_then(|number| number.parse().ok())
-            .with_context(|| said.clone())?;
-        self.wait_until(|source| source["revision"].as_i64() >= Some(revision))
+        self.change(&["node", "set", node, &format!("winpepath={winpe}")])?;
+        Ok(())
+    }
+
+    /// Runs a command that puts a revision into force, and waits until the service node has it. Returns the
+    /// revision.
+    pub(crate) fn change(&self, args: &[&str]) -> Result<i64> {
+        let revision = revision(&self.run(args)?)?;
+        self.wait_until(|source| source["revision"].as_i64() >= Some(revision))?;
+        Ok(revision)
     }
 
     /// Waits until what is in service is on the disk, too.
@@ -129,6 +131,27 @@ pub(crate) fn command(etcd: &Etcd, args: &[&str]) -> Result<Command> {
         ));
     }
     Ok(command)
+}
+
+/// The revision that a command says it has put into force, with its last word.
+pub(crate) fn revision(said: &str) -> Result<i64> {
+    let number = said.trim_end().rsplit(' ').next();
+    let revision = number.and_then(|number| number.parse().ok());
+    revision.with_context(|| said.to_owned())
+}
+
+/// The manifest in etcd.
+pub(crate) fn manifest(etcd: &Etcd) -> Result<Value> {
+    let key = format!("{PREFIX}/v1/manifest");
+    let manifest = etcd.ctl(&["get", "--print-value-only", &key])?;
+    Ok(serde_json::from_str(&manifest)?)
+}
+
+/// The id of the content in force.
+pub(crate) fn content_id(etcd: &Etcd) -> Result<String> {
+    let manifest = manifest(etcd)?;
+    let id = manifest.get("content").and_then(Value::as_str);
+    Ok(id.context("no content")?.to_owned())
 }
 
 pub(crate) fn ended(lab: &Lab, etcd: &Etcd, args: &[&str]) -> Result<Ended> {

@@ -6,7 +6,7 @@ use proxydhcp_lab::etcd::{Clients, Etcd};
 use proxydhcp_lab::site::{NODE_A, NODE_B};
 use rustix::process::Signal;
 
-use crate::fleet::{Fleet, ended};
+use crate::fleet::{Fleet, ended, revision};
 
 fn status(fleet: &Fleet) -> Result<Ended> {
     ended(&fleet.site.lab, &fleet.etcd, &["fleet", "status"])
@@ -59,16 +59,17 @@ fn who_lags_behind_a_compaction_loads_all_anew() -> Result<()> {
     // Its watch ends, and what happens then is not kept for it.
     fleet.etcd.kill_all()?;
     fleet.etcd.start_again()?;
-    let mut revision = String::new();
+    let mut said = String::new();
     for number in 0..5 {
         let winpe = format!("winpepath=winboot/{number}");
-        revision = fleet.run(&["node", "set", "a", &winpe])?;
+        said = fleet.run(&["node", "set", "a", &winpe])?;
     }
     fleet.run(&["node", "rm", "b"])?;
-    let revision = revision.trim_end().rsplit(' ').next().unwrap_or_default();
-    fleet.etcd.ctl(&["compact", "--physical", revision])?;
+    let revision = revision(&said)?;
+    fleet
+        .etcd
+        .ctl(&["compact", "--physical", &revision.to_string()])?;
     fleet.site.daemon.signal(Signal::CONT)?;
-    let revision: i64 = revision.parse()?;
     fleet.wait_until(|source| source["revision"].as_i64() > Some(revision))?;
     fleet.site.ask_uefi(NODE_A, "winboot/4/")?;
     fleet.site.stays_silent_to(NODE_B)?;

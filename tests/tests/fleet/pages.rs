@@ -2,13 +2,12 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use proxydhcp_lab::config::cfg_bytes;
 use proxydhcp_lab::etcd::Clients;
 use proxydhcp_lab::site::{NODE_A, NODE_B};
-use serde_json::Value;
 
-use crate::fleet::{Fleet, PREFIX};
+use crate::fleet::{Fleet, PREFIX, content_id};
 
 /// More nodes than fit one transaction, or one page.
 const MANY: usize = 20_000;
@@ -26,18 +25,7 @@ impl Fleet {
     fn push(&self, others: &str) -> Result<i64> {
         let config = self.site.files.path("pushed.cfg");
         fs::write(&config, records(others)?)?;
-        self.revision(&["fleet", "push", &config.display().to_string()])
-    }
-
-    /// Runs a command that puts a revision into force, and waits until the service node has it.
-    fn revision(&self, args: &[&str]) -> Result<i64> {
-        let said = self.run(args)?;
-        let number = said.trim_end().rsplit(' ').next();
-        let revision: i64 = number
-            .and_then(|number| number.parse().ok())
-            .with_context(|| said.clone())?;
-        self.wait_until(|source| source["revision"].as_i64() >= Some(revision))?;
-        Ok(revision)
+        self.change(&["fleet", "push", &config.display().to_string()])
     }
 
     /// What `fleet pull` writes into a file: the names and paths of those records that are of no `n...`, and
@@ -64,18 +52,6 @@ impl Fleet {
         Ok((own.collect(), count))
     }
 
-    /// The id of the content in force.
-    fn id(&self) -> Result<String> {
-        let key = format!("{PREFIX}/v1/manifest");
-        let manifest = self.etcd.ctl(&["get", "--print-value-only", &key])?;
-        let manifest: Value = serde_json::from_str(&manifest)?;
-        let id = manifest
-            .get("content")
-            .and_then(Value::as_str)
-            .context("no content")?;
-        Ok(id.to_owned())
-    }
-
     /// The keys below this, behind the prefix and the version.
     fn keys(&self, below: &str) -> Result<Vec<String>> {
         let prefix = format!("{PREFIX}/v1/{below}");
@@ -97,7 +73,7 @@ fn own(records: &[(&str, &str)]) -> Vec<(String, String)> {
 fn nodes_that_were_pushed_in_pages_change_go_and_come_again() -> Result<()> {
     let mut fleet = Fleet::start(1, Clients::All)?;
     fleet.push("winboot/one")?;
-    let id = fleet.id()?;
+    let id = content_id(&fleet.etcd)?;
     let (pages, keys) = (fleet.keys("pages/")?, fleet.keys("content/")?);
     ensure!(pages.len() > 2 && keys.is_empty(), "{pages:?} {keys:?}");
     let first = fleet.etcd.ctl(&["get", "--print-value-only", &pages[0]])?;
@@ -109,11 +85,11 @@ fn nodes_that_were_pushed_in_pages_change_go_and_come_again() -> Result<()> {
     let set = |winpe: &str| format!("winpepath={winpe}");
     for round in 0..2 {
         let winpe = format!("winboot/new{round}");
-        fleet.revision(&["node", "set", "a", &set(&winpe)])?;
+        fleet.change(&["node", "set", "a", &set(&winpe)])?;
         fleet.site.ask_uefi(NODE_A, &format!("{winpe}/"))?;
         let (pulled, all) = fleet.pulled(&[])?;
         assert_eq!((pulled, all), (own(&[("a", &winpe), b]), MANY + 2));
-        fleet.revision(&["node", "rm", "a"])?;
+        fleet.change(&["node", "rm", "a"])?;
         fleet.site.stays_silent_to(NODE_A)?;
         assert_eq!(fleet.pulled(&[])?, (own(&[b]), MANY + 1));
     }
@@ -128,13 +104,13 @@ fn nodes_that_were_pushed_in_pages_change_go_and_come_again() -> Result<()> {
         fleet.keys("content/")?,
         [format!("{PREFIX}/v1/content/{id}/nodes/a")]
     );
-    let back = fleet.revision(&["node", "set", "a", &set("winboot/back")])?;
+    let back = fleet.change(&["node", "set", "a", &set("winboot/back")])?;
     fleet.site.ask_uefi(NODE_A, "winboot/back/")?;
 
     // The next push has all of it in pages again, and what was before can be had back.
     fleet.push("winboot/two")?;
     fleet.site.ask_uefi(NODE_A, "winboot/a/")?;
-    assert_ne!(fleet.id()?, id);
+    assert_ne!(content_id(&fleet.etcd)?, id);
     assert_eq!(
         (fleet.keys("content/")?.len(), fleet.keys("pages/")?.len()),
         (0, pages.len())
@@ -145,7 +121,7 @@ fn nodes_that_were_pushed_in_pages_change_go_and_come_again() -> Result<()> {
         fleet.pulled(&["--revision", &at])?,
         (before.clone(), MANY + 2)
     );
-    fleet.revision(&["fleet", "rollback", &at])?;
+    fleet.change(&["fleet", "rollback", &at])?;
     fleet.site.ask_uefi(NODE_A, "winboot/back/")?;
     assert_eq!(fleet.pulled(&[])?.0, before);
     let diff = crate::fleet::ended(
@@ -165,7 +141,7 @@ fn nodes_that_were_pushed_in_pages_change_go_and_come_again() -> Result<()> {
 fn what_other_programs_write_counts_before_the_pages() -> Result<()> {
     let mut fleet = Fleet::start(1, Clients::All)?;
     fleet.push("winboot/one")?;
-    let id = fleet.id()?;
+    let id = content_id(&fleet.etcd)?;
     let key = format!("{PREFIX}/v1/content/{id}/nodes/a");
     let has = |fleet: &Fleet, nodes: usize| fleet.wait_until(|source| source["nodes"] == nodes);
     fleet
@@ -218,7 +194,7 @@ fn a_content_without_pages_is_one_too() -> Result<()> {
     fleet.site.ask_uefi(NODE_A, "winboot/old/")?;
     fleet.set("a", "winboot/new")?;
     fleet.site.ask_uefi(NODE_A, "winboot/new/")?;
-    fleet.revision(&["node", "rm", "b"])?;
+    fleet.change(&["node", "rm", "b"])?;
     fleet.site.stays_silent_to(NODE_B)?;
     assert_eq!(fleet.pulled(&[])?, (own(&[("a", "winboot/new")]), 1));
     Ok(())

@@ -11,6 +11,7 @@ use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{NODE_A, NODE_B};
 use proxydhcp_lab::{Expected, check_reply};
 
+use crate::fleet::manifest;
 use crate::segment::{Segment, address};
 
 /// How long the wire is cut: longer than a service node's lease. `PROXYDHCP_PARTITION` has other seconds.
@@ -107,11 +108,9 @@ fn while_parted(segment: &Segment, partition: Duration) -> Result<()> {
     );
     // What they serve is what etcd has, by the hash over all of it.
     let (first, second) = (hash(segment, 0)?, hash(segment, 1)?);
-    let manifest = segment
-        .etcd
-        .ctl(&["get", "--print-value-only", "site/a/v1/manifest"])?;
+    let manifest = manifest(&segment.etcd)?;
     ensure!(
-        first == second && manifest.contains(&first),
+        first == second && manifest.get("hash").is_some_and(|hash| *hash == *first),
         "{first} {second} {manifest}"
     );
     Ok(())

@@ -141,16 +141,12 @@ fn groups_come_from_etcd_to_service_nodes_and_commands() -> Result<()> {
     let before = segment.run(&["fleet", "history", "--json", "--limit", "1"])?;
     let before: serde_json::Value = serde_json::from_str(&before)?;
     let before = before[0]["revision"].to_string();
-    let said = segment.run(&["fleet", "push", &config])?;
-    let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
-    segment.run(&["fleet", "wait", revision])?;
+    segment.change(&["fleet", "push", &config])?;
     segment.ask(first, NODE_B, "winboot/b/")?;
     segment.stays_silent(second, NODE_B)?;
 
     // Commands know them, and a change of nodes leaves them as they are.
-    let said = segment.run(&["node", "set", "@rack1", "winpepath=winboot/rack1"])?;
-    let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
-    segment.run(&["fleet", "wait", revision])?;
+    segment.change(&["node", "set", "@rack1", "winpepath=winboot/rack1"])?;
     segment.ask(first, NODE_A, "winboot/rack1/")?;
     segment.ask(first, NODE_B, "winboot/rack1/")?;
     // A push without such a file does, too.
@@ -161,14 +157,12 @@ fn groups_come_from_etcd_to_service_nodes_and_commands() -> Result<()> {
     let text = fs::read_to_string(files.path("pulled.cfg.groups"))?;
     assert_eq!(text, "rack1: a,b\nrack2: default\n");
 
-    let said = segment.run(&["fleet", "rollback", &before])?;
-    let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
-    segment.run(&["fleet", "wait", revision])?;
+    let revision = segment.change(&["fleet", "rollback", &before])?;
     segment.ask(second, NODE_B, "winboot/b/")?;
     segment.stays_silent(first, NODE_B)?;
 
     // They are on the disk, for a start without etcd.
-    segment.wait_until_kept(first, revision.parse()?)?;
+    segment.wait_until_kept(first, revision)?;
     segment.etcd.kill_all()?;
     segment.crash(first)?;
     segment.serve_again(first, &["--fleet-range", "@rack2"])?;

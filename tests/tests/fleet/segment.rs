@@ -20,7 +20,7 @@ use proxydhcp_lab::{
 };
 use serde_json::Value;
 
-use crate::fleet::{PATIENCE, PREFIX, command};
+use crate::fleet::{PATIENCE, PREFIX, command, revision};
 
 const BRIDGE: &str = "switch";
 const ETCD: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 10);
@@ -176,16 +176,20 @@ impl Segment {
 
     /// Sets a node's WinPE. Returns the revision.
     pub(crate) fn write(&self, node: &str, winpe: &str) -> Result<i64> {
-        let said = self.run(&["node", "set", node, &format!("winpepath={winpe}")])?;
-        let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
-        revision.parse().with_context(|| said.clone())
+        revision(&self.run(&["node", "set", node, &format!("winpepath={winpe}")])?)
+    }
+
+    /// Runs a command that puts a revision into force, and waits until all service nodes have it. Returns the
+    /// revision.
+    pub(crate) fn change(&self, args: &[&str]) -> Result<i64> {
+        let revision = revision(&self.run(args)?)?;
+        self.run(&["fleet", "wait", &revision.to_string()])?;
+        Ok(revision)
     }
 
     /// Sets a node's WinPE, and waits until all service nodes have that revision, which it returns.
     pub(crate) fn set(&self, node: &str, winpe: &str) -> Result<i64> {
-        let revision = self.write(node, winpe)?;
-        self.run(&["fleet", "wait", &revision.to_string()])?;
-        Ok(revision)
+        self.change(&["node", "set", node, &format!("winpepath={winpe}")])
     }
 
     /// Asks a service node as EDK2 does, and checks the reply in every field.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use proxydhcp_lab::Expected;
@@ -10,29 +9,31 @@ use proxydhcp_lab::architecture::UEFI_X64;
 use proxydhcp_lab::site::{Files, NODE_A, STRANGER};
 use serde_json::Value;
 
-use crate::fleet::PREFIX;
+use crate::fleet::{PREFIX, content_id, revision};
 use crate::segment::Segment;
 
 /// The address of another interface of node a.
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 9);
 
-/// Pushes a file with these settings beside it, and waits until they are in service everywhere. Returns the
-/// revision.
-fn push(segment: &Segment, config: &Path, settings: &str) -> Result<String> {
-    fs::write(config.with_extension("cfg.settings"), settings)?;
-    let said = segment.run(&["fleet", "push", &config.display().to_string()])?;
-    let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
-    segment.run(&["fleet", "wait", revision])?;
-    Ok(revision.to_owned())
+/// A segment with a service node, and the files that are pushed into its etcd.
+fn served(arguments: &[&str]) -> Result<(Segment, usize, Files)> {
+    let (mut segment, files) = (Segment::new(1)?, Files::usual()?);
+    segment.push_usual()?;
+    let node = segment.serve(arguments)?;
+    Ok((segment, node, files))
+}
+
+/// Pushes the files with these settings beside them, and waits until they are in service everywhere. Returns
+/// the revision.
+fn push(segment: &Segment, files: &Files, settings: &str) -> Result<i64> {
+    fs::write(files.path("proxydhcp.cfg.settings"), settings)?;
+    let config = files.path("proxydhcp.cfg").display().to_string();
+    segment.change(&["fleet", "push", &config])
 }
 
 #[test]
 fn settings_in_etcd_take_the_place_of_each_hosts_own() -> Result<()> {
-    let mut segment = Segment::new(1)?;
-    let files = Files::usual()?;
-    let config = files.path("proxydhcp.cfg");
-    segment.push_usual()?;
-    let node = segment.serve(&[])?;
+    let (mut segment, node, files) = served(&[])?;
     segment.node(node)?.files.write_hosts(&[
         ("10.77.1.1", "a"),
         ("10.77.1.2", "b"),
@@ -43,7 +44,7 @@ fn settings_in_etcd_take_the_place_of_each_hosts_own() -> Result<()> {
     segment.stays_silent(node, OTHER)?;
 
     let all = "unknown = \"default\"\nsuffix = [\"-ib0\"]\n\n[loaders]\n7 = \"Boot/other.efi\"\n\n[bcd]\n7 = \"Boot/own\"\n";
-    let revision = push(&segment, &config, all)?;
+    let with_all = push(&segment, &files, all)?;
     let expect = |segment: &mut Segment, client, winpe: &str| {
         let expected = Expected {
             loader: format!("{winpe}Boot/other.efi"),
@@ -70,21 +71,21 @@ fn settings_in_etcd_take_the_place_of_each_hosts_own() -> Result<()> {
     );
 
     // One is removed: this host's own counts again.
-    push(&segment, &config, "unknown = \"default\"\n")?;
+    push(&segment, &files, "unknown = \"default\"\n")?;
     segment.ask(node, NODE_A, "winboot/a/")?;
     segment.ask(node, STRANGER, "")?;
     segment.ask(node, OTHER, "")?;
-    let said = segment.run(&["fleet", "rollback", &revision])?;
+    let said = segment.run(&["fleet", "rollback", &with_all.to_string()])?;
     assert!(
         said.contains("3 settings added or changed (bcd, loaders, suffix)"),
         "{said}"
     );
-    let revision = said.trim_end().rsplit(' ').next().unwrap_or_default();
-    segment.run(&["fleet", "wait", revision])?;
+    let revision = revision(&said)?;
+    segment.run(&["fleet", "wait", &revision.to_string()])?;
     expect(&mut segment, OTHER, "winboot/a/")?;
 
     // They are on the disk, for a start without etcd.
-    segment.wait_until_kept(node, revision.parse()?)?;
+    segment.wait_until_kept(node, revision)?;
     segment.etcd.kill_all()?;
     segment.crash(node)?;
     segment.serve_again(node, &[])?;
@@ -95,29 +96,21 @@ fn settings_in_etcd_take_the_place_of_each_hosts_own() -> Result<()> {
 
 #[test]
 fn clients_without_a_record_are_looked_up_once_the_fleet_says_so() -> Result<()> {
-    let mut segment = Segment::new(1)?;
-    let files = Files::usual()?;
-    let config = files.path("proxydhcp.cfg");
-    segment.push_usual()?;
-    let node = segment.serve(&[])?;
+    let (mut segment, node, files) = served(&[])?;
     segment.stays_silent(node, STRANGER)?;
-    push(&segment, &config, "unknown = \"lookup-default\"\n")?;
+    push(&segment, &files, "unknown = \"lookup-default\"\n")?;
     // Whoever is not known to the resolver gets the default WinPE at a later try.
     let (request, _) = segment.request(node, STRANGER)?;
     segment.ask_until_answered(&request)?;
     segment.ask(node, STRANGER, "")?;
-    push(&segment, &config, "unknown = \"ignore\"\n")?;
+    push(&segment, &files, "unknown = \"ignore\"\n")?;
     segment.stays_silent(node, STRANGER)?;
     Ok(())
 }
 
 #[test]
 fn a_setting_that_cannot_be_heeded_costs_itself_alone() -> Result<()> {
-    let mut segment = Segment::new(1)?;
-    let files = Files::usual()?;
-    let config = files.path("proxydhcp.cfg");
-    segment.push_usual()?;
-    let node = segment.serve(&["--offers", "all", "--unknown", "default"])?;
+    let (mut segment, node, files) = served(&["--offers", "all", "--unknown", "default"])?;
     let is_named = |source: &Value, why: &str| {
         let first = source["bad"]["first"].as_array();
         let is_so = |bad: &Value| {
@@ -129,7 +122,7 @@ fn a_setting_that_cannot_be_heeded_costs_itself_alone() -> Result<()> {
     };
     push(
         &segment,
-        &config,
+        &files,
         "unknown = \"ignore\"\n[bcd]\n7 = \"Boot/own\"\n",
     )?;
     segment.wait_until(node, |source| is_named(source, "offers to all clients"))?;
@@ -139,12 +132,7 @@ fn a_setting_that_cannot_be_heeded_costs_itself_alone() -> Result<()> {
     };
     segment.ask_for(node, STRANGER, expected)?;
 
-    let key = "--print-value-only";
-    let manifest = segment
-        .etcd
-        .ctl(&["get", key, &format!("{PREFIX}/v1/manifest")])?;
-    let manifest: Value = serde_json::from_str(&manifest)?;
-    let id = manifest["content"].as_str().context("no content")?;
+    let id = content_id(&segment.etcd)?;
     let setting = |name: &str| format!("{PREFIX}/v1/content/{id}/settings/{name}");
     segment.etcd.ctl(&["put", &setting("unknown"), "\"all\""])?;
     segment.etcd.ctl(&["put", &setting("tftp-root"), "\"/\""])?;
@@ -157,7 +145,8 @@ fn a_setting_that_cannot_be_heeded_costs_itself_alone() -> Result<()> {
         .context("its BCD is another")?;
 
     // A file of settings that is wrong is not pushed.
-    fs::write(config.with_extension("cfg.settings"), "tftp-root = \"/\"\n")?;
+    let config = files.path("proxydhcp.cfg");
+    fs::write(files.path("proxydhcp.cfg.settings"), "tftp-root = \"/\"\n")?;
     let ended = segment.ended(&["fleet", "push", &config.display().to_string()])?;
     ensure!(ended.code == Some(1), "{ended:?}");
     assert!(
